@@ -1,0 +1,19 @@
+"""Simulated micrographs with exact ground truth: single images to train on, drifting streams."""
+
+from samstar_rl.frames.simulator.drift import DriftState
+from samstar_rl.frames.simulator.parameters import PopulationParameters, SampleParameters
+from samstar_rl.frames.simulator.presets import PRESETS
+from samstar_rl.frames.simulator.scenes import FAMILIES
+from samstar_rl.frames.simulator.stream import SimulatedStream
+from samstar_rl.frames.simulator.training import draw_family_image, draw_training_image
+
+__all__ = [
+    "FAMILIES",
+    "PRESETS",
+    "DriftState",
+    "PopulationParameters",
+    "SampleParameters",
+    "SimulatedStream",
+    "draw_family_image",
+    "draw_training_image",
+]

@@ -1,0 +1,132 @@
+"""What lies beneath the particles: carbon films, substrates, holes, dirt, scratches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import cv2
+import numpy as np
+
+from samstar_rl.frames.simulator.shapes import blob
+from samstar_rl.frames.simulator.texture import (
+    Field,
+    Shape,
+    amorphous,
+    blurred,
+    octaves,
+    relief,
+    ridged,
+    smooth,
+)
+
+
+def plain(rng: np.random.Generator, shape: Shape, strength: float) -> Field:
+    """Almost even, with a slow change of thickness."""
+    return np.float32(0.3 * strength) * smooth(rng, shape, max(shape) / rng.uniform(1.5, 5))
+
+
+def carbon(rng: np.random.Generator, shape: Shape, strength: float) -> Field:
+    """Amorphous carbon: band-limited phase contrast."""
+    return np.float32(strength) * amorphous(rng, shape, float(np.exp(rng.uniform(0, 1.8))))
+
+
+def mottled(rng: np.random.Generator, shape: Shape, strength: float) -> Field:
+    """Patches of uneven thickness or of dried solution."""
+    return np.float32(strength) * smooth(rng, shape, float(np.exp(rng.uniform(1.5, 4))))
+
+
+def grainy(rng: np.random.Generator, shape: Shape, strength: float) -> Field:
+    """Rough substrate: sputtered metal, paper, sintered powder."""
+    return np.float32(strength) * octaves(rng, shape, float(np.exp(rng.uniform(1, 2.8))))
+
+
+def rough(rng: np.random.Generator, shape: Shape, strength: float) -> Field:
+    """Rough substrate under a detector at its side."""
+    return np.float32(0.6 * strength) * relief(rng, shape, float(np.exp(rng.uniform(1.2, 3.6))))
+
+
+def wrinkled(rng: np.random.Generator, shape: Shape, strength: float) -> Field:
+    """Folds of a thin film."""
+    return np.float32(strength) * ridged(rng, shape, float(np.exp(rng.uniform(2.5, 4.5))))
+
+
+def scratched(rng: np.random.Generator, shape: Shape, strength: float) -> Field:
+    """Polishing scratches and cracks: long straight or kinked lines."""
+    height, width = shape
+    lines = np.zeros(shape, np.float32)
+    direction = rng.uniform(0, np.pi)
+    for _ in range(int(rng.integers(2, 14))):
+        angle = direction + rng.normal(0, 0.15 if rng.random() < 0.7 else 1.0)
+        start = rng.uniform(0, 1, 2) * (width, height)
+        steps = np.cumsum(rng.uniform(0.05, 0.3, 5)) * max(shape)
+        bends = angle + np.cumsum(rng.normal(0, 0.08, 5))
+        points = start + steps[:, None] * np.stack([np.cos(bends), np.sin(bends)], axis=1)
+        tone = float(rng.normal(0, 1.5))
+        thickness = int(rng.integers(1, 3))
+        polyline = np.round(points * 8).astype(np.int32)
+        cv2.polylines(lines, [polyline], False, tone, thickness, cv2.LINE_8, shift=3)
+    return np.float32(strength) * (blurred(lines, 0.7) + 0.3 * smooth(rng, shape, 12))
+
+
+def holey(rng: np.random.Generator, shape: Shape, strength: float) -> Field:
+    """Holey carbon: the edge of one or two holes crosses the field."""
+    height, width = shape
+    film = np.zeros(shape, np.uint8)
+    for _ in range(int(rng.integers(1, 3))):
+        radius = max(shape) * rng.uniform(0.35, 1.2)
+        angle = rng.uniform(0, 2 * np.pi)
+        away = radius + rng.uniform(-0.3, 0.35) * max(shape)
+        centre = np.array([width, height]) / 2 + away * np.array([np.cos(angle), np.sin(angle)])
+        edge = blob(rng, roughness=0.04).points * 2 * radius + centre
+        cv2.fillPoly(film, [np.round(edge * 8).astype(np.int32)], 1, shift=3)
+    hole = film.astype(np.float32)
+    rim = blurred(hole, 1.0) - blurred(hole, float(rng.uniform(2, 5)))
+    texture = amorphous(rng, shape, float(rng.uniform(1.2, 4)))
+    step = np.float32(rng.choice([-1, 1]) * rng.uniform(1, 4))
+    return np.float32(strength) * (step * blurred(hole, 0.8) + 2 * rim + 0.6 * (1 - hole) * texture)
+
+
+def dirty(rng: np.random.Generator, shape: Shape, strength: float) -> Field:
+    """Dust and residues too faint and formless to count as particles."""
+    return mottled(rng, shape, 0.4 * strength) + debris(rng, shape, strength)
+
+
+def fibrous(rng: np.random.Generator, shape: Shape, strength: float) -> Field:
+    """Thin curved strands: polymer residues, collagen, exfoliated flakes' edges."""
+    lines = np.zeros(shape, np.float32)
+    for _ in range(int(rng.integers(3, 25))):
+        bends = rng.uniform(0, 2 * np.pi) + np.cumsum(rng.normal(0, 0.35, 12))
+        step = rng.uniform(0.01, 0.06) * max(shape)
+        start = rng.uniform(0, 1, 2) * (shape[1], shape[0])
+        points = start + step * np.cumsum(np.stack([np.cos(bends), np.sin(bends)], 1), axis=0)
+        polyline = np.round(points * 8).astype(np.int32)
+        tone = float(rng.uniform(0.3, 1.5))
+        cv2.polylines(lines, [polyline], False, tone, 1, cv2.LINE_8, shift=3)
+    sign = np.float32(rng.choice([-1, 1]) * strength)
+    return sign * blurred(lines, float(rng.uniform(0.5, 1.2))) + plain(rng, shape, strength)
+
+
+def debris(rng: np.random.Generator, shape: Shape, strength: float) -> Field:
+    """Small soft specks, not labelled."""
+    height, width = shape
+    specks = np.zeros(shape, np.float32)
+    count = int(np.exp(rng.uniform(np.log(5), np.log(150))))
+    rows, columns = rng.integers(height, size=count), rng.integers(width, size=count)
+    specks[rows, columns] = rng.exponential(1.0, count).astype(np.float32)
+    sigma_px = float(rng.uniform(0.6, 1.6))
+    specks = blurred(specks, sigma_px) * np.float32(6 * sigma_px**2)
+    return np.float32(strength * rng.choice([-1, 1])) * specks
+
+
+FILMS: dict[str, Callable[[np.random.Generator, Shape, float], Field]] = {
+    "plain": plain,
+    "carbon": carbon,
+    "mottled": mottled,
+    "grainy": grainy,
+    "wrinkled": wrinkled,
+    "scratched": scratched,
+    "holey": holey,
+    "dirty": dirty,
+    "fibrous": fibrous,
+    "rough": rough,
+}

@@ -1,0 +1,188 @@
+"""Where particles lie: scattered, clustered, aggregated, packed. Any unit of length.
+
+Each function takes diameters and the extent (width, height) of the field and returns positions
+(N, 2) as x, y; particles that found no place are NaN.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+
+Points = NDArray[np.float64]
+Extent = tuple[float, float]
+
+
+def lognormal_diameters(
+    rng: np.random.Generator, count: int, *, mean: float, sigma_log: float
+) -> Points:
+    """Diameters of a lognormal distribution with the given mean; `sigma_log` is the std of ln d.
+
+    The median of such a distribution is mean * exp(-sigma_log^2 / 2).
+    """
+    median = mean * np.exp(-(sigma_log**2) / 2)
+    return np.asarray(median * np.exp(rng.normal(0, sigma_log, count)))
+
+
+def scattered(rng: np.random.Generator, diameters: Points, extent: Extent) -> Points:
+    """Independent uniform positions; particles may overlap and hang over the border."""
+    margin = 0.3 * diameters[:, None]
+    span = np.asarray(extent) + 2 * margin
+    return np.asarray(rng.uniform(0, 1, (len(diameters), 2)) * span - margin)
+
+
+def separated(
+    rng: np.random.Generator,
+    diameters: Points,
+    extent: Extent,
+    *,
+    gap: float = 0.05,
+    attempts: int = 8,
+) -> Points:
+    """Random sequential adsorption: no two discs nearer than `gap` of their mean diameter."""
+    positions = np.full((len(diameters), 2), np.nan)
+    placed = 0
+    order = np.argsort(-diameters)
+    radii = np.empty(len(diameters))
+    points = np.empty((len(diameters), 2))
+    for index in order:
+        radius = diameters[index] / 2
+        tries = scattered(rng, np.full(attempts, 2 * radius), extent)
+        if placed:
+            steps = tries[:, None, :] - points[None, :placed]
+            reach = (1 + gap) * (radii[:placed] + radius)
+            free = ((steps**2).sum(axis=2) > reach**2).all(axis=1)
+            if not free.any():
+                continue
+            tries = tries[free]
+        positions[index] = points[placed] = tries[0]
+        radii[placed] = radius
+        placed += 1
+    return positions
+
+
+def clustered(
+    rng: np.random.Generator, diameters: Points, extent: Extent, *, clusters: int, spread: float
+) -> Points:
+    """Normal clouds around a few centres; `spread` is their std over the shorter side."""
+    centres = rng.uniform(0, 1, (clusters, 2)) * extent
+    chosen = centres[rng.integers(clusters, size=len(diameters))]
+    return np.asarray(chosen + rng.normal(0, spread * min(extent), (len(diameters), 2)))
+
+
+def aggregated(
+    rng: np.random.Generator,
+    diameters: Points,
+    extent: Extent,
+    *,
+    clusters: int,
+    overlap: float = 0.0,
+    branching: float = 0.5,
+    margin: float = 0.12,
+    attempts: int = 6,
+) -> Points:
+    """Chains and clumps of touching particles: each is attached to one already there.
+
+    `overlap` is the part of the sum of radii by which neighbours interpenetrate in projection;
+    `branching` 0 grows chains from the last particle, 1 clumps from any; no cluster starts within
+    `margin` (a share of the extent) of the border.
+    """
+    count = len(diameters)
+    clusters = min(clusters, count)
+    positions = np.full((count, 2), np.nan)
+    radii = diameters / 2
+    positions[:clusters] = rng.uniform(margin, 1 - margin, (clusters, 2)) * extent
+    owner = np.arange(count) % clusters
+    for index in range(clusters, count):
+        family = np.flatnonzero((owner[:index] == owner[index]) & ~np.isnan(positions[:index, 0]))
+        recent = family[-min(len(family), 2) :]
+        choice = rng.random(attempts) < branching
+        parents = np.where(choice, rng.choice(family, attempts), rng.choice(recent, attempts))
+        angles = rng.uniform(0, 2 * np.pi, attempts)
+        reach = (1 - overlap) * (radii[parents] + radii[index])
+        step = np.stack([np.cos(angles), np.sin(angles)], axis=1) * reach[:, None]
+        tries = positions[parents] + step
+        steps = tries[:, None, :] - positions[None, :index]
+        near = (1 - overlap) ** 2 * (radii[:index] + radii[index]) ** 2 * 0.96
+        free = ~((steps**2).sum(axis=2) < near).any(axis=1)
+        free &= ((tries > 0) & (tries < extent)).all(axis=1)
+        if free.any():
+            positions[index] = tries[np.argmax(free)]
+    return positions
+
+
+def relaxed(
+    rng: np.random.Generator,
+    diameters: Points,
+    extent: Extent,
+    *,
+    overlap: float = 0.0,
+    steps: int = 14,
+) -> Points:
+    """Dense random packing: uniform positions, then overlapping pairs push each other apart."""
+    positions = scattered(rng, diameters, extent).astype(np.float32)
+    radii = (diameters / 2 * (1 - overlap)).astype(np.float32)
+    contact = radii[:, None] + radii[None, :]
+    for _ in range(steps):
+        difference = positions[:, None, :] - positions[None, :, :]
+        distance = np.sqrt((difference**2).sum(axis=2)) + np.float32(1e-3)
+        push = np.maximum(contact - distance, 0) / distance
+        np.fill_diagonal(push, 0)
+        positions += np.float32(0.35) * (difference * push[:, :, None]).sum(axis=1)
+    return positions.astype(np.float64)
+
+
+def lattice(
+    rng: np.random.Generator,
+    extent: Extent,
+    *,
+    spacing: float,
+    angle_rad: float = np.pi / 3,
+    ratio: float = 1.0,
+    turn_rad: float | None = None,
+    jitter: float = 0.0,
+    vacancies: float = 0.0,
+    limit: int = 400,
+) -> Points:
+    """Points of a lattice that fill the field, in random order of neither row nor column.
+
+    `angle_rad` lies between the two basis vectors, of length `spacing` and `ratio * spacing`;
+    `jitter` is the std of the positions over the spacing.
+    """
+    turn = rng.uniform(0, np.pi) if turn_rad is None else turn_rad
+    first = spacing * np.array([np.cos(turn), np.sin(turn)])
+    second = ratio * spacing * np.array([np.cos(turn + angle_rad), np.sin(turn + angle_rad)])
+    reach = int(1.8 * np.hypot(*extent) / (spacing * min(ratio, 1.0) * np.sin(angle_rad))) // 2 + 2
+    steps = np.arange(-reach, reach + 1)
+    rows, columns = np.meshgrid(steps, steps, indexing="ij")
+    points = rows.reshape(-1, 1) * first + columns.reshape(-1, 1) * second
+    points = points + np.asarray(extent) / 2 + rng.uniform(0, spacing, 2)
+    margin = 0.6 * spacing
+    inside = ((points > -margin) & (points < np.asarray(extent) + margin)).all(axis=1)
+    points = points[inside]
+    points = points + rng.normal(0, jitter * spacing, points.shape)
+    points = points[rng.random(len(points)) >= vacancies]
+    return np.asarray(points[:limit])
+
+
+def parted(positions: Points, diameters: Points, *, gap: float = 0.0, steps: int = 25) -> Points:
+    """Positions after overlapping pairs pushed each other apart, the larger moving less.
+
+    Pairs end about `gap` of their mean diameter apart; a negative gap leaves some overlap.
+    """
+    positions = positions.copy()
+    radii = diameters / 2 * (1 + gap)
+    for _ in range(steps):
+        pairs = cKDTree(positions).query_pairs(2 * float(radii.max()), output_type="ndarray")
+        first, second = pairs[:, 0], pairs[:, 1]
+        step = positions[first] - positions[second]
+        distance = np.sqrt((step**2).sum(axis=1)) + 1e-9
+        push = np.maximum(radii[first] + radii[second] - distance, 0) / distance
+        if not push.any():
+            break
+        mobility = radii[second] ** 2 / (radii[first] ** 2 + radii[second] ** 2)
+        shift = 0.6 * push[:, None] * step
+        np.add.at(positions, first, shift * mobility[:, None])
+        np.add.at(positions, second, -shift * (1 - mobility)[:, None])
+    return positions

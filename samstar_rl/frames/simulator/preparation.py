@@ -1,0 +1,522 @@
+"""From a preset and a seed to one sample, with its optics and its true parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import assert_never
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from samstar_rl.frames.simulator import placement, presets
+from samstar_rl.frames.simulator.drift import SAMPLE_OVER_FIELD, DriftState
+from samstar_rl.frames.simulator.film import FILMS
+from samstar_rl.frames.simulator.optics import Optics
+from samstar_rl.frames.simulator.parameters import (
+    PopulationParameters,
+    SampleParameters,
+    shape_ranges,
+    size_statistics,
+)
+from samstar_rl.frames.simulator.sample import (
+    PRESENT_AT_START,
+    Film,
+    ParticleSample,
+    Population,
+    Sample,
+    TilingLook,
+    TilingSample,
+    View,
+    bend_films,
+)
+from samstar_rl.frames.simulator.shapes import SHAPES, Outline, rotated, smoothed
+from samstar_rl.frames.simulator.styles import (
+    STYLES,
+    Style,
+    draw_background,
+    draw_surface,
+)
+from samstar_rl.frames.simulator.texture import Shape
+
+Points = NDArray[np.float64]
+Extent = tuple[float, float]
+
+# Longest side of the picture, in px, from which a sample's mean coverage is read.
+_OVERVIEW_PX = 512
+_POLARITY_PX = 128
+_NM2_PER_UM2 = 1e6
+_LEAST_AREA_PX = 60
+# Beyond these many standard deviations the lognormal distribution is cut: no sample holds them.
+_CUT_SIGMAS = 2.5
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """A sample ready for the microscope.
+
+    Parameters
+    ----------
+    sample : Sample
+        What is looked at.
+    optics : Optics
+        How it is recorded at the start.
+    parameters : SampleParameters
+        Its true parameters at the start.
+    """
+
+    sample: Sample
+    optics: Optics
+    parameters: SampleParameters
+
+
+def prepare(preset: presets.Preset, rng: np.random.Generator, shape: Shape) -> Prepared:
+    """Draw one sample of a preset for frames of the given shape."""
+    match preset:
+        case presets.ParticlePreset():
+            return _prepare_particles(preset, rng, shape)
+        case presets.LatticePreset():
+            return _prepare_lattice(preset, rng, shape)
+        case presets.TilingPreset():
+            return _prepare_tiling(preset, rng, shape)
+        case _:
+            assert_never(preset)
+
+
+def _prepare_particles(
+    preset: presets.ParticlePreset, rng: np.random.Generator, shape: Shape
+) -> Prepared:
+    style = _steady(rng, STYLES[str(rng.choice(preset.styles))](rng))
+    if preset.models:
+        look = replace(style.looks[0], model=str(rng.choice(preset.models)))
+        style = replace(style, looks=(look,))
+    means = [rng.uniform(*population.mean_diameter_nm) for population in preset.populations]
+    field_nm = means[0] * _log_uniform(rng, preset.field_diameters)
+    pixel_size_nm = field_nm / min(shape)
+    extent = _extent_nm(shape, pixel_size_nm)
+    parts, known = _populations(preset, rng, style, means, extent)
+    particles = _joined(parts, rng, extent, apart=len(parts) > 1)
+    sample = ParticleSample(
+        particles,
+        _film(rng, style, shape, pixel_size_nm),
+        style.mixing,
+        draw_surface(rng, style, shape),
+        rng,
+    )
+    start = particles.rank < PRESENT_AT_START
+    parameters = _parameters(
+        sample,
+        particles.diameters_nm[start],
+        [outline for outline, there in zip(particles.outlines, start, strict=True) if there],
+        extent,
+        pixel_size_nm,
+    )
+    return Prepared(sample, style.optics, replace(parameters, populations=_shares(known, parts)))
+
+
+def _populations(
+    preset: presets.ParticlePreset,
+    rng: np.random.Generator,
+    style: Style,
+    means: list[float],
+    extent: Extent,
+) -> tuple[list[Population], list[tuple[float, float]]]:
+    """The preset's populations, and the mean diameter and sigma_log of each."""
+    parts, known = [], []
+    for population, mean in zip(preset.populations, means, strict=True):
+        sigma_log = rng.uniform(*population.sigma_log)
+        coverage = _log_uniform(rng, population.coverage) / PRESENT_AT_START
+        parts.append(_placed(population, rng, style, mean, sigma_log, coverage, extent))
+        known.append((mean, sigma_log))
+    return parts, known
+
+
+def _placed(
+    population: presets.Population,
+    rng: np.random.Generator,
+    style: Style,
+    mean: float,
+    sigma_log: float,
+    coverage: float,
+    extent: Extent,
+) -> Population:
+    """Particles of one population over the whole sample, the later-born ones included."""
+    mean_area = np.pi / 4 * mean**2 * np.exp(sigma_log**2)  # E[d^2] of a lognormal
+    count = max(int(coverage * extent[0] * extent[1] / mean_area), 4)
+    diameters = _cut_lognormal(rng, count, mean, sigma_log)
+    arrangement = str(rng.choice(population.arrangements))
+    positions = ARRANGEMENTS[arrangement](rng, diameters, extent)
+    found = ~np.isnan(positions[:, 0])
+    count = int(found.sum())
+    kinds = rng.choice(population.kinds, size=int(rng.integers(1, population.mixed + 1)))
+    tones = np.maximum(1 + rng.normal(0, style.tone_spread, count), 0.4)
+    return Population(
+        positions_nm=positions[found] - np.asarray(extent) / 2,
+        diameters_nm=diameters[found],
+        outlines=_outlines(rng, [str(kind) for kind in kinds], count),
+        tones=tones,
+        looks=[style.looks[index] for index in rng.integers(len(style.looks), size=count)],
+        grain=rng.random((count, 2)),
+        rank=_ranks(rng, arrangement, positions[found], extent),
+    )
+
+
+def _outlines(rng: np.random.Generator, kinds: list[str], count: int) -> list[Outline]:
+    """Outlines of one sample: each kind with one habit, slightly varied, at any angle."""
+    habits = {kind: [SHAPES[kind](rng) for _ in range(24)] for kind in kinds}
+    chosen = [kinds[index] for index in rng.integers(len(kinds), size=count)]
+    return [rotated(habits[kind][rng.integers(24)], rng.uniform(-np.pi, np.pi)) for kind in chosen]
+
+
+def _joined(
+    parts: list[Population], rng: np.random.Generator, extent: Extent, *, apart: bool
+) -> Population:
+    """One population of all; `apart` keeps particles of different kinds from coinciding."""
+    positions = np.concatenate([part.positions_nm for part in parts])
+    diameters = np.concatenate([part.diameters_nm for part in parts])
+    if apart:
+        half = np.asarray(extent) / 2
+        gap = rng.uniform(-0.05, 0.15)
+        positions = placement.parted(positions + half, diameters, gap=gap) - half
+    order = rng.permutation(len(diameters))
+    if len(parts) > 1:  # the small lie on top of the large
+        order = np.argsort(-diameters, kind="stable")
+    outlines = [outline for part in parts for outline in part.outlines]
+    looks = [look for part in parts for look in part.looks]
+    return Population(
+        positions_nm=positions[order],
+        diameters_nm=diameters[order],
+        outlines=[outlines[index] for index in order],
+        tones=np.concatenate([part.tones for part in parts])[order],
+        looks=[looks[index] for index in order],
+        grain=np.concatenate([part.grain for part in parts])[order],
+        rank=np.concatenate([part.rank for part in parts])[order],
+    )
+
+
+def _prepare_lattice(
+    preset: presets.LatticePreset, rng: np.random.Generator, shape: Shape
+) -> Prepared:
+    style = _steady(rng, STYLES["dark_field" if rng.random() < 0.75 else "bright_field"](rng))
+    look = replace(style.looks[0], model="thickness", texture=0.0)
+    constant_nm, spot = rng.uniform(*preset.constant_nm), rng.uniform(*preset.spot_fraction)
+    angle_deg = float(rng.choice(preset.angles_deg))
+    pixel_size_nm = constant_nm * rng.uniform(*preset.field_constants) / min(shape)
+    blur_px = 0.14 * constant_nm / pixel_size_nm
+    optics = replace(style.optics, blur_px=blur_px, fringe=0.0)
+    style = replace(style, looks=(look,), film="plain", optics=optics)
+    extent = _extent_nm(shape, pixel_size_nm)
+    particles = _columns(preset, rng, constant_nm, angle_deg, constant_nm * spot, extent, style)
+    film = _film(rng, style, shape, pixel_size_nm)
+    sample = ParticleSample(particles, film, style.mixing, None, rng, merging=False, growing=False)
+    parameters = _parameters(
+        sample, particles.diameters_nm, particles.outlines[:1], extent, pixel_size_nm
+    )
+    parameters = replace(
+        parameters,
+        lattice_constant_nm=constant_nm,
+        lattice_angle_deg=angle_deg,
+        populations=(PopulationParameters(constant_nm * spot, 0.0, 1.0),),
+    )
+    return Prepared(sample, style.optics, parameters)
+
+
+def _columns(
+    preset: presets.LatticePreset,
+    rng: np.random.Generator,
+    constant_nm: float,
+    angle_deg: float,
+    diameter_nm: float,
+    extent: Extent,
+    style: Style,
+) -> Population:
+    """Columns of one or two elements with a few vacancies."""
+    positions = placement.lattice(
+        rng,
+        extent,
+        spacing=constant_nm,
+        angle_rad=float(np.deg2rad(angle_deg)),
+        jitter=rng.uniform(0, 0.02),
+        vacancies=rng.uniform(*preset.vacancies),
+        limit=100_000,
+    )
+    count = len(positions)
+    tones = 1 + rng.normal(0, 0.05, count)
+    if rng.random() < 0.4:
+        tones[rng.random(count) < rng.uniform(0.1, 0.5)] *= rng.uniform(0.6, 0.85)
+    return Population(
+        positions_nm=positions - np.asarray(extent) / 2,
+        diameters_nm=np.full(count, diameter_nm),
+        outlines=[SHAPES["disc"](rng)] * count,
+        tones=tones,
+        looks=[style.looks[0]] * count,
+        grain=np.zeros((count, 2)),
+        # Columns neither appear nor vanish, but for a few that the beam knocks out.
+        rank=np.where(rng.random(count) < 0.05, rng.random(count) * PRESENT_AT_START * 0.97, 0.0),
+    )
+
+
+def _prepare_tiling(
+    preset: presets.TilingPreset, rng: np.random.Generator, shape: Shape
+) -> Prepared:
+    mean = rng.uniform(*preset.mean_diameter_nm)
+    pixel_size_nm = mean * rng.uniform(*preset.field_diameters) / min(shape)
+    extent = _extent_nm(shape, pixel_size_nm)
+    # A region of the mean diameter d has the area of a hexagonal lattice's cell of this spacing.
+    spacing = mean * np.sqrt(np.pi / 4 * 2 / np.sqrt(3))
+    jitter = 0.35 * rng.uniform(*preset.irregularity)
+    seeds = placement.lattice(rng, extent, spacing=spacing, jitter=jitter, limit=100_000)
+    style = _steady(rng, STYLES["secondary"](rng))
+    look = _tiling_look(preset, rng, mean)
+    grey = np.float32(rng.uniform(0.01, 0.05)) * FILMS["grainy"](rng, _film_shape(shape), 1.0)
+    bend = bend_films(
+        rng,
+        _film_shape(shape),
+        pixel_size_nm,
+        strength=rng.uniform(0.02, 0.07),
+        grain_px=0.5 * mean / pixel_size_nm,
+    )
+    half = np.asarray(extent) / 2
+    film = Film(grey, pixel_size_nm)
+    sample = TilingSample(seeds - half, spacing, look, film, bend, rng)
+    optics = replace(style.optics, streaks=0.0)
+    parameters = _tiling_parameters(sample, extent, pixel_size_nm, shape)
+    return Prepared(sample, optics, parameters)
+
+
+def _tiling_look(
+    preset: presets.TilingPreset, rng: np.random.Generator, mean_nm: float
+) -> TilingLook:
+    wall_nm = mean_nm * rng.uniform(*preset.wall_fraction)
+    if preset.look == "grains":
+        region = rng.uniform(0.35, 0.65)
+        wall = region + rng.choice([-1, 1, -1]) * rng.uniform(0.15, 0.35)
+        return TilingLook(wall_nm, wall, region, tone_spread=rng.uniform(0.06, 0.14))
+    dark, bright = rng.uniform(0.15, 0.35), rng.uniform(0.6, 0.85)
+    wall, region = (dark, bright) if rng.random() < 0.5 else (bright, dark)
+    nucleus = rng.choice([-1, 1]) * rng.uniform(0.08, 0.2) if rng.random() < 0.4 else 0.0
+    return TilingLook(wall_nm, wall, region, rng.uniform(0.01, 0.05), nucleus=float(nucleus))
+
+
+def _tiling_parameters(
+    sample: TilingSample, extent: Extent, pixel_size_nm: float, shape: Shape
+) -> SampleParameters:
+    """Sizes of regions are not set but follow from the seeds: measured on the whole sample."""
+    view = _overview(extent)
+    _, labels = sample.look_at(view, DriftState())
+    areas = _areas_inside(labels)
+    areas = areas[areas > 0] * view.pixel_size_nm**2
+    diameters = np.sqrt(4 / np.pi * areas)
+    mean, sigma_log, std, size_range = size_statistics(diameters)
+    covered = labels > 0
+    circularity, aspect = _region_shapes(sample, pixel_size_nm, shape)
+    return SampleParameters(
+        mean_diameter_nm=mean,
+        sigma_log=sigma_log,
+        std_diameter_nm=std,
+        size_range_nm=size_range,
+        areal_coverage=float(covered.mean()),
+        number_density_per_um2=_NM2_PER_UM2 * float(covered.mean()) / float(areas.mean()),
+        circularity_range=circularity,
+        aspect_range=aspect,
+        polarity="bright" if sample.look.region_grey > sample.look.wall_grey else "dark",
+        pixel_size_nm=pixel_size_nm,
+        populations=(PopulationParameters(mean, sigma_log, 1.0),),
+    )
+
+
+def _region_shapes(
+    sample: TilingSample, pixel_size_nm: float, shape: Shape
+) -> tuple[tuple[float, float], tuple[float, float]]:
+    """Ranges of circularity and aspect, measured on the regions of the first view."""
+    _, labels = sample.look_at(View(0.0, 0.0, pixel_size_nm, shape), DriftState())
+    outlines = []
+    for label in np.flatnonzero(_areas_inside(labels) > _LEAST_AREA_PX):
+        mask = (labels == label).astype(np.uint8)
+        contours, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+        points = max(contours, key=len)[:, 0].astype(np.float64)
+        outlines.append(Outline(smoothed(points, 3), np.empty(0)))
+    return shape_ranges(outlines) if outlines else ((0.6, 0.9), (1.0, 1.8))
+
+
+def _parameters(
+    sample: ParticleSample,
+    diameters_nm: Points,
+    outlines: Sequence[Outline],
+    extent: Extent,
+    pixel_size_nm: float,
+) -> SampleParameters:
+    mean, sigma_log, std, size_range = size_statistics(diameters_nm)
+    circularity, aspect = shape_ranges(outlines[:200])
+    _, diameters_now = sample.bodies(DriftState())
+    area_um2 = extent[0] * extent[1] / _NM2_PER_UM2
+    return SampleParameters(
+        mean_diameter_nm=mean,
+        sigma_log=sigma_log,
+        std_diameter_nm=std,
+        size_range_nm=size_range,
+        areal_coverage=float(sample.covered(_overview(extent)).mean()),
+        number_density_per_um2=float((diameters_now > 0).sum() / area_um2),
+        circularity_range=circularity,
+        aspect_range=aspect,
+        polarity=_polarity(sample, extent),
+        pixel_size_nm=pixel_size_nm,
+    )
+
+
+def _polarity(sample: ParticleSample, extent: Extent) -> str:
+    """Whether particles are brighter or darker than what lies between them."""
+    field = 1 / SAMPLE_OVER_FIELD
+    view = _overview((extent[0] * field, extent[1] * field), _POLARITY_PX)
+    image, labels = sample.look_at(view, DriftState())
+    covered = labels > 0
+    if covered.all() or not covered.any():
+        return "bright"
+    return "bright" if image[covered].mean() > image[~covered].mean() else "dark"
+
+
+def _shares(
+    known: list[tuple[float, float]], parts: list[Population]
+) -> tuple[PopulationParameters, ...]:
+    total = sum(len(part) for part in parts)
+    return tuple(
+        PopulationParameters(float(mean), float(sigma_log), len(part) / total)
+        for (mean, sigma_log), part in zip(known, parts, strict=True)
+    )
+
+
+def _overview(extent: Extent, longest_px: int = _OVERVIEW_PX) -> View:
+    """A view of an area about the middle of the sample, by default of the whole sample."""
+    pixel_size_nm = max(extent) / longest_px
+    shape = (int(extent[1] / pixel_size_nm), int(extent[0] / pixel_size_nm))
+    return View(0.0, 0.0, pixel_size_nm, shape)
+
+
+def _areas_inside(labels: NDArray[np.int32]) -> Points:
+    """Area in px of each label; 0 for the background and for what the border cuts."""
+    areas = np.bincount(labels.ravel()).astype(np.float64)
+    border = np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])
+    areas[np.unique(border)] = 0
+    areas[0] = 0
+    return areas
+
+
+def _film(rng: np.random.Generator, style: Style, shape: Shape, pixel_size_nm: float) -> Film:
+    return Film(draw_background(rng, style, _film_shape(shape)), pixel_size_nm)
+
+
+def _film_shape(shape: Shape) -> Shape:
+    side = int(np.ceil((SAMPLE_OVER_FIELD - 1) * min(shape)))
+    return shape[0] + side, shape[1] + side
+
+
+def _extent_nm(shape: Shape, pixel_size_nm: float) -> Extent:
+    height, width = _film_shape(shape)
+    return width * pixel_size_nm, height * pixel_size_nm
+
+
+def _steady(rng: np.random.Generator, style: Style) -> Style:
+    """A style as an operator would leave it before an experiment: sharp, well exposed."""
+    optics = replace(
+        style.optics,
+        blur_px=rng.uniform(0.5, 0.95),
+        dose=float(np.exp(rng.uniform(np.log(80), np.log(1500)))),
+        readout=rng.uniform(0.005, 0.02),
+        tilt=rng.uniform(0.0, 0.2),
+        fringe=min(style.optics.fringe, 0.8),
+        streaks=min(style.optics.streaks, 0.012),
+        gamma=float(np.clip(style.optics.gamma, 0.8, 1.25)),
+        inverted=False,
+    )
+    looks = tuple(replace(look, texture=min(look.texture, 0.15)) for look in style.looks[:1])
+    contrast = max(style.mixing.contrast, 0.35)
+    return replace(
+        style,
+        optics=optics,
+        looks=looks,
+        mixing=replace(style.mixing, contrast=contrast),
+        tone_spread=min(style.tone_spread, 0.3 if style.mixing.mode == "absorb" else 0.15),
+        film_strength=min(style.film_strength, 0.08 * contrast),
+        film_level=_apart(style, contrast),
+    )
+
+
+def _apart(style: Style, contrast: float) -> float:
+    """A background that opaque particles stand out from, on whichever side."""
+    if style.mixing.mode != "occlude":
+        return style.film_level
+    return min(style.film_level, style.mixing.level + 0.1 * contrast)
+
+
+def _cut_lognormal(rng: np.random.Generator, count: int, mean: float, sigma_log: float) -> Points:
+    median = mean * np.exp(-(sigma_log**2) / 2)
+    deviations = np.clip(rng.normal(0, 1, count), -_CUT_SIGMAS, _CUT_SIGMAS)
+    return np.asarray(median * np.exp(sigma_log * deviations))
+
+
+def _log_uniform(rng: np.random.Generator, limits: tuple[float, float]) -> float:
+    return float(np.exp(rng.uniform(*np.log(limits))))
+
+
+def _ranks(rng: np.random.Generator, arrangement: str, positions: Points, extent: Extent) -> Points:
+    """Order in which particles are there; evenly spread, so that the start has its true share."""
+    count = len(positions)
+    return np.asarray((rng.permutation(count) + rng.random()) / count)
+
+
+def _aggregated(rng: np.random.Generator, diameters: Points, extent: Extent) -> Points:
+    return _grown(rng, diameters, extent, overlap=rng.uniform(-0.03, 0.08), members=(4, 14))
+
+
+def _overlapping(rng: np.random.Generator, diameters: Points, extent: Extent) -> Points:
+    return _grown(rng, diameters, extent, overlap=rng.uniform(0.15, 0.4), members=(3, 9))
+
+
+def _grown(
+    rng: np.random.Generator,
+    diameters: Points,
+    extent: Extent,
+    *,
+    overlap: float,
+    members: tuple[int, int],
+) -> Points:
+    clusters = max(len(diameters) // int(rng.integers(*members)), 2)
+    return placement.aggregated(
+        rng,
+        diameters,
+        extent,
+        clusters=clusters,
+        overlap=overlap,
+        branching=rng.uniform(0.3, 1.0),
+        margin=0.0,
+    )
+
+
+def _spread(rng: np.random.Generator, diameters: Points, extent: Extent) -> Points:
+    """One in each cell of a grid, so that every view has its share of a few large bodies."""
+    count = len(diameters)
+    columns = max(round(float(np.sqrt(count * extent[0] / extent[1]))), 1)
+    rows = -(-count // columns)
+    cells = rng.permutation(rows * columns)[:count]
+    corners = np.stack([cells % columns, cells // columns], axis=1)
+    cell = np.asarray(extent) / (columns, rows)
+    return np.asarray((corners + rng.uniform(0.15, 0.85, (count, 2))) * cell)
+
+
+def _packed(rng: np.random.Generator, diameters: Points, extent: Extent) -> Points:
+    """Clouds whose particles push each other apart until they hardly touch."""
+    clusters = int(rng.integers(4, 10))
+    positions = placement.clustered(rng, diameters, extent, clusters=clusters, spread=0.09)
+    return placement.parted(positions, diameters, gap=rng.uniform(-0.05, 0.05))
+
+
+ARRANGEMENTS: dict[str, Callable[[np.random.Generator, Points, Extent], Points]] = {
+    "scattered": placement.scattered,
+    "separated": placement.separated,
+    "mixed": placement.scattered,
+    "aggregated": _aggregated,
+    "overlapping": _overlapping,
+    "packed": _packed,
+    "spread": _spread,
+}
