@@ -1,0 +1,70 @@
+"""Files that are complete or absent: written under another name, then renamed into place."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+TEMPORARY_SUFFIX = ".part"
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a temporary path to write to, and rename it to ``path`` at the end.
+
+    After an error, or a kill at any moment, ``path`` is as it was before. The temporary name is
+    hidden and ends in .part and the suffix of ``path``, so that libraries know the format.
+
+    Parameters
+    ----------
+    path : Path
+
+    Yields
+    ------
+    Path
+        In the same folder.
+    """
+    temporary = temporary_path(path)
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a whole file or nothing."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def write_text(path: Path, content: str) -> None:
+    """Write a whole file, in UTF-8, or nothing."""
+    write_bytes(path, content.encode("utf-8"))
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write a whole JSON file, one key a line, or nothing.
+
+    Raises
+    ------
+    ValueError
+        If a number is not finite: JSON has no such numbers.
+    """
+    write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
+
+
+def temporary_path(path: Path) -> Path:
+    """The name under which `replacing` writes first; one per process."""
+    return path.with_name(f".{path.stem}.{os.getpid()}{TEMPORARY_SUFFIX}{path.suffix}")
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what processes that were killed left half-written; only for a folder's sole user."""
+    for path in folder.glob(f".*{TEMPORARY_SUFFIX}*"):
+        path.unlink(missing_ok=True)

@@ -1,0 +1,150 @@
+"""Load a Segment Anything model: the embedded one, an official checkpoint, or one from a path."""
+
+from __future__ import annotations
+
+import hashlib
+from importlib import resources
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+from segment_anything import sam_model_registry
+from segment_anything.modeling import Sam
+
+from samstar_rl.tiny_sam import build_tiny_sam
+
+TINY_WEIGHTS = "tiny_sam.safetensors"
+OFFICIAL_MODELS = ("vit_b", "vit_l", "vit_h")
+CHECKPOINT_PAGE = "https://github.com/facebookresearch/segment-anything#model-checkpoints"
+
+
+class SamLoadError(ValueError):
+    """A checkpoint is missing, damaged, or belongs to another model."""
+
+
+def load_sam(
+    model: str | Path = "tiny", checkpoint: str | Path | None = None, *, device: str = "cpu"
+) -> Sam:
+    """Load a Segment Anything model in evaluation mode.
+
+    Parameters
+    ----------
+    model : {"tiny", "vit_b", "vit_l", "vit_h"} or path
+        The embedded SAM, an official architecture, or the path of a checkpoint, whose architecture
+        is then read off its weights.
+    checkpoint : path, optional
+        The weights. Needed for the official architectures; for "tiny" the packaged ones by default.
+    device : str
+        Where torch puts the model.
+
+    Returns
+    -------
+    Sam
+        Taken unchanged by `SamPredictor` and `SamAutomaticMaskGenerator`. Its attributes
+        ``samstar_name`` and ``samstar_sha256`` say what was loaded; the latter is of the file.
+
+    Raises
+    ------
+    SamLoadError
+        If the name is unknown or the file is missing, damaged or of another model. Nothing is
+        ever unpickled: checkpoints are read with ``weights_only=True``.
+    """
+    name, path = _resolve(model, checkpoint)
+    weights = _read_weights(path)
+    if name is None:
+        name = _recognise(weights, path)
+    sam = build_tiny_sam() if name == "tiny" else sam_model_registry[name]()
+    _fill(sam, weights, name, path)
+    sam.samstar_name = name
+    sam.samstar_sha256 = file_sha256(path)
+    return sam.eval().to(device)
+
+
+def packaged_weights_path() -> Path:
+    """Where the embedded SAM's weights lie in the installed package."""
+    return Path(str(resources.files("samstar_rl.weights"))) / TINY_WEIGHTS
+
+
+def packaged_weights_sha256() -> str:
+    """The sha256 of the embedded SAM's weights, by which policies name the SAM they belong to."""
+    return file_sha256(packaged_weights_path())
+
+
+def file_sha256(path: Path) -> str:
+    """The sha256 of a file as 64 hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _resolve(model: str | Path, checkpoint: str | Path | None) -> tuple[str | None, Path]:
+    if model == "tiny":
+        return "tiny", Path(checkpoint) if checkpoint else packaged_weights_path()
+    if model in OFFICIAL_MODELS:
+        if checkpoint is None:
+            raise SamLoadError(
+                f"the model {model!r} needs its checkpoint file: download it from "
+                f"{CHECKPOINT_PAGE} and pass checkpoint=PATH"
+            )
+        return str(model), Path(checkpoint)
+    if Path(model).exists():
+        return None, Path(model)
+    raise SamLoadError(
+        f"unknown SAM {str(model)!r}: expected one of tiny, {', '.join(OFFICIAL_MODELS)}, or the "
+        "path of an existing checkpoint (.pth, .pt or .safetensors)"
+    )
+
+
+def _read_weights(path: Path) -> dict[str, torch.Tensor]:
+    if not path.is_file():
+        raise SamLoadError(f"no SAM checkpoint at {path}: check the path")
+    try:
+        if path.suffix == ".safetensors":
+            weights = load_file(path)
+        else:
+            weights = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch and safetensors raise a dozen unrelated types
+        raise SamLoadError(
+            f"{path} is not a readable checkpoint ({error.__class__.__name__}): expected a .pth or "
+            ".pt state dict or a .safetensors file; download it anew if it should be one"
+        ) from error
+    # micro-sam wraps the state dict
+    if isinstance(weights, dict) and isinstance(weights.get("model_state"), dict):
+        weights = weights["model_state"]
+    if not isinstance(weights, dict) or not all(
+        isinstance(value, torch.Tensor) for value in weights.values()
+    ):
+        raise SamLoadError(f"{path} holds no state dict of a SAM: expected name -> tensor")
+    return weights
+
+
+def _recognise(weights: dict[str, torch.Tensor], path: Path) -> str:
+    blocks = sum(
+        name.startswith("image_encoder.blocks.") and name.endswith(".norm1.weight")
+        for name in weights
+    )
+    known = {12: "vit_b", 24: "vit_l", 32: "vit_h"}
+    if blocks in known:
+        return known[blocks]
+    if "image_encoder.lateral_4.weight" in weights:
+        return "tiny"
+    raise SamLoadError(
+        f"{path} is of no SAM that is known here (tiny, {', '.join(OFFICIAL_MODELS)}): "
+        f"it has {len(weights)} tensors and {blocks} transformer blocks in image_encoder"
+    )
+
+
+def _fill(sam: Sam, weights: dict[str, torch.Tensor], name: str, path: Path) -> None:
+    floats = {
+        key: value.float() if value.is_floating_point() else value for key, value in weights.items()
+    }
+    try:
+        missing, unexpected = sam.load_state_dict(floats, strict=False)
+    except RuntimeError as error:  # a tensor of another shape
+        raise SamLoadError(f"{path} does not fit the model {name!r}: {error}") from error
+    # the mean and standard deviation of pixels are constants that Sam itself sets
+    missing = [key for key in missing if not key.startswith("pixel_")]
+    if missing or unexpected:
+        raise SamLoadError(
+            f"{path} does not fit the model {name!r}: {len(missing)} tensors are missing "
+            f"(first: {missing[:1]}), {len(unexpected)} unknown (first: {unexpected[:1]})"
+        )

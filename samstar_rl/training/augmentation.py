@@ -1,0 +1,162 @@
+"""What microscopes and journals do to a micrograph, applied to training crops.
+
+Images are (H, W) uint8, labels (H, W) int32 with 0 as background.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from samstar_rl.frames.simulator.annotations import annotate
+
+Image = NDArray[np.uint8]
+Intensity = NDArray[np.float32]
+Labels = NDArray[np.int32]
+
+SMALLEST_CROP_PX = 100
+"""Shortest window that is blown up to the network's input: with whole frames of 800 px at the other
+end this spans the factor of 8 in magnification."""
+
+
+def letterbox(image: Image, labels: Labels, size: int) -> tuple[Image, Labels]:
+    """Scale the long side to `size`, as SAM does; the other side is shorter, unpadded."""
+    height, width = image.shape
+    scale = size / max(height, width)
+    return resize(image, labels, int(height * scale + 0.5), int(width * scale + 0.5))
+
+
+def resize(image: Image, labels: Labels, height: int, width: int) -> tuple[Image, Labels]:
+    """Resample the image by area or linearly, the labels by nearest neighbour."""
+    shrinks = width < image.shape[1]
+    interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    resized = cv2.resize(image, (width, height), interpolation=interpolation)
+    return resized, _resize_labels(labels, height, width)
+
+
+def pad(image: Image, labels: Labels, size: int) -> tuple[Image, Labels]:
+    """Pad with zeros at the right and below to a square."""
+    height, width = image.shape
+    margins = ((0, size - height), (0, size - width))
+    return np.pad(image, margins), np.pad(labels, margins)
+
+
+def random_view(
+    rng: np.random.Generator, image: Image, labels: Labels, size: int
+) -> tuple[Image, Labels]:
+    """A whole frame in three of ten cases, else a rotated, scaled and mirrored window."""
+    if rng.random() < 0.3:
+        return letterbox(*_random_symmetry(rng, image, labels), size)
+    return _random_window(rng, image, labels, size)
+
+
+def random_exposure(rng: np.random.Generator, image: Image, labels: Labels) -> tuple[Image, Labels]:
+    """Change contrast, illumination, focus, noise and annotations of a crop."""
+    intensity = image.astype(np.float32) / 255
+    if rng.random() < 0.8:
+        intensity = _random_contrast(rng, intensity)
+    if rng.random() < 0.25:
+        intensity = _tilted_illumination(rng, intensity)
+    if rng.random() < 0.25:
+        intensity = cv2.GaussianBlur(intensity, (0, 0), rng.uniform(0.4, 1.4))
+    if rng.random() < 0.6:
+        intensity = _random_noise(rng, intensity)
+    if rng.random() < 0.08:
+        intensity = _stripes(rng, intensity)
+    exposed = (np.clip(intensity, 0, 1) * 255).astype(np.uint8)
+    if rng.random() < 0.12:
+        exposed, labels = exposed.copy(), labels.copy()
+        annotate(rng, exposed, labels)
+    return exposed, labels
+
+
+def _random_symmetry(
+    rng: np.random.Generator, image: Image, labels: Labels
+) -> tuple[Image, Labels]:
+    quarter_turns = int(rng.integers(4))
+    image, labels = np.rot90(image, quarter_turns), np.rot90(labels, quarter_turns)
+    if rng.random() < 0.5:
+        image, labels = image[:, ::-1], labels[:, ::-1]
+    return np.ascontiguousarray(image), np.ascontiguousarray(labels)
+
+
+def _random_window(
+    rng: np.random.Generator, image: Image, labels: Labels, size: int
+) -> tuple[Image, Labels]:
+    height, width = image.shape
+    longest = max(SMALLEST_CROP_PX + 1, min(height, width) * 1.1)
+    side = np.exp(rng.uniform(np.log(SMALLEST_CROP_PX), np.log(longest)))
+    transform = _window_transform(rng, (height, width), side, size)
+    zoom = size / side
+    if zoom < 1:  # against aliasing
+        image = cv2.GaussianBlur(image, (0, 0), 0.45 / zoom)
+    # reflection keeps a corner outside the frame from becoming a black wedge
+    view = cv2.warpAffine(
+        image, transform, (size, size), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101
+    )
+    view_labels = cv2.warpAffine(
+        labels.astype(np.float32),
+        transform,
+        (size, size),
+        flags=cv2.INTER_NEAREST,
+        borderMode=cv2.BORDER_REFLECT_101,
+    )
+    return view, view_labels.astype(np.int32)
+
+
+def _window_transform(
+    rng: np.random.Generator, shape: tuple[int, int], side: float, size: int
+) -> NDArray[np.float64]:
+    """The (2, 3) affine map from the frame to a window of `side` px around a random centre."""
+    degrees = rng.uniform(0, 360) if rng.random() < 0.5 else 90.0 * rng.integers(4)
+    transform = cv2.getRotationMatrix2D((0.0, 0.0), degrees, size / side)
+    if rng.random() < 0.5:
+        transform[0] *= -1
+    transform[0] *= np.exp(rng.normal(0, 0.1))  # aspect ratio
+    centre_yx = [rng.uniform(min(0.4 * side, n / 2), max(n - 0.4 * side, n / 2)) for n in shape]
+    transform[:, 2] = size / 2 - transform[:, :2] @ np.array(centre_yx[::-1])
+    return transform
+
+
+def _random_contrast(rng: np.random.Generator, intensity: Intensity) -> Intensity:
+    low, high = np.percentile(intensity[::4, ::4], [0.5, 99.5])
+    stretched = np.clip((intensity - low) / max(high - low, 1e-3), 0, 1.2)
+    stretched = stretched ** np.exp(rng.normal(0, 0.3))  # gamma
+    if rng.random() < 0.2:
+        stretched = 1 - stretched
+    contrast = rng.uniform(0.35, 1.0)
+    brightness = rng.uniform(0.5 * contrast, 1 - 0.5 * contrast)
+    return (stretched - 0.5) * contrast + brightness
+
+
+def _tilted_illumination(rng: np.random.Generator, intensity: Intensity) -> Intensity:
+    height, width = intensity.shape
+    angle = rng.uniform(0, 2 * np.pi)
+    rows = np.linspace(-0.5, 0.5, height, dtype=np.float32)[:, None]
+    columns = np.linspace(-0.5, 0.5, width, dtype=np.float32)[None]
+    return intensity + rng.uniform(0, 0.35) * (
+        np.float32(np.cos(angle)) * columns + np.float32(np.sin(angle)) * rows
+    )
+
+
+def _random_noise(rng: np.random.Generator, intensity: Intensity) -> Intensity:
+    noise = rng.standard_normal(intensity.shape, dtype=np.float32)
+    if rng.random() < 0.3:  # correlated, as after resampling or a slow scan
+        noise = cv2.GaussianBlur(noise, (0, 0), 0.8) * 2
+    if rng.random() < 0.5:  # Poisson: grows with the square root of the dose
+        noise *= 1.3 * np.sqrt(np.clip(intensity, 0.05, 1))
+    return intensity + rng.uniform(0, 0.09) * noise
+
+
+def _stripes(rng: np.random.Generator, intensity: Intensity) -> Intensity:
+    offsets = rng.standard_normal((intensity.shape[0], 1), dtype=np.float32)
+    return intensity + rng.uniform(0.02, 0.08) * cv2.GaussianBlur(offsets, (0, 0), 1.0)
+
+
+def _resize_labels(labels: Labels, height: int, width: int) -> Labels:
+    # OpenCV resamples no int32; float32 is exact for up to 2^24 labels
+    resized = cv2.resize(
+        labels.astype(np.float32), (width, height), interpolation=cv2.INTER_NEAREST
+    )
+    return resized.astype(np.int32)

@@ -1,0 +1,215 @@
+"""How good a SAM is on labelled frames: what one point finds, and how true its own estimate is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from segment_anything import SamPredictor
+from segment_anything.modeling import Sam
+
+from samstar_rl.frames.frame import Frame
+from samstar_rl.metrics import f1_at
+from samstar_rl.proposals import ProposalEngine
+from samstar_rl.settings import Settings
+from samstar_rl.training.emps import Labelled
+
+SMALLEST_INSTANCE_PX = 30
+BATCH = 64
+
+
+@dataclass(frozen=True)
+class PointResult:
+    """Means over instances, each prompted by its innermost pixel.
+
+    Parameters
+    ----------
+    best_of_three_iou : float
+        IoU of the best of SAM's three masks with the instance.
+    selected_iou : float
+        IoU of the mask that SAM itself thinks best.
+    recall : float
+        Share of instances whose best mask has an IoU above 0.5.
+    calibration_error : float
+        Mean absolute difference of predicted and true IoU, over all three masks.
+    instances : int
+    """
+
+    best_of_three_iou: float
+    selected_iou: float
+    recall: float
+    calibration_error: float
+    instances: int
+
+
+def best_of_three(
+    sam: Sam, frames: Iterable[Labelled], *, most_instances: int | None = None, seed: int = 0
+) -> PointResult:
+    """Prompt every instance with one interior point, at the frame's full resolution.
+
+    Takes what `point_ious` takes and summarises what that returns.
+    """
+    return summarise(*point_ious(sam, frames, most_instances=most_instances, seed=seed))
+
+
+def point_ious(
+    sam: Sam, frames: Iterable[Labelled], *, most_instances: int | None = None, seed: int = 0
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """True and predicted IoU of all three masks of each instance's innermost pixel.
+
+    Parameters
+    ----------
+    sam : Sam
+    frames : iterable of (image, labels)
+        (H, W) uint8 and (H, W) int32.
+    most_instances : int, optional
+        Judge only this many instances a frame, drawn at random.
+    seed : int
+        Of that choice.
+
+    Returns
+    -------
+    true_iou, iou_pred : (K, 3) float arrays
+
+    Raises
+    ------
+    ValueError
+        If no frame holds an instance large enough.
+    """
+    predictor = SamPredictor(sam)
+    rng = np.random.default_rng(seed)
+    true_parts, predicted_parts = [], []
+    for image, labels in frames:
+        instances = _large_instances(labels)
+        if most_instances is not None and len(instances) > most_instances:
+            instances = rng.choice(instances, most_instances, replace=False)
+        if len(instances):
+            true, predicted = _prompt_instances(predictor, image, labels, instances)
+            true_parts.append(true)
+            predicted_parts.append(predicted)
+    if not true_parts:
+        raise ValueError(
+            f"no frame holds an instance of {SMALLEST_INSTANCE_PX} px or more: nothing to judge"
+        )
+    return np.concatenate(true_parts), np.concatenate(predicted_parts)
+
+
+def summarise(true: NDArray[np.float64], predicted: NDArray[np.float64]) -> PointResult:
+    """Means over instances; both arrays are (K, 3)."""
+    best = true.max(axis=1)
+    selected = np.take_along_axis(true, predicted.argmax(axis=1)[:, None], axis=1)
+    return PointResult(
+        best_of_three_iou=float(best.mean()),
+        selected_iou=float(selected.mean()),
+        recall=float((best > 0.5).mean()),
+        calibration_error=float(np.abs(true - predicted).mean()),
+        instances=len(best),
+    )
+
+
+def quarters(frames: Iterable[Labelled]) -> Iterator[Labelled]:
+    """The 2x2 crops of each frame: the same instances at twice the size for SAM."""
+    for image, labels in frames:
+        height, width = image.shape
+        for rows in (slice(0, height // 2), slice(height - height // 2, height)):
+            for columns in (slice(0, width // 2), slice(width - width // 2, width)):
+                yield (
+                    np.ascontiguousarray(image[rows, columns]),
+                    np.ascontiguousarray(labels[rows, columns]),
+                )
+
+
+def innermost_pixel(mask: NDArray[np.bool_]) -> tuple[int, int]:
+    """x, y of the pixel farthest from the mask's rim and from the border of the frame."""
+    padded = np.pad(mask.astype(np.uint8), 1)
+    distance = cv2.distanceTransform(padded, cv2.DIST_L2, 5)[1:-1, 1:-1]
+    row, column = np.unravel_index(int(distance.argmax()), distance.shape)
+    return int(column), int(row)
+
+
+def _large_instances(labels: NDArray[np.int32]) -> NDArray[np.intp]:
+    areas = np.bincount(labels.ravel())
+    areas[0] = 0
+    return np.flatnonzero(areas >= SMALLEST_INSTANCE_PX)
+
+
+@torch.no_grad()
+def _prompt_instances(
+    predictor: SamPredictor,
+    image: NDArray[np.uint8],
+    labels: NDArray[np.int32],
+    instances: NDArray[np.intp],
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """True and predicted IoU, each (K, 3)."""
+    predictor.set_image(np.repeat(image[..., None], 3, axis=-1))
+    device = predictor.device
+    true, predicted = [], []
+    for start in range(0, len(instances), BATCH):
+        batch = instances[start : start + BATCH]
+        truth = torch.from_numpy(labels == batch[:, None, None]).to(device)
+        points = np.array([innermost_pixel(labels == instance) for instance in batch])
+        coords = predictor.transform.apply_coords(points.astype(np.float64), image.shape)
+        masks, iou_pred, _ = predictor.predict_torch(
+            torch.as_tensor(coords, dtype=torch.float32, device=device)[:, None],
+            torch.ones((len(batch), 1), dtype=torch.int, device=device),
+            multimask_output=True,
+        )
+        true.append(_iou(masks, truth).cpu().numpy())
+        predicted.append(iou_pred.cpu().numpy())
+    return np.concatenate(true), np.concatenate(predicted)
+
+
+def _iou(masks: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
+    """IoU of masks (K, 3, H, W) with truth (K, H, W)."""
+    shared = (masks & truth.unsqueeze(1)).flatten(2).sum(dim=-1)
+    union = (masks | truth.unsqueeze(1)).flatten(2).sum(dim=-1)
+    return shared / union.clamp_min(1)
+
+
+@dataclass(frozen=True)
+class GridResult:
+    """Means over frames of the automatic mask generator's result.
+
+    Parameters
+    ----------
+    f1 : float
+        F1 at IoU 0.5.
+    masks, particles : float
+        Found, and in the truth.
+    """
+
+    f1: float
+    masks: float
+    particles: float
+
+
+def grid_result(
+    engine: ProposalEngine,
+    frames: Iterable[Labelled],
+    settings: Settings,
+    *,
+    length_unit: str = "px",
+) -> GridResult:
+    """Segment frames with one choice of settings, exactly as the stock generator does.
+
+    Parameters
+    ----------
+    engine : ProposalEngine
+    frames : iterable of (image, labels)
+    settings : Settings
+    length_unit : {"px", "frame"}
+        Of the settings' lengths.
+    """
+    f1, masks, particles = [], [], []
+    for index, (image, labels) in enumerate(frames):
+        frame = Frame(image.astype(np.float32), id=str(index))
+        unit_px = float(frame.short_side_px) if length_unit == "frame" else 1.0
+        found = engine.segment(frame, settings, length_unit_px=unit_px)
+        f1.append(f1_at(found, labels))
+        masks.append(len(found))
+        particles.append(len(np.unique(labels[labels > 0])))
+    return GridResult(float(np.mean(f1)), float(np.mean(masks)), float(np.mean(particles)))

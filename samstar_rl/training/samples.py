@@ -1,0 +1,151 @@
+"""Training samples: simulated micrographs (drawn once, cached on disk) and crops of real ones."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from samstar_rl.atomic import replacing
+from samstar_rl.frames.simulator import draw_training_image
+from samstar_rl.training.augmentation import pad, random_exposure, random_view, resize
+from samstar_rl.training.emps import Labelled
+from samstar_rl.training.prompt_sampling import Prompts, sample_prompts
+
+REAL_BACKGROUND_WEIGHT = 0.5
+"""A background prompt on a real frame may hit a particle that nobody labelled."""
+
+
+class SimulatedPool:
+    """A fixed number of simulated images, each drawn at its first use and kept on disk.
+
+    Parameters
+    ----------
+    folder : Path
+    count : int
+        Images in the pool.
+    size : int
+        Their side in px; larger than the network's input, so that windows differ at each use.
+    seed : int
+    """
+
+    def __init__(self, folder: Path, *, count: int, size: int, seed: int) -> None:
+        self.folder = folder / f"size{size}_seed{seed}"
+        self.count, self.size, self.seed = count, size, seed
+        self.folder.mkdir(parents=True, exist_ok=True)
+
+    def __getitem__(self, index: int) -> Labelled:
+        path = self.folder / f"{index:06d}.npz"
+        if path.exists():
+            with np.load(path) as stored:
+                return stored["image"], stored["labels"].astype(np.int32)
+        image, labels = draw_training_image(np.random.default_rng([self.seed, index]), self.size)
+        with replacing(path) as temporary:
+            np.savez(temporary, image=image, labels=labels.astype(np.uint16))
+        return image, labels
+
+
+@dataclass(frozen=True)
+class SampleSpec:
+    """What a training sample is made of.
+
+    Parameters
+    ----------
+    image_size : int
+        Side of the network's input in px.
+    prompts : int
+        Per image.
+    real_share : float
+        Share of crops of real frames.
+    """
+
+    image_size: int
+    prompts: int
+    real_share: float
+
+
+def draw_sample(
+    rng: np.random.Generator, spec: SampleSpec, simulated: SimulatedPool, real: list[Labelled]
+) -> dict[str, Tensor]:
+    """One training sample.
+
+    Returns
+    -------
+    dict
+        ``image`` (S, S) uint8, ``labels`` (S, S) int32, ``shape`` (2,) of the unpadded part,
+        ``coords_px`` (P, 2, 2), ``prompt_labels`` (P, 2), ``instance`` (P,), ``weight`` (P,).
+    """
+    while True:
+        is_real = bool(real) and rng.random() < spec.real_share
+        if is_real:
+            image, labels = random_view(rng, *real[rng.integers(len(real))], spec.image_size)
+            image, labels = random_exposure(rng, image, labels)
+        else:
+            image, labels = _simulated_view(rng, simulated, spec.image_size)
+        shape = image.shape
+        image, labels = pad(image, labels, spec.image_size)
+        prompts = sample_prompts(rng, labels, shape, spec.prompts)
+        if prompts is not None:
+            return _to_tensors(image, labels, shape, prompts, is_real)
+
+
+class BatchDataset(torch.utils.data.Dataset[dict[str, Tensor]]):
+    """Batches by step number.
+
+    Step k depends on the seed and k alone, so that a training resumes where it was killed.
+    """
+
+    def __init__(
+        self,
+        spec: SampleSpec,
+        simulated: SimulatedPool,
+        real: list[Labelled],
+        *,
+        batch_size: int,
+        seed: int,
+    ) -> None:
+        self.spec, self.simulated, self.real = spec, simulated, real
+        self.batch_size, self.seed = batch_size, seed
+
+    def __getitem__(self, step: int) -> dict[str, Tensor]:
+        rng = np.random.default_rng([self.seed, step])
+        samples = [
+            draw_sample(rng, self.spec, self.simulated, self.real) for _ in range(self.batch_size)
+        ]
+        return {key: torch.stack([sample[key] for sample in samples]) for key in samples[0]}
+
+
+def _simulated_view(rng: np.random.Generator, simulated: SimulatedPool, size: int) -> Labelled:
+    """The whole simulated image or a window of it, as drawn or exposed anew."""
+    image, labels = simulated[int(rng.integers(simulated.count))]
+    if rng.random() < 0.5:
+        image, labels = random_view(rng, image, labels, size)
+    else:
+        image, labels = resize(image, labels, size, size)
+    if rng.random() < 0.5:
+        image, labels = random_exposure(rng, image, labels)
+    return image, labels
+
+
+def _to_tensors(
+    image: NDArray[np.uint8],
+    labels: NDArray[np.int32],
+    shape: tuple[int, ...],
+    prompts: Prompts,
+    is_real: bool,
+) -> dict[str, Tensor]:
+    background_weight = REAL_BACKGROUND_WEIGHT if is_real else 1.0
+    weight = np.where(prompts.instance < 0, background_weight, 1.0).astype(np.float32)
+    return {
+        "image": torch.from_numpy(np.ascontiguousarray(image)),
+        "labels": torch.from_numpy(np.ascontiguousarray(labels)),
+        "shape": torch.tensor(shape),
+        "coords_px": torch.from_numpy(prompts.coords_px),
+        "prompt_labels": torch.from_numpy(prompts.labels),
+        "instance": torch.from_numpy(prompts.instance),
+        "weight": torch.from_numpy(weight),
+    }

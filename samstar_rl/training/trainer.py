@@ -1,0 +1,314 @@
+"""The training of the embedded SAM: one loop that resumes where it was killed."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.progress import Progress
+from segment_anything.modeling import Sam
+from torch import Tensor
+from torch.nn import functional as F
+from torch.utils.data import DataLoader
+from torch.utils.tensorboard import SummaryWriter
+
+from samstar_rl.atomic import replacing
+from samstar_rl.decoder import point_tokens, predict_masks
+from samstar_rl.tiny_sam import TinySamConfig, build_tiny_sam, tie_cross_attentions
+from samstar_rl.training.evaluation import best_of_three
+from samstar_rl.training.losses import AuxiliaryHead, MaskLosses, mask_losses
+from samstar_rl.training.samples import BatchDataset, Labelled, SampleSpec, SimulatedPool
+
+MASK_STRIDE = 2
+IOU_WEIGHT = 2.0
+AUXILIARY_WEIGHT = 0.4
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """Everything that decides the result, beside the data.
+
+    Parameters
+    ----------
+    images : int
+        To see in all. May be changed when a training resumes, as long as the decay has not begun.
+    batch_size, prompts : int
+        Images a step, prompts an image.
+    learning_rate : float
+        Of the plateau between warm-up and decay.
+    decay_share : float
+        The last part of the training, in which the rate falls linearly to zero.
+    real_share : float
+        Share of crops of real frames; the rest is simulated.
+    simulated_images, simulated_size : int
+        Number and side (px) of the simulated images in the pool.
+    precision : {"float32", "bfloat16"}
+        Mixed precision pays on CUDA and on CPUs with AMX.
+    """
+
+    images: int = 48_000
+    batch_size: int = 4
+    prompts: int = 8
+    learning_rate: float = 1.0e-3
+    warmup_steps: int = 250
+    decay_share: float = 0.35
+    weight_decay: float = 0.03
+    ema_decay: float = 0.998
+    real_share: float = 0.5
+    simulated_images: int = 8_000
+    simulated_size: int = 320
+    precision: str = "float32"
+    seed: int = 0
+
+    @property
+    def steps(self) -> int:
+        """Number of optimiser steps."""
+        return self.images // self.batch_size
+
+    def rate(self, step: int) -> float:
+        """Learning rate: linear warm-up, plateau, linear decay."""
+        warm = min(1.0, (step + 1) / self.warmup_steps)
+        left = (self.steps - step) / max(1.0, self.decay_share * self.steps)
+        return self.learning_rate * warm * min(1.0, max(left, 0.0))
+
+
+class Trainer:
+    """Trains the embedded SAM on one device and keeps a checkpoint from which it resumes.
+
+    Parameters
+    ----------
+    config : TrainingConfig
+    folder : Path
+        Run folder: ``checkpoint.pt`` (tensors and numbers only), TensorBoard events.
+    pool_folder : Path
+        Cache of simulated images, shared between runs.
+    real : list of (image, labels)
+        Real frames to train on.
+    validation : list of (image, labels)
+        Real frames for the curve in TensorBoard.
+    device : str
+    workers : int
+        Processes that prepare batches.
+    """
+
+    def __init__(
+        self,
+        config: TrainingConfig,
+        folder: Path,
+        *,
+        pool_folder: Path,
+        real: list[Labelled],
+        validation: list[Labelled],
+        device: str = "cpu",
+        workers: int = 1,
+        network: TinySamConfig | None = None,
+    ) -> None:
+        self.config, self.folder, self.validation = config, folder, validation
+        self.device, self.workers = torch.device(device), workers
+        network = network or TinySamConfig()
+        self.sam = build_tiny_sam(network, seed=config.seed)
+        tie_cross_attentions(self.sam)
+        self.sam.train().to(self.device)
+        self.auxiliary = AuxiliaryHead(network.channels).to(self.device)
+        self.average = build_tiny_sam(network, seed=config.seed).to(self.device)
+        self.average.load_state_dict(self.sam.state_dict())
+        self.optimizer = self._build_optimizer()
+        self.step = 0
+        spec = SampleSpec(network.image_size, config.prompts, config.real_share)
+        pool = SimulatedPool(
+            pool_folder, count=config.simulated_images, size=config.simulated_size, seed=config.seed
+        )
+        self.dataset = BatchDataset(
+            spec, pool, real, batch_size=config.batch_size, seed=config.seed
+        )
+
+    @property
+    def checkpoint(self) -> Path:
+        """Where the training resumes from."""
+        return self.folder / "checkpoint.pt"
+
+    def run(self, *, save_every_s: float = 120, validate_every_s: float = 900) -> Sam:
+        """Train to the end and return the averaged network."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if self.checkpoint.exists():
+            self._resume()
+        writer = SummaryWriter(self.folder, purge_step=self.step * self.config.batch_size)
+        saved = validated = logged = time.monotonic()
+        history: list[dict[str, float]] = []
+        with Progress() as progress, writer:
+            bar = progress.add_task(
+                "training", total=self.config.images, completed=self.step * self.config.batch_size
+            )
+            for batch in self._loader():
+                history.append(self._train_step(batch))
+                self.step += 1
+                progress.advance(bar, self.config.batch_size)
+                now = time.monotonic()
+                if now - logged > 20:
+                    self._log(writer, history, now - logged)
+                    logged, history = now, []
+                if now - validated > validate_every_s:
+                    self._validate(writer)
+                    validated = time.monotonic()
+                if now - saved > save_every_s:
+                    self._save()
+                    saved = time.monotonic()
+            self._validate(writer)
+        self._save()
+        return self.average.eval()
+
+    def _build_optimizer(self) -> torch.optim.AdamW:
+        parameters = [*self.sam.parameters(), *self.auxiliary.parameters()]
+        matrices = [parameter for parameter in parameters if parameter.ndim > 1]
+        vectors = [parameter for parameter in parameters if parameter.ndim <= 1]
+        groups = [
+            {"params": matrices, "weight_decay": self.config.weight_decay},
+            {"params": vectors, "weight_decay": 0.0},
+        ]
+        return torch.optim.AdamW(
+            groups, lr=self.config.learning_rate, betas=(0.9, 0.98), fused=True
+        )
+
+    def _loader(self) -> Iterator[dict[str, Tensor]]:
+        steps = range(self.step, self.config.steps)
+        return iter(
+            DataLoader(
+                self.dataset,
+                batch_size=None,
+                sampler=steps,
+                num_workers=self.workers,
+                prefetch_factor=8 if self.workers else None,
+            )
+        )
+
+    def _train_step(self, batch: dict[str, Tensor]) -> dict[str, float]:
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.config.rate(self.step)
+        batch = {key: value.to(self.device) for key, value in batch.items()}
+        masks, auxiliary = self._losses(batch)
+        loss = masks.mask + IOU_WEIGHT * masks.iou + AUXILIARY_WEIGHT * auxiliary
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
+        norm = torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        if torch.isfinite(norm):
+            self.optimizer.step()
+        self._average()
+        return {
+            "loss/mask": float(masks.mask.detach()),
+            "loss/iou": float(masks.iou.detach()),
+            "loss/auxiliary": float(auxiliary.detach()),
+            "train/best_of_three_iou": float(masks.best_iou),
+            "train/selected_iou": float(masks.selected_iou),
+        }
+
+    def _losses(self, batch: dict[str, Tensor]) -> tuple[MaskLosses, Tensor]:
+        size = batch["image"].shape[-1]
+        valid = _valid(batch["shape"], size)
+        image = (batch["image"].unsqueeze(1).float() - self.sam.pixel_mean) / self.sam.pixel_std
+        prompt_encoder = self.sam.prompt_encoder
+        with self._mixed_precision():
+            embedding = self.sam.image_encoder(image * valid.unsqueeze(1))
+            sparse = point_tokens(
+                prompt_encoder,
+                batch["coords_px"].flatten(0, 1),
+                batch["prompt_labels"].flatten(0, 1),
+            )
+            logits, iou_pred = predict_masks(
+                self.sam.mask_decoder,
+                embedding,
+                prompt_encoder.get_dense_pe(),
+                prompt_encoder.no_mask_embed.weight.reshape(1, -1, 1, 1),
+                sparse,
+            )
+        target = mask_targets(batch["labels"], batch["instance"])
+        masks = mask_losses(logits.float(), iou_pred.float(), target, batch["weight"].flatten())
+        return masks, self.auxiliary.loss(embedding.float(), batch["labels"], valid)
+
+    def _mixed_precision(self) -> AbstractContextManager[Any]:
+        if self.config.precision == "float32":
+            return nullcontext()
+        return torch.autocast(self.device.type, getattr(torch, self.config.precision))
+
+    @torch.no_grad()
+    def _average(self) -> None:
+        """Exponential moving average of the weights, short at the start."""
+        decay = min(self.config.ema_decay, (self.step + 1) / (self.step + 20))
+        averaged, current = self.average.state_dict(), self.sam.state_dict()
+        floats = [key for key in averaged if averaged[key].is_floating_point()]
+        torch._foreach_lerp_(
+            [averaged[key] for key in floats], [current[key] for key in floats], 1 - decay
+        )
+
+    def _log(self, writer: SummaryWriter, history: list[dict[str, float]], seconds: float) -> None:
+        images = self.step * self.config.batch_size
+        for key in history[0]:
+            mean = math.fsum(entry[key] for entry in history) / len(history)
+            writer.add_scalar(key, mean, images)
+        rate = len(history) * self.config.batch_size / seconds
+        writer.add_scalar("train/images_per_second", rate, images)
+        writer.add_scalar("train/learning_rate", self.config.rate(self.step), images)
+        writer.flush()
+
+    def _validate(self, writer: SummaryWriter) -> None:
+        images = self.step * self.config.batch_size
+        result = best_of_three(self.average.eval(), self.validation, most_instances=8)
+        for key, value in asdict(result).items():
+            writer.add_scalar(f"validation/{key}", value, images)
+        with (self.folder / "validation.jsonl").open("a") as file:
+            file.write(json.dumps({"images": images, **asdict(result)}) + "\n")
+
+    def _save(self) -> None:
+        state = {
+            "config": asdict(self.config),
+            "step": self.step,
+            "sam": self.sam.state_dict(),
+            "average": self.average.state_dict(),
+            "auxiliary": self.auxiliary.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+        }
+        with replacing(self.checkpoint) as temporary:
+            torch.save(state, temporary)
+
+    def _resume(self) -> None:
+        state = torch.load(self.checkpoint, map_location=self.device, weights_only=True)
+        self._check_config(state["config"])
+        self.sam.load_state_dict(state["sam"])
+        self.average.load_state_dict(state["average"])
+        self.auxiliary.load_state_dict(state["auxiliary"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.step = state["step"]
+
+    def _check_config(self, earlier: dict[str, Any]) -> None:
+        changed = {
+            key: (value, earlier.get(key))
+            for key, value in asdict(self.config).items()
+            if key != "images" and earlier.get(key) != value
+        }
+        if changed:
+            key, (now, before) = next(iter(changed.items()))
+            raise ValueError(
+                f"{self.checkpoint} was begun with {key} = {before}, now it is {now}: resume with "
+                "the same options (only the number of images may change) or choose another folder"
+            )
+
+
+def mask_targets(labels: Tensor, instance: Tensor) -> Tensor:
+    """Soft masks (B * P, S / 2, S / 2) of the instances (B, P) in labels (B, S, S)."""
+    masks = labels.unsqueeze(1) == instance[:, :, None, None]
+    return F.avg_pool2d(masks.float(), MASK_STRIDE).flatten(0, 1)
+
+
+def _valid(shape: Tensor, size: int) -> Tensor:
+    """(B, S, S) bool, False on padding."""
+    along = torch.arange(size, device=shape.device)
+    rows = along[None, :, None] < shape[:, 0, None, None]
+    columns = along[None, None, :] < shape[:, 1, None, None]
+    return rows & columns

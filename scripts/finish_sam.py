@@ -1,0 +1,58 @@
+"""Calibrate a trained embedded SAM on frames that it has not seen, and pack its weights."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+from rich.console import Console
+
+from samstar_rl.sam import packaged_weights_path
+from samstar_rl.scripts.command import run_command
+from samstar_rl.tiny_sam import build_tiny_sam
+from samstar_rl.training.calibration import apply_calibration, fit_calibration
+from samstar_rl.training.emps import load_labelled, split_names
+from samstar_rl.training.evaluation import point_ious, summarise
+from samstar_rl.training.packing import pack_weights, round_to_half
+
+DEFAULT_RUN = Path.home() / ".cache" / "samstar_rl" / "pretrain" / "run"
+
+
+def finish_sam(
+    emps: Annotated[
+        Path, typer.Option(help="Folder of EMPS' train split: images/*.png and labels/*.png.")
+    ],
+    run: Annotated[Path, typer.Option(help="Run folder of `samstar pretrain`.")] = DEFAULT_RUN,
+    out: Annotated[
+        Path | None, typer.Option("-o", "--out", help="File; by default the packaged weights.")
+    ] = None,
+) -> None:
+    """Calibrate the averaged network of a training on EMPS' `tune` frames and pack it.
+
+    Everything that builds on the weights (static settings, policies, figures) must be made anew
+    afterwards: `make artefacts`.
+    """
+    console = Console()
+    out = out or packaged_weights_path()
+    sam = build_tiny_sam()
+    checkpoint = torch.load(run / "checkpoint.pt", map_location="cpu", weights_only=True)
+    sam.load_state_dict(checkpoint["average"])
+    frames = load_labelled(emps, split_names("tune"))
+    with console.status("prompting every instance of the tune frames"):
+        true_iou, iou_pred = point_ious(sam, frames)
+    console.print("before:", asdict(summarise(true_iou, iou_pred)))
+    with console.status("fitting the calibration: proposals of 70 frames, a few minutes"):
+        calibration = fit_calibration(sam, frames, true_iou=true_iou, iou_pred=iou_pred)
+    console.print("calibration:", asdict(calibration))
+    apply_calibration(sam, calibration)
+    round_to_half(sam)
+    pack_weights(sam, out)
+    console.print("after:", asdict(summarise(*point_ious(sam, frames))))
+    console.print(f"wrote {out.name}, {out.stat().st_size / 2**20:.1f} MiB")
+
+
+if __name__ == "__main__":
+    run_command(finish_sam)

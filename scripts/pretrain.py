@@ -1,0 +1,65 @@
+"""Train the embedded SAM: the whole training in one command, resumable at any time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+
+from samstar_rl.scripts.command import run_command
+from samstar_rl.training.emps import load_labelled, split_names
+from samstar_rl.training.trainer import Trainer, TrainingConfig
+
+CACHE = Path.home() / ".cache" / "samstar_rl" / "pretrain"
+
+
+def pretrain(
+    emps: Annotated[
+        Path, typer.Option(help="Folder of EMPS' train split: images/*.png and labels/*.png.")
+    ],
+    out: Annotated[Path, typer.Option("-o", "--out", help="Run folder.")] = CACHE / "run",
+    images: Annotated[int, typer.Option(help="Training images to see in all.")] = 48_000,
+    batch_size: Annotated[int, typer.Option(help="Images a step.")] = 4,
+    prompts: Annotated[int, typer.Option(help="Prompts an image.")] = 8,
+    learning_rate: Annotated[float, typer.Option(help="Learning rate of the plateau.")] = 1e-3,
+    precision: Annotated[
+        str, typer.Option(help="float32, or bfloat16 (CUDA, or a CPU with AMX).")
+    ] = "float32",
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    workers: Annotated[int, typer.Option(help="Processes that prepare batches.")] = 1,
+    threads: Annotated[int, typer.Option(help="Threads of torch.")] = 2,
+    seed: Annotated[int, typer.Option(help="Of weights, data and order.")] = 0,
+) -> None:
+    """Train the embedded SAM on simulated micrographs and EMPS; run it again to resume.
+
+    The run folder holds checkpoint.pt, TensorBoard events and validation.jsonl. Simulated images
+    are cached beside it. `samstar finish-sam` calibrates the result and packs it.
+    """
+    torch.set_num_threads(threads)
+    # subnormal gradients are slow; threads inherit this if it comes before the first of them
+    torch.set_flush_denormal(True)
+    config = TrainingConfig(
+        images=images,
+        batch_size=batch_size,
+        prompts=prompts,
+        learning_rate=learning_rate,
+        precision=precision,
+        seed=seed,
+    )
+    trainer = Trainer(
+        config,
+        out,
+        pool_folder=CACHE / "pool",
+        real=load_labelled(emps, split_names("sam")),
+        validation=load_labelled(emps, split_names("tune")[::2]),
+        device=device,
+        workers=workers,
+    )
+    trainer.run()
+    typer.echo(f"trained on {images} images: {trainer.checkpoint}")
+
+
+if __name__ == "__main__":
+    run_command(pretrain)

@@ -1,0 +1,133 @@
+"""What the embedded SAM is trained on: views, exposures, prompts, the pool of simulated images."""
+
+import numpy as np
+import pytest
+import torch
+
+from samstar_rl.training.augmentation import letterbox, pad, random_exposure, random_view
+from samstar_rl.training.emps import load_pairs, split_names
+from samstar_rl.training.prompt_sampling import sample_prompts
+from samstar_rl.training.samples import BatchDataset, SampleSpec, SimulatedPool
+
+
+def discs(size=160, count=9):
+    rows, columns = np.mgrid[:size, :size]
+    labels = np.zeros((size, size), np.int32)
+    pitch = size // 3
+    for k in range(count):
+        centre = (k // 3 * pitch + pitch // 2, k % 3 * pitch + pitch // 2)
+        labels[np.hypot(rows - centre[0], columns - centre[1]) < pitch / 3] = k + 1
+    image = np.where(labels > 0, 200, 60).astype(np.uint8)
+    return image, labels
+
+
+def test_the_split_is_disjoint_and_complete():
+    parts = {part: split_names(part) for part in ("sam", "tune", "check")}
+    assert {part: len(names) for part, names in parts.items()} == {
+        "sam": 226,
+        "tune": 70,
+        "check": 70,
+    }
+    assert len(set().union(*parts.values())) == 366
+
+
+def test_an_unknown_part_is_refused():
+    with pytest.raises(ValueError, match="part must be one of sam, tune, check"):
+        split_names("test")
+
+
+def test_an_empty_folder_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="expected grey images"):
+        load_pairs(tmp_path, tmp_path)
+
+
+def test_letterbox_keeps_the_aspect_ratio():
+    image, labels = discs()
+    view, view_labels = letterbox(image[:80], labels[:80], 64)
+    assert view.shape == view_labels.shape == (32, 64)
+    padded, padded_labels = pad(view, view_labels, 64)
+    assert padded.shape == padded_labels.shape == (64, 64)
+    assert not padded[32:].any()
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_views_keep_image_and_labels_together(seed):
+    rng = np.random.default_rng(seed)
+    view, labels = random_view(rng, *discs(400), 128)
+    assert view.shape == labels.shape
+    assert view.shape[0] <= 128
+    assert view.shape[1] <= 128
+    inside, outside = view[labels > 0], view[labels == 0]
+    if len(inside) > 50 and len(outside) > 50:
+        assert np.median(inside) > 150
+        assert np.median(outside) < 110
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_exposures_keep_the_geometry(seed):
+    image, labels = discs()
+    exposed, exposed_labels = random_exposure(np.random.default_rng(seed), image, labels)
+    assert exposed.dtype == np.uint8
+    assert exposed.shape == image.shape
+    # annotations only erase labels
+    assert set(np.unique(exposed_labels)) <= set(np.unique(labels))
+    assert ((exposed_labels == labels) | (exposed_labels == 0)).all()
+
+
+def test_points_lie_in_their_instance_and_background_points_outside():
+    _, labels = discs()
+    prompts = sample_prompts(np.random.default_rng(0), labels, labels.shape, 64)
+    is_point = prompts.labels[:, 0] == 1
+    x, y = np.rint(prompts.coords_px[is_point, 0]).astype(int).clip(0, 159).T
+    under = labels[y, x]
+    wanted = prompts.instance[is_point]
+    assert (under[wanted < 0] == 0).all()
+    # points move by up to half a pixel across a rim
+    assert (under[wanted > 0] == wanted[wanted > 0]).mean() > 0.9
+    assert (wanted < 0).any()
+
+
+def test_boxes_enclose_their_instance():
+    _, labels = discs()
+    prompts = sample_prompts(np.random.default_rng(1), labels, labels.shape, 200)
+    boxes = np.flatnonzero(prompts.labels[:, 0] == 2)
+    assert len(boxes) > 5
+    for slot in boxes:
+        rows, columns = np.nonzero(labels == prompts.instance[slot])
+        (x0, y0), (x1, y1) = prompts.coords_px[slot]
+        tolerance = 0.25 * np.ptp(columns)
+        assert abs(x0 - columns.min()) < tolerance
+        assert abs(y1 - rows.max()) < tolerance
+        assert x1 > x0 and y1 > y0
+
+
+def test_an_empty_frame_gives_no_prompts():
+    assert (
+        sample_prompts(np.random.default_rng(0), np.zeros((50, 50), np.int32), (50, 50), 4) is None
+    )
+
+
+def test_the_pool_draws_once_and_reads_the_same_again(tmp_path):
+    pool = SimulatedPool(tmp_path, count=3, size=96, seed=5)
+    image, labels = pool[1]
+    (stored,) = pool.folder.glob("*.npz")
+    written = stored.stat().st_mtime_ns
+    again, labels_again = pool[1]
+    assert stored.stat().st_mtime_ns == written
+    np.testing.assert_array_equal(image, again)
+    np.testing.assert_array_equal(labels, labels_again)
+
+
+def test_a_batch_depends_on_its_step_alone(tmp_path):
+    dataset = BatchDataset(
+        SampleSpec(image_size=64, prompts=4, real_share=0.5),
+        SimulatedPool(tmp_path, count=4, size=96, seed=5),
+        [discs()],
+        batch_size=2,
+        seed=3,
+    )
+    first, other, again = dataset[7], dataset[8], dataset[7]
+    assert first["image"].shape == (2, 64, 64)
+    assert first["coords_px"].shape == (2, 4, 2, 2)
+    assert all(torch.equal(first[key], again[key]) for key in first)
+    assert not torch.equal(first["image"], other["image"])

@@ -1,0 +1,92 @@
+"""The training loop learns, resumes and repeats itself."""
+
+import numpy as np
+import pytest
+import torch
+
+from samstar_rl.tiny_sam import TinySamConfig
+from samstar_rl.training.trainer import Trainer, TrainingConfig
+
+NETWORK = TinySamConfig(
+    image_size=64, channels=32, widths=(8, 8, 16, 16, 16), depths=(1, 1, 1, 1), mlp_channels=32
+)
+
+
+def real_frames():
+    rng = np.random.default_rng(0)
+    frames = []
+    for _ in range(2):
+        rows, columns = np.mgrid[:120, :120]
+        labels = np.zeros((120, 120), np.int32)
+        for k, (y, x) in enumerate(rng.uniform(20, 100, (4, 2))):
+            labels[np.hypot(rows - y, columns - x) < 14] = k + 1
+        frames.append((np.where(labels > 0, 220, 30).astype(np.uint8), labels))
+    return frames
+
+
+def trainer(tmp_path, name, images=24, **changes):
+    config = TrainingConfig(
+        images=images, batch_size=2, prompts=4, warmup_steps=2, simulated_images=2,
+        simulated_size=96, **changes,
+    )  # fmt: skip
+    return Trainer(
+        config,
+        tmp_path / name,
+        pool_folder=tmp_path / "pool",
+        real=real_frames(),
+        validation=real_frames(),
+        workers=0,
+        network=NETWORK,
+    )
+
+
+def weights(sam):
+    return torch.cat([value.flatten().float() for value in sam.state_dict().values()])
+
+
+def test_the_same_seed_gives_the_same_network_and_another_seed_another(tmp_path):
+    first = weights(trainer(tmp_path, "first").run())
+    second = weights(trainer(tmp_path, "second").run())
+    other = weights(trainer(tmp_path, "other", seed=1).run())
+    assert torch.equal(first, second)
+    assert not torch.equal(first, other)
+
+
+def test_a_killed_training_resumes_to_the_same_network(tmp_path):
+    whole = weights(trainer(tmp_path, "whole").run())
+    killed = trainer(tmp_path, "killed")
+    killed.folder.mkdir()
+    for batch, _ in zip(killed._loader(), range(5), strict=False):
+        killed._train_step(batch)
+        killed.step += 1
+    killed._save()
+    resumed = trainer(tmp_path, "killed")
+    assert torch.equal(weights(resumed.run()), whole)
+    assert resumed.step == resumed.config.steps
+
+
+def test_other_options_do_not_resume_a_run(tmp_path):
+    trainer(tmp_path, "run", images=4).run()
+    with pytest.raises(ValueError, match=r"begun with learning_rate = 0\.001, now it is 0\.01"):
+        trainer(tmp_path, "run", images=4, learning_rate=0.01).run()
+
+
+def test_a_run_leaves_a_curve_and_a_checkpoint(tmp_path):
+    run = trainer(tmp_path, "run", images=4)
+    run.run()
+    assert run.checkpoint.exists()
+    assert (run.folder / "validation.jsonl").read_text().count("best_of_three_iou") == 1
+    assert list(run.folder.glob("events.out.tfevents.*"))
+    assert not list(run.folder.glob("*.tmp"))
+
+
+@pytest.mark.slow
+def test_it_learns(tmp_path):
+    run = trainer(tmp_path, "learns", images=600, learning_rate=3e-3)
+    history = []
+    for batch in run._loader():
+        history.append(run._train_step(batch))
+        run.step += 1
+    before = np.mean([entry["loss/mask"] for entry in history[:30]])
+    after = np.mean([entry["loss/mask"] for entry in history[-30:]])
+    assert after < 0.85 * before
