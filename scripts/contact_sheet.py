@@ -11,6 +11,7 @@ import typer
 from numpy.typing import NDArray
 
 from samstar_rl.frames.simulator import PRESETS, SimulatedStream, draw_training_image
+from samstar_rl.scripts.command import reporting_errors
 
 Image = NDArray[np.uint8]
 
@@ -72,9 +73,13 @@ def _stream_tiles(seed: int, columns: int) -> list[Image]:
 
 def _real_tiles(rng: np.random.Generator, folder: Path, count: int) -> list[Image]:
     """The middle squares of random pictures of a folder."""
+    if not folder.is_dir():
+        raise ValueError(f"{folder} is no folder; give one that holds real micrographs")
     paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in _IMAGE_SUFFIXES)
     if not paths:
-        raise ValueError(f"{folder} holds no images ({', '.join(sorted(_IMAGE_SUFFIXES))})")
+        raise ValueError(
+            f"{folder} holds no images ({', '.join(sorted(_IMAGE_SUFFIXES))}); choose another"
+        )
     chosen = rng.choice(len(paths), size=count, replace=len(paths) < count)
     return [_square(_read_grey(paths[index])) for index in chosen]
 
@@ -109,6 +114,7 @@ def _bordered(tile: Image) -> Image:
     return np.pad(tile, _GAP_PX // 2, constant_values=255)
 
 
+@reporting_errors
 def main(
     output: Annotated[Path, typer.Argument(help="PNG to write.")],
     emps: Annotated[Path | None, typer.Option(help="Folder of real micrographs.")] = None,

@@ -39,7 +39,7 @@ def _digest(array: np.ndarray) -> str:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("shape", [(96, 96), (80, 144)])
+@pytest.mark.parametrize("shape", [(96, 96), (72, 120)])
 def test_family_images_have_the_asked_shape_and_dense_labels(
     family: str, shape: tuple[int, int]
 ) -> None:
@@ -169,7 +169,7 @@ def test_dose_sets_the_shot_noise() -> None:
 
 
 @pytest.mark.parametrize("preset", PRESETS)
-@pytest.mark.parametrize("size", [128, (112, 160)])
+@pytest.mark.parametrize("size", [96, (80, 128)])
 def test_streams_yield_labelled_frames(preset: str, size: int | tuple[int, int]) -> None:
     with SimulatedStream(preset, seed=1, size=size, length=2) as stream:
         frames = list(stream)
@@ -268,7 +268,7 @@ def test_isolated_discs_measure_what_the_parameters_say() -> None:
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_parameters_are_physical(preset: str) -> None:
-    parameters = SimulatedStream(preset, seed=7, size=160).parameters
+    parameters = SimulatedStream(preset, seed=7, size=96).parameters
     low, high = parameters.size_range_nm
     assert 0 < low <= parameters.mean_diameter_nm * (1 + 1e-9)
     assert parameters.mean_diameter_nm <= high * (1 + 1e-9)
@@ -282,16 +282,16 @@ def test_parameters_are_physical(preset: str) -> None:
 
 def test_coverage_of_the_frames_is_about_the_expected_one() -> None:
     ratios = []
-    for seed in range(8):
-        stream = SimulatedStream("morphology", seed=seed, size=128)
+    for seed in range(6):
+        stream = SimulatedStream("morphology", seed=seed, size=96)
         covered = (stream.frame_at(0).truth > 0).mean()
         ratios.append(covered / stream.parameters.areal_coverage)
-    assert np.mean(ratios) == pytest.approx(1, abs=0.2)
+    assert np.mean(ratios) == pytest.approx(1, abs=0.25)
 
 
 def test_growth_and_density_change_the_truth() -> None:
     stream = SimulatedStream("overlap", seed=5, size=128)
-    counts = [int(stream.frame_at(index).truth.max()) for index in range(0, 400, 80)]
+    counts = [int(stream.frame_at(index).truth.max()) for index in (0, 100, 300)]
     assert len(set(counts)) > 1
 
 

@@ -1,0 +1,179 @@
+"""What a segmented frame leaves behind: labels, particle table, picture and record."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tifffile
+from numpy.typing import NDArray
+
+from samstar_rl import atomic
+from samstar_rl.frames.frame import Frame
+from samstar_rl.frames.pixel_size import NM_PER_UNIT
+from samstar_rl.overlay import draw_overlay, encode_png
+from samstar_rl.rewards import Score
+from samstar_rl.segmentation import Segmentation
+from samstar_rl.settings import Settings
+from samstar_rl.tuner import TunedFrame
+
+LABELS_SUFFIX = ".labels.tif"
+PARTICLES_SUFFIX = ".particles.csv"
+OVERLAY_SUFFIX = ".overlay.png"
+RECORD_SUFFIX = ".json"
+MAX_NAME_LENGTH = 150
+
+
+@dataclass(frozen=True)
+class FrameResult:
+    """One frame, treated: all that is written about it.
+
+    Attributes
+    ----------
+    frame : Frame
+    segmentation : Segmentation
+    settings : Settings
+    score : Score
+    n_evaluations, n_prompts_decoded : int
+        What the tuner spent.
+    milliseconds : dict of str to float
+        Wall time by stage; "total" is from the frame to its score.
+    task, tuner : str
+        Names.
+    notes : tuple of str
+        What people should know: the guard's interventions, a frame that is blank.
+    """
+
+    frame: Frame
+    segmentation: Segmentation
+    settings: Settings
+    score: Score
+    n_evaluations: int
+    n_prompts_decoded: int
+    milliseconds: Mapping[str, float]
+    task: str
+    tuner: str
+    notes: Sequence[str] = field(default=())
+
+    @classmethod
+    def of(
+        cls, tuned: TunedFrame, *, task: str, tuner: str, notes: Sequence[str] = ()
+    ) -> FrameResult:
+        """Make the result of a frame that a tuner has treated."""
+        return cls(
+            frame=tuned.frame,
+            segmentation=tuned.evaluation.segmentation,
+            settings=tuned.evaluation.settings,
+            score=tuned.evaluation.score,
+            n_evaluations=tuned.expense.n_evaluations,
+            n_prompts_decoded=tuned.expense.n_prompts_decoded,
+            milliseconds={"total": tuned.seconds * 1e3},
+            task=task,
+            tuner=tuner,
+            notes=tuple(notes),
+        )
+
+    def to_record(self) -> dict[str, Any]:
+        """Settings, score, terms, evaluations and milliseconds, of types that JSON knows."""
+        return {
+            "frame": self.frame.id,
+            "time": float(self.frame.time),
+            "shape": list(self.frame.shape),
+            "pixel_size_nm": self.frame.pixel_size_nm,
+            "task": self.task,
+            "tuner": self.tuner,
+            "n_particles": len(self.segmentation),
+            "score": float(self.score.total),
+            "terms": {name: float(value) for name, value in self.score.terms.items()},
+            "settings": self.settings.to_dict(),
+            "evaluations": int(self.n_evaluations),
+            "prompts_decoded": int(self.n_prompts_decoded),
+            "milliseconds": {name: round(value, 3) for name, value in self.milliseconds.items()},
+            "notes": list(self.notes),
+        }
+
+
+def write_result(folder: Path, result: FrameResult, *, picture: bool = True) -> None:
+    """Write the files of one frame, each complete or absent, the record last.
+
+    A frame whose record NAME.json exists is complete.
+
+    Parameters
+    ----------
+    folder : Path
+        Exists.
+    result : FrameResult
+    picture : bool
+        Whether to draw NAME.overlay.png, the dearest of the files.
+    """
+    for suffix, write in WRITERS.items():
+        if picture or suffix != OVERLAY_SUFFIX:
+            with atomic.replacing(result_path(folder, result.frame.id, suffix)) as path:
+                write(path, result)
+
+
+def result_path(folder: Path, frame_id: str, suffix: str) -> Path:
+    """Where a file about a frame lies."""
+    return folder / f"{safe_name(frame_id)}{suffix}"
+
+
+def safe_name(frame_id: str) -> str:
+    """Turn a frame's id, which may come from a network, into the name of a file in one folder."""
+    name = re.sub(r"[^\w.+=@ ()\[\]-]", "_", frame_id).strip(" .")[:MAX_NAME_LENGTH]
+    return name or "frame"
+
+
+def label_image(segmentation: Segmentation) -> NDArray[np.uint16] | NDArray[np.uint32]:
+    """The labels as the smallest of uint16 and uint32 that holds them; 0 is background."""
+    labels = segmentation.to_labels()
+    few = len(segmentation) <= np.iinfo(np.uint16).max
+    return labels.astype(np.uint16 if few else np.uint32)
+
+
+def _write_labels(path: Path, result: FrameResult) -> None:
+    resolution: dict[str, Any] = {}
+    if result.frame.pixel_size_nm is not None:
+        per_cm = NM_PER_UNIT["cm"] / result.frame.pixel_size_nm
+        resolution = {"resolution": (per_cm, per_cm), "resolutionunit": "CENTIMETER"}
+    tifffile.imwrite(
+        path, label_image(result.segmentation), compression="zlib", metadata=None, **resolution
+    )
+
+
+def _write_particles(path: Path, result: FrameResult) -> None:
+    table = result.segmentation.table.to_dataframe(result.frame.pixel_size_nm)
+    table.to_csv(path, index=False, float_format="%.6g", lineterminator="\n")
+
+
+def _write_overlay(path: Path, result: FrameResult) -> None:
+    picture = draw_overlay(result.frame, result.segmentation, caption=_caption(result))
+    path.write_bytes(encode_png(picture))
+
+
+def _write_record(path: Path, result: FrameResult) -> None:
+    path.write_text(atomic.json_text(result.to_record()), encoding="utf-8")
+
+
+# suffix -> writer; the record comes last, for it says that the rest is complete
+WRITERS: dict[str, Callable[[Path, FrameResult], None]] = {
+    LABELS_SUFFIX: _write_labels,
+    PARTICLES_SUFFIX: _write_particles,
+    OVERLAY_SUFFIX: _write_overlay,
+    RECORD_SUFFIX: _write_record,
+}
+
+
+def _caption(result: FrameResult) -> list[str]:
+    terms = "   ".join(f"{name} {value:.2f}" for name, value in result.score.terms.items())
+    particles = (
+        "1 particle" if len(result.segmentation) == 1 else f"{len(result.segmentation)} particles"
+    )
+    return [
+        f"{result.frame.id}:  {particles}   score {result.score.total:.3f}   ({terms})",
+        f"task {result.task}, tuner {result.tuner}",
+        *result.notes,
+    ]

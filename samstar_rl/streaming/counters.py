@@ -1,0 +1,81 @@
+"""What became of every frame: received = done + dropped + failed + in flight."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from dataclasses import dataclass
+
+import numpy as np
+
+# latencies are summarised over this many of the last frames
+LATENCY_WINDOW = 1000
+
+
+@dataclass(frozen=True)
+class Counts:
+    """How many frames came and what became of them.
+
+    Attributes
+    ----------
+    received : int
+        Frames that the source gave, and those it could not read.
+    done : int
+        Segmented, with complete results on disk.
+    dropped : int
+        Left out for newer ones, or still waiting when the run was stopped.
+    failed : int
+        Unreadable, unusable (blank, saturated), or an error occurred; each is reported.
+    """
+
+    received: int = 0
+    done: int = 0
+    dropped: int = 0
+    failed: int = 0
+
+    @property
+    def in_flight(self) -> int:
+        """Frames whose fate is not decided yet; 0 when a run has ended."""
+        return self.received - self.done - self.dropped - self.failed
+
+
+class Counters:
+    """Counts that several threads keep, and the latencies of the last frames."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._received = self._done = self._dropped = self._failed = 0
+        self._latencies_ms: deque[float] = deque(maxlen=LATENCY_WINDOW)
+
+    def receive(self) -> None:
+        """A frame came."""
+        with self._lock:
+            self._received += 1
+
+    def finish(self, latency_ms: float) -> None:
+        """A frame's results are complete, that long after it came."""
+        with self._lock:
+            self._done += 1
+            self._latencies_ms.append(latency_ms)
+
+    def drop(self, n: int = 1) -> None:
+        """Frames were left out."""
+        with self._lock:
+            self._dropped += n
+
+    def fail(self, n: int = 1) -> None:
+        """Frames could not be treated."""
+        with self._lock:
+            self._failed += n
+
+    @property
+    def counts(self) -> Counts:
+        """The counts, all of one moment."""
+        with self._lock:
+            return Counts(self._received, self._done, self._dropped, self._failed)
+
+    def latency_ms(self, percentile: float) -> float | None:
+        """A percentile of the last frames' latencies; None before the first."""
+        with self._lock:
+            latencies = list(self._latencies_ms)
+        return float(np.percentile(latencies, percentile)) if latencies else None

@@ -1,0 +1,318 @@
+"""An HTTP feed, so that the instrument's own control script can act on what is found.
+
+``GET /frames`` is a stream of JSON lines, one a frame as soon as its results are written;
+``GET /latest`` is the last such line; ``GET /metrics`` is for Prometheus.
+"""
+
+from __future__ import annotations
+
+import hmac
+import ipaddress
+import json
+import secrets
+import threading
+from collections import deque
+from collections.abc import Callable
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, Self
+from urllib.parse import parse_qs, urlsplit
+
+import numpy as np
+
+from samstar_rl.results import FrameResult
+from samstar_rl.streaming.counters import Counters
+from samstar_rl.streaming.events import Event
+
+# a reader that falls behind by more than this misses frames, and is told how many
+BACKLOG = 256
+MAX_CONNECTIONS = 32
+# how often an idle stream looks whether the server stops
+IDLE_S = 0.5
+SOCKET_TIMEOUT_S = 30.0
+LOCAL_NAMES = ("localhost", "127.0.0.1", "::1")
+
+
+class FeedError(ValueError):
+    """The feed cannot be offered under this address."""
+
+
+class Feed:
+    """A sink that serves what it takes over HTTP; also a context manager.
+
+    Parameters
+    ----------
+    counters : Counters
+        For /metrics.
+    host, port
+        Where to listen; port 0 takes a free one. An address beyond this machine demands a token.
+    token : str, optional
+        Demanded as ``Authorization: Bearer TOKEN`` (or ``?token=TOKEN``).
+
+    Raises
+    ------
+    FeedError
+        If the address is in use, or reaches beyond this machine without a token.
+    """
+
+    def __init__(
+        self,
+        counters: Counters,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        token: str | None = None,
+    ) -> None:
+        if token is None and not is_loopback(host):
+            raise FeedError(
+                f"{host} can be reached from other machines: give a token, or listen on 127.0.0.1"
+            )
+        self.counters = counters
+        self.token = token
+        self.stopped = threading.Event()
+        self.changed = threading.Condition()
+        self._lines: deque[bytes] = deque(maxlen=BACKLOG)
+        self._n_lines = 0
+        self._last: FrameResult | None = None
+        self._slots = threading.BoundedSemaphore(MAX_CONNECTIONS)
+        try:
+            self._server = _Server((host, port), self)
+        except OSError as error:
+            raise FeedError(f"cannot listen on {host}:{port}: {error.strerror}") from error
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, kwargs={"poll_interval": IDLE_S}, daemon=True
+        )
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    @property
+    def address(self) -> str:
+        """Where to find it."""
+        host, port = self._server.server_address[:2]
+        return f"http://{host!s}:{port}"
+
+    # as a sink
+
+    def write(self, result: FrameResult) -> None:
+        """Publish a frame's record and particles."""
+        self._last = result
+        self._publish(result.to_record() | {"particles": particle_columns(result)})
+
+    def report(self, event: Event) -> None:
+        """Publish an event."""
+        self._publish(event.to_record())
+
+    def close(self) -> None:
+        """End all streams and the server."""
+        if self.stopped.is_set():
+            return
+        with self.changed:
+            self.stopped.set()
+            self.changed.notify_all()
+        if self._thread.is_alive():
+            self._server.shutdown()
+            self._thread.join()
+        self._server.server_close()
+
+    def _publish(self, record: dict[str, Any]) -> None:
+        line = json.dumps(record, allow_nan=False).encode() + b"\n"
+        with self.changed:
+            self._lines.append(line)
+            self._n_lines += 1
+            self.changed.notify_all()
+
+    # for the handlers
+
+    @property
+    def n_lines(self) -> int:
+        """Lines published so far."""
+        with self.changed:
+            return self._n_lines
+
+    def latest(self) -> bytes | None:
+        """The last line, None before the first."""
+        with self.changed:
+            return self._lines[-1] if self._lines else None
+
+    def lines_from(self, number: int) -> tuple[list[bytes], int]:
+        """Wait a moment for lines from this number on: those that are held, and the next number."""
+        with self.changed:
+            if self._n_lines <= number and not self.stopped.is_set():
+                self.changed.wait(IDLE_S)
+            first_held = self._n_lines - len(self._lines)
+            lines = list(self._lines)[max(0, number - first_held) :]
+            if number < first_held:
+                gap = {"event": "gap", "message": "too slow a reader", "n": first_held - number}
+                lines.insert(0, json.dumps(gap).encode() + b"\n")
+            return lines, self._n_lines
+
+    def metrics(self) -> bytes:
+        """All figures in Prometheus' text format."""
+        return prometheus_text(self.counters, self._last).encode()
+
+    def admits(self, given: str | None, host_header: str) -> bool:
+        """Whether a request may be answered.
+
+        Without a token the request must name this machine: a web page in the operator's browser
+        that has pointed its own name here does not.
+        """
+        if self.token is not None:
+            return given is not None and hmac.compare_digest(given.encode(), self.token.encode())
+        name = urlsplit(f"//{host_header}").hostname
+        return name in LOCAL_NAMES or (name is not None and is_loopback(name))
+
+    def take_slot(self) -> bool:
+        """Whether one more connection may be served."""
+        return self._slots.acquire(blocking=False)
+
+    def free_slot(self) -> None:
+        """The connection is closed."""
+        self._slots.release()
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address is of this machine only."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def new_token() -> str:
+    """A token that cannot be guessed."""
+    return secrets.token_urlsafe(24)
+
+
+def particle_columns(result: FrameResult) -> dict[str, list[Any]]:
+    """The particle table by columns; what is not a finite number becomes null."""
+    table = result.segmentation.table.to_dataframe(result.frame.pixel_size_nm)
+    columns: dict[str, list[Any]] = {}
+    for name in table.columns:
+        values = np.asarray(table[name])
+        if values.dtype.kind == "f":
+            columns[name] = [float(f"{v:.6g}") if np.isfinite(v) else None for v in values]
+        else:
+            columns[name] = values.tolist()
+    return columns
+
+
+def prometheus_text(counters: Counters, last: FrameResult | None) -> str:
+    """Counters, latencies and the last frame's figures in Prometheus' text format."""
+    counts = counters.counts
+    lines = ["# TYPE samstar_frames_received_total counter"]
+    lines += [f"samstar_frames_received_total {counts.received}"]
+    lines += ["# TYPE samstar_frames_total counter"]
+    for fate in ("done", "dropped", "failed"):
+        lines.append(f'samstar_frames_total{{fate="{fate}"}} {getattr(counts, fate)}')
+    lines.append("# TYPE samstar_latency_seconds summary")
+    for quantile in (0.5, 0.99):
+        latency_ms = counters.latency_ms(100 * quantile)
+        if latency_ms is not None:
+            lines.append(f'samstar_latency_seconds{{quantile="{quantile}"}} {latency_ms / 1e3:.6g}')
+    if last is not None:
+        lines += ["# TYPE samstar_score gauge", f"samstar_score {last.score.total:.6g}"]
+        lines += ["# TYPE samstar_term gauge"]
+        lines += [f'samstar_term{{name="{k}"}} {v:.6g}' for k, v in last.score.terms.items()]
+        lines += ["# TYPE samstar_particles gauge", f"samstar_particles {len(last.segmentation)}"]
+    return "\n".join(lines) + "\n"
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    block_on_close = False
+    allow_reuse_address = False
+
+    def __init__(self, address: tuple[str, int], feed: Feed) -> None:
+        self.feed = feed
+        super().__init__(address, _Handler)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: _Server
+    server_version = "samstar"
+    sys_version = ""
+    timeout = SOCKET_TIMEOUT_S
+
+    def do_GET(self) -> None:
+        """Answer a request."""
+        feed = self.server.feed
+        url = urlsplit(self.path)
+        query = parse_qs(url.query)
+        if not feed.admits(self._given_token(query), self.headers.get("Host", "")):
+            self._answer(HTTPStatus.FORBIDDEN, b"a token is needed, or another Host\n")
+        elif not feed.take_slot():
+            self._answer(HTTPStatus.SERVICE_UNAVAILABLE, b"too many connections\n")
+        else:
+            try:
+                self._route(url.path, query)
+            except OSError:
+                pass  # the reader has gone
+            finally:
+                feed.free_slot()
+
+    def _given_token(self, query: dict[str, list[str]]) -> str | None:
+        scheme, _, token = self.headers.get("Authorization", "").partition(" ")
+        if scheme.casefold() == "bearer":
+            return token.strip()
+        return query.get("token", [None])[0]
+
+    def _route(self, path: str, query: dict[str, list[str]]) -> None:
+        answer: Callable[[], None] | None = {
+            "/": self._index,
+            "/latest": self._latest,
+            "/metrics": self._metrics,
+            "/frames": lambda: self._stream(query),
+        }.get(path)
+        if answer is None:
+            self._answer(HTTPStatus.NOT_FOUND, b"there are /frames, /latest and /metrics\n")
+        else:
+            answer()
+
+    def _index(self) -> None:
+        text = b"/frames: JSON lines as they come\n/latest: the last\n/metrics: for Prometheus\n"
+        self._answer(HTTPStatus.OK, text)
+
+    def _latest(self) -> None:
+        line = self.server.feed.latest()
+        if line is None:
+            self._answer(HTTPStatus.NO_CONTENT, b"")
+        else:
+            self._answer(HTTPStatus.OK, line, "application/json")
+
+    def _metrics(self) -> None:
+        kind = "text/plain; version=0.0.4; charset=utf-8"
+        self._answer(HTTPStatus.OK, self.server.feed.metrics(), kind)
+
+    def _stream(self, query: dict[str, list[str]]) -> None:
+        """Send lines until the reader goes or the server stops; ?backlog=1 begins with the past."""
+        feed = self.server.feed
+        number = 0 if query.get("backlog", ["0"])[0] == "1" else feed.n_lines
+        self.send_response(HTTPStatus.OK)
+        self.send_header("Content-Type", "application/x-ndjson")
+        self.send_header("Cache-Control", "no-store")
+        self.end_headers()  # HTTP/1.0: the end of the stream is the end of the connection
+        while True:
+            stopped = feed.stopped.is_set()
+            lines, number = feed.lines_from(number)
+            self.wfile.write(b"".join(lines))
+            self.wfile.flush()
+            if stopped:
+                return
+
+    def _answer(self, status: HTTPStatus, body: bytes, kind: str = "text/plain") -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(body)))
+        self.send_header("Cache-Control", "no-store")
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Keep the console for the operator."""

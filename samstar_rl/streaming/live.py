@@ -1,0 +1,109 @@
+"""From a frame to its result in the live loop, and tuners that learn how their choices fared."""
+
+from __future__ import annotations
+
+from samstar_rl.frames.frame import Frame
+from samstar_rl.frames.quality import UnusableFrameError, inspect_frame
+from samstar_rl.proposals import ProposalEngine
+from samstar_rl.results import FrameResult
+from samstar_rl.settings import Settings
+from samstar_rl.tuner import (
+    Evaluation,
+    FrameContext,
+    LiveFrame,
+    Objective,
+    TunedFrame,
+    Tuner,
+    tune_frame,
+)
+
+
+class WatchedTuner:
+    """A tuner around another one: sees what is chosen, how it fared, and may leave notes.
+
+    By itself it changes nothing. `Guard` and `DeadlineTuner` are such tuners, and can be put around
+    one another.
+
+    Parameters
+    ----------
+    inner : Tuner
+    """
+
+    def __init__(self, inner: Tuner) -> None:
+        self.inner = inner
+        self.searches = inner.searches
+        self._notes: list[str] = []
+
+    @property
+    def name(self) -> str:
+        """Of who chose last."""
+        return self.inner.name
+
+    def reset(self) -> None:
+        """Forget earlier frames."""
+        self.inner.reset()
+
+    def propose(self, context: FrameContext) -> Settings:
+        """Choose the settings for the context's frame."""
+        return self.inner.propose(context)
+
+    def observe(self, tuned: TunedFrame) -> None:
+        """Learn what the last choice came to."""
+        if isinstance(self.inner, WatchedTuner):
+            self.inner.observe(tuned)
+
+    def take_notes(self) -> list[str]:
+        """What people should know about the last frame; then forgotten."""
+        notes, self._notes = self._notes, []
+        if isinstance(self.inner, WatchedTuner):
+            notes = self.inner.take_notes() + notes
+        return notes
+
+    def note(self, text: str) -> None:
+        """Leave a note on the frame in work."""
+        self._notes.append(text)
+
+
+class LiveSegmenter:
+    """Segment the frames of a stream, each knowing what the last one came to.
+
+    Parameters
+    ----------
+    engine : ProposalEngine
+    objective : Objective
+    tuner : WatchedTuner
+    """
+
+    def __init__(self, engine: ProposalEngine, objective: Objective, tuner: WatchedTuner) -> None:
+        self.engine = engine
+        self.objective = objective
+        self.tuner = tuner
+        self._last: Evaluation | None = None
+        tuner.reset()
+
+    def prepare(self, frame: Frame) -> LiveFrame:
+        """Inspect and encode a frame.
+
+        Raises
+        ------
+        UnusableFrameError
+            If segmenting the frame would be fiction.
+        """
+        quality = inspect_frame(frame)
+        if not quality.usable:
+            raise UnusableFrameError("; ".join(quality.findings))
+        source = LiveFrame(self.engine, frame, searches=self.tuner.searches)
+        _ = source.embedding  # computed here, ahead of time
+        return source
+
+    def segment(self, prepared: LiveFrame) -> FrameResult:
+        """Let the tuner choose, segment, score."""
+        tuned = tune_frame(self.tuner, prepared, self.objective, self._last)
+        self.tuner.observe(tuned)
+        self._last = tuned.evaluation
+        notes = [*inspect_frame(prepared.frame).findings, *self.tuner.take_notes()]
+        if len(tuned.evaluation.segmentation) == 0:
+            notes.append("no particle was found")
+        return FrameResult.of(
+            tuned, task=self.objective.task.name, tuner=self.tuner.name, notes=notes
+        )

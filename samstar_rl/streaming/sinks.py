@@ -1,0 +1,167 @@
+"""Where results go: files, the journal, TensorBoard."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO, Protocol
+
+from samstar_rl.results import FrameResult, write_result
+from samstar_rl.streaming.events import Event
+
+
+class Sink(Protocol):
+    """Takes results one by one. All calls come from one thread."""
+
+    def write(self, result: FrameResult) -> None:
+        """Take a frame's result; when this returns it must be safe.
+
+        Raises
+        ------
+        OSError
+            If it cannot be written. The run then ends.
+        """
+
+    def report(self, event: Event) -> None:
+        """Take an event."""
+
+    def close(self) -> None:
+        """Finish; nothing comes after."""
+
+
+class FolderSink:
+    """The files of each frame; see `write_result`.
+
+    Parameters
+    ----------
+    folder : Path
+        Exists.
+    picture_every : int
+        Draw the overlay of each such frame only; 0 draws none.
+    """
+
+    def __init__(self, folder: Path, *, picture_every: int = 1) -> None:
+        self.folder = folder
+        self.picture_every = picture_every
+        self._n_written = 0
+
+    def write(self, result: FrameResult) -> None:
+        """Write the frame's files, each complete or absent."""
+        picture = self.picture_every > 0 and self._n_written % self.picture_every == 0
+        write_result(self.folder, result, picture=picture)
+        self._n_written += 1
+
+    def report(self, event: Event) -> None:
+        """Events are the journal's."""
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+class JournalSink:
+    """A JSON line for each frame and each event.
+
+    A line is written whole, or its rest is cut off when the journal is opened next.
+
+    Parameters
+    ----------
+    path : Path
+        Continued if it exists.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        cut_broken_line(path)
+        self._file: BinaryIO = path.open("ab", buffering=0)
+
+    def write(self, result: FrameResult) -> None:
+        """Append the frame's record."""
+        self.append(result.to_record())
+
+    def report(self, event: Event) -> None:
+        """Append the event."""
+        self.append(event.to_record())
+
+    def append(self, record: dict[str, Any]) -> None:
+        """Append a line."""
+        line = json.dumps(record, allow_nan=False).encode() + b"\n"
+        written = self._file.write(line)
+        if written != len(line):  # a full disk may take a part
+            raise OSError(f"{self.path}: only {written} of {len(line)} bytes could be written")
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+class TensorBoardSink:
+    """Score, terms, settings, particles and latency as scalars.
+
+    Parameters
+    ----------
+    folder : Path
+        Where event files go.
+    first_step : int
+        Step of the first frame.
+    """
+
+    def __init__(self, folder: Path, *, first_step: int = 0) -> None:
+        from torch.utils.tensorboard import SummaryWriter  # takes seconds to import
+
+        self._writer = SummaryWriter(str(folder))
+        self._step = first_step
+
+    def write(self, result: FrameResult) -> None:
+        """Add the frame's scalars."""
+        for tag, value in scalars(result).items():
+            self._writer.add_scalar(tag, value, self._step)
+        self._step += 1
+
+    def report(self, event: Event) -> None:
+        """Add the event's text."""
+        self._writer.add_text(f"events/{event.kind}", event.message, self._step)
+
+    def close(self) -> None:
+        """Write what is held back."""
+        self._writer.close()
+
+
+def scalars(result: FrameResult) -> dict[str, float]:
+    """The numbers about a frame that are worth a curve, by TensorBoard tag."""
+    found = {"live/score": result.score.total, "live/n_particles": float(len(result.segmentation))}
+    found |= {f"live_terms/{name}": value for name, value in result.score.terms.items()}
+    found |= {f"live_ms/{name}": value for name, value in result.milliseconds.items()}
+    for name, value in result.settings.to_dict().items():
+        if isinstance(value, int | float):
+            found[f"live_settings/{name}"] = float(value)
+    return found
+
+
+def read_journal(path: Path) -> Iterator[dict[str, Any]]:
+    """The whole lines of a journal, broken ones left out."""
+    if not path.exists():
+        return
+    with path.open("rb") as file:
+        for line in file:
+            if line.endswith(b"\n"):
+                yield json.loads(line)
+
+
+def cut_broken_line(path: Path) -> None:
+    """Cut off what comes after the last line end: the trace of a kill."""
+    if not path.exists():
+        return
+    with path.open("rb+") as file:
+        size = file.seek(0, 2)
+        position = size
+        while position > 0:
+            step = min(4096, position)
+            file.seek(position - step)
+            end = file.read(step).rfind(b"\n")
+            if end >= 0:
+                position = position - step + end + 1
+                break
+            position -= step
+        if position < size:
+            file.truncate(position)

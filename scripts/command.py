@@ -1,0 +1,88 @@
+"""How every command ends: results, or one clear message and the exit code 2."""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
+
+import typer
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+BAD_INPUT = 2
+DEBUG_VARIABLE = "SAMSTAR_DEBUG"
+
+
+def reporting_errors(function: Callable[P, R]) -> Callable[P, R]:
+    """Turn errors that a user can cause into one message on stderr and the exit code 2.
+
+    With SAMSTAR_DEBUG set in the environment they pass, with their traceback.
+
+    Parameters
+    ----------
+    function : callable
+        A command: parses nothing, calls one importable function.
+
+    Returns
+    -------
+    callable
+        With the same signature.
+    """
+
+    @functools.wraps(function)
+    def command(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return function(*args, **kwargs)
+        except (ValueError, OSError, ImportError) as error:
+            if os.environ.get(DEBUG_VARIABLE):
+                raise
+            report_error(error)
+            raise typer.Exit(BAD_INPUT) from error
+
+    return command
+
+
+def report_error(error: Exception) -> None:
+    """Print what was wrong, without a traceback."""
+    message = str(error) or type(error).__name__
+    if isinstance(error, OSError) and error.strerror:
+        place = f"{error.filename}: " if error.filename else ""
+        message = f"{place}{error.strerror}"
+    console = Console(stderr=True, soft_wrap=True)
+    console.print("[bold red]Error:[/]", end=" ")
+    console.print(message, markup=False, highlight=False)
+
+
+def make_progress() -> Progress:
+    """Make a progress bar that counts, estimates the time left, and leaves stdout to results."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True, soft_wrap=True),
+    )
+
+
+def run_command(function: Callable[..., object]) -> None:
+    """Run one command as a program of its own: the last line of each script.
+
+    ``python scripts/X.py ...`` does what ``samstar X ...`` does.
+    """
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    app.command()(reporting_errors(function))
+    app(prog_name=os.path.basename(sys.argv[0]))

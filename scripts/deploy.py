@@ -1,0 +1,289 @@
+"""Run beside a microscope."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Annotated, Any, Literal
+
+import typer
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from samstar_rl.agents import PolicyTuner, search_static
+from samstar_rl.frames.sources import open_source
+from samstar_rl.scripts import options
+from samstar_rl.scripts.command import report_error, run_command
+from samstar_rl.scripts.preparation import Bench, prepare
+from samstar_rl.settings import Settings
+from samstar_rl.streaming.counters import Counters, Counts
+from samstar_rl.streaming.deadline import DeadlineTuner
+from samstar_rl.streaming.feed import Feed, is_loopback, new_token
+from samstar_rl.streaming.guard import Guard, GuardRules
+from samstar_rl.streaming.live import LiveSegmenter, WatchedTuner
+from samstar_rl.streaming.output_folder import OutputFolder
+from samstar_rl.streaming.runner import RunError, Runner, WriteError
+from samstar_rl.streaming.sinks import FolderSink, JournalSink, Sink, TensorBoardSink
+from samstar_rl.tuner import FrameSource, LiveFrame, Tuner
+
+RUN_BROKE = 3
+CANNOT_WRITE = 4
+QUIT = 130
+RETUNE_CHOICES = 60
+TOKEN_VARIABLE = "SAMSTAR_TOKEN"
+
+
+def deploy(
+    source: Annotated[
+        str,
+        typer.Option(
+            "--source",
+            "-s",
+            metavar="SOURCE",
+            help="sim:PRESET?drift=1&seed=0, folder:PATH (watched), file:STACK, or a path.",
+        ),
+    ] = "sim:particles",
+    task: options.Task = "particles",
+    tuner: Annotated[
+        str, typer.Option("--tuner", "--policy", metavar="TUNER", help=options.TUNER_HELP)
+    ] = "static",
+    out: options.Out = Path("out"),
+    frames: Annotated[
+        int | None, typer.Option("--frames", min=1, help="Stop after so many frames.")
+    ] = None,
+    queue: Annotated[
+        Literal["latest", "all"] | None,
+        typer.Option(
+            "--queue",
+            help="When frames come too fast: the newest wins, or all wait. By default latest at "
+            "an instrument, all for files.",
+        ),
+    ] = None,
+    budget_ms: Annotated[
+        float | None,
+        typer.Option(
+            "--budget-ms", min=1, help="Time for a frame; cheaper prompts where it is exceeded."
+        ),
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Continue the run that OUT holds.")
+    ] = False,
+    guard: Annotated[
+        bool,
+        typer.Option(
+            "--guard/--no-guard",
+            help="Compare a policy with the static settings now and then, and fall back to them.",
+        ),
+    ] = True,
+    check_every: Annotated[
+        int, typer.Option("--check-every", min=1, help="Frames from one comparison to the next.")
+    ] = 10,
+    retune: Annotated[
+        bool,
+        typer.Option("--retune", help="After a fallback search new static settings meanwhile."),
+    ] = False,
+    feed: Annotated[
+        int | None,
+        typer.Option("--feed", metavar="PORT", min=0, max=65535, help="Offer results over HTTP."),
+    ] = None,
+    host: Annotated[
+        str,
+        typer.Option(
+            "--host",
+            help="Where the feed listens; beyond this machine a token is demanded "
+            f"({TOKEN_VARIABLE} in the environment, or a new one is shown).",
+        ),
+    ] = "127.0.0.1",
+    picture_every: Annotated[
+        int, typer.Option("--picture-every", min=0, help="Draw each such frame; 0 draws none.")
+    ] = 1,
+    pixel_size: options.PixelSize = None,
+    evaluations: options.Evaluations = 300,
+    sam: options.Sam = "tiny",
+    device: options.Device = "cpu",
+    seed: options.Seed = 0,
+) -> None:
+    """Run beside a microscope: segment frames as they come.
+
+    OUT gets NAME.labels.tif, NAME.particles.csv, NAME.overlay.png and NAME.json for each frame,
+    each complete or absent at any moment, and OUT/run/frames.jsonl a line a frame. The first
+    Ctrl-C finishes the frame in work and ends, the second quits at once.
+
+    Exit codes: 0 ended or stopped; 2 bad input; 3 the source broke or frame after frame failed;
+    4 results cannot be written; 130 quit.
+    """
+    opened = open_source(source, pixel_size_nm=pixel_size)
+    bench = prepare(task, sam=sam, device=device)
+    chosen = bench.make_tuner(tuner, n_evaluations=evaluations, seed=seed)
+    watched = watch(
+        bench,
+        chosen,
+        rules=GuardRules(check_every=check_every) if guard else None,
+        retune=retune,
+        budget_ms=budget_ms,
+        seed=seed,
+    )
+    mode = queue or ("latest" if opened.live else "all")
+    counters = Counters()
+    with ExitStack() as stack:
+        folder = stack.enter_context(OutputFolder(out, resume=resume))
+        folder.run.record(
+            {
+                "source": source,
+                "task": bench.task.to_dict(),
+                "tuner": tuner,
+                "frames": frames,
+                "queue": mode,
+                "budget_ms": budget_ms,
+                "resume": resume,
+                "guard": guard,
+                "check_every": check_every,
+                "retune": retune,
+                "pixel_size_nm": pixel_size,
+                "evaluations": evaluations,
+                "sam": {"name": sam, "sha256": bench.sam_sha256},
+                "device": device,
+                "seed": seed,
+            }
+        )
+        opened.skip = folder.is_done
+        sinks = _make_sinks(folder, picture_every)
+        if feed is not None:
+            sinks.append(stack.enter_context(_open_feed(counters, host, feed)))
+        runner = Runner(
+            opened,
+            LiveSegmenter(bench.engine, bench.objective, watched),
+            sinks,
+            queue=mode,
+            max_frames=frames,
+            counters=counters,
+        )
+        if folder.n_done:
+            typer.echo(f"{folder.n_done} frames are done already", err=True)
+        counts = _run(runner)
+        folder.run.write_results(summary(counters))
+    typer.echo(describe(counts) + f"; results in {out}")
+
+
+def watch(
+    bench: Bench,
+    tuner: Tuner,
+    *,
+    rules: GuardRules | None,
+    retune: bool,
+    budget_ms: float | None,
+    seed: int,
+) -> WatchedTuner:
+    """Put the guard around a policy, and a deadline around that, where asked for."""
+    watched = WatchedTuner(tuner)
+    if rules is not None and isinstance(tuner, PolicyTuner):
+        watched = Guard(
+            tuner,
+            bench.objective,
+            rules,
+            distance=getattr(tuner, "distance", None),
+            retune=_retuner(bench, seed) if retune else None,
+        )
+    if budget_ms is not None:
+        watched = DeadlineTuner(watched, bench.task, budget_ms)
+    return watched
+
+
+def summary(counters: Counters) -> dict[str, Any]:
+    """What became of the frames, and how fast."""
+    counts = counters.counts
+    return {
+        "received": counts.received,
+        "done": counts.done,
+        "dropped": counts.dropped,
+        "failed": counts.failed,
+        "latency_ms": {f"p{p}": counters.latency_ms(p) for p in (50, 90, 99)},
+    }
+
+
+def describe(counts: Counts) -> str:
+    """The counts in words."""
+    return (
+        f"{counts.received} frames received, {counts.done} done, {counts.dropped} dropped, "
+        f"{counts.failed} failed"
+    )
+
+
+def _run(runner: Runner[Any]) -> Counts:
+    """Run, showing the counts, until the end or a signal."""
+    try:
+        with _counts_shown(runner), _stopping_on_signals(runner):
+            return runner.run()
+    except RunError as error:
+        report_error(error)
+        raise typer.Exit(CANNOT_WRITE if isinstance(error, WriteError) else RUN_BROKE) from error
+
+
+@contextmanager
+def _counts_shown(runner: Runner[Any]) -> Iterator[None]:
+    progress = Progress(
+        SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn(),
+        console=Console(stderr=True),
+    )  # fmt: skip
+    with progress:
+        line = progress.add_task("waiting for the first frame", total=None)
+        runner.on_progress = lambda counts: progress.update(line, description=describe(counts))
+        yield
+
+
+@contextmanager
+def _stopping_on_signals(runner: Runner[Any]) -> Iterator[None]:
+    """The first signal asks the runner to stop, the second ends the process."""
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        if asked:
+            os._exit(QUIT)  # results are complete or absent at any moment
+        asked.append(number)
+        runner.request_stop()
+        print("\nfinishing the frame in work; Ctrl-C again quits at once", file=sys.stderr)
+
+    asked: list[int] = []
+    names = [name for name in ("SIGINT", "SIGTERM", "SIGBREAK") if hasattr(signal, name)]
+    before = {name: signal.signal(getattr(signal, name), handle) for name in names}
+    try:
+        yield
+    finally:
+        for name, handler in before.items():
+            signal.signal(getattr(signal, name), handler)
+
+
+def _make_sinks(folder: OutputFolder, picture_every: int) -> list[Sink]:
+    """Files first, so that whoever reads the journal finds them."""
+    return [
+        FolderSink(folder.path, picture_every=picture_every),
+        JournalSink(folder.journal),
+        TensorBoardSink(folder.run.tensorboard, first_step=folder.n_done),
+    ]
+
+
+def _open_feed(counters: Counters, host: str, port: int) -> Feed:
+    token = os.environ.get(TOKEN_VARIABLE)
+    if token is None and not is_loopback(host):
+        token = new_token()
+        typer.echo(f"token of the feed: {token}", err=True)
+    feed = Feed(counters, host=host, port=port, token=token)
+    typer.echo(f"feed: {feed.address}/frames", err=True)
+    return feed
+
+
+def _retuner(bench: Bench, seed: int) -> Callable[[Sequence[FrameSource]], Settings]:
+    def search(frames: Sequence[FrameSource]) -> Settings:
+        kept = [LiveFrame(bench.engine, frame.frame, searches=True) for frame in frames]
+        n_evaluations = RETUNE_CHOICES * len(kept)
+        return search_static(kept, bench.objective, n_evaluations=n_evaluations, seed=seed).settings
+
+    return search
+
+
+if __name__ == "__main__":
+    run_command(deploy)

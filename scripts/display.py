@@ -1,0 +1,89 @@
+"""What commands show while they work and when they are done."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+console = Console()
+
+
+class StageDisplay:
+    """A progress bar for each stage of a longer work, one below the other."""
+
+    def __init__(self) -> None:
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.percentage:>3.0f} %"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=console,
+        )
+        self._stages: dict[str, TaskID] = {}
+
+    def __enter__(self) -> StageDisplay:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._progress.stop()
+
+    def announce(self, stage: str, share: float) -> None:
+        """How much of a stage is done, in [0, 1]."""
+        if stage not in self._stages:
+            self._stages[stage] = self._progress.add_task(stage, total=1.0)
+        self._progress.update(self._stages[stage], completed=share)
+
+
+def print_comparison(summary: pd.DataFrame, *, title: str) -> None:
+    """Print a comparison of tuners as one table, the best of each measure in bold."""
+    from samstar_rl.agents.comparison import FORMATS, HEADINGS
+    from samstar_rl.agents.report import format_cells
+
+    columns = [name for name in HEADINGS if name in summary.columns]
+    table = Table(title=title, title_justify="left", header_style="bold")
+    for name in columns:
+        table.add_column(HEADINGS[name], justify="left" if name == "tuner" else "right")
+    best = {name: summary[name].idxmax() for name in ("score", "f1") if name in columns}
+    for index, cells in zip(summary.index, format_cells(summary, columns, FORMATS), strict=True):
+        shown = [
+            f"[bold]{cell}[/]" if best.get(name) == index else cell
+            for name, cell in zip(columns, cells, strict=True)
+        ]
+        table.add_row(*shown)
+    console.print()
+    console.print(table)
+
+
+def print_outputs(report: Path | None, tensorboard: Path | None) -> None:
+    """Say what was written and how to look at it."""
+    if report is not None:
+        console.print(
+            f"\nReport: [bold]{report}[/] (open it in a browser: {report.resolve().as_uri()})"
+        )
+    if tensorboard is not None:
+        console.print(
+            f"Curves: [bold]tensorboard --logdir {tensorboard}[/], then http://localhost:6006"
+        )

@@ -1,0 +1,47 @@
+"""Options that several commands have, declared once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Task = Annotated[
+    str,
+    typer.Option(
+        "--task", "-t", metavar="NAME|FILE.toml", help="What the sample should look like."
+    ),
+]
+TUNER_HELP = (
+    "What chooses the settings: [b]default[/] (SAM's own), [b]static[/] (the task's), "
+    "[b]static:FILE[/] (from samstar tune), [b]genetic[/] or [b]random[/] (search on each frame), "
+    "or the name or path of a policy bundle."
+)
+Tuner = Annotated[str, typer.Option("--tuner", metavar="TUNER", help=TUNER_HELP)]
+Out = Annotated[Path, typer.Option("--out", "-o", metavar="FOLDER", help="Where the results go.")]
+PixelSize = Annotated[
+    float | None,
+    typer.Option(
+        "--pixel-size",
+        metavar="NM",
+        min=1e-6,
+        help="Edge of a pixel in nm; by default what the files say.",
+    ),
+]
+Sam = Annotated[
+    str,
+    typer.Option(
+        "--sam",
+        metavar="tiny|CHECKPOINT",
+        help="The embedded SAM, or the path of an official checkpoint.",
+    ),
+]
+Device = Annotated[
+    str, typer.Option("--device", metavar="cpu|cuda", help="Where the SAM computes.")
+]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="Of everything random.")]
+Evaluations = Annotated[
+    int,
+    typer.Option("--evaluations", min=1, help="Settings that a search may try on each frame."),
+]

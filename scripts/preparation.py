@@ -1,0 +1,41 @@
+"""What segment, tune and deploy set up alike: task, SAM, tuner."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from samstar_rl.agents import make_tuner
+from samstar_rl.proposals import ProposalEngine
+from samstar_rl.sam import load_sam
+from samstar_rl.task import Task, load_task
+from samstar_rl.tuner import Objective, Tuner
+
+
+@dataclass(frozen=True)
+class Bench:
+    """All that turns frames into scored segmentations."""
+
+    task: Task
+    objective: Objective
+    engine: ProposalEngine
+    sam_sha256: str | None
+
+    def make_tuner(self, spec: str, *, n_evaluations: int, seed: int) -> Tuner:
+        """Make the tuner of this name for the task and the SAM in use."""
+        return make_tuner(
+            spec, self.task, sam_sha256=self.sam_sha256, n_evaluations=n_evaluations, seed=seed
+        )
+
+
+def prepare(task: str, *, sam: str, device: str) -> Bench:
+    """Load the task and the SAM.
+
+    Raises
+    ------
+    ValueError
+        If either does not exist or is wrong, saying what is.
+    """
+    loaded = load_task(task)
+    model = load_sam(sam, device=device)
+    engine = ProposalEngine(model, device=device)
+    return Bench(loaded, Objective(loaded), engine, getattr(model, "samstar_sha256", None))

@@ -1,0 +1,154 @@
+"""Search one static choice of settings over frames."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from samstar_rl import atomic
+from samstar_rl.agents import StaticFound, search_static
+from samstar_rl.frames.files import FrameReadError, iterate_file
+from samstar_rl.frames.frame import Frame
+from samstar_rl.run_folder import RunFolder
+from samstar_rl.scripts import options
+from samstar_rl.scripts.command import make_progress, run_command
+from samstar_rl.scripts.preparation import Bench, prepare
+from samstar_rl.scripts.segment import find_images
+from samstar_rl.settings import Settings
+from samstar_rl.task import toml_value
+from samstar_rl.tuner import FrameEvaluator, LiveFrame
+
+SETTINGS_FILE = "settings.toml"
+
+
+def tune(
+    inputs: Annotated[
+        list[Path],
+        typer.Argument(metavar="IMAGE|FOLDER...", help="Frames that are typical of the sample."),
+    ],
+    task: options.Task = "particles",
+    algo: Annotated[
+        Literal["genetic", "random"], typer.Option("--algo", help="How to search.")
+    ] = "genetic",
+    evaluations: Annotated[
+        int,
+        typer.Option(
+            "--evaluations", min=1, help="One evaluation is one choice of settings on one frame."
+        ),
+    ] = 3000,
+    out: options.Out = Path("out"),
+    pixel_size: options.PixelSize = None,
+    max_frames: Annotated[
+        int, typer.Option("--max-frames", min=1, help="Take no more frames than this.")
+    ] = 32,
+    sam: options.Sam = "tiny",
+    device: options.Device = "cpu",
+    seed: options.Seed = 0,
+) -> None:
+    """Search the one choice of settings that serves frames best.
+
+    No ground truth is needed: the task's physics score judges. OUT/settings.toml is what
+    --tuner static:OUT/settings.toml of segment and deploy reads.
+    """
+    bench = prepare(task, sam=sam, device=device)
+    frames = list(islice(_read_frames(inputs, pixel_size), max_frames))
+    run = RunFolder(out)
+    run.record(
+        {
+            "inputs": inputs,
+            "task": bench.task.to_dict(),
+            "algo": algo,
+            "evaluations": evaluations,
+            "frames": [frame.id for frame in frames],
+            "sam": {"name": sam, "sha256": bench.sam_sha256},
+            "device": device,
+            "seed": seed,
+        }
+    )
+    sources = decode_frames(bench, frames)
+    found = _search(bench, sources, algo, evaluations, seed)
+    before = mean_score(bench, sources, bench.task.static)
+    after = mean_score(bench, sources, found.settings)
+    facts = {
+        "task": bench.task.name,
+        "algorithm": algo,
+        "frames": len(frames),
+        "evaluations": found.n_evaluations,
+        "seed": seed,
+        "mean_score": after,
+        "mean_score_of_task_static": before,
+    }
+    write_settings(out / SETTINGS_FILE, found.settings, facts)
+    _write_curve(run, found, facts)
+    typer.echo(
+        f"mean score {after:.3f} over {len(frames)} frames (the task's static settings: "
+        f"{before:.3f}) after {found.n_evaluations} evaluations\n"
+        f"use it: samstar segment IMAGES --task {task} --tuner static:{out / SETTINGS_FILE}"
+    )
+
+
+def decode_frames(bench: Bench, frames: Sequence[Frame]) -> list[LiveFrame]:
+    """Let SAM compute all proposals that the task's settings can ask for, once."""
+    sources = [LiveFrame(bench.engine, frame, searches=True) for frame in frames]
+    prompts = bench.task.space.prompts()
+    work = [(source, prompt) for source in sources for prompt in prompts]
+    with make_progress() as progress:
+        for source, prompt in progress.track(work, description="SAM's proposals"):
+            settings = bench.task.static.replace(**prompt.to_dict())
+            source.segment(settings, bench.task.length_unit_px(source.frame))
+    return sources
+
+
+def mean_score(bench: Bench, sources: Sequence[LiveFrame], settings: Settings) -> float:
+    """Mean score that settings give on frames."""
+    scores = [FrameEvaluator(source, bench.objective)(settings).score.total for source in sources]
+    return sum(scores) / len(scores)
+
+
+def write_settings(path: Path, settings: Settings, facts: dict[str, Any]) -> None:
+    """Write settings as TOML: a table [settings], and how they were found."""
+    lines = ["# Written by samstar tune; read by --tuner static:FILE.", "[settings]"]
+    lines += [f"{name} = {toml_value(value)}" for name, value in settings.to_dict().items()]
+    lines += ["", "[found]"]
+    lines += [f"{name} = {toml_value(value)}" for name, value in facts.items()]
+    atomic.write_text(path, "\n".join(lines) + "\n")
+
+
+def _read_frames(inputs: Sequence[Path], pixel_size_nm: float | None) -> Iterator[Frame]:
+    for path in find_images(inputs):
+        try:
+            yield from iterate_file(path, pixel_size_nm=pixel_size_nm)
+        except FrameReadError as error:
+            typer.echo(f"left out: {error}", err=True)
+
+
+def _search(
+    bench: Bench, sources: Sequence[LiveFrame], algorithm: str, n_evaluations: int, seed: int
+) -> StaticFound:
+    with make_progress() as progress:
+        bar = progress.add_task("evaluations", total=n_evaluations)
+        return search_static(
+            sources,
+            bench.objective,
+            algorithm=algorithm,
+            n_evaluations=n_evaluations,
+            seed=seed,
+            on_round=lambda done, settings, reward: progress.update(bar, completed=done),
+        )
+
+
+def _write_curve(run: RunFolder, found: StaticFound, facts: dict[str, Any]) -> None:
+    curve = [
+        {"evaluations": done, "reward": reward, "settings": settings.to_dict()}
+        for done, settings, reward in found.curve
+    ]
+    run.write_results({**facts, "settings": found.settings.to_dict(), "curve": curve})
+    run.write_scalars({"tune/reward": "reward"}, curve, step="evaluations")
+
+
+if __name__ == "__main__":
+    run_command(tune)
