@@ -1,0 +1,381 @@
+"""From masks to particles: what each mask measures, in px and nm.
+
+Shape descriptors need the mask alone, intensity descriptors also the frame. Both are computed once
+a mask, when first asked for, from the mask's window. Lengths are in px, y points downwards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cached_property
+
+import cv2
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from samstar_rl.frames.conversion import normalise
+from samstar_rl.masks import Ids, MaskStore, Window
+
+Column = NDArray[np.float64]
+
+SHAPE_COLUMNS = (
+    "perimeter",
+    "circularity",
+    "solidity",
+    "eccentricity",
+    "aspect_ratio",
+    "orientation",
+    "centroid_x",
+    "centroid_y",
+    "touches_border",
+)
+INTENSITY_COLUMNS = ("inside_mean", "rim_mean", "contrast", "edge_strength")
+DESCRIPTOR_COLUMNS = SHAPE_COLUMNS + INTENSITY_COLUMNS
+LENGTH_COLUMNS = ("perimeter", "equivalent_diameter", "centroid_x", "centroid_y")
+# intensities just outside a mask are taken from this many px around it
+RIM_WIDTH_PX = 3
+_DISC = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * RIM_WIDTH_PX + 1,) * 2)
+_CROSS = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
+
+
+class Scene:
+    """The intensities that descriptors look at, prepared once a frame.
+
+    Parameters
+    ----------
+    image : (H, W) or (H, W, 3) array
+        Of any range; NaN marks missing pixels. Of three channels the mean is taken.
+    """
+
+    def __init__(self, image: NDArray[np.floating] | NDArray[np.integer]) -> None:
+        self._image = image
+
+    @cached_property
+    def unit(self) -> NDArray[np.float32]:
+        """The image normalised to [0, 1] by robust percentiles, (H, W)."""
+        grey = self._image.mean(axis=2) if self._image.ndim == 3 else self._image
+        return normalise(grey)
+
+    @cached_property
+    def gradient(self) -> NDArray[np.float32]:
+        """Sobel's gradient magnitude of the normalised image, 1/px, (H, W)."""
+        along_x = cv2.Sobel(self.unit, cv2.CV_32F, 1, 0, ksize=3, scale=0.125)
+        along_y = cv2.Sobel(self.unit, cv2.CV_32F, 0, 1, ksize=3, scale=0.125)
+        return np.asarray(cv2.magnitude(along_x, along_y))
+
+
+class ParticleDescriptors:
+    """Descriptors of a store's masks, each computed when first asked for and then remembered.
+
+    Parameters
+    ----------
+    store : MaskStore
+    scene : Scene
+    known : (M, D) float32 array, optional
+        Descriptors of the store's first masks, the columns being `DESCRIPTOR_COLUMNS`.
+    """
+
+    def __init__(
+        self, store: MaskStore, scene: Scene, known: NDArray[np.float32] | None = None
+    ) -> None:
+        self.store = store
+        self.scene = scene
+        self._shapes = _Columns(SHAPE_COLUMNS, self._describe_shape)
+        self._intensities = _Columns(INTENSITY_COLUMNS, self._describe_intensity)
+        if known is not None:
+            self._shapes.fill(known[:, : len(SHAPE_COLUMNS)])
+            self._intensities.fill(known[:, len(SHAPE_COLUMNS) :])
+
+    def column(self, name: str, ids: Ids) -> Column:
+        """One descriptor of K masks, (K,)."""
+        group = self._shapes if name in SHAPE_COLUMNS else self._intensities
+        return group.get(name, ids, len(self.store))
+
+    def all(self, ids: Ids) -> NDArray[np.float32]:
+        """Every descriptor of K masks, (K, D) float32, in the order of `DESCRIPTOR_COLUMNS`."""
+        columns = [self.column(name, ids) for name in DESCRIPTOR_COLUMNS]
+        return np.stack(columns, axis=1).astype(np.float32)
+
+    def _describe_shape(self, mask_id: int) -> tuple[float, ...]:
+        box = self.store.boxes[mask_id].tolist()
+        return describe_shape(self.store.window(mask_id), box, self.store.shape)
+
+    def _describe_intensity(self, mask_id: int) -> tuple[float, ...]:
+        box = self.store.boxes[mask_id].tolist()
+        return describe_intensity(self.store.window(mask_id), box, self.scene)
+
+
+class _Columns:
+    """A group of descriptors that are computed together, a row a mask."""
+
+    def __init__(
+        self, names: tuple[str, ...], describe: Callable[[int], tuple[float, ...]]
+    ) -> None:
+        self._index = {name: column for column, name in enumerate(names)}
+        self._describe = describe
+        self._values = np.zeros((len(names), 0), dtype=np.float32)
+        self._known = np.zeros(0, dtype=bool)
+
+    def fill(self, values: NDArray[np.float32]) -> None:
+        """Take the first rows as computed already."""
+        self._values = np.ascontiguousarray(values.T)
+        self._known = np.ones(len(values), dtype=bool)
+
+    def get(self, name: str, ids: Ids, n_masks: int) -> Column:
+        """One column of some masks, the missing rows computed now."""
+        if n_masks > len(self._known):
+            self._grow(n_masks)
+        known = self._known[ids]
+        if not known.all():
+            for mask_id in ids[~known].tolist():
+                self._values[:, mask_id] = self._describe(mask_id)
+                self._known[mask_id] = True
+        return self._values[self._index[name]][ids].astype(np.float64)
+
+    def _grow(self, n_masks: int) -> None:
+        more = max(n_masks, 2 * len(self._known)) - len(self._known)
+        self._values = np.pad(self._values, ((0, 0), (0, more)))
+        self._known = np.pad(self._known, (0, more))
+
+
+class ParticleTable:
+    """What K particles measure, a column at a time, lengths in px.
+
+    Columns are computed or looked up when first asked for: ``table.solidity`` or
+    ``table["solidity"]``.
+
+    Attributes
+    ----------
+    label : (K,) int array
+        1 to K, as in `Segmentation.to_labels`.
+    area : (K,) int array
+        px^2.
+    perimeter : px
+        Crofton's formula in four directions (scikit-image's ``perimeter_crofton``).
+    equivalent_diameter : px
+        Of the disc of equal area, sqrt(4 area / pi).
+    circularity
+        4 pi area / perimeter^2, at most 1.
+    solidity
+        Area over that of the convex hull of the pixels' corners.
+    eccentricity, aspect_ratio, orientation
+        Of the ellipse of equal second moments: sqrt(1 - minor^2 / major^2), major / minor, and the
+        angle in rad from the x to the major axis, in (-pi/2, pi/2], positive towards +y.
+    centroid_x, centroid_y : px
+        Pixel centres lie at whole numbers.
+    bbox_x0, bbox_y0, bbox_x1, bbox_y1 : int px
+        Half-open.
+    inside_mean, rim_mean
+        Mean normalised intensity inside, and within 3 px outside; rim_mean equals inside_mean
+        where a mask leaves no such pixels.
+    contrast
+        inside_mean - rim_mean, in [-1, 1]: signed, in units of the frame's robust range.
+    edge_strength : 1/px
+        Mean gradient of the normalised intensity along the mask's outermost pixels.
+    touches_border : bool
+    predicted_iou, stability_score
+        SAM's.
+    """
+
+    columns = (
+        "label",
+        "area",
+        "equivalent_diameter",
+        *SHAPE_COLUMNS[:8],
+        "bbox_x0",
+        "bbox_y0",
+        "bbox_x1",
+        "bbox_y1",
+        *INTENSITY_COLUMNS,
+        "touches_border",
+        "predicted_iou",
+        "stability_score",
+    )
+
+    label: NDArray[np.int64]
+    area: NDArray[np.int64]
+    perimeter: Column
+    equivalent_diameter: Column
+    circularity: Column
+    solidity: Column
+    eccentricity: Column
+    aspect_ratio: Column
+    orientation: Column
+    centroid_x: Column
+    centroid_y: Column
+    bbox_x0: NDArray[np.int64]
+    bbox_y0: NDArray[np.int64]
+    bbox_x1: NDArray[np.int64]
+    bbox_y1: NDArray[np.int64]
+    inside_mean: Column
+    rim_mean: Column
+    contrast: Column
+    edge_strength: Column
+    touches_border: NDArray[np.bool_]
+    predicted_iou: Column
+    stability_score: Column
+
+    def __init__(
+        self,
+        descriptors: ParticleDescriptors,
+        ids: Ids,
+        predicted_iou: Column,
+        stability_score: Column,
+    ) -> None:
+        self._descriptors = descriptors
+        self._ids = ids
+        self.predicted_iou = predicted_iou
+        self.stability_score = stability_score
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    def __getitem__(self, name: str) -> NDArray[np.generic]:
+        if name not in self.columns:
+            raise KeyError(f"no column {name!r}: expected one of {', '.join(self.columns)}")
+        return np.asarray(getattr(self, name))
+
+    def __getattr__(self, name: str) -> NDArray[np.generic]:
+        # reached only for columns that are not there yet
+        if name not in ParticleTable.columns:
+            raise AttributeError(f"no column {name!r}: expected one of {ParticleTable.columns}")
+        values = self._compute(name)
+        self.__dict__[name] = values
+        return values
+
+    def _compute(self, name: str) -> NDArray[np.generic]:
+        if name == "label":
+            return np.arange(1, len(self) + 1)
+        if name == "area":
+            return self._descriptors.store.areas[self._ids]
+        if name == "equivalent_diameter":
+            return equivalent_diameters_px(self.area)
+        if name.startswith("bbox_"):
+            side = ("x0", "y0", "x1", "y1").index(name.removeprefix("bbox_"))
+            return self._descriptors.store.boxes[self._ids, side].astype(np.int64)
+        values = self._descriptors.column(name, self._ids)
+        return values > 0 if name == "touches_border" else values
+
+    def to_dataframe(self, pixel_size_nm: float | None = None) -> pd.DataFrame:
+        """All columns as a data frame, a row a particle.
+
+        Parameters
+        ----------
+        pixel_size_nm : float, optional
+            Adds the lengths in nm as ``*_nm`` and the area as ``area_nm2``.
+        """
+        frame = pd.DataFrame({name: self[name] for name in self.columns})
+        if pixel_size_nm is None:
+            return frame
+        frame["area_nm2"] = frame["area"] * pixel_size_nm**2
+        for name in LENGTH_COLUMNS:
+            frame[f"{name}_nm"] = frame[name] * pixel_size_nm
+        return frame
+
+
+def equivalent_diameters_px(areas_px2: NDArray[np.integer]) -> Column:
+    """Diameters of the discs of equal area, sqrt(4 area / pi)."""
+    return np.sqrt(areas_px2 * (4 / np.pi))
+
+
+def describe_shape(
+    window: Window, box: list[int], frame_shape: tuple[int, int]
+) -> tuple[float, ...]:
+    """The descriptors `SHAPE_COLUMNS` of one mask; all 0 for an empty one."""
+    x0, y0, x1, y1 = box
+    if x1 <= x0:
+        return (0.0,) * len(SHAPE_COLUMNS)
+    pixels = window.view(np.uint8)
+    moments = cv2.moments(pixels, binaryImage=True)
+    area = moments["m00"]
+    perimeter = perimeter_crofton_px(window)
+    eccentricity, aspect_ratio, orientation = _describe_ellipse(moments)
+    height, width = frame_shape
+    return (
+        perimeter,
+        min(1.0, 4 * np.pi * area / perimeter**2),
+        area / _hull_area_px2(window),
+        eccentricity,
+        aspect_ratio,
+        orientation,
+        x0 + moments["m10"] / area,
+        y0 + moments["m01"] / area,
+        float(x0 == 0 or y0 == 0 or x1 == width or y1 == height),
+    )
+
+
+def _crofton_weights() -> NDArray[np.float64]:
+    """Perimeter for each of the 16 configurations of 2 x 2 pixels.
+
+    Counting the crossings of lines in four directions, as scikit-image's ``perimeter_crofton``;
+    the bits are: 1 lower right, 2 upper right, 4 lower left, 8 upper left pixel.
+    """
+    straight, diagonal = np.pi / 4, np.pi / (4 * np.sqrt(2))
+    weights = [
+        0, straight + diagonal, diagonal, 2 * diagonal,
+        0, straight + diagonal, 0, diagonal,
+        straight, 2 * straight, diagonal, diagonal,
+        straight, 2 * straight, 0, 0,
+    ]  # fmt: skip
+    return np.array(weights)
+
+
+_CROFTON_WEIGHTS = _crofton_weights()
+
+
+def perimeter_crofton_px(window: Window) -> float:
+    """Perimeter by Crofton's formula in four directions, in px."""
+    height, width = window.shape
+    padded = np.zeros((height + 2, width + 2), dtype=np.uint8)
+    padded[1:-1, 1:-1] = window
+    codes = padded[1:, 1:] + 2 * padded[:-1, 1:]
+    codes += 4 * padded[1:, :-1]
+    codes += 8 * padded[:-1, :-1]
+    counts = np.bincount(codes.ravel(), minlength=16)
+    return float(_CROFTON_WEIGHTS @ counts)
+
+
+def _hull_area_px2(window: Window) -> float:
+    """Area of the convex hull of all corners of the pixels."""
+    height, width = window.shape
+    first = window.argmax(axis=1)
+    last = width - window[:, ::-1].argmax(axis=1)
+    rows = np.flatnonzero(window[np.arange(height), first])
+    corners = np.empty((4, len(rows), 2), dtype=np.int32)
+    corners[:2, :, 0], corners[2:, :, 0] = first[rows], last[rows]
+    corners[::2, :, 1], corners[1::2, :, 1] = rows, rows + 1
+    hull = cv2.convexHull(corners.reshape(-1, 2))
+    return float(cv2.contourArea(hull))
+
+
+def _describe_ellipse(moments: dict[str, float]) -> tuple[float, float, float]:
+    """Eccentricity, aspect ratio and orientation (rad) from second moments."""
+    area = moments["m00"]
+    # a pixel is a square, not a point: its own second moment is 1/12
+    xx, yy = moments["mu20"] / area + 1 / 12, moments["mu02"] / area + 1 / 12
+    xy = moments["mu11"] / area
+    spread = np.hypot(xx - yy, 2 * xy)
+    major, minor = (xx + yy + spread) / 2, (xx + yy - spread) / 2
+    eccentricity = float(np.sqrt(max(0.0, 1 - minor / major)))
+    return eccentricity, float(np.sqrt(major / minor)), float(np.arctan2(2 * xy, xx - yy) / 2)
+
+
+def describe_intensity(window: Window, box: list[int], scene: Scene) -> tuple[float, ...]:
+    """The descriptors `INTENSITY_COLUMNS` of one mask; all 0 for an empty one."""
+    x0, y0, x1, y1 = box
+    if x1 <= x0:
+        return (0.0,) * len(INTENSITY_COLUMNS)
+    height, width = scene.unit.shape
+    left, top = max(0, x0 - RIM_WIDTH_PX), max(0, y0 - RIM_WIDTH_PX)
+    right, bottom = min(width, x1 + RIM_WIDTH_PX), min(height, y1 + RIM_WIDTH_PX)
+    mask = np.zeros((bottom - top, right - left), dtype=np.uint8)
+    mask[y0 - top : y1 - top, x0 - left : x1 - left] = window
+    unit = scene.unit[top:bottom, left:right]
+    inside = cv2.mean(unit, mask)[0]
+    rim = cv2.dilate(mask, _DISC) ^ mask
+    outside = cv2.mean(unit, rim)[0] if rim.any() else inside
+    # pixels beyond the frame count as set here: the frame's border is no edge of the particle
+    edge = cv2.erode(mask, _CROSS) ^ mask
+    strength = cv2.mean(scene.gradient[top:bottom, left:right], edge)[0]
+    return inside, outside, inside - outside, strength

@@ -1,0 +1,209 @@
+"""Proposals: every mask SAM returned for one frame, before any filter, as a struct of arrays."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from samstar_rl.masks import MaskStore
+from samstar_rl.particles import ParticleDescriptors, Scene
+from samstar_rl.regions import RegionCleaner
+from samstar_rl.settings import PromptSettings, Settings, SettingsSpace
+
+NEAR_EDGE_PX = 20
+"""Masks within this distance of a crop's edge are cut off by it: SAM's own figure."""
+
+
+class ProposalsError(ValueError):
+    """Settings ask for what the proposals do not hold."""
+
+
+@dataclass(frozen=True)
+class Floor:
+    """Below which predicted IoU and stability no mask is kept.
+
+    Parameters
+    ----------
+    iou_pred : float
+        Masks are kept if their predicted IoU is greater; 0 keeps all, as in the stock generator.
+    stability : float
+        Masks are kept if their stability is at least this at any offset; 0 keeps all.
+    """
+
+    iou_pred: float = 0.0
+    stability: float = 0.0
+
+    @classmethod
+    def under(cls, space: SettingsSpace) -> Floor:
+        """Return the highest floor under all settings of a space."""
+        lowest = {
+            name: space.limits(name)[0] if name in space.names else getattr(space.base, name)
+            for name in ("pred_iou_thresh", "stability_score_thresh")
+        }
+        return cls(lowest["pred_iou_thresh"], lowest["stability_score_thresh"])
+
+    def is_under(self, settings: Settings) -> bool:
+        """Whether these settings ask only for masks above the floor."""
+        return (
+            self.iou_pred <= settings.pred_iou_thresh
+            and self.stability <= settings.stability_score_thresh
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Proposals:
+    """Every mask of one frame and one choice of prompt settings, as a struct of M-arrays.
+
+    Attributes
+    ----------
+    frame_id : str
+    prompt : PromptSettings
+    offsets : tuple of float
+        Stability offsets that there is a column for.
+    floor : Floor
+        Masks below it were left out.
+    scene : Scene
+        The frame's intensities, for descriptors.
+    masks : MaskStore
+        The first M of it are the proposals; masks with cleaned regions may follow.
+    iou_pred : (M,) float32 array
+    stability : (M, n_offsets) float32 array
+        NaN for masks that are empty even at the lower cut-off.
+    point_xy : (M, 2) float64 array
+        The prompt in px of the frame.
+    crop_index : (M,) int array
+    crop_boxes : (n_crops, 4) int array
+        x0, y0, x1, y1, half-open.
+    n_prompts_decoded : int
+    seconds : float
+        What encoding and decoding took.
+    """
+
+    frame_id: str
+    prompt: PromptSettings
+    offsets: tuple[float, ...]
+    floor: Floor
+    scene: Scene
+    masks: MaskStore
+    iou_pred: NDArray[np.float32]
+    stability: NDArray[np.float32]
+    point_xy: NDArray[np.float64]
+    crop_index: NDArray[np.int32]
+    crop_boxes: NDArray[np.int64]
+    n_prompts_decoded: int
+    seconds: float = 0.0
+    known_descriptors: NDArray[np.float32] | None = field(default=None, repr=False)
+
+    def __len__(self) -> int:
+        return len(self.iou_pred)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width of the frame in px."""
+        return self.masks.shape
+
+    @property
+    def area_px(self) -> NDArray[np.int64]:
+        """Pixels of each proposal, (M,)."""
+        return self.masks.areas[: len(self)]
+
+    @cached_property
+    def box_xyxy(self) -> NDArray[np.int64]:
+        """x0, y0, x1, y1 of each mask with the last row and column *included*, as SAM has it.
+
+        An empty mask lies at its crop's origin.
+        """
+        boxes = self.masks.boxes[: len(self)].astype(np.int64) - [0, 0, 1, 1]
+        origins = np.tile(self.crop_boxes[self.crop_index, :2], 2)
+        return np.where(self.area_px[:, None] > 0, boxes, origins)
+
+    @property
+    def crop_box(self) -> NDArray[np.int64]:
+        """The crop in which each mask was found, x0, y0, x1, y1 half-open, (M, 4)."""
+        return self.crop_boxes[self.crop_index]
+
+    @cached_property
+    def cut_by_crop(self) -> NDArray[np.bool_]:
+        """Masks at the edge of a crop which is not the edge of the frame, (M,)."""
+        height, width = self.shape
+        near_crop = np.abs(self.box_xyxy - self.crop_box) <= NEAR_EDGE_PX
+        near_frame = np.abs(self.box_xyxy - [0, 0, width, height]) <= NEAR_EDGE_PX
+        return np.asarray((near_crop & ~near_frame).any(axis=1))
+
+    @cached_property
+    def descriptors(self) -> ParticleDescriptors:
+        """What each mask measures; computed when first asked for."""
+        return ParticleDescriptors(self.masks, self.scene, self.known_descriptors)
+
+    @cached_property
+    def regions(self) -> RegionCleaner:
+        """What fills holes and removes islands; remembers what it did."""
+        return RegionCleaner(self.masks)
+
+    @cached_property
+    def ranking(self) -> Ranking:
+        """The proposals by decreasing predicted IoU, prepared for thresholds and suppression."""
+        return Ranking(self)
+
+    def offset_column(self, offset: float) -> int:
+        """Column of a stability offset.
+
+        Raises
+        ------
+        ProposalsError
+            If there is none.
+        """
+        if offset not in self.offsets:
+            raise ProposalsError(
+                f"stability_score_offset={offset:g} is not among those of the proposals of "
+                f"{self.frame_id!r}, {', '.join(f'{known:g}' for known in self.offsets)}: "
+                "compute them with offsets=(...)"
+            )
+        return self.offsets.index(offset)
+
+    def check(self, settings: Settings) -> None:
+        """Raise `ProposalsError` if the settings ask for what is not here."""
+        if settings.prompt != self.prompt:
+            raise ProposalsError(
+                f"the settings ask for {settings.prompt}, the proposals of {self.frame_id!r} are "
+                f"for {self.prompt}: compute or load those of the settings"
+            )
+        if not self.floor.is_under(settings):
+            raise ProposalsError(
+                f"the proposals of {self.frame_id!r} leave out masks below {self.floor}, the "
+                f"settings ask for pred_iou_thresh={settings.pred_iou_thresh:g} and "
+                f"stability_score_thresh={settings.stability_score_thresh:g}: lower the floor"
+            )
+
+
+class Ranking:
+    """Proposals by decreasing predicted IoU, equal ones in their order, crop by crop.
+
+    Attributes
+    ----------
+    order : (M,) int array
+        The proposals' indices so sorted.
+    starts : list of int
+        Where each crop begins in ``order``, and its end.
+    iou_pred : (M,) float32 array
+        Sorted.
+    boxes, scores : float tensors
+        Sorted; what suppression works on.
+    """
+
+    def __init__(self, proposals: Proposals) -> None:
+        crop, iou_pred = proposals.crop_index, proposals.iou_pred
+        self.order = np.lexsort((-iou_pred, crop))
+        self.iou_pred = np.ascontiguousarray(iou_pred[self.order])
+        self.rising = -self.iou_pred
+        self.stability = np.ascontiguousarray(proposals.stability[self.order].T)
+        self.whole = ~proposals.cut_by_crop[self.order]
+        n_crops = len(proposals.crop_boxes)
+        self.starts = np.searchsorted(crop[self.order], np.arange(n_crops + 1)).tolist()
+        boxes = proposals.box_xyxy[self.order].astype(np.float32)
+        self.boxes = torch.from_numpy(boxes)
+        self.scores = torch.from_numpy(self.iou_pred)

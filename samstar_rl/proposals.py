@@ -1,0 +1,516 @@
+"""From a frame and prompt settings to proposals: every mask SAM returns, before any filter.
+
+The order of the proposals is the stock generator's: crop by crop, point by point, three masks a
+point. Whatever filters later needs no SAM any more.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from segment_anything import SamPredictor
+from segment_anything.modeling import Sam
+from segment_anything.utils.amg import build_point_grid, generate_crop_boxes
+from torch import Tensor
+
+from samstar_rl import decoder
+from samstar_rl.collecting import Collection, Crop, CropCollector, Decoded
+from samstar_rl.frames.conversion import unit_to_rgb
+from samstar_rl.frames.frame import Frame
+from samstar_rl.particles import Scene
+from samstar_rl.proposal_data import Floor, Proposals, ProposalsError
+from samstar_rl.segmentation import Segmentation, segment
+from samstar_rl.settings import STABILITY_OFFSETS, PromptSettings, Settings
+from samstar_rl.upsampling import LogitUpsampler
+
+__all__ = [
+    "Embedding",
+    "Floor",
+    "FrameFeatures",
+    "ProposalEngine",
+    "Proposals",
+    "ProposalsError",
+]
+
+Arithmetic = Literal["folded", "stock"]
+Precision = Literal["float32", "bfloat16", "float16"]
+Skip = Literal["none", "covered"]
+RGB = NDArray[np.uint8]
+
+MASKS_PER_POINT = 3
+PROBE_POINTS_PER_SIDE = 6
+"""Points along a side of the coarse probe that observations look at."""
+
+
+@dataclass(frozen=True, eq=False)
+class Embedding:
+    """What SAM's encoder made of a picture: a frame or a crop of it.
+
+    Attributes
+    ----------
+    features : (1, C, h, w) tensor
+    input_size : tuple of int
+        Height and width of the picture as SAM saw it, without padding.
+    picture_size : tuple of int
+        Height and width of the picture in px.
+    scene : Scene
+        The picture's intensities.
+    seconds : float
+        What encoding took.
+    """
+
+    features: Tensor
+    input_size: tuple[int, int]
+    picture_size: tuple[int, int]
+    scene: Scene
+    seconds: float = 0.0
+
+    @cached_property
+    def pooled(self) -> NDArray[np.float32]:
+        """Mean of the features over the picture without its padding, (C,)."""
+        grid = self.features.shape[-2:]
+        long_side = max(self.input_size)
+        height, width = (
+            max(1, round(side * size / long_side))
+            for side, size in zip(grid, self.input_size, strict=True)
+        )
+        pooled = self.features[0, :, :height, :width].float().mean(dim=(1, 2))
+        return np.asarray(pooled.cpu().numpy(), dtype=np.float32)
+
+
+@dataclass(frozen=True, eq=False)
+class FrameFeatures:
+    """What an observation may know of a frame before it is segmented.
+
+    Attributes
+    ----------
+    pooled : (C,) float32 array
+        SAM's embedding averaged over the frame.
+    probe_iou_pred, probe_stability : (P, 3) float32 arrays
+        Of the masks at a coarse grid of points; the stability is that of the low-resolution
+        logits at the offset 1, and 0 for an empty mask.
+    n_prompts_decoded : int
+        P.
+    seconds : float
+        What encoding and probing took.
+    """
+
+    pooled: NDArray[np.float32]
+    probe_iou_pred: NDArray[np.float32]
+    probe_stability: NDArray[np.float32]
+    n_prompts_decoded: int
+    seconds: float
+
+
+class ProposalEngine:
+    """Turn frames into proposals with one SAM.
+
+    Parameters
+    ----------
+    sam : Sam
+    device : str
+        Where SAM works, "cpu" or "cuda".
+    precision : {"float32", "bfloat16", "float16"}
+        Of the two-way transformer and the encoder. Other than float32 the results are inexact; the
+        benchmark prints by how much.
+    arithmetic : {"folded", "stock"}
+        "stock" decodes and upsamples exactly as the stock generator does and gives its masks pixel
+        for pixel; "folded" computes the same sums in another order, several times faster: logits
+        move by about 1e-5, so that rare single pixels on a mask's rim may flip.
+    skip : {"none", "covered"}
+        "covered" decodes a coarse grid first and then skips the points that lie in masks found
+        already. Faster and inexact.
+    points_per_batch : int
+        Prompts decoded together.
+
+    Raises
+    ------
+    ValueError
+        For an unknown option, or one that the stock arithmetic does not have.
+    """
+
+    def __init__(
+        self,
+        sam: Sam,
+        *,
+        device: str = "cpu",
+        precision: Precision = "float32",
+        arithmetic: Arithmetic = "folded",
+        skip: Skip = "none",
+        points_per_batch: int = 64,
+    ) -> None:
+        _check_option("precision", precision, ("float32", "bfloat16", "float16"))
+        _check_option("arithmetic", arithmetic, ("folded", "stock"))
+        _check_option("skip", skip, ("none", "covered"))
+        if points_per_batch < 1:
+            raise ValueError(f"points_per_batch must be at least 1, got {points_per_batch}")
+        if arithmetic == "stock" and (precision != "float32" or skip != "none"):
+            raise ValueError(
+                "the stock arithmetic is exact: it takes precision='float32' and skip='none', "
+                f"got {precision!r} and {skip!r}"
+            )
+        self.sam = sam.to(device)
+        self.precision = precision
+        self.arithmetic = arithmetic
+        self.skip = skip
+        self.points_per_batch = points_per_batch
+        self.name: str | None = getattr(sam, "samstar_name", None)
+        self.sha256: str | None = getattr(sam, "samstar_sha256", None)
+        self._predictor = SamPredictor(sam)
+
+    @torch.no_grad()
+    def embed(self, image: Frame | RGB) -> Embedding:
+        """Encode a frame, or an (H, W, 3) uint8 picture, in one pass of SAM's encoder."""
+        started = time.perf_counter()
+        scene = _scene_of(image)
+        rgb = unit_to_rgb(scene.unit) if isinstance(image, Frame) else image
+        with self._autocast():
+            self._predictor.set_image(rgb)
+        features = self._predictor.get_image_embedding().float()
+        height, width = self._predictor.input_size
+        self._predictor.reset_image()
+        seconds = time.perf_counter() - started
+        return Embedding(features, (height, width), (rgb.shape[0], rgb.shape[1]), scene, seconds)
+
+    def features(self, frame: Frame | RGB, *, embedding: Embedding | None = None) -> FrameFeatures:
+        """Pooled embedding and coarse probe of a frame: what an observation is made of."""
+        embedding = embedding or self.embed(frame)
+        iou_pred, stability, seconds = self.probe(embedding, PROBE_POINTS_PER_SIDE)
+        return FrameFeatures(
+            pooled=embedding.pooled,
+            probe_iou_pred=iou_pred,
+            probe_stability=stability,
+            n_prompts_decoded=PROBE_POINTS_PER_SIDE**2,
+            seconds=embedding.seconds + seconds,
+        )
+
+    @torch.no_grad()
+    def probe(
+        self, embedding: Embedding, points_per_side: int = PROBE_POINTS_PER_SIDE
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32], float]:
+        """Decode a coarse grid of points without upsampling any mask.
+
+        Returns
+        -------
+        iou_pred, stability : (P, 3) float32 arrays
+            The stability is that of the low-resolution logits at the offset 1.
+        seconds : float
+        """
+        started = time.perf_counter()
+        height, width = embedding.picture_size
+        points = _grid_points(build_point_grid(points_per_side), (0, 0, width, height))
+        tokens = self._point_tokens(embedding, points)
+        batches = [
+            self._decode_folded(embedding, batch) for batch in tokens.split(self.points_per_batch)
+        ]
+        iou_pred = torch.cat([iou for iou, _ in batches])
+        low = torch.cat([low for _, low in batches])
+        threshold = self.sam.mask_threshold
+        high = (low > threshold + 1).sum(dim=(-1, -2))
+        stability = torch.nan_to_num(high / (low > threshold - 1).sum(dim=(-1, -2)))
+        seconds = time.perf_counter() - started
+        return iou_pred.cpu().numpy(), stability.cpu().numpy(), seconds
+
+    def propose(
+        self,
+        frame: Frame | RGB,
+        prompt: PromptSettings,
+        *,
+        embedding: Embedding | None = None,
+        floor: Floor | None = None,
+        offsets: Sequence[float] = STABILITY_OFFSETS,
+        point_grids: Sequence[NDArray[np.floating]] | None = None,
+    ) -> Proposals:
+        """Return every mask of the frame for these prompt settings.
+
+        Parameters
+        ----------
+        frame : Frame or (H, W, 3) uint8 array
+        prompt : PromptSettings
+        embedding : Embedding, optional
+            Of the frame, if it was encoded before.
+        floor : Floor, optional
+            Masks below it are left out, and their computation wherever possible.
+        offsets : sequence of float
+            Stability offsets to compute columns for.
+        point_grids : sequence of (P, 2) arrays, optional
+            Points in [0, 1] for each crop layer, instead of regular grids.
+
+        Returns
+        -------
+        Proposals
+        """
+        started = time.perf_counter()
+        encoded_seconds = embedding.seconds if embedding else 0.0
+        embedding = embedding or self.embed(frame)
+        floor, columns = floor or Floor(), tuple(float(offset) for offset in offsets)
+        collection, n_prompts = Collection(), 0
+        crops = _crops(embedding.picture_size, prompt, point_grids)
+        for crop, picture in self._pictures(frame, crops, embedding):
+            n_prompts += self._collect(collection, crop, picture, floor, columns)
+        order = collection.order()
+        return Proposals(
+            frame_id=frame.id if isinstance(frame, Frame) else "image",
+            prompt=prompt,
+            offsets=columns,
+            floor=floor,
+            scene=embedding.scene,
+            masks=collection.store(embedding.picture_size, order),
+            iou_pred=np.array(collection.iou_pred, dtype=np.float32)[order],
+            stability=_stacked(collection.stability, len(columns), np.float32)[order],
+            point_xy=_stacked(collection.point_xy, 2, np.float64)[order],
+            crop_index=np.array(collection.crop_index, dtype=np.int32)[order],
+            crop_boxes=np.array([crop.box for crop in crops], dtype=np.int64),
+            n_prompts_decoded=n_prompts,
+            seconds=time.perf_counter() - started + encoded_seconds,
+        )
+
+    def segment(
+        self,
+        frame: Frame | RGB,
+        settings: Settings,
+        *,
+        embedding: Embedding | None = None,
+        length_unit_px: float = 1.0,
+        point_grids: Sequence[NDArray[np.floating]] | None = None,
+    ) -> Segmentation:
+        """Segment a live frame: compute no more than these settings keep.
+
+        Masks that the settings will throw away for their predicted IoU are never upscaled, nor are
+        the unstable ones measured further.
+
+        Parameters
+        ----------
+        frame : Frame or (H, W, 3) uint8 array
+        settings : Settings
+        embedding : Embedding, optional
+            Of the frame, if it was encoded before.
+        length_unit_px : float
+            Length of the task's unit in px.
+        point_grids : sequence of (P, 2) arrays, optional
+            As for `propose`.
+
+        Returns
+        -------
+        Segmentation
+        """
+        proposals = self.propose(
+            frame,
+            settings.prompt,
+            embedding=embedding,
+            floor=Floor(settings.pred_iou_thresh, settings.stability_score_thresh),
+            offsets=(settings.stability_score_offset,),
+            point_grids=point_grids,
+        )
+        return segment(proposals, settings, length_unit_px=length_unit_px)
+
+    def _pictures(
+        self, frame: Frame | RGB, crops: list[Crop], embedding: Embedding
+    ) -> Iterator[tuple[Crop, Embedding]]:
+        """Each crop with its embedding, the whole frame's being there already."""
+        yield crops[0], embedding
+        if len(crops) == 1:
+            return
+        rgb = unit_to_rgb(embedding.scene.unit) if isinstance(frame, Frame) else frame
+        for crop in crops[1:]:
+            x0, y0, x1, y1 = crop.box
+            yield crop, self.embed(rgb[y0:y1, x0:x1])
+
+    @torch.no_grad()
+    def _collect(
+        self,
+        collection: Collection,
+        crop: Crop,
+        embedding: Embedding,
+        floor: Floor,
+        offsets: tuple[float, ...],
+    ) -> int:
+        """Decode a crop's points, collect the masks, and return how many points it were."""
+        collector = CropCollector(
+            collection,
+            crop,
+            LogitUpsampler(self.sam, embedding.input_size, embedding.picture_size),
+            threshold=self.sam.mask_threshold,
+            offsets=offsets,
+            floor=floor,
+            stock=self.arithmetic == "stock",
+        )
+        n_decoded = 0
+        for batch in self._batches(len(crop.points_px), collector):
+            collector.collect(self._decode(embedding, crop.points_px[batch], batch, floor))
+            n_decoded += len(batch)
+        return n_decoded
+
+    def _batches(self, n_points: int, collector: CropCollector) -> Iterator[NDArray[np.intp]]:
+        """Indices of points to decode together; skipping, those not covered by then."""
+        covered = self.skip == "covered"
+        waiting = _coarse_to_fine(n_points) if covered else np.arange(n_points)
+        while len(waiting):
+            yield waiting[: self.points_per_batch]
+            waiting = waiting[self.points_per_batch :]
+            if covered:
+                waiting = collector.uncovered(waiting)
+
+    def _decode(
+        self,
+        embedding: Embedding,
+        points_px: NDArray[np.float64],
+        points: NDArray[np.intp],
+        floor: Floor,
+    ) -> Decoded:
+        """Decode a batch of points; masks below the floor of predicted IoU do not come out."""
+        if self.arithmetic == "stock":
+            iou_pred, low = self._decode_stock(embedding, points_px)
+            above = _above(iou_pred, floor)
+            low = low[above]
+        else:
+            tokens = self._point_tokens(embedding, points_px)
+            iou_pred, queries, image_tokens = self._transform(embedding, tokens)
+            above = _above(iou_pred, floor)
+            low = self._upscale(embedding, queries, image_tokens, above)
+        rows = torch.nonzero(above)[:, 0].cpu().numpy()
+        return Decoded(points[rows], iou_pred[above].cpu().numpy(), low)
+
+    def _decode_stock(
+        self, embedding: Embedding, points_px: NDArray[np.float64]
+    ) -> tuple[Tensor, Tensor]:
+        """Predicted IoU (P, 3) and logits (P, 3, h, w) in the stock arithmetic."""
+        coords = self._input_coords(embedding, points_px)[:, None, :]
+        labels = torch.ones(coords.shape[:2], dtype=torch.int, device=coords.device)
+        sparse, dense = self.sam.prompt_encoder(points=(coords, labels), boxes=None, masks=None)
+        low, iou_pred = self.sam.mask_decoder(
+            image_embeddings=embedding.features,
+            image_pe=self.sam.prompt_encoder.get_dense_pe(),
+            sparse_prompt_embeddings=sparse,
+            dense_prompt_embeddings=dense,
+            multimask_output=True,
+        )
+        return iou_pred, low
+
+    def _decode_folded(self, embedding: Embedding, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """Predicted IoU (P, 3) and logits (P, 3, h, w) of all points."""
+        iou_pred, queries, image_tokens = self._transform(embedding, tokens)
+        everything = torch.ones_like(iou_pred, dtype=torch.bool)
+        low = self._upscale(embedding, queries, image_tokens, everything)
+        return iou_pred, low.unflatten(0, (-1, MASKS_PER_POINT))
+
+    def _transform(self, embedding: Embedding, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Run the two-way transformer: predicted IoU (P, 3), query tokens, image tokens."""
+        prompt_encoder = self.sam.prompt_encoder
+        with self._autocast():
+            queries, image_tokens = decoder.run_transformer(
+                self.sam.mask_decoder,
+                embedding.features,
+                prompt_encoder.get_dense_pe(),
+                prompt_encoder.no_mask_embed.weight.reshape(1, -1, 1, 1),
+                tokens,
+            )
+            iou_pred = self.sam.mask_decoder.iou_prediction_head(queries[:, 0])[:, 1:]
+        return iou_pred.float(), queries, image_tokens
+
+    def _upscale(
+        self, embedding: Embedding, queries: Tensor, image_tokens: Tensor, above: Tensor
+    ) -> Tensor:
+        """Logits (N, h, w) of the masks above the floor; the others are never upscaled."""
+        prompts = above.any(dim=1)
+        grid = (embedding.features.shape[-2], embedding.features.shape[-1])
+        if not prompts.any():
+            return embedding.features.new_zeros((0, 4 * grid[0], 4 * grid[1]))
+        # a single prompt's image tokens are those of the picture where no layer changed them
+        tokens = image_tokens[prompts] if len(image_tokens) == len(queries) else image_tokens
+        with self._autocast():
+            low = decoder.upscale_masks(self.sam.mask_decoder, queries[prompts], tokens, grid)
+        return low[:, 1:][above[prompts]].float()
+
+    def _point_tokens(self, embedding: Embedding, points_px: NDArray[np.float64]) -> Tensor:
+        """Prompt tokens (P, 2, C): each point and the padding that SAM adds to it."""
+        points = self._input_coords(embedding, points_px)
+        coords = torch.stack([points, torch.zeros_like(points)], dim=1)
+        labels = torch.tensor([1, -1], device=coords.device).expand(len(coords), -1)
+        return decoder.point_tokens(self.sam.prompt_encoder, coords, labels)
+
+    def _input_coords(self, embedding: Embedding, points_px: NDArray[np.float64]) -> Tensor:
+        coords = self._predictor.transform.apply_coords(points_px, embedding.picture_size)
+        return torch.as_tensor(coords, device=self.sam.device)
+
+    def _autocast(self) -> AbstractContextManager[object]:
+        if self.precision == "float32":
+            return nullcontext()
+        dtype = {"bfloat16": torch.bfloat16, "float16": torch.float16}[self.precision]
+        return torch.autocast(self.sam.device.type, dtype=dtype)
+
+
+def _check_option(name: str, value: object, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {value!r}")
+
+
+def _scene_of(image: Frame | RGB) -> Scene:
+    if isinstance(image, Frame):
+        return Scene(image.image)
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+        raise ValueError(
+            f"expected a Frame or an (H, W, 3) uint8 picture, got {image.dtype} of shape "
+            f"{image.shape}: make a Frame of other arrays"
+        )
+    return Scene(image)
+
+
+def _crops(
+    shape: tuple[int, int],
+    prompt: PromptSettings,
+    point_grids: Sequence[NDArray[np.floating]] | None,
+) -> list[Crop]:
+    """The stock generator's crops, the whole frame first, with their points."""
+    boxes, layers = generate_crop_boxes(shape, prompt.crop_n_layers, prompt.crop_overlap_ratio)
+    if point_grids is None:
+        point_grids = [build_point_grid(side) for side in prompt.points_per_side_by_layer]
+    crops = []
+    for index, (box, layer) in enumerate(zip(boxes, layers, strict=True)):
+        x0, y0, x1, y1 = box
+        if x0 >= x1 or y0 >= y1:
+            raise ValueError(
+                f"a frame of {shape[1]} x {shape[0]} px is too small for "
+                f"{prompt.crop_n_layers} crop layers: lower crop_n_layers"
+            )
+        crops.append(Crop(index, (x0, y0, x1, y1), _grid_points(point_grids[layer], box)))
+    return crops
+
+
+def _grid_points(grid: NDArray[np.floating], box: Sequence[int]) -> NDArray[np.float64]:
+    """Points in [0, 1] to px of a crop."""
+    x0, y0, x1, y1 = box
+    # int64 sizes and float64 products, as in the stock generator
+    return np.asarray(grid * np.array([[x1 - x0, y1 - y0]]), dtype=np.float64)
+
+
+def _coarse_to_fine(n_points: int) -> NDArray[np.intp]:
+    """Order of a square grid's points: every eighth, fourth, second of row and column, all."""
+    side = math.isqrt(n_points)
+    if side * side != n_points:
+        return np.arange(n_points)
+    rows, columns = np.divmod(np.arange(n_points), side)
+    level = sum((rows % step != 0) | (columns % step != 0) for step in (8, 4, 2))
+    return np.argsort(level, kind="stable")
+
+
+def _above(iou_pred: Tensor, floor: Floor) -> Tensor:
+    """The stock generator's filter: none at 0."""
+    if floor.iou_pred <= 0:
+        return torch.ones_like(iou_pred, dtype=torch.bool)
+    return iou_pred > floor.iou_pred
+
+
+def _stacked(
+    rows: list[NDArray[np.floating]], width: int, dtype: type[np.floating]
+) -> NDArray[np.floating]:
+    return np.array(rows, dtype=dtype).reshape(len(rows), width)

@@ -1,0 +1,389 @@
+"""From proposals and settings to a segmentation: SAM's own filters, then the gates.
+
+`segment` is what training and searches call thousands of times a second. It touches no pixel that
+it has seen before: thresholds on sorted arrays, one suppression of boxes, descriptors and overlaps
+looked up. What it keeps, and in which order, is exactly what the stock generator keeps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torchvision.ops import batched_nms, nms
+
+from samstar_rl.frames.frame import Frame
+from samstar_rl.masks import Ids, MaskStore, Window
+from samstar_rl.particles import ParticleTable, Scene, equivalent_diameters_px
+from samstar_rl.proposal_data import Floor, Proposals, Ranking
+from samstar_rl.settings import PromptSettings, Settings
+
+# above this many boxes torchvision's batched_nms takes another way, whose order may differ
+SINGLE_NMS_MAX_BOXES = 1000
+
+
+@dataclass(frozen=True, eq=False)
+class Segmentation:
+    """The masks that the settings leave, with their particle table.
+
+    Attributes
+    ----------
+    frame_id : str
+    settings : Settings
+    proposals : Proposals
+        What was chosen from.
+    kept : (K,) int array
+        The chosen proposals in the stock generator's order.
+    mask_ids : (K,) int array
+        Their masks in ``proposals.masks``: the same numbers, but for masks whose regions were
+        cleaned (`min_mask_region_area`). Key caches of pixels by ``masks`` and this.
+    masks : MaskStore
+        Where ``mask_ids`` point to.
+    """
+
+    frame_id: str
+    settings: Settings
+    proposals: Proposals
+    kept: Ids
+    mask_ids: Ids
+
+    def __len__(self) -> int:
+        return len(self.kept)
+
+    @property
+    def masks(self) -> MaskStore:
+        """The store that holds the masks' pixels."""
+        return self.proposals.masks
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width of the frame in px."""
+        return self.proposals.shape
+
+    @property
+    def n_prompts_decoded(self) -> int:
+        """Points that SAM decoded for the proposals."""
+        return self.proposals.n_prompts_decoded
+
+    @cached_property
+    def table(self) -> ParticleTable:
+        """What each particle measures; columns are gathered when first asked for."""
+        return ParticleTable(
+            self.proposals.descriptors,
+            self.mask_ids,
+            predicted_iou=self.proposals.iou_pred[self.kept].astype(np.float64),
+            stability_score=self._stability.astype(np.float64),
+        )
+
+    @property
+    def _stability(self) -> NDArray[np.float32]:
+        column = self.proposals.offset_column(self.settings.stability_score_offset)
+        return self.proposals.stability[self.kept, column]
+
+    def mask(self, k: int) -> NDArray[np.bool_]:
+        """The k-th mask in the whole frame, (H, W) bool."""
+        return self.masks.mask(int(self.mask_ids[k]))
+
+    def mask_in_box(self, k: int) -> tuple[NDArray[np.int32], Window]:
+        """The k-th mask's box, x0, y0, x1, y1 half-open, and its pixels in there, (h, w) bool."""
+        mask_id = int(self.mask_ids[k])
+        return self.masks.boxes[mask_id], self.masks.window(mask_id)
+
+    def to_labels(self, order: Literal["area", "score"] = "area") -> NDArray[np.int32]:
+        """Paint the masks into one image, (H, W) int32; mask k has the label k + 1.
+
+        Where masks overlap the one painted last wins: with "area" the larger are painted first, so
+        that small particles stay visible; with "score" those of lower predicted IoU.
+        """
+        if order not in ("area", "score"):
+            raise ValueError(f"order must be 'area' or 'score', got {order!r}")
+        key = -self.table.area if order == "area" else self.table.predicted_iou
+        labels = np.zeros(self.shape, dtype=np.int32)
+        for k in np.argsort(key, kind="stable").tolist():
+            (x0, y0, x1, y1), window = self.mask_in_box(k)
+            labels[y0:y1, x0:x1][window] = k + 1
+        return labels
+
+    def union(self) -> NDArray[np.bool_]:
+        """Pixels that any mask covers, (H, W) bool."""
+        union = np.zeros(self.shape, dtype=bool)
+        boxes = self.masks.boxes[self.mask_ids].tolist()
+        for (x0, y0, x1, y1), mask_id in zip(boxes, self.mask_ids.tolist(), strict=True):
+            union[y0:y1, x0:x1] |= self.masks.window(mask_id)
+        return union
+
+    def coverage_count(self) -> NDArray[np.uint16]:
+        """How many masks cover each pixel, (H, W) uint16."""
+        count = np.zeros(self.shape, dtype=np.uint16)
+        boxes = self.masks.boxes[self.mask_ids].tolist()
+        for (x0, y0, x1, y1), mask_id in zip(boxes, self.mask_ids.tolist(), strict=True):
+            count[y0:y1, x0:x1] += self.masks.window(mask_id)
+        return count
+
+    def overlap_matrix(self) -> NDArray[np.int64]:
+        """Pixels that each two masks share, (K, K) px^2; the diagonal holds the areas."""
+        return self.masks.intersections(self.mask_ids)
+
+    def records(self) -> list[dict[str, Any]]:
+        """The stock generator's records: one dictionary a mask, with the mask in full size."""
+        boxes = self._boxes_xyxy()
+        crops = self.proposals.crop_box[self.kept]
+        return [
+            {
+                "segmentation": self.mask(k),
+                "area": int(self.masks.areas[mask_id]),
+                "bbox": _xyxy_to_xywh(boxes[k]),
+                "predicted_iou": float(self.proposals.iou_pred[kept]),
+                "point_coords": [self.proposals.point_xy[kept].tolist()],
+                "stability_score": float(self._stability[k]),
+                "crop_box": _xyxy_to_xywh(crops[k]),
+            }
+            for k, (kept, mask_id) in enumerate(zip(self.kept, self.mask_ids, strict=True))
+        ]
+
+    def _boxes_xyxy(self) -> NDArray[np.int64]:
+        """Boxes as SAM has them, the last row and column included."""
+        boxes = self.proposals.box_xyxy[self.kept]
+        cleaned = self.mask_ids != self.kept
+        boxes[cleaned] = self.masks.boxes[self.mask_ids[cleaned]] - [0, 0, 1, 1]
+        return boxes
+
+    @classmethod
+    def from_masks(
+        cls, masks: NDArray[np.bool_] | Sequence[NDArray[np.bool_]], frame: Frame
+    ) -> Segmentation:
+        """Make a segmentation of plain masks: ground truth, adversaries, other programs' output.
+
+        Parameters
+        ----------
+        masks : (K, H, W) bool array
+        frame : Frame
+
+        Raises
+        ------
+        ValueError
+            If a mask has another shape than the frame.
+        """
+        for mask in masks:
+            if mask.shape != frame.shape:
+                raise ValueError(
+                    f"the masks must have the frame's shape {frame.shape}, got {mask.shape}"
+                )
+        return cls._from_windows([((0, 0), np.asarray(mask, dtype=bool)) for mask in masks], frame)
+
+    @classmethod
+    def from_labels(cls, labels: NDArray[np.integer], frame: Frame) -> Segmentation:
+        """Make a segmentation of a label image, (H, W), 0 being background.
+
+        Raises
+        ------
+        ValueError
+            If it has another shape than the frame.
+        """
+        if labels.shape != frame.shape:
+            raise ValueError(f"the labels must have the shape {frame.shape}, got {labels.shape}")
+        present = np.unique(labels[labels > 0])
+        return cls._from_windows([((0, 0), labels == label) for label in present], frame)
+
+    @classmethod
+    def _from_windows(cls, items: list[tuple[tuple[int, int], Window]], frame: Frame) -> Segmentation:
+        store = MaskStore.from_windows(frame.shape, items)
+        n_masks = len(store)
+        proposals = Proposals(
+            frame_id=frame.id,
+            prompt=PromptSettings(),
+            offsets=(Settings().stability_score_offset,),
+            floor=Floor(),
+            scene=Scene(frame.image),
+            masks=store,
+            iou_pred=np.ones(n_masks, dtype=np.float32),
+            stability=np.ones((n_masks, 1), dtype=np.float32),
+            point_xy=(store.boxes[:, :2] + store.boxes[:, 2:]) / 2.0,
+            crop_index=np.zeros(n_masks, dtype=np.int32),
+            crop_boxes=np.array([[0, 0, frame.shape[1], frame.shape[0]]]),
+            n_prompts_decoded=0,
+        )
+        everything = np.arange(n_masks)
+        return cls(frame.id, Settings(), proposals, everything, everything)
+
+
+def segment(
+    proposals: Proposals, settings: Settings, *, length_unit_px: float = 1.0
+) -> Segmentation:
+    """Choose among a frame's proposals.
+
+    First as the stock generator does: predicted IoU, stability, masks cut by a crop, duplicates
+    within each crop, between crops, small regions. Then the gates, and last `max_overlap`: going
+    through the masks by decreasing predicted IoU, one is dropped if it shares more than that part
+    of the smaller area with a mask kept before.
+
+    Parameters
+    ----------
+    proposals : Proposals
+    settings : Settings
+    length_unit_px : float
+        Length of the task's unit in px, for the gates that are lengths.
+
+    Returns
+    -------
+    Segmentation
+
+    Raises
+    ------
+    ProposalsError
+        If the settings ask for masks or stability offsets that the proposals do not hold.
+    """
+    proposals.check(settings)
+    kept = _select(proposals, settings)
+    mask_ids = kept
+    if settings.min_mask_region_area > 0 and len(kept):
+        kept, mask_ids = _clean_regions(proposals, settings, kept)
+    passing = _passing_gates(proposals, settings, mask_ids, length_unit_px)
+    if passing is not None:
+        kept, mask_ids = kept[passing], mask_ids[passing]
+    if settings.max_overlap < 1 and len(kept) > 1:
+        apart = _apart(proposals, settings.max_overlap, kept, mask_ids)
+        kept, mask_ids = kept[apart], mask_ids[apart]
+    return Segmentation(proposals.frame_id, settings, proposals, kept, mask_ids)
+
+
+def _select(proposals: Proposals, settings: Settings) -> Ids:
+    """Indices of the proposals that pass SAM's filters, in its order."""
+    ranking = proposals.ranking
+    column = proposals.offset_column(settings.stability_score_offset)
+    n_crops = len(proposals.crop_boxes)
+    if n_crops == 1:
+        return ranking.order[_select_in_crop(ranking, settings, column, 0)]
+    chosen = [_select_in_crop(ranking, settings, column, crop) for crop in range(n_crops)]
+    return _suppress_between_crops(
+        proposals, ranking.order[np.concatenate(chosen)], settings.crop_nms_thresh
+    )
+
+
+def _select_in_crop(ranking: Ranking, settings: Settings, column: int, crop: int) -> Ids:
+    """Ranks of a crop's proposals after thresholds and suppression, best first."""
+    start, stop = ranking.starts[crop], ranking.starts[crop + 1]
+    if settings.pred_iou_thresh > 0:
+        # comparisons are made in float32, as torch does
+        threshold = -np.float32(settings.pred_iou_thresh)
+        stop = start + int(np.searchsorted(ranking.rising[start:stop], threshold, side="left"))
+    passing = ranking.whole[start:stop]
+    if settings.stability_score_thresh > 0:
+        stable = ranking.stability[column, start:stop] >= np.float32(
+            settings.stability_score_thresh
+        )
+        passing = passing & stable
+    ranks = start + np.flatnonzero(passing)
+    return ranks[_suppress(ranking, ranks, settings.box_nms_thresh)]
+
+
+def _suppress(ranking: Ranking, ranks: Ids, iou_thresh: float) -> Ids:
+    """Non-maximum suppression of boxes, the stock generator's `batched_nms` in its order."""
+    if len(ranks) == 0:
+        return ranks
+    indices = torch.from_numpy(ranks)
+    scores = ranking.scores[indices]
+    keep = nms(ranking.boxes[indices], scores, iou_thresh)
+    if len(ranks) > SINGLE_NMS_MAX_BOXES:
+        # batched_nms then sorts once more, unstably: masks of equal score may change places.
+        # Its input there is in the order of the proposals, not in ours.
+        keep = _sorted_as_batched_nms(ranking, ranks, keep)
+    return keep.numpy()
+
+
+def _sorted_as_batched_nms(ranking: Ranking, ranks: Ids, keep: torch.Tensor) -> torch.Tensor:
+    in_order = keep[torch.from_numpy(np.argsort(ranking.order[ranks[keep.numpy()]]))]
+    scores = ranking.scores[torch.from_numpy(ranks)][in_order]
+    return in_order[scores.sort(descending=True)[1]]
+
+
+def _suppress_between_crops(proposals: Proposals, kept: Ids, iou_thresh: float) -> Ids:
+    """Masks of small crops are preferred to those of large ones."""
+    if len(kept) == 0:
+        return kept
+    crops = torch.from_numpy(proposals.crop_box[kept])
+    areas = (crops[:, 2] - crops[:, 0]) * (crops[:, 3] - crops[:, 1])
+    boxes = torch.from_numpy(proposals.box_xyxy[kept]).float()
+    keep = batched_nms(boxes, 1 / areas, torch.zeros(len(boxes)), iou_thresh)
+    return kept[keep.numpy()]
+
+
+def _clean_regions(proposals: Proposals, settings: Settings, kept: Ids) -> tuple[Ids, Ids]:
+    """Fill small holes, remove small islands, and suppress what became a duplicate by it."""
+    mask_ids, changed = proposals.regions.clean(kept, settings.min_mask_region_area)
+    if not changed.any() and len(kept) <= SINGLE_NMS_MAX_BOXES:
+        # no box has changed: nothing to suppress, nothing to reorder
+        return kept, mask_ids
+    masks = proposals.masks
+    inclusive = masks.boxes[mask_ids] - [0, 0, 1, 1]
+    boxes = np.where(masks.areas[mask_ids, None] > 0, inclusive, 0).astype(np.float32)
+    keep = batched_nms(
+        torch.from_numpy(boxes),
+        torch.from_numpy((~changed).astype(np.float32)),
+        torch.zeros(len(boxes)),
+        max(settings.box_nms_thresh, settings.crop_nms_thresh),
+    ).numpy()
+    return kept[keep], mask_ids[keep]
+
+
+def _passing_gates(
+    proposals: Proposals, settings: Settings, mask_ids: Ids, length_unit_px: float
+) -> NDArray[np.intp] | None:
+    """Positions of the masks within the gates, None if none is set.
+
+    Cheap gates come first: descriptors are computed for what passes those.
+    """
+    passing: NDArray[np.intp] | None = None
+    for name, low, high in _limits(settings, length_unit_px):
+        positions = np.arange(len(mask_ids)) if passing is None else passing
+        values = _gate_values(proposals, name, mask_ids[positions])
+        passing = positions[(values >= low) & (values <= high)]
+    return passing
+
+
+def _limits(settings: Settings, length_unit_px: float) -> list[tuple[str, float, float]]:
+    """The gates that are set: what is measured, its least and its greatest value."""
+    gates = [
+        (
+            "equivalent_diameter",
+            settings.min_diameter * length_unit_px,
+            settings.max_diameter * length_unit_px,
+        ),
+        ("aspect_ratio", 0.0, settings.max_aspect_ratio),
+        ("circularity", settings.min_circularity, np.inf),
+        ("solidity", settings.min_solidity, np.inf),
+        ("contrast", settings.min_contrast, np.inf),
+    ]
+    return [(name, low, high) for name, low, high in gates if low > 0 or high < np.inf]
+
+
+def _gate_values(proposals: Proposals, name: str, mask_ids: Ids) -> NDArray[np.float64]:
+    if name == "equivalent_diameter":
+        return equivalent_diameters_px(proposals.masks.areas[mask_ids])
+    values = proposals.descriptors.column(name, mask_ids)
+    return np.abs(values) if name == "contrast" else values
+
+
+def _apart(
+    proposals: Proposals, max_overlap: float, kept: Ids, mask_ids: Ids
+) -> NDArray[np.intp]:
+    """Positions of the masks that overlap no better one by more than allowed."""
+    areas = np.maximum(proposals.masks.areas[mask_ids], 1)
+    shared = proposals.masks.intersections(mask_ids)
+    clash = shared > max_overlap * np.minimum.outer(areas, areas)
+    np.fill_diagonal(clash, False)
+    alive = np.ones(len(kept), dtype=bool)
+    for position in np.argsort(-proposals.iou_pred[kept], kind="stable").tolist():
+        if alive[position] and clash[position].any():
+            alive &= ~clash[position]
+    return np.flatnonzero(alive)
+
+
+def _xyxy_to_xywh(box: NDArray[np.integer]) -> list[int]:
+    x0, y0, x1, y1 = box.tolist()
+    return [x0, y0, x1 - x0, y1 - y0]
