@@ -1,0 +1,360 @@
+"""Which pixels belong to particles, estimated from the frame alone.
+
+No threshold suits all micrographs, so many candidates are drawn (three backgrounds, four
+thresholds, both polarities, holes open or filled) and weighed by evidence that asks for no ground
+truth: particles are compact and keep off the border, what is left is smooth, and other candidates
+agree. The weights of the evidence were fitted once, on labelled micrographs, and stand below.
+The estimate is the mean of the candidates, each weighted by the exponential of its evidence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+from weakref import WeakKeyDictionary
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from skimage.filters import threshold_multiotsu, threshold_otsu, threshold_triangle
+
+from samstar_rl.frames.conversion import normalise
+from samstar_rl.frames.frame import Frame
+
+Contrast = Literal["bright", "dark", "either"]
+Mask = NDArray[np.bool_]
+Field = NDArray[np.float32]
+
+#: Short side in px at which candidates are drawn: details below 1/256 of the frame are lost.
+WORKING_SHORT_SIDE_PX = 256
+#: Widths (Gaussian, as a share of the short side) of the backgrounds taken off; None takes none.
+BACKGROUND_WIDTHS: tuple[float | None, ...] = (None, 0.5, 0.25)
+_LEAST_SHARE, _LARGEST_SHARE = 0.0003, 0.97
+_SMALLEST_BODY_PX = 8
+
+#: Evidence of a candidate, its mean and standard deviation over candidates, and its weight.
+EVIDENCE: dict[str, tuple[float, float, float]] = {
+    "solidity_by_area": (0.75, 0.2, 0.06),
+    "solidity": (0.8, 0.1, 0.06),
+    "circularity": (0.6, 0.2, 0.03),
+    "border_share": (0.5, 0.35, -0.15),
+    "largest_share": (0.5, 0.35, -0.03),
+    "background_spread": (0.7, 0.25, -0.06),
+    "agreement": (0.8, 0.1, 0.06),
+    "background_gradient": (0.15, 0.08, -0.06),
+}
+#: Difference of evidence by which the weight of a candidate changes by a factor of e.
+_TEMPERATURE = 0.02
+
+
+@dataclass(frozen=True, eq=False)
+class Foreground:
+    """Estimate of the pixels that belong to particles.
+
+    Parameters
+    ----------
+    probability : (H, W) float32 array
+        Share of the candidates' weight that takes a pixel for a particle.
+    polarity : int
+        +1 if particles are brighter than their surroundings, -1 if darker.
+    valid : (H, W) bool array
+        False on annotations, scale bars and missing pixels, which are never foreground.
+    """
+
+    probability: Field
+    polarity: int
+    valid: Mask
+
+    @cached_property
+    def mask(self) -> Mask:
+        """Pixels that are rather foreground than not, (H, W) bool."""
+        return self.probability > 0.5
+
+    @cached_property
+    def area_px(self) -> int:
+        """Number of foreground pixels."""
+        return int(np.count_nonzero(self.mask))
+
+    @cached_property
+    def particle_area_px(self) -> float:
+        """Mean area of a particle, touching ones told apart by their inscribed discs; at least 1."""
+        return self.area_px / max(count_bodies(self.mask), 1) if self.area_px else 1.0
+
+
+_ESTIMATES: WeakKeyDictionary[Frame, dict[tuple[object, ...], Foreground]] = WeakKeyDictionary()
+
+
+def foreground_of(
+    frame: Frame,
+    contrast: Contrast = "either",
+    min_diameter_px: float | None = None,
+    max_diameter_px: float | None = None,
+) -> Foreground:
+    """The foreground of a frame, computed once and kept as long as the frame lives.
+
+    Parameters
+    ----------
+    frame : Frame
+    contrast : {"bright", "dark", "either"}
+        What is known of the particles' contrast; "either" leaves it to the evidence.
+    min_diameter_px, max_diameter_px : float, optional
+        What is known of their equivalent diameters.
+    """
+    known = _ESTIMATES.setdefault(frame, {})
+    key = (contrast, min_diameter_px, max_diameter_px)
+    if key not in known:
+        known[key] = estimate_foreground(frame.image, contrast, min_diameter_px, max_diameter_px)
+    return known[key]
+
+
+def estimate_foreground(
+    image: Field,
+    contrast: Contrast = "either",
+    min_diameter_px: float | None = None,
+    max_diameter_px: float | None = None,
+) -> Foreground:
+    """Estimate the foreground of an image (H, W) of any range; see `foreground_of`."""
+    valid = ~annotations(image)
+    work = _Work.of(image, valid, min_diameter_px, max_diameter_px)
+    candidates = [c for c in draw_candidates(work) if contrast in ("either", c.contrast)]
+    if not candidates:
+        return Foreground(np.zeros(image.shape, np.float32), -1 if contrast == "dark" else 1, valid)
+    evidence = weigh(describe_candidates(work, candidates))
+    weights = np.exp((evidence - evidence.max()) / _TEMPERATURE)
+    weights /= weights.sum()
+    mean = np.einsum("c,chw->hw", weights, np.stack([c.mask for c in candidates]))
+    signs = [1.0 if c.contrast == "bright" else -1.0 for c in candidates]
+    height, width = image.shape
+    full = cv2.resize(mean.astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR)
+    return Foreground(full * valid, 1 if weights @ signs >= 0 else -1, valid)
+
+
+def annotations(image: Field) -> Mask:
+    """Pixels of scale bars, lettering and missing data: flat bodies of an extreme grey.
+
+    Drawn marks have exactly the largest or the least value of the image, and are rectangles or
+    thin strokes; a saturated particle is neither.
+
+    Returns
+    -------
+    (H, W) bool array
+    """
+    missing = ~np.isfinite(image)
+    found = missing.copy()
+    if missing.all():
+        return found
+    stroke_px = 0.012 * min(image.shape) + 2
+    step = 0.008 * float(np.nanmax(image) - np.nanmin(image))
+    for extreme in (np.nanmax(image), np.nanmin(image)):
+        flat = (np.abs(image - extreme) <= step) & ~missing
+        for (y, x), body in _bodies(flat, least_px=12):
+            if _is_drawn(body, stroke_px):
+                height, width = body.shape
+                found[y : y + height, x : x + width] |= body
+    return found
+
+
+def count_bodies(mask: Mask) -> int:
+    """Number of bodies in a mask, touching ones told apart.
+
+    A body is a peak of the distance to the background that no larger inscribed disc within the
+    same disc overtops.
+    """
+    distance = cv2.distanceTransform(np.pad(mask, 1).astype(np.uint8), cv2.DIST_L2, 5)[1:-1, 1:-1]
+    smooth = cv2.GaussianBlur(distance, (0, 0), 1.0)
+    ys, xs = np.nonzero((smooth >= cv2.dilate(smooth, np.ones((3, 3), np.uint8))) & (smooth > 1))
+    order = np.argsort(-smooth[ys, xs])
+    points = np.column_stack([ys, xs])[order].astype(np.float64)
+    radii = smooth[ys, xs][order]
+    free = np.ones(len(points), bool)
+    count = 0
+    for i in range(len(points)):
+        if free[i]:
+            count += 1
+            near = ((points - points[i]) ** 2).sum(axis=1) < (1.2 * radii[i]) ** 2
+            free &= ~near
+    return max(count, int(mask.any()))
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One possible foreground at working size."""
+
+    mask: Mask
+    contrast: Literal["bright", "dark"]
+
+
+@dataclass(frozen=True)
+class _Work:
+    """The image at working size: denoised, in [0, 1], with what is known of the particles."""
+
+    smooth: Field
+    gradient: Field
+    valid: Mask
+    smallest_px: float
+    largest_hole_px: float
+
+    @classmethod
+    def of(cls, image: Field, valid: Mask, smallest: float | None, largest: float | None) -> _Work:
+        scale = min(1.0, WORKING_SHORT_SIDE_PX / min(image.shape))
+        size = (max(round(image.shape[1] * scale), 8), max(round(image.shape[0] * scale), 8))
+        unit = cv2.resize(normalise(image), size, interpolation=cv2.INTER_AREA)
+        despeckled = cv2.medianBlur((unit * 255).astype(np.uint8), 5).astype(np.float32) / 255
+        smooth = cv2.GaussianBlur(despeckled, (0, 0), 1.0)
+        gradient = cv2.magnitude(
+            cv2.Sobel(smooth, cv2.CV_32F, 1, 0), cv2.Sobel(smooth, cv2.CV_32F, 0, 1)
+        )
+        kept = cv2.resize(valid.astype(np.float32), size, interpolation=cv2.INTER_AREA) > 0.99
+        least = _disc_area(0.5 * scale * smallest) if smallest else 0.0
+        hole = _disc_area(scale * largest) if largest else float(unit.size)
+        return cls(smooth, gradient, kept, max(least, _SMALLEST_BODY_PX), hole)
+
+
+def draw_candidates(work: _Work) -> Iterator[Candidate]:
+    """All candidate foregrounds of an image at working size."""
+    if np.count_nonzero(work.valid) < 64:
+        return
+    for width in BACKGROUND_WIDTHS:
+        flat = work.smooth if width is None else work.smooth - _background(work, width)
+        for level in _thresholds(flat[work.valid]):
+            for contrast, above in (("bright", flat > level), ("dark", flat < level)):
+                opened = _without_specks(above & work.valid, work.smallest_px)
+                if not _LEAST_SHARE < opened.mean() < _LARGEST_SHARE:
+                    continue
+                yield Candidate(opened, contrast)  # type: ignore[arg-type]
+                filled = _with_holes_filled(opened, work.largest_hole_px)
+                if np.count_nonzero(filled) > 1.01 * np.count_nonzero(opened):
+                    yield Candidate(filled, contrast)  # type: ignore[arg-type]
+
+
+def describe_candidates(work: _Work, candidates: list[Candidate]) -> NDArray[np.float64]:
+    """The `EVIDENCE` of each candidate, (candidates, evidence)."""
+    agreement = _agreement([candidate.mask for candidate in candidates])
+    rim = frame_rim_indices(work.valid)
+    spread = float(work.smooth[work.valid].std()) + 1e-6
+    steepest = float(np.percentile(work.gradient[work.valid], 99)) + 1e-6
+    rows = []
+    for candidate, agreed in zip(candidates, agreement, strict=True):
+        shapes = _describe_bodies(candidate.mask)
+        outside = work.valid & ~candidate.mask
+        rest = work.smooth[outside]
+        rows.append(
+            (
+                *shapes[:3],
+                float(candidate.mask[rim].mean()),
+                shapes[3],
+                float(rest.std()) / spread if len(rest) else 0.0,
+                agreed,
+                float(work.gradient[outside].mean()) / steepest if len(rest) else 0.0,
+            )
+        )
+    return np.array(rows, dtype=np.float64)
+
+
+def weigh(described: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Weighted sum of the standardised evidence, (candidates,)."""
+    mean, spread, weight = np.array(list(EVIDENCE.values())).T
+    return np.clip((described - mean) / spread, -3, 3) @ weight
+
+
+def frame_rim_indices(valid: Mask) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Valid pixels in the third row or column from the border, where filters have no artefacts."""
+    rim = np.zeros_like(valid)
+    rim[[2, -3], :] = True
+    rim[:, [2, -3]] = True
+    rows, columns = np.nonzero(rim & valid if (rim & valid).any() else rim)
+    return rows, columns
+
+
+def _background(work: _Work, width: float) -> Field:
+    """Local mean over valid pixels, Gaussian of `width` short sides."""
+    sigma = width * min(work.valid.shape)
+    weight = work.valid.astype(np.float32)
+    blurred = cv2.GaussianBlur(work.smooth * weight, (0, 0), sigma)
+    return np.asarray(blurred / np.maximum(cv2.GaussianBlur(weight, (0, 0), sigma), 1e-3))
+
+
+def _thresholds(values: Field) -> list[float]:
+    if np.ptp(values) < 1e-6:
+        return []
+    levels = [threshold_otsu(values), threshold_triangle(values)]
+    try:
+        levels += list(threshold_multiotsu(values, 3))
+    except ValueError:  # fewer than three greys
+        pass
+    return [float(level) for level in levels]
+
+
+def _without_specks(mask: Mask, least_px: float) -> Mask:
+    cross = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (3, 3))
+    opened = cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_OPEN, cross)
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(opened, connectivity=4)
+    kept = stats[:, cv2.CC_STAT_AREA] >= least_px
+    kept[0] = False
+    return np.asarray(kept[labels])
+
+
+def _with_holes_filled(mask: Mask, largest_px: float) -> Mask:
+    empty = (~mask).astype(np.uint8)
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(empty, connectivity=4)
+    filled = stats[:, cv2.CC_STAT_AREA] <= largest_px
+    filled[0] = False
+    filled[np.unique(np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]]))] = False
+    return np.asarray(mask | filled[labels])
+
+
+def _agreement(masks: list[Mask]) -> NDArray[np.float64]:
+    """Mean Dice of each candidate with the eight that agree with it best, itself among them."""
+    small = np.stack([_quarter(mask) for mask in masks])
+    areas = small.sum(axis=1)
+    dice = 2 * (small @ small.T) / (areas[:, None] + areas + 1e-6)
+    return np.sort(dice, axis=1)[:, -8:].mean(axis=1)
+
+
+def _quarter(mask: Mask) -> Field:
+    quarter = cv2.resize(mask.astype(np.float32), None, fx=0.25, fy=0.25, interpolation=3)
+    return np.asarray(quarter.ravel())
+
+
+def _describe_bodies(mask: Mask) -> tuple[float, float, float, float]:
+    """Solidity weighted by area, mean solidity, mean circularity, share of the largest body."""
+    outlines, _ = cv2.findContours(
+        mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE
+    )
+    areas = np.array([cv2.contourArea(outline) for outline in outlines])
+    large = np.flatnonzero(areas >= _SMALLEST_BODY_PX)
+    if len(large) == 0:
+        return 0.0, 0.0, 0.0, 1.0
+    hulls = np.array([cv2.contourArea(cv2.convexHull(outlines[i])) for i in large])
+    lengths = np.array([cv2.arcLength(outlines[i], True) for i in large])
+    solidity = areas[large] / np.maximum(hulls, 1)
+    circularity = np.minimum(4 * np.pi * areas[large] / lengths**2, 1)
+    return (
+        float(np.average(solidity, weights=areas[large])),
+        float(solidity.mean()),
+        float(circularity.mean()),
+        float(areas.max() / areas.sum()),
+    )
+
+
+def _bodies(mask: Mask, least_px: int) -> Iterator[tuple[tuple[int, int], Mask]]:
+    """Connected bodies of a mask: (y, x) of the corner and the pixels in the box."""
+    n, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
+    for i in range(1, n):
+        x, y, width, height, area = stats[i].tolist()
+        if area >= least_px:
+            yield (y, x), labels[y : y + height, x : x + width] == i
+
+
+def _is_drawn(body: Mask, stroke_px: float) -> bool:
+    """Whether a body is a filled rectangle or made of thin strokes."""
+    if body.mean() > 0.95 and body.size > 40:
+        return True
+    distance = cv2.distanceTransform(np.pad(body, 1).astype(np.uint8), cv2.DIST_L2, 3)
+    return float(distance.max()) < stroke_px
+
+
+def _disc_area(diameter: float) -> float:
+    return float(np.pi / 4 * diameter**2)

@@ -1,0 +1,37 @@
+"""Term `coverage`: do the masks explain the foreground, all of it and nothing else?"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from samstar_rl.frames.frame import Frame
+from samstar_rl.rewards.evidence import foreground_for
+from samstar_rl.rewards.target import Target
+from samstar_rl.segmentation import Segmentation
+
+
+class CoverageTarget(Target):
+    """Agreement with the foreground estimated from the frame."""
+
+
+def coverage(
+    segmentation: Segmentation,
+    frame: Frame,
+    target: CoverageTarget,
+    previous: Segmentation | None = None,
+) -> float:
+    r"""Score the agreement of the masks' union with the estimated foreground.
+
+    .. math:: 2 |U \cap F| / (|U| + |F|)
+
+    Returns
+    -------
+    float
+        In [0, 1]; 0 without particles.
+    """
+    if len(segmentation) == 0:
+        return 0.0
+    foreground = foreground_for(frame, target.sample)
+    union = segmentation.union()
+    shared = np.count_nonzero(union & foreground.mask)
+    return float(2 * shared / max(np.count_nonzero(union) + foreground.area_px, 1))

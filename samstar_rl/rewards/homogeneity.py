@@ -1,0 +1,51 @@
+"""Term `homogeneity`: is each mask of one material?"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import numpy as np
+from pydantic import Field
+
+from samstar_rl.frames.frame import Frame
+from samstar_rl.rewards.counting import mean_over_expected
+from samstar_rl.rewards.evidence import foreground_for, mask_evidence
+from samstar_rl.rewards.target import Target
+from samstar_rl.segmentation import Segmentation
+
+
+class HomogeneityTarget(Target):
+    """Variation of intensity inside masks.
+
+    Parameters
+    ----------
+    allowed_variation : float
+        Standard deviation inside a mask, as a share of the frame's range of intensities, up to
+        which a particle counts as homogeneous: shading and noise.
+    """
+
+    allowed_variation: Annotated[float, Field(gt=0, le=1)] = 0.12
+
+
+def homogeneity(
+    segmentation: Segmentation,
+    frame: Frame,
+    target: HomogeneityTarget,
+    previous: Segmentation | None = None,
+) -> float:
+    r"""Score how little the intensity varies inside masks.
+
+    .. math:: \frac{1}{N} \sum_k u_k \min(1, (\sigma_\mathrm{allowed} / \sigma_k)^2)
+
+    with :math:`\sigma_k` the standard deviation inside mask k: Fisher's within-class variance, as
+    in Otsu's criterion, with a part that is forgiven. :math:`u_k` and N count as
+    `counting.mean_over_expected` says.
+
+    Returns
+    -------
+    float
+        In [0, 1]; 0 without particles.
+    """
+    spread = mask_evidence(segmentation, foreground_for(frame, target.sample)).inside_std
+    values = np.minimum(1.0, (target.allowed_variation / np.maximum(spread, 1e-9)) ** 2)
+    return mean_over_expected(values, segmentation, frame, target.sample)

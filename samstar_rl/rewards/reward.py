@@ -1,0 +1,108 @@
+"""PhysicsReward: the terms of a task, combined into one score."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from samstar_rl.frames.frame import Frame
+from samstar_rl.rewards.target import Target
+from samstar_rl.rewards.terms import TERMS
+from samstar_rl.segmentation import Segmentation
+
+if TYPE_CHECKING:
+    from samstar_rl.task import Task
+
+#: A term enters the geometric mean as at least this, so that the score has a slope at no masks.
+LEAST_TERM = 0.02
+
+
+@dataclass(frozen=True)
+class Score:
+    """How well a segmentation fits its task.
+
+    Parameters
+    ----------
+    total : float
+        Combination of the terms, in [0, 1].
+    terms : dict of str to float
+        Each term by itself, in [0, 1].
+    """
+
+    total: float
+    terms: dict[str, float]
+
+
+class PhysicsReward:
+    """The score of a task.
+
+    Parameters
+    ----------
+    task : Task
+        Terms, targets, weights and how to combine them.
+    """
+
+    def __init__(self, task: Task) -> None:
+        self.task = task
+        self._weights = {name: target.weight for name, target in task.terms.items()}
+        self._targets_px: dict[float, dict[str, Target]] = {}
+
+    def score(
+        self, segmentation: Segmentation, frame: Frame, previous: Segmentation | None = None
+    ) -> Score:
+        """Score a segmentation of a frame.
+
+        Parameters
+        ----------
+        segmentation : Segmentation
+        frame : Frame
+        previous : Segmentation, optional
+            That of the frame before, in a stream.
+
+        Returns
+        -------
+        Score
+
+        Raises
+        ------
+        ValueError
+            If the task is in nm and the frame has no pixel size.
+        """
+        targets = self.targets_px(frame)
+        terms = {
+            name: TERMS[name](segmentation, frame, target, previous)
+            for name, target in targets.items()
+        }
+        return Score(combine(terms, self._weights, self.task.combination), terms)
+
+    def targets_px(self, frame: Frame) -> Mapping[str, Target]:
+        """The targets with their lengths in px of the frame."""
+        unit_px = self.task.length_unit_px(frame)
+        if unit_px not in self._targets_px:
+            if len(self._targets_px) > 4096:
+                self._targets_px.clear()
+            self._targets_px[unit_px] = {
+                name: target.scaled(unit_px) for name, target in self.task.terms.items()
+            }
+        return self._targets_px[unit_px]
+
+
+def combine(terms: Mapping[str, float], weights: Mapping[str, float], combination: str) -> float:
+    """Weighted mean of the terms, in [0, 1].
+
+    Parameters
+    ----------
+    terms, weights : mapping of str to float
+        Value and weight of each term.
+    combination : {"geometric", "arithmetic"}
+        The geometric mean asks that all terms hold, each entering as at least `LEAST_TERM`.
+    """
+    values = np.array([terms[name] for name in weights])
+    shares = np.array(list(weights.values()), dtype=np.float64)
+    shares /= shares.sum()
+    if combination == "arithmetic":
+        return float(shares @ values)
+    return float(np.exp(shares @ np.log(np.maximum(values, LEAST_TERM))))

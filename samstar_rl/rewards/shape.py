@@ -1,0 +1,87 @@
+"""Term `shape`: do the particles have the shapes that the sample's particles have?"""
+
+from __future__ import annotations
+
+from typing import Annotated, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, model_validator
+
+from samstar_rl.frames.frame import Frame
+from samstar_rl.rewards.target import Target
+from samstar_rl.segmentation import Segmentation
+
+ShapeRange = tuple[float, float]
+
+
+class ShapeTarget(Target):
+    """Ranges of shape descriptors; each pair is (low, high), what is left out is not judged.
+
+    Parameters
+    ----------
+    circularity, solidity, eccentricity : (float, float)
+        In [0, 1].
+    aspect_ratio : (float, float)
+        Long over short axis, from 1.
+    softness : float
+        Distance beyond a range at which a mask's value has fallen to 1/e, as a share of the value
+        of the range's end.
+    """
+
+    circularity: ShapeRange | None = None
+    solidity: ShapeRange | None = None
+    aspect_ratio: ShapeRange | None = None
+    eccentricity: ShapeRange | None = None
+    softness: Annotated[float, Field(gt=0)] = 0.15
+
+    @model_validator(mode="after")
+    def _check_ranges(self) -> Self:
+        for name in _DESCRIPTORS:
+            bounds = getattr(self, name)
+            if bounds is not None and not 0 <= bounds[0] < bounds[1]:
+                raise ValueError(f"{name} must be [low, high] with 0 <= low < high, got {bounds}")
+        if not any(getattr(self, name) for name in _DESCRIPTORS):
+            raise ValueError(f"give at least one of {', '.join(_DESCRIPTORS)}")
+        return self
+
+
+_DESCRIPTORS = ("circularity", "solidity", "aspect_ratio", "eccentricity")
+
+
+def shape(
+    segmentation: Segmentation,
+    frame: Frame,
+    target: ShapeTarget,
+    previous: Segmentation | None = None,
+) -> float:
+    """Score the masks' shapes: the mean of each mask's least membership in the target's ranges.
+
+    Returns
+    -------
+    float
+        In [0, 1]; 0 without particles.
+    """
+    memberships = shape_memberships(segmentation, target)
+    return float(memberships.mean()) if len(memberships) else 0.0
+
+
+def shape_memberships(segmentation: Segmentation, target: ShapeTarget) -> NDArray[np.float64]:
+    """How well each mask fits the ranges, (K,) in [0, 1]: the least of its descriptors'."""
+    fit = np.ones(len(segmentation))
+    for name in _DESCRIPTORS:
+        bounds = getattr(target, name)
+        if bounds is not None:
+            values = np.asarray(getattr(segmentation.table, name), dtype=np.float64)
+            fit = np.minimum(fit, range_membership(values, bounds, target.softness))
+    return fit
+
+
+def range_membership(
+    values: NDArray[np.float64], bounds: tuple[float, float], softness: float
+) -> NDArray[np.float64]:
+    """1 within the bounds, falling off exponentially outside over `softness` times the bound."""
+    low, high = bounds
+    below = np.maximum(low - values, 0) / max(softness * low, 1e-9)
+    above = np.maximum(values - high, 0) / max(softness * high, 1e-9)
+    return np.exp(-np.maximum(below, above))

@@ -1,0 +1,592 @@
+"""Task: what a sample should look like, which settings may move, and the best that stand still.
+
+A task is a TOML file. Lengths carry the task's unit in their names: with ``length_unit = "nm"`` the
+file says ``median_diameter_nm``, and a name with another unit is an error, not a guess.
+
+    name = "particles"
+    length_unit = "nm"              # px, nm, or frame: a share of the frame's short side
+
+    [sample]                        # what all terms may know of the particles
+    contrast = "either"             # bright, dark or either
+    min_diameter_nm = 5.0
+
+    [terms.size]                    # one table a term: its weight and its target
+    weight = 1.0
+    distribution = "lognormal"
+    median_diameter_nm = 20.0
+    geometric_std = 1.2
+
+    [settings.points_per_side]      # settings that may move, within these bounds
+    ladder = [8, 16, 32]
+
+    [settings.pred_iou_thresh]
+    low = 0.0
+    high = 0.95
+
+    [static]                        # the best settings when nothing adapts
+    points_per_side = 32
+    pred_iou_thresh = 0.7
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import os
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    GetPydanticSchema,
+    InstanceOf,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from typing_extensions import TypedDict
+
+from samstar_rl.frames.frame import Frame
+from samstar_rl.rewards.contrast import ContrastTarget
+from samstar_rl.rewards.coverage import CoverageTarget
+from samstar_rl.rewards.overlap import OverlapTarget
+from samstar_rl.rewards.shape import ShapeTarget
+from samstar_rl.rewards.size import SizeTarget
+from samstar_rl.rewards.target import DENSITY, LENGTH, Quantities, Sample, Target
+from samstar_rl.rewards.terms import TARGETS
+from samstar_rl.settings import SETTINGS, Bound, Settings, SettingsSpace
+
+LengthUnit = Literal["px", "nm", "frame"]
+
+#: How a number per area is written in a task file, and its size in 1 / (length unit squared).
+_DENSITY_SUFFIXES: dict[str, tuple[str, float]] = {
+    "px": ("per_mpx", 1e-6),
+    "nm": ("per_um2", 1e-6),
+    "frame": ("per_frame", 1.0),
+}
+
+KeyPath = tuple[str, ...]
+
+
+class TaskError(ValueError):
+    """A task file is wrong; the message names the file, the line, the key and the cure."""
+
+
+class Terms(TypedDict, total=False):
+    """The terms that a task may have, each with its own kind of target."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid")  # type: ignore[misc]
+
+    coverage: CoverageTarget
+    overlap: OverlapTarget
+    shape: ShapeTarget
+    contrast: ContrastTarget
+    size: SizeTarget
+
+
+class FreeSetting(BaseModel):
+    """Bounds of a setting that may move.
+
+    Parameters
+    ----------
+    low, high : float, optional
+        Bounds; needed unless a ladder is given.
+    scale : {"linear", "log"}, optional
+        How the action's range maps onto the bounds; the setting's own by default.
+    ladder : tuple of float, optional
+        The only values allowed, in rising order.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    low: float | None = None
+    high: float | None = None
+    scale: Literal["linear", "log"] | None = None
+    ladder: Annotated[tuple[float, ...], Field(min_length=1)] | None = None
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.ladder is not None:
+            if self.low is not None or self.high is not None or self.scale is not None:
+                raise ValueError("give either a ladder or low and high, not both")
+            if list(self.ladder) != sorted(set(self.ladder)):
+                raise ValueError(f"the ladder must rise, got {list(self.ladder)}")
+        elif self.low is None or self.high is None or not self.low < self.high:
+            raise ValueError(f"low < high are needed, got low = {self.low}, high = {self.high}")
+        return self
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """The lowest and the highest value."""
+        if self.ladder is not None:
+            return self.ladder[0], self.ladder[-1]
+        return float(self.low or 0.0), float(self.high or 0.0)
+
+    def allows(self, value: float) -> bool:
+        """Whether the setting may take this value."""
+        if self.ladder is not None:
+            return value in self.ladder
+        low, high = self.bounds
+        return low <= value <= high
+
+
+class Task(BaseModel):
+    """What the sample should look like and which settings may move.
+
+    Parameters
+    ----------
+    name : str
+        Lower-case letters, digits and underscores.
+    description : str
+        For people.
+    experimental : bool
+        Whether figures for this task are not to be relied on yet.
+    length_unit : {"px", "nm", "frame"}
+        Unit of all lengths: "frame" is the short side of the frame, whatever its pixel size.
+    combination : {"geometric", "arithmetic"}
+        How the terms make one score.
+    sample : Sample
+        What all terms may know of the particles.
+    terms : dict of str to Target
+        Terms with targets and weights.
+    settings : dict of str to FreeSetting
+        Settings that may move, with bounds.
+    static : Settings
+        The best choice when nothing adapts; also the values of the settings that may not move.
+
+    Raises
+    ------
+    pydantic.ValidationError
+        `load_task` and `Task.from_dict` turn it into a `TaskError` that names file, line and key.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+    description: str = ""
+    experimental: bool = False
+    length_unit: LengthUnit
+    combination: Literal["geometric", "arithmetic"] = "geometric"
+    sample: Sample = Sample()
+    terms: Annotated[
+        dict[str, Target], GetPydanticSchema(lambda _, handler: handler(Terms)), Field(min_length=1)
+    ]
+    settings: Annotated[dict[str, FreeSetting], Field(min_length=1)]
+    static: InstanceOf[Settings] = Settings()
+
+    @field_validator("static", mode="before")
+    @classmethod
+    def _read_static(cls, value: Any) -> Settings:
+        return value if isinstance(value, Settings) else Settings.from_dict(value)
+
+    @field_validator("settings")
+    @classmethod
+    def _check_bounds(cls, free: dict[str, FreeSetting]) -> dict[str, FreeSetting]:
+        for name, setting in free.items():
+            if name not in SETTINGS:
+                raise ValueError(f"settings.{name}: is no setting; known: {', '.join(SETTINGS)}")
+            (low, high), spec = setting.bounds, SETTINGS[name]
+            if low < spec.low or high > spec.high:
+                raise ValueError(
+                    f"settings.{name}: may lie within {spec.low:g} to {spec.high:g}, "
+                    f"got {low:g} to {high:g}"
+                )
+        return free
+
+    @model_validator(mode="after")
+    def _check_static(self) -> Self:
+        for name, setting in self.settings.items():
+            value = getattr(self.static, name)
+            if not setting.allows(value):
+                raise ValueError(
+                    f"static.{name}: lies outside settings.{name}, which allows "
+                    f"{_allowed(setting)}, got {value:g}"
+                )
+        _ = self.space  # its own errors should show when the task is read, not when it is used
+        return self
+
+    @model_validator(mode="after")
+    def _share_sample(self) -> Self:
+        for name, target in self.terms.items():
+            if target.sample != self.sample:
+                self.terms[name] = target.model_copy(update={"sample": self.sample})
+        return self
+
+    @functools.cached_property
+    def space(self) -> SettingsSpace:
+        """The settings that may move as a vector; the others stand at the static ones."""
+        bounds = {name: Bound(**setting.model_dump()) for name, setting in self.settings.items()}
+        return SettingsSpace(bounds, base=self.static)
+
+    def length_unit_px(self, frame: Frame) -> float:
+        """One unit of length of this task in px of the frame.
+
+        Raises
+        ------
+        ValueError
+            If the unit is nm and the frame has no pixel size.
+        """
+        if self.length_unit == "px":
+            return 1.0
+        if self.length_unit == "frame":
+            return float(frame.short_side_px)
+        if frame.pixel_size_nm is None:
+            raise ValueError(
+                f"task {self.name!r} gives lengths in nm, but frame {frame.id!r} has no pixel "
+                "size; give pixel_size_nm, or use a task whose length_unit is frame or px"
+            )
+        return 1.0 / frame.pixel_size_nm
+
+    def target_vector(self, frame: Frame | None = None) -> tuple[float, ...]:
+        """Weights and targets of all terms that exist, as numbers of fixed length and order.
+
+        Lengths become shares of the frame's short side, so that tasks in different units compare;
+        a term that the task lacks is all zeros.
+
+        Parameters
+        ----------
+        frame : Frame, optional
+            Needed unless the unit is ``frame``.
+
+        Returns
+        -------
+        tuple of float
+            Named by `target_vector_names`.
+        """
+        unit = 1.0
+        if self.length_unit != "frame":
+            if frame is None:
+                raise ValueError(
+                    f"task {self.name!r} gives lengths in {self.length_unit}: target_vector needs "
+                    "the frame that they are to be compared with"
+                )
+            unit = self.length_unit_px(frame) / frame.short_side_px
+        total = sum(target.weight for target in self.terms.values())
+        numbers = list(_sample_numbers(self.sample.scaled(unit)))
+        for name, kind in TARGETS.items():
+            target = self.terms.get(name)
+            if target is None:
+                numbers += [0.0] * (1 + len(kind.vector_names()))
+            else:
+                numbers += [target.weight / total, *target.scaled(unit).vector()]
+        return tuple(numbers)
+
+    def with_targets(self, **targets: Mapping[str, Any]) -> Task:
+        """The same task with some targets changed.
+
+        Parameters
+        ----------
+        **targets : mapping of str to value
+            For "sample" or a term, the fields to change: ``size={"median_diameter": 12.0}``.
+
+        Raises
+        ------
+        TaskError
+            If a term, a field or a value is not allowed.
+        """
+        data = self.to_dict()
+        for name, changes in targets.items():
+            table = data["sample"] if name == "sample" else data["terms"].setdefault(name, {})
+            kind = Sample if name == "sample" else TARGETS.get(name, Target)
+            table.update(_written(kind, dict(changes), self.length_unit))
+        return Task.from_dict(data)
+
+    def with_static(self, static: Settings) -> Task:
+        """The same task with other static settings."""
+        return Task.from_dict(self.to_dict() | {"static": static.to_dict()})
+
+    def to_dict(self) -> dict[str, Any]:
+        """The task as a task file would say it, of plain types."""
+        data = self.model_dump(mode="json", exclude_none=True, exclude={"terms", "static", "sample"})
+        data["sample"] = _written(
+            Sample, self.sample.model_dump(mode="json", exclude_none=True), self.length_unit
+        )
+        data["terms"] = {
+            name: _written(
+                TARGETS[name],
+                target.model_dump(mode="json", exclude_none=True, exclude={"sample"}),
+                self.length_unit,
+            )
+            for name, target in self.terms.items()
+        }
+        data["static"] = self.static.to_dict()
+        return data
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Task:
+        """Read a task as `to_dict` writes it.
+
+        Raises
+        ------
+        TaskError
+            If a key or a value is not allowed.
+        """
+        return _validated(data, "task", "")
+
+
+def load_task(name_or_path: str | Path) -> Task:
+    """Load a task that ships with the package, or one from a TOML file.
+
+    Parameters
+    ----------
+    name_or_path : str or path
+        A name of `task_names()`, or a path that ends in .toml.
+
+    Raises
+    ------
+    TaskError
+        If there is no such task, or its file is wrong: with file, line, key, the value given and
+        what is allowed.
+    """
+    path = task_path(name_or_path)
+    try:
+        text = path.read_text("utf-8")
+        data = tomllib.loads(text)
+    except OSError as error:
+        raise TaskError(f"cannot read task file {path}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise TaskError(f"{path}: no valid TOML: {error}") from error
+    data.setdefault("name", path.stem)
+    return _validated(data, str(path), text)
+
+
+def task_names() -> tuple[str, ...]:
+    """Names of the tasks that ship with the package."""
+    folder = Path(str(resources.files("samstar_rl.tasks")))
+    return tuple(sorted(path.stem for path in folder.glob("*.toml")))
+
+
+def task_path(name_or_path: str | Path) -> Path:
+    """Where the file of a task lies; see `load_task`."""
+    given = str(name_or_path)
+    if given.endswith(".toml"):
+        return Path(given)
+    if given in task_names():
+        return Path(str(resources.files("samstar_rl.tasks"))) / f"{given}.toml"
+    raise TaskError(
+        f"no task is called {given!r}; known: {', '.join(task_names())}; "
+        "or give the path of a .toml file"
+    )
+
+
+def write_static(path: Path, static: Settings) -> None:
+    """Rewrite only the [static] table of a task file, leaving all else, comments too, as it is.
+
+    Only settings that differ from their defaults or that the task lets move are written.
+
+    Raises
+    ------
+    TaskError
+        If the file is no valid task, before or with the new settings; it is then left untouched.
+    """
+    task = load_task(path)
+    text = path.read_text("utf-8")
+    defaults = Settings().to_dict()
+    table = "".join(
+        f"{name} = {toml_value(value)}\n"
+        for name, value in static.to_dict().items()
+        if name in task.settings or value != defaults[name]
+    )
+    text = _with_table(text, "static", table)
+    _validated({"name": path.stem, **tomllib.loads(text)}, str(path), text)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary.write_text(text, "utf-8")
+    os.replace(temporary, path)
+
+
+def toml_value(value: Any) -> str:
+    """A bool, number, string or list of these as TOML."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        escaped = value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+        return f'"{escaped}"'
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(toml_value(entry) for entry in value)}]"
+    if isinstance(value, float):
+        return repr(round(value, 6)) if math.isfinite(value) else str(value)
+    return str(value)
+
+
+def target_vector_names() -> tuple[str, ...]:
+    """Names of the numbers in `Task.target_vector`."""
+    names = ["sample.contrast", "sample.min_diameter", "sample.max_diameter"]
+    for name, kind in TARGETS.items():
+        names += [f"{name}.weight", *(f"{name}.{field}" for field in kind.vector_names())]
+    return tuple(names)
+
+
+def _sample_numbers(sample: Sample) -> tuple[float, ...]:
+    sign = {"bright": 1.0, "dark": -1.0, "either": 0.0}[sample.contrast]
+    return sign, sample.min_diameter or 0.0, sample.max_diameter or 1.0
+
+
+def _allowed(setting: FreeSetting) -> str:
+    low, high = setting.bounds
+    return f"one of {list(setting.ladder)}" if setting.ladder else f"{low:g} to {high:g}"
+
+
+# Reading: units leave the names, what is wrong is said with file, line and key.
+
+
+def _validated(data: Mapping[str, Any], source: str, text: str) -> Task:
+    problems: list[tuple[KeyPath, str]] = []
+    unit = data.get("length_unit")
+    plain: dict[str, Any] = dict(data)
+    if unit not in _DENSITY_SUFFIXES:
+        given = "" if unit is None else f", got {unit!r}"
+        problems.append((("length_unit",), f"must be one of px, nm, frame{given}"))
+    else:
+        plain["sample"] = _read_units(Sample, data.get("sample", {}), unit, ("sample",), problems)
+        plain["terms"] = dict(data.get("terms", {}))
+        for name, kind in TARGETS.items():
+            if name in plain["terms"]:
+                table = plain["terms"][name]
+                plain["terms"][name] = _read_units(kind, table, unit, ("terms", name), problems)
+    try:
+        if not problems:
+            return Task.model_validate(plain)
+    except ValidationError as error:
+        problems += [_problem(entry, unit) for entry in error.errors()]
+    raise TaskError("\n".join(_located(path, message, source, text) for path, message in problems))
+
+
+def _read_units(
+    kind: type[Quantities],
+    table: Any,
+    unit: str,
+    path: KeyPath,
+    problems: list[tuple[KeyPath, str]],
+) -> Any:
+    """A table with the units taken off its keys; a missing or another unit is a problem."""
+    if not isinstance(table, Mapping):
+        return table
+    written = {_written_name(kind, field, unit): field for field in kind.model_fields}
+    plain: dict[str, Any] = {}
+    for key, value in table.items():
+        field = written.get(key)
+        if field is not None:
+            plain[field] = _read_density(kind, field, value, unit)
+        elif stem := _stem(kind, key):
+            expected = _written_name(kind, stem, unit)
+            problems.append(
+                ((*path, key), f"with length_unit = {unit!r} this key must be {expected}")
+            )
+        else:
+            plain[key] = value
+    return plain
+
+
+def _read_density(kind: type[Quantities], field: str, value: Any, unit: str) -> Any:
+    if kind.dimension_of(field) != DENSITY:
+        return value
+    factor = _DENSITY_SUFFIXES[unit][1]
+    if isinstance(value, list):
+        return [entry * factor if isinstance(entry, int | float) else entry for entry in value]
+    return value * factor if isinstance(value, int | float) else value
+
+
+def _written(kind: type[Quantities], fields: dict[str, Any], unit: str) -> dict[str, Any]:
+    """A table with the units put on its keys."""
+    written: dict[str, Any] = {}
+    for field, value in fields.items():
+        if kind.dimension_of(field) == DENSITY:
+            factor = _DENSITY_SUFFIXES[unit][1]
+            value = [v / factor for v in value] if isinstance(value, list) else value / factor
+        written[_written_name(kind, field, unit)] = value
+    return written
+
+
+def _written_name(kind: type[Quantities], field: str, unit: str) -> str:
+    match kind.dimension_of(field):
+        case "length":
+            return f"{field}_{unit}"
+        case "density":
+            return f"{field}_{_DENSITY_SUFFIXES[unit][0]}"
+        case _:
+            return field
+
+
+def _stem(kind: type[Quantities], key: str) -> str | None:
+    """The field that a key means which has no unit or a wrong one."""
+    bare = re.sub(r"_(px|nm|frame|per_mpx|per_um2|per_frame)$", "", key)
+    return bare if kind.dimension_of(bare) in (LENGTH, DENSITY) else None
+
+
+def _problem(error: Any, unit: Any) -> tuple[KeyPath, str]:
+    path = tuple(str(part) for part in error["loc"])
+    if len(path) >= 3 and path[0] == "terms" and path[1] in TARGETS and unit in _DENSITY_SUFFIXES:
+        path = (*path[:2], _written_name(TARGETS[path[1]], path[2], unit), *path[3:])
+    message = error["msg"].removeprefix("Value error, ")
+    # Checks across keys put the key they blame in front of their message.
+    if blamed := re.match(r"((?:settings|static)\.\w+): ", message):
+        return tuple(blamed[1].split(".")), message[blamed.end() :]
+    if error["type"] == "extra_forbidden":
+        return path, f"unknown key; known here: {', '.join(_known_keys(path[:-1], unit))}"
+    if error["type"] == "missing":
+        return path, "is missing"
+    given = error["input"]
+    if isinstance(given, str | int | float | bool | list):
+        message += f", got {given!r}"
+    return path, message[0].lower() + message[1:]
+
+
+def _known_keys(path: KeyPath, unit: Any) -> Iterator[str]:
+    kinds: dict[str, type[BaseModel]] = {"sample": Sample, "settings": FreeSetting}
+    if path == ():
+        yield from Task.model_fields
+    elif path == ("terms",):
+        yield from TARGETS
+    else:
+        kind = TARGETS[path[1]] if path[0] == "terms" else kinds[path[0]]
+        for field in kind.model_fields:
+            if not (path[0] == "terms" and field == "sample"):
+                known_unit = unit in _DENSITY_SUFFIXES and issubclass(kind, Quantities)
+                yield _written_name(kind, field, unit) if known_unit else field  # type: ignore[arg-type]
+
+
+def _located(path: KeyPath, message: str, source: str, text: str) -> str:
+    line = _line_of(path, text)
+    where = f"{source}, line {line}" if line else source
+    return f"{where}: {'.'.join(path)}: {message}" if path else f"{where}: {message}"
+
+
+def _line_of(path: KeyPath, text: str) -> int | None:
+    """The line of a key, or else of the nearest table around it; None if neither is found."""
+    table: KeyPath = ()
+    best: tuple[int, int] | None = None
+    for number, line in enumerate(text.splitlines(), start=1):
+        if header := re.match(r"\s*\[\s*([\w.\-]+)\s*\]", line):
+            table = tuple(header[1].split("."))
+            found = table
+        elif key := re.match(r"\s*([\w.\-]+)\s*=", line):
+            found = (*table, *key[1].split("."))
+        else:
+            continue
+        depth = len(found)
+        if path[:depth] == found and (best is None or depth > best[0]):
+            best = (depth, number)
+    return best[1] if best else None
+
+
+def _with_table(text: str, name: str, body: str) -> str:
+    """The text with the entries of a table replaced; comments around the table stay."""
+    lines = text.splitlines(keepends=True)
+    header = re.compile(rf"\s*\[\s*{re.escape(name)}\s*\]")
+    start = next((i for i, line in enumerate(lines) if header.match(line)), None)
+    if start is None:
+        return f"{text.rstrip()}\n\n[{name}]\n{body}"
+    stop = start + 1
+    last = start
+    while stop < len(lines) and not re.match(r"\s*\[", lines[stop]):
+        if re.match(r"\s*[\w\"]", lines[stop]):
+            last = stop
+        stop += 1
+    comments = [line for line in lines[start + 1 : last + 1] if line.lstrip().startswith("#")]
+    return "".join([*lines[: start + 1], *comments, body, *lines[last + 1 :]])
