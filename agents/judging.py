@@ -1,0 +1,131 @@
+"""Judging tuners on frames: the same streams, the same objective, the same account for all.
+
+Truth enters here and nowhere before: after a tuner has chosen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from samstar_rl.bank import Bank
+from samstar_rl.envs.frames import BankFrames
+from samstar_rl.metrics import Truth, agreement
+from samstar_rl.tuner import Objective, TunedFrame, Tuner, run_tuner
+
+if TYPE_CHECKING:
+    from samstar_rl.settings import PromptSettings
+
+MEASURES = {
+    "f1": "F1 at IoU 0.5",
+    "mean_ap": "mean AP at IoU 0.5 to 0.95",
+    "panoptic_quality": "panoptic quality",
+    "count_error": "relative error of the count",
+    "mean_diameter_error": "relative error of the mean diameter",
+}
+
+
+class Judge:
+    """Judge tuners on the streams of a bank.
+
+    Parameters
+    ----------
+    bank : Bank
+        With truth, if the measures against it are wanted.
+    objective : Objective
+    streams : sequence of range, optional
+        Frames to judge on; by default the bank's streams.
+    """
+
+    def __init__(
+        self, bank: Bank, objective: Objective, streams: Sequence[range] | None = None
+    ) -> None:
+        self.bank = bank
+        self.objective = objective
+        self.streams = tuple(bank.streams if streams is None else streams)
+        self.frames = BankFrames(bank, objective.task)
+        self._truths: dict[int, Truth | None] = {}
+
+    @property
+    def n_frames(self) -> int:
+        """Frames that each tuner is judged on."""
+        return sum(len(stream) for stream in self.streams)
+
+    def judge(
+        self,
+        tuner: Tuner,
+        *,
+        on_frame: Callable[[int, TunedFrame], None] | None = None,
+        **columns: Any,
+    ) -> pd.DataFrame:
+        """Let a tuner choose for every frame, stream after stream.
+
+        Parameters
+        ----------
+        tuner : Tuner
+        on_frame : callable, optional
+            Called with the index in the bank and what came out.
+        **columns
+            Written into every row, such as the seed.
+
+        Returns
+        -------
+        DataFrame
+            One row a frame: ``tuner, stream, frame_index, frame_id, score, reward, term_*, n_masks,
+            n_evaluations, n_prompts, tuner_ms, sam_ms, ms``, the `MEASURES` where there is truth,
+            ``setting_*``.
+        """
+        rows = []
+        for number, stream in enumerate(self.streams):
+            tuned_frames = run_tuner(tuner, map(self.frames.source, stream), self.objective)
+            for index, tuned in zip(stream, tuned_frames, strict=True):
+                row = {"tuner": tuner.name, **columns, "stream": number, "frame_index": index}
+                rows.append(row | self._row(index, tuned))
+                if on_frame is not None:
+                    on_frame(index, tuned)
+        return pd.DataFrame(rows)
+
+    def _row(self, index: int, tuned: TunedFrame) -> dict[str, Any]:
+        evaluation, expense = tuned.evaluation, tuned.expense
+        tuner_ms = 1e3 * tuned.seconds
+        sam_ms = 1e3 * self._sam_seconds(index, expense.prompts, expense.n_probe_prompts > 0)
+        row: dict[str, Any] = {
+            "frame_id": tuned.frame.id,
+            "score": evaluation.score.total,
+            "reward": evaluation.reward,
+            **{f"term_{name}": value for name, value in evaluation.score.terms.items()},
+            "n_masks": len(evaluation.segmentation),
+            "n_evaluations": expense.n_evaluations,
+            "n_prompts": expense.n_prompts_decoded,
+            "tuner_ms": tuner_ms,
+            "sam_ms": sam_ms,
+            "ms": tuner_ms + sam_ms,
+        }
+        truth = self.truth(index)
+        if truth is not None:
+            measured = agreement(evaluation.segmentation, truth)
+            row |= {name: getattr(measured, name) for name in MEASURES}
+        return row | {f"setting_{k}": v for k, v in evaluation.settings.to_dict().items()}
+
+    def _sam_seconds(
+        self, index: int, prompts: Mapping[PromptSettings, int], probed: bool
+    ) -> float:
+        """What SAM took for this when the bank was built."""
+        seconds = sum(self.bank.proposals(index, prompt).seconds for prompt in prompts)
+        return seconds + (self.bank.features(index).seconds if probed else 0.0)
+
+    def truth(self, index: int) -> Truth | None:
+        """The truth of a frame, None where the bank holds none."""
+        if index not in self._truths:
+            labels = self.bank.truth(index)
+            self._truths[index] = None if labels is None else Truth(labels)
+        return self._truths[index]
+
+
+def summarise(rows: pd.DataFrame, by: Iterable[str] = ("tuner",)) -> pd.DataFrame:
+    """Means over frames for each tuner, in the order in which they were judged."""
+    names = ["score", "reward", *MEASURES, "n_masks", "n_evaluations", "n_prompts", "ms"]
+    present = [name for name in names if name in rows.columns]
+    return rows.groupby(list(by), sort=False)[present].mean().reset_index()

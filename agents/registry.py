@@ -1,0 +1,114 @@
+"""Tuners by name, as the commands take them."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+from samstar_rl.agents.bundle import BundleError, PolicyBundle, shipped_bundles
+from samstar_rl.agents.tuners import (
+    EVALUATIONS,
+    PolicyTuner,
+    RandomTuner,
+    SearchTuner,
+    StaticTuner,
+    default_tuner,
+)
+from samstar_rl.settings import Settings, SettingsError
+from samstar_rl.task import Task
+from samstar_rl.tuner import Tuner
+
+TUNERS = {
+    "default": "SAM's own defaults, every gate off",
+    "static": "the task's static settings",
+    "static:FILE": "the settings of a file that `samstar tune` wrote (FILE#3: its third entry)",
+    "random": "random settings on every frame, for comparison",
+    "genetic": "a genetic search on every frame",
+    "genetic-warm": "a genetic search that starts from the last frame's population",
+    "random-search": "the best of many random settings on every frame",
+    "NAME or PATH": "a policy bundle: one that ships, or a folder",
+}
+
+
+class TunerError(ValueError):
+    """A tuner was asked for that does not exist or does not fit."""
+
+
+def make_tuner(
+    spec: str,
+    task: Task,
+    *,
+    sam_sha256: str | None = None,
+    n_evaluations: int = EVALUATIONS,
+    seed: int = 0,
+) -> Tuner:
+    """Make the tuner that a command's ``--tuner`` names.
+
+    Parameters
+    ----------
+    spec : str
+        One of `TUNERS`.
+    task : Task
+    sam_sha256 : str, optional
+        The SAM in use, which a policy must have been trained with; None does not check.
+    n_evaluations : int
+        What a search spends on a frame.
+    seed : int
+
+    Raises
+    ------
+    TunerError
+        If there is no such tuner, or it does not fit the task or the SAM.
+    """
+    if spec == "default":
+        return default_tuner()
+    if spec == "static":
+        return StaticTuner(task.static)
+    if spec.startswith("static:"):
+        return StaticTuner(read_static(spec.removeprefix("static:")), spec)
+    if spec == "random":
+        return RandomTuner(task, seed=seed)
+    if spec in ("genetic", "genetic-warm", "random-search"):
+        algorithm = spec.removesuffix("-warm").removesuffix("-search")
+        warm = spec.endswith("-warm")
+        return SearchTuner(task, algorithm, n_evaluations=n_evaluations, warm=warm, seed=seed)
+    try:
+        bundle = PolicyBundle.load(spec, task=task, sam_sha256=sam_sha256)
+        return PolicyTuner.from_bundle(bundle)
+    except BundleError as error:
+        if Path(spec).exists() or spec in shipped_bundles():
+            raise TunerError(str(error)) from error
+        known = ", ".join([name for name in TUNERS if name != "NAME or PATH"])
+        raise TunerError(f"no tuner {spec!r}: expected one of {known}; or {error}") from error
+
+
+def read_static(file: str) -> Settings:
+    """Settings from a TOML file that ``samstar tune`` wrote.
+
+    The file has a table ``[settings]``; a Pareto front's file has ``[[points]]`` with such a table
+    each, of which ``FILE#7`` is the seventh.
+
+    Raises
+    ------
+    TunerError
+        If the file is missing or holds no such settings.
+    """
+    name, _, number = file.partition("#")
+    try:
+        tables = tomllib.loads(Path(name).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise TunerError(f"cannot read static settings from {name}: {error}") from error
+    try:
+        values = tables["points"][_position(number, name)] if number else tables
+        return Settings.from_dict(values["settings"])
+    except (KeyError, IndexError, TypeError) as error:
+        wanted = f"point {number} with a table [settings]" if number else "a table [settings]"
+        raise TunerError(f"{name} has no {wanted}: was it written by `samstar tune`?") from error
+    except SettingsError as error:
+        raise TunerError(f"{name}: {error}") from error
+
+
+def _position(number: str, name: str) -> int:
+    if not number.isdigit() or int(number) < 1:
+        raise TunerError(f"{name}#{number}: give the number of a point, from 1")
+    return int(number) - 1

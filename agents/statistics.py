@@ -1,0 +1,131 @@
+"""Means with honest intervals: few seeds, few streams, frames of a stream that resemble each other.
+
+The unit of chance is a stream and a seed, never a frame: intervals resample seeds and streams
+(with all their frames) with replacement. The interquartile mean and performance profiles follow
+R. Agarwal et al., "Deep reinforcement learning at the edge of the statistical precipice", NeurIPS
+2021 (rliable).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.stats import trim_mean
+
+Cells = NDArray[np.float64]
+
+RESAMPLES = 2000
+LEVEL = 0.95
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A value with its interval.
+
+    Attributes
+    ----------
+    value, low, high : float
+    """
+
+    value: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
+
+    def above(self, limit: float = 0.0) -> bool:
+        """Whether the whole interval lies above a limit."""
+        return self.low > limit
+
+
+def cells_of(rows: pd.DataFrame, measure: str) -> Cells:
+    """Means of a measure over the frames of each stream, (seeds, streams).
+
+    Parameters
+    ----------
+    rows : DataFrame
+        One tuner's rows from `Judge.judge`, with a column ``seed``.
+    measure : str
+
+    Raises
+    ------
+    ValueError
+        If a seed lacks a stream.
+    """
+    table = rows.pivot_table(index="seed", columns="stream", values=measure, aggfunc="mean")
+    if table.isna().to_numpy().any():
+        raise ValueError(f"{measure}: not every seed was judged on every stream")
+    return table.to_numpy(dtype=float)
+
+
+def paired_cells(first: pd.DataFrame, second: pd.DataFrame, measure: str) -> Cells:
+    """Mean difference, first less second, over the frames of each stream, (seeds, streams).
+
+    Seeds are paired; a tuner with a single seed is compared with each seed of the other.
+
+    Raises
+    ------
+    ValueError
+        If the two were judged on different frames, or with different numbers of seeds above 1.
+    """
+    frames = [sorted(rows["frame_index"].unique()) for rows in (first, second)]
+    if frames[0] != frames[1]:
+        raise ValueError(f"{measure}: the two tuners were judged on different frames")
+    ours, theirs = cells_of(first, measure), cells_of(second, measure)
+    if len(ours) != len(theirs) and 1 not in (len(ours), len(theirs)):
+        raise ValueError(f"{measure}: {len(ours)} seeds cannot be paired with {len(theirs)}")
+    return ours - theirs
+
+
+def mean_interval(cells: Cells, *, seed: int = 0) -> Estimate:
+    """Mean and its bootstrap interval over seeds and streams."""
+    return bootstrap(cells, np.mean, seed=seed)
+
+
+def iqm_interval(cells: Cells, *, seed: int = 0) -> Estimate:
+    """Interquartile mean and its bootstrap interval over seeds and streams."""
+    return bootstrap(cells, interquartile_mean, seed=seed)
+
+
+def ratio_interval(ours: Cells, theirs: Cells, *, seed: int = 0) -> Estimate:
+    """Ratio of means, ours over theirs, resampled together; one seed pairs with all."""
+    shape = np.broadcast_shapes(ours.shape, theirs.shape)
+    both = np.stack([np.broadcast_to(ours, shape), np.broadcast_to(theirs, shape)])
+    return bootstrap(both, lambda cells: float(cells[0].mean() / cells[1].mean()), seed=seed)
+
+
+def interquartile_mean(values: Cells) -> float:
+    """Mean of the middle half of all values."""
+    return float(trim_mean(np.ravel(values), 0.25))
+
+
+def bootstrap(
+    cells: Cells, statistic: Callable[[Cells], float], *, seed: int = 0, resamples: int = RESAMPLES
+) -> Estimate:
+    """A statistic of (..., seeds, streams) cells with its percentile interval.
+
+    Seeds and streams are resampled independently with replacement.
+    """
+    rng = np.random.default_rng(seed)
+    n_seeds, n_streams = cells.shape[-2:]
+    rows = rng.integers(n_seeds, size=(resamples, n_seeds, 1))
+    columns = rng.integers(n_streams, size=(resamples, 1, n_streams))
+    drawn = [
+        statistic(cells[..., row, column]) for row, column in zip(rows, columns, strict=True)
+    ]
+    tail = 50 * (1 - LEVEL)
+    low, high = np.percentile(drawn, (tail, 100 - tail))
+    return Estimate(float(statistic(cells)), float(low), float(high))
+
+
+def performance_profile(
+    rows: pd.DataFrame, measure: str, thresholds: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Share of frames on which the measure is above each threshold."""
+    values = rows[measure].to_numpy(dtype=float)
+    return (values[:, None] > thresholds[None, :]).mean(axis=0)

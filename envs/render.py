@@ -1,0 +1,135 @@
+"""Pictures of what an agent did: the frame, its masks, the settings and the score's terms."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from samstar_rl.frames.conversion import to_sam_rgb
+from samstar_rl.frames.frame import Frame
+from samstar_rl.overlay import draw_outlines, enlargement
+from samstar_rl.settings import SETTINGS, Settings
+from samstar_rl.task import Task
+from samstar_rl.tuner import Evaluation
+
+Picture = NDArray[np.uint8]
+
+FRAME_SIDE_PX = 512
+PANEL_WIDTH_PX = 300
+_BACKGROUND = (17, 20, 26)
+_INK, _FAINT = (230, 233, 238), (132, 140, 152)
+_BAR, _BAR_BACK, _SCORE_BAR = (86, 156, 214), (42, 48, 58), (78, 201, 130)
+
+
+def draw_step(frame: Frame, task: Task, evaluation: Evaluation | None) -> Picture:
+    """Draw a frame with what settings made of it.
+
+    Parameters
+    ----------
+    frame : Frame
+    task : Task
+        Its free settings are listed.
+    evaluation : Evaluation, optional
+        None draws the bare frame.
+
+    Returns
+    -------
+    (H, W, 3) uint8 array
+        The frame, its longer side 512 px, beside a panel of settings and terms.
+    """
+    if evaluation is None:
+        picture = _fit(to_sam_rgb(frame.image))
+    else:
+        segmentation = evaluation.segmentation
+        picture = _fit(draw_outlines(frame, segmentation, enlargement(frame.shape)))
+    panel = _panel(frame, task, evaluation, height=max(len(picture), FRAME_SIDE_PX))
+    padding = len(panel) - len(picture)
+    padded = cv2.copyMakeBorder(
+        picture, padding // 2, padding - padding // 2, 0, 0, cv2.BORDER_CONSTANT, value=_BACKGROUND
+    )
+    return np.concatenate([padded, panel], axis=1)
+
+
+def _fit(picture: Picture) -> Picture:
+    scale = FRAME_SIDE_PX / max(picture.shape[:2])
+    size = (max(1, round(scale * picture.shape[1])), max(1, round(scale * picture.shape[0])))
+    return np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+
+
+def _panel(frame: Frame, task: Task, evaluation: Evaluation | None, height: int) -> Picture:
+    image = Image.new("RGB", (PANEL_WIDTH_PX, height), _BACKGROUND)
+    pen = _Pen(ImageDraw.Draw(image))
+    pen.title(task.name)
+    pen.note(frame.id)
+    if evaluation is None:
+        pen.note("not segmented yet")
+        return np.asarray(image)
+    pen.note(f"{len(evaluation.segmentation)} masks")
+    pen.gap()
+    pen.bar("score", f"{evaluation.score.total:.3f}", evaluation.score.total, _SCORE_BAR)
+    for name, value in evaluation.score.terms.items():
+        pen.bar(name, f"{value:.3f}", value, _BAR)
+    pen.gap()
+    pen.heading("settings")
+    positions = (task.space.encode(evaluation.settings) + 1) / 2
+    for name, position in zip(task.space.names, positions, strict=True):
+        pen.bar(name, _shown(evaluation.settings, name), float(position), _BAR)
+    return np.asarray(image)
+
+
+def _shown(settings: Settings, name: str) -> str:
+    value = getattr(settings, name)
+    if SETTINGS[name].integer or math.isinf(value):
+        return f"{value:g}"
+    return f"{value:.3g}"
+
+
+class _Pen:
+    """Write lines and bars from top to bottom."""
+
+    margin, width = 16, PANEL_WIDTH_PX - 32
+
+    def __init__(self, draw: ImageDraw.ImageDraw) -> None:
+        self.draw = draw
+        self.y = 14
+
+    def title(self, text: str) -> None:
+        self._text(text, 20, _INK)
+        self.y += 28
+
+    def heading(self, text: str) -> None:
+        self._text(text, 13, _FAINT)
+        self.y += 20
+
+    def note(self, text: str) -> None:
+        self._text(text, 13, _FAINT)
+        self.y += 18
+
+    def gap(self) -> None:
+        self.y += 8
+
+    def bar(self, name: str, value: str, share: float, colour: Sequence[int]) -> None:
+        """A name, its value, and how far along its range it lies."""
+        self._text(name, 13, _INK)
+        font = _font(13)
+        right = self.margin + self.width - self.draw.textlength(value, font=font)
+        self.draw.text((right, self.y), value, fill=_INK, font=font)
+        top = self.y + 18
+        left, full = self.margin, self.margin + self.width
+        self.draw.rectangle((left, top, full, top + 4), fill=_BAR_BACK)
+        stop = left + round(self.width * min(max(share, 0.0), 1.0))
+        if stop > left:
+            self.draw.rectangle((left, top, stop, top + 4), fill=tuple(colour))
+        self.y += 30
+
+    def _text(self, text: str, size: int, colour: tuple[int, int, int]) -> None:
+        self.draw.text((self.margin, self.y), text, fill=colour, font=_font(size))
+
+
+def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    return ImageFont.load_default(size)

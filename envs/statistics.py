@@ -1,0 +1,216 @@
+"""Numbers that describe a frame: its image, and what SAM thinks of a coarse grid of points.
+
+Each table lists ``(name, low, high)`` in the order in which its function returns the values.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from samstar_rl.proposals import FrameFeatures
+
+IMAGE_STATISTICS: tuple[tuple[str, float, float], ...] = (
+    ("log2_short_side", -4.0, 4.0),  # of the short side over 512 px
+    ("aspect", 0.0, 1.0),  # short side over long side
+    ("missing", 0.0, 1.0),  # share of pixels that are not finite
+    ("saturated_low", 0.0, 1.0),  # share of pixels at the minimum
+    ("saturated_high", 0.0, 1.0),  # share of pixels at the maximum
+    ("quantile_05", 0.0, 1.0),  # of the intensities, scaled to the 1st to 99th percentile
+    ("quantile_25", 0.0, 1.0),
+    ("quantile_50", 0.0, 1.0),
+    ("quantile_75", 0.0, 1.0),
+    ("quantile_95", 0.0, 1.0),
+    ("std", 0.0, 0.5),
+    ("skewness", -5.0, 5.0),
+    ("log_kurtosis", -2.0, 5.0),  # log of the fourth standardised moment
+    ("otsu_threshold", 0.0, 1.0),
+    ("otsu_separability", 0.0, 1.0),  # between-class over total variance
+    ("bright_share", 0.0, 1.0),  # share of pixels above Otsu's threshold
+    ("noise", 0.0, 1.0),  # robust standard deviation of the finest detail
+    ("detail_1", 0.0, 1.0),  # standard deviation of the Laplacian pyramid's levels, fine to coarse
+    ("detail_2", 0.0, 1.0),
+    ("detail_3", 0.0, 1.0),
+    ("detail_4", 0.0, 1.0),
+    ("detail_5", 0.0, 1.0),
+    ("edge_density", 0.0, 1.0),  # share of pixels whose smoothed gradient is strong
+    ("streaks", -3.0, 3.0),  # log ratio of vertical to horizontal differences
+    ("shading_x", -1.0, 1.0),  # right half less left half
+    ("shading_y", -1.0, 1.0),  # lower half less upper half
+    ("shading_centre", -1.0, 1.0),  # centre less rim
+)
+
+_QUANTILES = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
+_IOU_MARKS = (0.5, 0.7, 0.88)
+
+PROBE_STATISTICS: tuple[tuple[str, float, float], ...] = (
+    *((f"best_iou_quantile_{round(100 * q):03d}", 0.0, 1.0) for q in _QUANTILES),
+    *((f"best_stability_quantile_{round(100 * q):03d}", 0.0, 1.0) for q in _QUANTILES),
+    *((f"mean_iou_mask_{i}", 0.0, 1.0) for i in range(3)),
+    *((f"mean_stability_mask_{i}", 0.0, 1.0) for i in range(3)),
+    *((f"share_iou_above_{round(100 * mark):03d}", 0.0, 1.0) for mark in _IOU_MARKS),
+    *((f"share_best_mask_{i}", 0.0, 1.0) for i in range(3)),
+    ("iou_stability_correlation", -1.0, 1.0),
+)
+
+_LONGEST_SIDE_PX = 512
+
+
+def image_statistics(image: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Statistics of a frame's intensities, `IMAGE_STATISTICS`.
+
+    Parameters
+    ----------
+    image : (H, W) float32 array
+        Any range; NaN and infinities are missing pixels.
+
+    Returns
+    -------
+    (27,) float32 array
+        Finite, whatever the image holds. Scaling the intensities by a positive factor or shifting
+        them changes nothing.
+    """
+    height, width = image.shape
+    finite = np.isfinite(image)
+    values = image[finite]
+    if values.size == 0:
+        values = np.zeros(1, dtype=np.float32)
+    small = _scaled(_shrink(np.where(finite, image, np.median(values))), values)
+    numbers = [
+        np.log2(min(height, width) / 512.0),
+        min(height, width) / max(height, width),
+        1.0 - finite.mean(),
+        *_saturation(values),
+        *_histogram(small),
+        *_detail(small),
+        *_shading(small),
+    ]
+    low, high = _limits(IMAGE_STATISTICS)
+    return np.clip(np.asarray(numbers, dtype=np.float32), low, high)
+
+
+def probe_statistics(features: FrameFeatures) -> NDArray[np.float32]:
+    """Statistics of SAM's answers to a coarse grid of points, `PROBE_STATISTICS`.
+
+    The best of a point's three masks is the one with the highest predicted IoU.
+
+    Returns
+    -------
+    (27,) float32 array
+    """
+    iou = np.asarray(features.probe_iou_pred, dtype=np.float32)
+    stability = np.nan_to_num(np.asarray(features.probe_stability, dtype=np.float32))
+    best = iou.argmax(axis=1)
+    points = np.arange(len(iou))
+    best_iou, best_stability = iou[points, best], stability[points, best]
+    numbers = [
+        *np.quantile(best_iou, _QUANTILES),
+        *np.quantile(best_stability, _QUANTILES),
+        *iou.mean(axis=0),
+        *stability.mean(axis=0),
+        *((best_iou > mark).mean() for mark in _IOU_MARKS),
+        *(np.bincount(best, minlength=3) / len(best)),
+        _correlation(best_iou, best_stability),
+    ]
+    low, high = _limits(PROBE_STATISTICS)
+    return np.clip(np.asarray(numbers, dtype=np.float32), low, high)
+
+
+def _limits(
+    table: tuple[tuple[str, float, float], ...],
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    low = np.array([entry[1] for entry in table], dtype=np.float32)
+    high = np.array([entry[2] for entry in table], dtype=np.float32)
+    return low, high
+
+
+def _shrink(image: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Bring large frames to a size at which the statistics cost a few milliseconds."""
+    factor = _LONGEST_SIDE_PX / max(image.shape)
+    if factor >= 1:
+        return image.astype(np.float32)
+    height, width = (max(1, round(factor * side)) for side in image.shape)
+    return cv2.resize(image.astype(np.float32), (width, height), interpolation=cv2.INTER_AREA)
+
+
+def _scaled(image: NDArray[np.float32], values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Intensities scaled so that the 1st and 99th percentile become 0 and 1, clipped."""
+    low, high = np.percentile(values[:: max(1, values.size // 100_000)], (1, 99))
+    if not high > low:
+        return np.zeros_like(image)
+    return np.clip((image - low) / (high - low), 0.0, 1.0).astype(np.float32)
+
+
+def _saturation(values: NDArray[np.float32]) -> tuple[float, float]:
+    low, high = values.min(), values.max()
+    return float((values == low).mean()), float((values == high).mean())
+
+
+def _histogram(image: NDArray[np.float32]) -> list[float]:
+    """Quantiles, moments and Otsu's split of intensities in [0, 1]."""
+    quantiles = np.quantile(image, (0.05, 0.25, 0.5, 0.75, 0.95))
+    std = float(image.std())
+    standardised = (image - image.mean()) / max(std, 1e-6)
+    skewness = float((standardised**3).mean())
+    kurtosis = float((standardised**4).mean())
+    return [*quantiles, std, skewness, np.log(max(kurtosis, 0.2)), *_otsu(image)]
+
+
+def _otsu(image: NDArray[np.float32]) -> tuple[float, float, float]:
+    """Threshold, between-class over total variance, share above it (Otsu 1979)."""
+    counts, edges = np.histogram(image, bins=64, range=(0.0, 1.0))
+    share = counts / counts.sum()
+    centres = 0.5 * (edges[:-1] + edges[1:])
+    below = share.cumsum()
+    mean_below = (share * centres).cumsum()
+    mean = mean_below[-1]
+    weight = below * (1 - below)
+    between = np.divide(
+        (mean * below - mean_below) ** 2, weight, out=np.zeros(64), where=weight > 1e-9
+    )
+    split = int(between.argmax())
+    total = float((share * (centres - mean) ** 2).sum())
+    return float(edges[split + 1]), float(between[split] / max(total, 1e-9)), 1 - float(below[split])
+
+
+def _detail(image: NDArray[np.float32]) -> list[float]:
+    """Noise, energy per scale, edges and streaks of an image in [0, 1]."""
+    finest = image - cv2.GaussianBlur(image, (0, 0), 1.0)
+    numbers = [1.4826 * float(np.median(np.abs(finest)))]
+    level = image
+    for _ in range(5):
+        smooth = cv2.GaussianBlur(level, (0, 0), 1.0)
+        numbers.append(float((level - smooth).std()))
+        level = smooth[::2, ::2] if min(smooth.shape) > 8 else smooth
+    smooth = cv2.GaussianBlur(image, (0, 0), 2.0)
+    dy, dx = (_differences(smooth, axis) for axis in (0, 1))
+    threshold = 0.25 * max(float(dx.max(initial=0.0)), float(dy.max(initial=0.0)), 1e-3)
+    edges = 0.5 * (float((dx > threshold).mean()) + float((dy > threshold).mean()))
+    rough_y, rough_x = (float(_differences(image, axis).mean()) for axis in (0, 1))
+    return [*numbers, edges, float(np.log((rough_y + 1e-4) / (rough_x + 1e-4)))]
+
+
+def _differences(image: NDArray[np.float32], axis: int) -> NDArray[np.float32]:
+    if image.shape[axis] < 2:
+        return np.zeros((1, 1), dtype=np.float32)
+    return np.abs(np.diff(image, axis=axis))
+
+
+def _shading(image: NDArray[np.float32]) -> tuple[float, float, float]:
+    """Differences of halves, and of centre and rim, on a 4 x 4 raster."""
+    raster = cv2.resize(image, (4, 4), interpolation=cv2.INTER_AREA)
+    centre = raster[1:3, 1:3].mean()
+    rim = (raster.sum() - 4 * centre) / 12
+    right, lower = raster[:, 2:].mean(), raster[2:].mean()
+    return float(right - raster[:, :2].mean()), float(lower - raster[:2].mean()), float(centre - rim)
+
+
+def _correlation(first: NDArray[np.float32], second: NDArray[np.float32]) -> float:
+    spread = float(first.std() * second.std())
+    if spread < 1e-9:
+        return 0.0
+    return float(((first - first.mean()) * (second - second.mean())).mean() / spread)

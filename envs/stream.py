@@ -1,0 +1,201 @@
+"""`samstar/Stream-v0`: choose the settings for each new frame of a stream."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+from samstar_rl.bank import Bank
+from samstar_rl.envs.frames import BankFrames, choose_streams, open_bank, open_task, windows
+from samstar_rl.envs.observation import Vector
+from samstar_rl.task import Task
+from samstar_rl.tuner import COST_WEIGHT, Evaluation, FrameEvaluator, Objective
+
+WINDOW_FRAMES = 64
+FORGET_PROBABILITY = 0.25
+
+
+class StreamEnv(gymnasium.Env[Vector, Vector]):
+    """Choose the generator's settings for each new frame of a stream, at once.
+
+    One step is one frame of a bank: a stream of micrographs whose proposals SAM has computed
+    already. The agent sees the new frame before it acts, acts once, and gets the physics score.
+    Actions do not change the frames that follow, only what is known of the last one, so that this
+    is nearly a contextual bandit: learn it with gamma 0 (the default in agents/hyperparams).
+
+    Action: ``Box(-1, 1, (n,), float32)``, the settings that the task leaves free, in the order of
+    ``task.space.names``; `SettingsSpace.decode` maps -1 and 1 to their bounds on their scale and
+    snaps integers and ladders.
+
+    Observation: one float32 vector of these blocks, in this order (``env.unwrapped.schema`` names
+    every number). D depends on the SAM (C channels) and the task.
+
+    | block | numbers | range | what |
+    |---|---|---|---|
+    | image | 27 | by entry | statistics of the frame's intensities: size, saturation, quantiles, moments, Otsu's split, noise, detail per scale, edges, streaks, shading (`IMAGE_STATISTICS`) |
+    | embedding | C | [-10, 10] | SAM's image embedding, averaged over the frame |
+    | probe | 27 | [0, 1], one [-1, 1] | quantiles and means of the predicted IoU and stability that SAM gives a coarse grid of points (`PROBE_STATISTICS`) |
+    | targets | T | [-100, 100] | what the task expects of the sample, ``task.target_vector()`` |
+    | last_settings | n | [-1, 1] | the last frame's settings, encoded as the action; 0 without a last frame |
+    | last_terms | k + 1 | [0, 1] | the last frame's score: each of the task's k terms, then their combination; 0 without a last frame |
+    | has_last | 1 | 0 or 1 | whether there was a last frame |
+
+    A first frame has no last one. In training the flag is reset at random (``forget``), so that
+    the policy works on single images too.
+
+    Reward: ``score - cost_weight * prompts decoded / prompts decoded by the dearest settings``, the
+    coarse probe's prompts counted on both sides; never seconds. Score in [0, 1].
+
+    Episode: a random window of ``window`` consecutive frames of one stream (all frames of a
+    shorter one). It is truncated, never terminated: the stream goes on. The last observation of an
+    episode shows its last frame again, with the score that it got.
+
+    Info: ``score``, ``terms``, ``settings`` (a `Settings`), ``n_masks``, ``n_prompts_decoded``,
+    ``frame_id``, ``frame_index``, all of the frame that the action was for; after reset only
+    ``frame_id`` and ``frame_index``.
+
+    Truth is never read, whether the bank holds it or not.
+
+    Parameters
+    ----------
+    task : Task, str or path
+        What the sample should look like: a task, the name of a shipped one, or a TOML file.
+    bank : Bank, path or None
+        Frames with their proposals. None builds a small simulated bank for the task, once, in the
+        user's cache folder.
+    streams : sequence of range, optional
+        Frames of the bank to take, a range for each stream; by default all of them.
+    window : int
+        Frames per episode.
+    forget : float
+        Probability with which the last frame is hidden at each step; 0 when judging.
+    cost_weight : float
+        Score that the dearest prompt settings must gain over free ones.
+    render_mode : {None, "rgb_array"}
+        Frame, masks, settings and terms as a picture.
+
+    Raises
+    ------
+    ValueError
+        If an argument is out of range or the bank does not serve the task.
+    """
+
+    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"], "render_fps": 4}
+
+    def __init__(
+        self,
+        task: Task | str | Path = "particles",
+        bank: Bank | str | Path | None = None,
+        *,
+        streams: Sequence[range] | None = None,
+        window: int = WINDOW_FRAMES,
+        forget: float = FORGET_PROBABILITY,
+        cost_weight: float = COST_WEIGHT,
+        render_mode: str | None = None,
+    ) -> None:
+        _check(window, forget, render_mode)
+        self.task = open_task(task)
+        self.bank = open_bank(bank, self.task)
+        self.forget = forget
+        self.objective = Objective(self.task, cost_weight)
+        self.render_mode = render_mode
+        self._frames = BankFrames(self.bank, self.task)
+        self._windows = windows(choose_streams(self.bank, streams), window)
+        self.schema = self._frames.builder.schema
+        self.observation_space = self.schema.space()
+        self.action_space = spaces.Box(-1.0, 1.0, (self.task.space.n,), np.float32)
+        self._index = self._stop = 0
+        self._last: Evaluation | None = None
+        self._shown: tuple[int, Evaluation] | None = None
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Vector, dict[str, Any]]:
+        """Begin a window.
+
+        Parameters
+        ----------
+        seed : int, optional
+            Of the environment's own generator.
+        options : dict, optional
+            ``{"start": index}`` begins at that frame of the bank instead of at a random one.
+        """
+        super().reset(seed=seed)
+        self._index, self._stop = self._draw_window(options or {})
+        self._last = self._shown = None
+        return self._observe(), self._frame_info()
+
+    def step(self, action: Vector) -> tuple[Vector, float, bool, bool, dict[str, Any]]:
+        """Segment the current frame with the settings, go on to the next."""
+        evaluation, info = self._evaluate(action)
+        self._shown = (self._index, evaluation)
+        self._last = evaluation
+        truncated = self._index + 1 >= self._stop
+        if not truncated:
+            self._index += 1
+        return self._observe(), evaluation.reward, False, truncated, info
+
+    def render(self) -> NDArray[np.uint8] | None:  # type: ignore[override]
+        """Draw the last segmented frame with its masks, settings and terms, (H, W, 3) uint8."""
+        if self.render_mode != "rgb_array":
+            return None
+        from samstar_rl.envs.render import draw_step
+
+        index, evaluation = self._shown or (self._index, None)
+        return draw_step(self._frames.source(index).frame, self.task, evaluation)
+
+    def _draw_window(self, options: dict[str, Any]) -> tuple[int, int]:
+        if "start" not in options:
+            start, stop = self._windows[self.np_random.integers(len(self._windows))]
+            return int(start), int(stop)
+        chosen = int(options["start"])
+        stops = self._windows[self._windows[:, 0] == chosen, 1]
+        if len(stops) == 0:
+            raise ValueError(
+                f"no window starts at frame {chosen}: expected one of "
+                f"{self._windows[0, 0]} to {self._windows[-1, 0]}"
+            )
+        return chosen, int(stops[0])
+
+    def _evaluate(self, action: Vector) -> tuple[Evaluation, dict[str, Any]]:
+        settings = self.task.space.decode(np.clip(action, -1.0, 1.0))
+        previous = None if self._last is None else self._last.segmentation
+        source = self._frames.source(self._index)
+        evaluator = FrameEvaluator(source, self.objective, previous=previous)
+        _ = evaluator.features  # the observation showed them: their prompts are charged
+        evaluation = evaluator(settings)
+        info = self._frame_info()
+        info |= {
+            "score": evaluation.score.total,
+            "terms": dict(evaluation.score.terms),
+            "settings": settings,
+            "n_masks": len(evaluation.segmentation),
+            "n_prompts_decoded": evaluator.expense.n_prompts_decoded,
+        }
+        return evaluation, info
+
+    def _observe(self) -> Vector:
+        part = self._frames.part(self._index)
+        last = self._last
+        if last is None or self.np_random.random() < self.forget:
+            return self._frames.builder.build(part)
+        return self._frames.builder.build(part, self.task.space.encode(last.settings), last.score)
+
+    def _frame_info(self) -> dict[str, Any]:
+        frame = self._frames.source(self._index).frame
+        return {"frame_id": frame.id, "frame_index": self._index}
+
+
+def _check(window: int, forget: float, render_mode: str | None) -> None:
+    if window < 1:
+        raise ValueError(f"window must be at least 1 frame, got {window}")
+    if not 0 <= forget <= 1:
+        raise ValueError(f"forget is a probability in [0, 1], got {forget}")
+    if render_mode not in (None, "rgb_array"):
+        raise ValueError(f"render_mode must be None or 'rgb_array', got {render_mode!r}")
