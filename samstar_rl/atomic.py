@@ -49,14 +49,19 @@ def write_text(path: Path, content: str) -> None:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write a whole JSON file, one key a line, or nothing.
+    """Write a whole JSON file as `json_text` has it, or nothing."""
+    write_text(path, json_text(content))
+
+
+def json_text(content: Any) -> str:
+    """JSON with one key a line.
 
     Raises
     ------
     ValueError
         If a number is not finite: JSON has no such numbers.
     """
-    write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
+    return json.dumps(content, indent=2, allow_nan=False) + "\n"
 
 
 def temporary_path(path: Path) -> Path:

@@ -1,4 +1,4 @@
-"""What is wrong with a frame before anybody segments it: blank, saturated, or with pixels missing."""
+"""What is wrong with a frame before it is segmented: blank, saturated, or pixels missing."""
 
 from __future__ import annotations
 
@@ -14,6 +14,10 @@ MAX_SATURATED = 0.9
 # and beyond these it deserves a note: of 296 published micrographs one has more at its maximum
 NOTED_MISSING = 0.001
 NOTED_SATURATED = 0.1
+
+
+class UnusableFrameError(ValueError):
+    """A frame that must not be segmented: blank, saturated, or mostly missing."""
 
 
 @dataclass(frozen=True)

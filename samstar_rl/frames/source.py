@@ -20,7 +20,7 @@ class SourceError(ValueError):
 
 @dataclass(frozen=True)
 class Fault:
-    """Something that should have become a frame and did not.
+    """Something that should have become a frame and did not, or a change of the connection.
 
     Parameters
     ----------
@@ -28,10 +28,13 @@ class Fault:
         Of the file or the request.
     reason : str
         What was expected and what came.
+    cost_a_frame : bool
+        Whether a frame was lost by it; a connection that is lost or back costs none.
     """
 
     name: str
     reason: str
+    cost_a_frame: bool = True
 
 
 class Source(Protocol):

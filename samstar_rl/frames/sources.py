@@ -9,10 +9,15 @@ from itertools import count
 from pathlib import Path
 from urllib.parse import parse_qsl
 
+from samstar_rl.frames.asyncroscopy import CENTRAL_PORT, AsyncroscopySource
+from samstar_rl.frames.dtmicroscope import DEFAULT_PORT as DTMICROSCOPE_PORT
+from samstar_rl.frames.dtmicroscope import DTMicroscopeSource
 from samstar_rl.frames.files import FrameReadError, iterate_file
 from samstar_rl.frames.folder import FolderSource
 from samstar_rl.frames.frame import Frame
+from samstar_rl.frames.instrument import parse_address
 from samstar_rl.frames.options import Options, parse_flag, parse_not_negative
+from samstar_rl.frames.pva import PvaSource
 from samstar_rl.frames.simulator import SimulatedStream
 from samstar_rl.frames.source import Fault, Source, SourceBase, SourceError
 
@@ -181,11 +186,53 @@ def _open_file(place: str, options: Options, pixel_size_nm: float | None) -> Sou
     return FileSource(place, pixel_size_nm=pixel_size_nm)
 
 
+def _open_asyncroscopy(place: str, options: Options, pixel_size_nm: float | None) -> Source:
+    host, port = parse_address(place, CENTRAL_PORT)
+    source = AsyncroscopySource(
+        host,
+        port,
+        detector=options.take("detector", "HAADF", str),
+        size=options.take("size", 512, int),
+        dwell_time_s=options.take("dwell_time", 1e-6, parse_not_negative),
+        timeout_s=options.take("timeout", 10.0, parse_not_negative),
+        interval_s=options.take("interval", 0.0, parse_not_negative),
+        pixel_size_nm=options.take("pixel_size", pixel_size_nm, parse_not_negative),
+    )
+    options.finish()
+    return source
+
+
+def _open_dtmicroscope(place: str, options: Options, pixel_size_nm: float | None) -> Source:
+    host, port = parse_address(place, DTMICROSCOPE_PORT)
+    source = DTMicroscopeSource(
+        host,
+        port,
+        microscope=options.take("microscope", "STEM", str),
+        data=options.take("data", None, str),
+        timeout_s=options.take("timeout", 10.0, parse_not_negative),
+        interval_s=options.take("interval", 0.0, parse_not_negative),
+        pixel_size_nm=options.take("pixel_size", pixel_size_nm, parse_not_negative),
+    )
+    options.finish()
+    return source
+
+
+def _open_pva(place: str, options: Options, pixel_size_nm: float | None) -> Source:
+    source = PvaSource(
+        place, pixel_size_nm=options.take("pixel_size", pixel_size_nm, parse_not_negative)
+    )
+    options.finish()
+    return source
+
+
 # kind -> how to make such a source from the place, the options and the pixel size
 SOURCES: dict[str, Callable[[str, Options, float | None], Source]] = {
     "sim": _open_simulated,
     "folder": _open_folder,
     "file": _open_file,
+    "asyncroscopy": _open_asyncroscopy,
+    "dtmicroscope": _open_dtmicroscope,
+    "pva": _open_pva,
 }
 
 

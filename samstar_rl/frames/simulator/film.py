@@ -32,7 +32,8 @@ def carbon(rng: np.random.Generator, shape: Shape, strength: float) -> Field:
 
 def mottled(rng: np.random.Generator, shape: Shape, strength: float) -> Field:
     """Patches of uneven thickness or of dried solution."""
-    return np.float32(strength) * smooth(rng, shape, float(np.exp(rng.uniform(1.5, 4))))
+    # One octave alone looks like a blurred picture of noise; real films have detail at all scales.
+    return np.float32(0.8 * strength) * octaves(rng, shape, float(np.exp(rng.uniform(2.2, 4.5))))
 
 
 def grainy(rng: np.random.Generator, shape: Shape, strength: float) -> Field:

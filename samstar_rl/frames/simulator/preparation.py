@@ -45,6 +45,7 @@ Extent = tuple[float, float]
 
 # Longest side of the picture, in px, from which a sample's mean coverage is read.
 _OVERVIEW_PX = 512
+_TILING_PX = 384
 _POLARITY_PX = 128
 _NM2_PER_UM2 = 1e6
 _LEAST_AREA_PX = 60
@@ -89,7 +90,9 @@ def _prepare_particles(
 ) -> Prepared:
     style = _steady(rng, STYLES[str(rng.choice(preset.styles))](rng))
     if preset.models:
-        look = replace(style.looks[0], model=str(rng.choice(preset.models)))
+        # A core of nearly the whole or hardly any of the particle would not be seen.
+        core = rng.uniform(0.4, 0.7)
+        look = replace(style.looks[0], model=str(rng.choice(preset.models)), core_fraction=core)
         style = replace(style, looks=(look,))
     means = [rng.uniform(*population.mean_diameter_nm) for population in preset.populations]
     field_nm = means[0] * _log_uniform(rng, preset.field_diameters)
@@ -303,7 +306,8 @@ def _tiling_parameters(
     sample: TilingSample, extent: Extent, pixel_size_nm: float, shape: Shape
 ) -> SampleParameters:
     """Sizes of regions are not set but follow from the seeds: measured on the whole sample."""
-    view = _overview(extent)
+    # Two thirds of it each way hold hundreds of regions: enough for a mean within a percent.
+    view = _overview((0.65 * extent[0], 0.65 * extent[1]), _TILING_PX)
     _, labels = sample.look_at(view, DriftState())
     areas = _areas_inside(labels)
     areas = areas[areas > 0] * view.pixel_size_nm**2

@@ -185,7 +185,7 @@ class ParticleSample:
         for index in np.flatnonzero(diameters_nm > 0):
             # fillPoly adds half a pixel on each side, which matters at an overview's scale
             diameter = max(diameters_nm[index] / view.pixel_size_nm - 1, 0.5)
-            points = self.population.outlines[index].points * diameter + positions[index] - 0.5
+            points = self.population.outlines[int(index)].points * diameter + positions[index] - 0.5
             cv2.fillPoly(mask, [np.round(points * 16).astype(np.int32)], 1, shift=4)
         return mask
 

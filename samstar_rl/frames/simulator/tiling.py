@@ -13,6 +13,9 @@ from samstar_rl.frames.simulator.texture import Field, smooth
 
 Labels = NDArray[np.int32]
 
+_CELL_PX = 4
+_CANDIDATES = 6
+
 
 @dataclass(frozen=True, eq=False)
 class Tiling:
@@ -40,50 +43,46 @@ def tessellate(seeds: NDArray[np.float64], warp_x: Field, warp_y: Field) -> Tili
     x, y = np.asarray(warp_x, np.float32), np.asarray(warp_y, np.float32)
     nearest, second = (np.full(x.shape, np.inf, np.float32) for _ in range(2))
     owner, neighbour = (np.zeros(x.shape, np.int32) for _ in range(2))
-    reach, bend = _reach(seeds, x, y)
-    for index, window in _windows(seeds, x.shape, reach + bend):
-        height = seeds[index, 2] if seeds.shape[1] == 3 else 0.0
-        power = (x[window] - np.float32(seeds[index, 0])) ** 2
-        power += (y[window] - np.float32(seeds[index, 1])) ** 2 + np.float32(height**2)
-        rows, columns = np.nonzero(power < second[window])
-        power = power[rows, columns]
-        rows += window[0].start
-        columns += window[1].start
-        wins = power < nearest[rows, columns]
-        neighbour[rows, columns] = np.where(wins, owner[rows, columns], index)
-        second[rows, columns] = np.where(wins, nearest[rows, columns], power)
-        owner[rows[wins], columns[wins]] = index
-        nearest[rows[wins], columns[wins]] = power[wins]
-    step = seeds[owner, :2] - seeds[neighbour, :2]
-    between = np.sqrt((step**2).sum(axis=2))
-    gap = (second - nearest) / (2 * np.maximum(between, 1e-6))
+    for candidate in _candidates(seeds, x, y):
+        power = _power(seeds, candidate, x, y)
+        wins, follows = power < nearest, power < second
+        neighbour = np.where(wins, owner, np.where(follows, candidate, neighbour))
+        second = np.where(wins, nearest, np.minimum(power, second))
+        owner = np.where(wins, candidate, owner)
+        nearest = np.minimum(power, nearest)
+    across = seeds[:, :2].astype(np.float32)
+    between = np.hypot(*(across[owner, axis] - across[neighbour, axis] for axis in (0, 1)))
+    gap = (second - nearest) / (2 * np.maximum(between, np.float32(1e-6)))
     return Tiling(region=owner, gap_px=gap.astype(np.float32))
 
 
-def _reach(seeds: NDArray[np.float64], x: Field, y: Field) -> tuple[float, float]:
-    """How far from a pixel its two nearest seeds can be, and the largest bend, in px.
+def _candidates(seeds: NDArray[np.float64], x: Field, y: Field) -> Iterator[Labels]:
+    """For each pixel some seeds among which its two nearest are.
 
-    Asked of every eighth pixel only; the rest can differ by their distance and their bend.
+    The tree is asked for one pixel of each small cell; the others of the cell share its answer,
+    which has room for the few seeds that come nearer within so short a way.
     """
-    rows, columns = np.mgrid[: x.shape[0], : x.shape[1]]
-    bend = float(np.maximum(np.abs(x - columns), np.abs(y - rows)).max())
-    where = np.stack([x[::8, ::8].ravel(), y[::8, ::8].ravel()], axis=1)
+    height, width = x.shape
+    rows = np.minimum(np.arange(0, height, _CELL_PX) + _CELL_PX // 2, height - 1)
+    columns = np.minimum(np.arange(0, width, _CELL_PX) + _CELL_PX // 2, width - 1)
+    where = np.stack([x[np.ix_(rows, columns)], y[np.ix_(rows, columns)]], axis=2)
     if seeds.shape[1] == 3:
-        where = np.column_stack([where, np.zeros(len(where), np.float32)])
-    distance, _ = cKDTree(seeds).query(where, k=2)
-    return float(distance[:, 1].max()) + 10 + 2 * bend, bend
+        where = np.concatenate([where, np.zeros((*where.shape[:2], 1), np.float32)], axis=2)
+    _, found = cKDTree(seeds).query(where, k=range(1, min(_CANDIDATES, len(seeds)) + 1))
+    for rank in range(found.shape[2]):
+        yield _spread(found[:, :, rank].astype(np.int32), x.shape)
 
 
-def _windows(
-    seeds: NDArray[np.float64], shape: tuple[int, int], reach: float
-) -> Iterator[tuple[int, tuple[slice, slice]]]:
-    """Each seed's index and the box of pixels that may belong to it."""
-    height, width = shape
-    for index in range(len(seeds)):
-        left, right = int(seeds[index, 0] - reach), int(seeds[index, 0] + reach) + 2
-        top, bottom = int(seeds[index, 1] - reach), int(seeds[index, 1] + reach) + 2
-        if right > 0 and bottom > 0 and left < width and top < height:
-            yield index, (slice(max(top, 0), bottom), slice(max(left, 0), right))
+def _power(seeds: NDArray[np.float64], index: Labels, x: Field, y: Field) -> Field:
+    """Squared distance of each pixel from its seed of that index, height included."""
+    places = seeds.astype(np.float32)
+    power = (x - places[index, 0]) ** 2 + (y - places[index, 1]) ** 2
+    return power + places[index, 2] ** 2 if seeds.shape[1] == 3 else power
+
+
+def _spread(cells: Labels, shape: tuple[int, int]) -> Labels:
+    """One value a cell as one value a pixel."""
+    return cells.repeat(_CELL_PX, axis=0).repeat(_CELL_PX, axis=1)[: shape[0], : shape[1]]
 
 
 def bent_coordinates(

@@ -1,0 +1,151 @@
+"""What sources at instruments share: never give up, never believe what they are sent."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+import numpy as np
+from numpy.typing import NDArray
+
+from samstar_rl.frames.frame import Frame
+from samstar_rl.frames.source import Fault, SourceBase, SourceError
+
+FIRST_BACKOFF_S = 0.25
+LONGEST_BACKOFF_S = 10.0
+# 8192 x 8192 pixels of 32 bits, and a little
+MAX_REPLY_BYTES = 300 * 2**20
+
+
+class BadReplyError(ValueError):
+    """The instrument answered something that is no image."""
+
+
+class ConnectionLostError(OSError):
+    """The instrument does not answer."""
+
+
+class InstrumentSource(SourceBase):
+    """Frames asked of an instrument one after the other, through any failure.
+
+    A subclass says how to `acquire` one frame, and how to `disconnect`.
+
+    Parameters
+    ----------
+    name : str
+        For messages.
+    interval_s : float
+        Least time from one request to the next.
+    pixel_size_nm : float, optional
+    """
+
+    live = True
+
+    def __init__(
+        self, name: str, *, interval_s: float = 0.0, pixel_size_nm: float | None = None
+    ) -> None:
+        super().__init__()
+        self.name = name
+        self.interval_s = interval_s
+        self.pixel_size_nm = pixel_size_nm
+        self._rng = np.random.default_rng()  # of the jitter alone
+        self._last_id = ""
+
+    def acquire(self) -> NDArray[np.generic]:
+        """Take one image, connecting first where needed.
+
+        Raises
+        ------
+        BadReplyError
+            If what came is no image; the next request may be better.
+        OSError
+            If the instrument does not answer; it is then asked again later.
+        """
+        raise BadReplyError(f"{type(self).__name__} does not say how to acquire an image")
+
+    def disconnect(self) -> None:
+        """Leave no connection open; called after each failure and at the end."""
+
+    def __iter__(self) -> Iterator[Frame]:
+        n_failures = 0
+        try:
+            while not self.stopped:
+                started = time.monotonic()
+                image = self._try_to_acquire(n_failures)
+                if image is None:
+                    n_failures += 1
+                    self.wait(self._backoff_s(n_failures))
+                    continue
+                if n_failures:
+                    self._report(f"is back after {n_failures} failures", cost_a_frame=False)
+                n_failures = 0
+                yield self._to_frame(image)
+                self.wait(max(0.0, self.interval_s - (time.monotonic() - started)))
+        finally:
+            self.disconnect()
+
+    def _try_to_acquire(self, n_failures: int) -> NDArray[np.float32] | None:
+        try:
+            return as_image(self.acquire())
+        except BadReplyError as error:
+            self._report(str(error), cost_a_frame=True)
+        except OSError as error:
+            if n_failures == 0 and not self.stopped:
+                self._report(f"does not answer ({error}); asking again", cost_a_frame=False)
+        self.disconnect()
+        return None
+
+    def _backoff_s(self, n_failures: int) -> float:
+        """Twice as long after each failure, and never two clients in step."""
+        longest = min(LONGEST_BACKOFF_S, FIRST_BACKOFF_S * 2.0 ** min(n_failures - 1, 30))
+        return longest * float(self._rng.uniform(0.5, 1.0))
+
+    def _report(self, reason: str, *, cost_a_frame: bool) -> None:
+        self.on_fault(Fault(self.name, reason, cost_a_frame=cost_a_frame))
+
+    def _to_frame(self, image: NDArray[np.float32]) -> Frame:
+        now = time.time()
+        return Frame(image, self.pixel_size_nm, self._new_id(now), now)
+
+    def _new_id(self, now: float) -> str:
+        """The time of day in UTC; a suffix keeps ids apart when the clock stands or jumps back."""
+        frame_id = datetime.fromtimestamp(now, UTC).strftime("%Y%m%dT%H%M%S.%f")
+        if frame_id <= self._last_id:
+            stem, _, number = self._last_id.partition("+")
+            frame_id = f"{stem}+{int(number or 0) + 1:06d}"
+        self._last_id = frame_id
+        return frame_id
+
+
+def as_image(array: NDArray[np.generic]) -> NDArray[np.float32]:
+    """Take a two-dimensional image of real numbers, or one channel of grey, as float32.
+
+    Raises
+    ------
+    BadReplyError
+        If it is anything else.
+    """
+    image = np.squeeze(array) if array.ndim > 2 else array
+    if image.ndim != 2 or image.size == 0 or image.dtype.kind not in "buif":
+        raise BadReplyError(
+            f"expected an image of the shape (height, width) of real numbers, got "
+            f"{array.shape} of {array.dtype}"
+        )
+    with np.errstate(over="ignore"):
+        return np.asarray(image, dtype=np.float32)
+
+
+def parse_address(place: str, default_port: int) -> tuple[str, int]:
+    """Split ``host:port``, ``host`` or ``[::1]:port``.
+
+    Raises
+    ------
+    SourceError
+        If there is no host, or the port is no number.
+    """
+    match = re.fullmatch(r"(\[[0-9a-fA-F:]+\]|[\w.-]+)(?::(\d{1,5}))?/?", place)
+    if match is None or int(match[2] or default_port) > 65535:
+        raise SourceError(f"expected host:port, got {place!r}")
+    return match[1].strip("[]"), int(match[2] or default_port)
