@@ -116,7 +116,9 @@ class Trainer:
         self.sam = build_tiny_sam(network, seed=config.seed)
         tie_cross_attentions(self.sam)
         self.sam.train().to(self.device)
-        self.auxiliary = AuxiliaryHead(network.channels).to(self.device)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(config.seed)
+            self.auxiliary = AuxiliaryHead(network.channels).to(self.device)
         self.average = build_tiny_sam(network, seed=config.seed).to(self.device)
         self.average.load_state_dict(self.sam.state_dict())
         self.optimizer = self._build_optimizer()

@@ -1,0 +1,93 @@
+"""Draw the pictures of the README."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from samstar_rl.atomic import replacing
+from samstar_rl.frames.conversion import to_sam_rgb
+from samstar_rl.frames.frame import LabelledFrame
+from samstar_rl.frames.simulator import SimulatedStream
+from samstar_rl.metrics import f1_at
+from samstar_rl.overlay import draw_outlines
+from samstar_rl.proposals import ProposalEngine
+from samstar_rl.rewards import PhysicsReward
+from samstar_rl.sam import load_sam
+from samstar_rl.scripts.command import run_command
+from samstar_rl.segmentation import Segmentation
+from samstar_rl.settings import Settings
+from samstar_rl.task import Task, load_task
+
+FAILURE_MODES = {
+    "overlap": "overlapping clusters",
+    "morphology": "mixed shapes",
+    "size": "small beside large",
+}
+Column = tuple[str, NDArray[np.uint8], str]
+
+
+def figures(
+    out: Annotated[Path, typer.Option("-o", "--out", help="Folder of the pictures.")] = Path(
+        "docs/figures"
+    ),
+    seed: Annotated[int, typer.Option(help="Of the simulated frames.")] = 2000,
+) -> None:
+    """Draw SAM*'s three failure modes: SAM's defaults, static settings, truth."""
+    out.mkdir(parents=True, exist_ok=True)
+    engine = ProposalEngine(load_sam("tiny"))
+    path = out / "failure_modes.png"
+    picture = draw_failure_modes(engine, seed)
+    with replacing(path) as temporary:
+        picture.savefig(temporary, dpi=80)
+    typer.echo(f"wrote {path}")
+
+
+def draw_failure_modes(engine: ProposalEngine, seed: int) -> Figure:
+    """One row a task, from the frame to its truth."""
+    figure = Figure(figsize=(14, 11.4), layout="constrained")
+    axes = figure.subplots(len(FAILURE_MODES), 4)
+    for row, (name, title) in zip(axes, FAILURE_MODES.items(), strict=True):
+        with SimulatedStream(name, seed=seed, size=384, drift=0.0) as stream:
+            labelled = stream.frame_at(0)
+        for ax, (heading, picture, note) in zip(
+            row, _columns(engine, load_task(name), labelled), strict=True
+        ):
+            ax.imshow(picture)
+            ax.set_title(heading, fontsize=11)
+            ax.set_xlabel(note, fontsize=8.5, family="monospace")
+            ax.set_xticks([])
+            ax.set_yticks([])
+        row[0].set_ylabel(title, fontsize=13)
+    return figure
+
+
+def _columns(engine: ProposalEngine, task: Task, labelled: LabelledFrame) -> list[Column]:
+    frame = labelled.frame
+    unit_px = task.length_unit_px(frame)
+    defaults = engine.segment(frame, Settings(), length_unit_px=unit_px)
+    static = engine.segment(frame, task.static, length_unit_px=unit_px)
+    truth = Segmentation.from_labels(labelled.truth, frame)
+    return [
+        ("frame", to_sam_rgb(frame.image), ""),
+        _column("SAM's defaults", task, labelled, defaults),
+        _column("tuned by score", task, labelled, static),
+        _column("truth", task, labelled, truth),
+    ]
+
+
+def _column(title: str, task: Task, labelled: LabelledFrame, found: Segmentation) -> Column:
+    score = PhysicsReward(task).score(found, labelled.frame)
+    heading = f"{title}: score {score.total:.2f}, F1 {f1_at(found, labelled.truth):.2f}"
+    terms = [f"{name} {value:.2f}" for name, value in score.terms.items()]
+    lines = ["   ".join(terms[start : start + 3]) for start in range(0, len(terms), 3)]
+    return heading, draw_outlines(labelled.frame, found, factor=2), "\n".join(lines)
+
+
+if __name__ == "__main__":
+    run_command(figures)
