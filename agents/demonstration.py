@@ -1,4 +1,4 @@
-"""The demonstration: simulate, train, search, and judge all tuners on streams that none of them saw."""
+"""The demonstration: simulate, train, search, and judge all tuners on unseen streams."""
 
 from __future__ import annotations
 
@@ -40,6 +40,8 @@ from samstar_rl.envs import STREAM_ID
 from samstar_rl.envs.frames import BankFrames
 from samstar_rl.envs.simulated import build_simulated_bank, with_ladder
 from samstar_rl.overlay import draw_outlines
+from samstar_rl.proposals import ProposalEngine
+from samstar_rl.sam import load_sam
 from samstar_rl.segmentation import Segmentation
 from samstar_rl.settings import Settings
 from samstar_rl.task import Task, load_task
@@ -161,9 +163,10 @@ class _Show:
     def simulate(self) -> None:
         """Simulate streams for training and others for judging; let SAM compute their proposals."""
         plan = self.plan
+        engine = ProposalEngine(load_sam("tiny"))
         with self._stage("simulate streams, let SAM propose masks") as done:
             total = plan.n_streams * plan.n_frames + plan.n_test_streams * plan.n_test_frames
-            common = {"size": plan.size_px, "drift": plan.drift}
+            common = {"size_px": plan.size_px, "drift": plan.drift, "engine": engine}
             self.bank: Bank = build_simulated_bank(
                 self.task,
                 self.folder / "bank",
@@ -218,7 +221,7 @@ class _Show:
     def search(self) -> None:
         """Search one static choice on the same frames with the same number of evaluations."""
         training, validation = split_streams(self.bank.streams)
-        judge = Judge(self.bank, self.objective, validation)
+        judge = Judge(self.bank, self.objective, validation, against_truth=False)
         sources = [self.frames.source(i) for stream in training for i in stream]
         curve = self.curves["genetic algorithm: one static choice"] = []
         with (
@@ -275,9 +278,7 @@ class _Show:
     def _tuners(self) -> list[Tuner]:
         policy = PolicyTuner.from_bundle(PolicyBundle.load(self.bundle_path, task=self.task))
         policy.name = "policy (PPO)"
-        genetic = SearchTuner(
-            self.task, n_evaluations=self.plan.n_evaluations, seed=self.plan.seed
-        )
+        genetic = SearchTuner(self.task, n_evaluations=self.plan.n_evaluations, seed=self.plan.seed)
         genetic.name = "genetic search per frame"
         return [
             StaticTuner(default_tuner(self.task).settings, "SAM's defaults"),

@@ -59,7 +59,9 @@ class CurveWriter:
 
     def hyperparameters(self, values: Mapping[str, Any], results: Mapping[str, float]) -> None:
         """Fill the HPARAMS tab."""
-        plain = {k: v if isinstance(v, int | float | bool | str) else str(v) for k, v in values.items()}
+        plain = {
+            k: v if isinstance(v, int | float | bool | str) else str(v) for k, v in values.items()
+        }
         self._writer.add_hparams(plain, dict(results), run_name=".")
 
     def layout(self, layout: Mapping[str, Mapping[str, list[Any]]]) -> None:

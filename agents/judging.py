@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from samstar_rl.bank import Bank
 from samstar_rl.envs.frames import BankFrames
 from samstar_rl.metrics import Truth, agreement
 from samstar_rl.tuner import Objective, TunedFrame, Tuner, run_tuner
 
 if TYPE_CHECKING:
+    from samstar_rl.bank import Bank
     from samstar_rl.settings import PromptSettings
 
 MEASURES = {
@@ -37,16 +37,24 @@ class Judge:
     objective : Objective
     streams : sequence of range, optional
         Frames to judge on; by default the bank's streams.
+    against_truth : bool
+        Compare with the truth, where the bank holds it. Watching a training must not.
     """
 
     def __init__(
-        self, bank: Bank, objective: Objective, streams: Sequence[range] | None = None
+        self,
+        bank: Bank,
+        objective: Objective,
+        streams: Sequence[range] | None = None,
+        *,
+        against_truth: bool = True,
     ) -> None:
         self.bank = bank
         self.objective = objective
         self.streams = tuple(bank.streams if streams is None else streams)
         self.frames = BankFrames(bank, objective.task)
-        self._truths: dict[int, Truth | None] = {}
+        self._against_truth = against_truth
+        self._truths: dict[int, Truth] = {}
 
     @property
     def n_frames(self) -> int:
@@ -103,7 +111,7 @@ class Judge:
             "sam_ms": sam_ms,
             "ms": tuner_ms + sam_ms,
         }
-        truth = self.truth(index)
+        truth = self.truth(index) if self._against_truth else None
         if truth is not None:
             measured = agreement(evaluation.segmentation, truth)
             row |= {name: getattr(measured, name) for name in MEASURES}
@@ -118,9 +126,10 @@ class Judge:
 
     def truth(self, index: int) -> Truth | None:
         """The truth of a frame, None where the bank holds none."""
+        if not self.bank.has_truth:
+            return None
         if index not in self._truths:
-            labels = self.bank.truth(index)
-            self._truths[index] = None if labels is None else Truth(labels)
+            self._truths[index] = Truth(self.bank.truth(index))
         return self._truths[index]
 
 

@@ -26,6 +26,7 @@ TUNERS = {
     "genetic": "a genetic search on every frame",
     "genetic-warm": "a genetic search that starts from the last frame's population",
     "random-search": "the best of many random settings on every frame",
+    "tpe": "a tree-structured Parzen estimator (Optuna) on every frame",
     "NAME or PATH": "a policy bundle: one that ships, or a folder",
 }
 
@@ -68,7 +69,7 @@ def make_tuner(
         return StaticTuner(read_static(spec.removeprefix("static:")), spec)
     if spec == "random":
         return RandomTuner(task, seed=seed)
-    if spec in ("genetic", "genetic-warm", "random-search"):
+    if spec in ("genetic", "genetic-warm", "random-search", "tpe"):
         algorithm = spec.removesuffix("-warm").removesuffix("-search")
         warm = spec.endswith("-warm")
         return SearchTuner(task, algorithm, n_evaluations=n_evaluations, warm=warm, seed=seed)

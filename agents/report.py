@@ -123,9 +123,7 @@ class Report:
         figure.savefig(buffer, format="svg", bbox_inches="tight", metadata={"Date": None})
         svg = buffer.getvalue()
         svg = svg[svg.index("<svg") :]
-        self._parts.append(
-            f"<figure>{svg}<figcaption>{html.escape(caption)}</figcaption></figure>"
-        )
+        self._parts.append(f"<figure>{svg}<figcaption>{html.escape(caption)}</figcaption></figure>")
 
     def gallery(self, pictures: Sequence[tuple[str, str, NDArray[np.uint8]]], columns: int) -> None:
         """Pictures in a grid.

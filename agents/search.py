@@ -206,6 +206,46 @@ class ParetoSearch:
         self._loop.tell(-np.asarray(rewards, dtype=float))
 
 
+class TpeSearch:
+    """Optuna's tree-structured Parzen estimator (Bergstra et al. 2011); needs the extra ``optuna``.
+
+    Parameters
+    ----------
+    n, seed, start
+        As for `GeneticSearch`.
+
+    Raises
+    ------
+    ImportError
+        If Optuna is not installed.
+    """
+
+    def __init__(self, n: int, *, seed: int, start: Vectors | None = None) -> None:
+        try:
+            import optuna
+        except ImportError as error:
+            raise ImportError(
+                "the TPE search needs Optuna: pip install 'samstar-rl[optuna]'"
+            ) from error
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        sampler = optuna.samplers.TPESampler(
+            seed=seed, multivariate=True, warn_independent_sampling=False
+        )
+        self._study = optuna.create_study(direction="maximize", sampler=sampler)
+        self._axes = {f"x{i}": optuna.distributions.FloatDistribution(-1.0, 1.0) for i in range(n)}
+        for vector in [] if start is None else np.atleast_2d(start):
+            self._study.enqueue_trial(dict(zip(self._axes, map(float, vector), strict=True)))
+
+    def ask(self) -> Vectors:
+        """The next vector: one at a time, each informed by all before."""
+        self._trial = self._study.ask(self._axes)
+        return np.array([[self._trial.params[name] for name in self._axes]])
+
+    def tell(self, rewards: NDArray[np.float64]) -> None:
+        """Its reward."""
+        self._study.tell(self._trial, float(rewards[0]))
+
+
 class _AskTell:
     """A pymoo algorithm driven from outside, in [-1, 1]."""
 

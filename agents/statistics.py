@@ -115,9 +115,7 @@ def bootstrap(
     n_seeds, n_streams = cells.shape[-2:]
     rows = rng.integers(n_seeds, size=(resamples, n_seeds, 1))
     columns = rng.integers(n_streams, size=(resamples, 1, n_streams))
-    drawn = [
-        statistic(cells[..., row, column]) for row, column in zip(rows, columns, strict=True)
-    ]
+    drawn = [statistic(cells[..., row, column]) for row, column in zip(rows, columns, strict=True)]
     tail = 50 * (1 - LEVEL)
     low, high = np.percentile(drawn, (tail, 100 - tail))
     return Estimate(float(statistic(cells)), float(low), float(high))

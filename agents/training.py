@@ -1,4 +1,4 @@
-"""Training a policy on a bank: seeded, resumable, and watched on frames that it does not train on."""
+"""Training a policy on a bank: seeded, resumable, watched on frames that it does not train on."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gymnasium
 import numpy as np
@@ -26,11 +26,13 @@ from samstar_rl.agents.learners import make_learner, to_network, wrapper_for
 from samstar_rl.agents.network import PolicyNetwork
 from samstar_rl.agents.normalisation import fit_normalisation
 from samstar_rl.agents.tuners import PolicyTuner
-from samstar_rl.bank import Bank
-from samstar_rl.envs import STREAM_ID, StreamEnv
+from samstar_rl.envs import StreamEnv
 from samstar_rl.envs.frames import BankFrames
 from samstar_rl.task import Task
 from samstar_rl.tuner import COST_WEIGHT, Objective, run_tuner
+
+if TYPE_CHECKING:
+    from samstar_rl.bank import Bank
 
 CHECKPOINTS = 20
 """How often a training is checkpointed and judged on the validation frames."""
@@ -393,9 +395,7 @@ def _modules(learner: BaseAlgorithm) -> dict[str, Any]:
 
 
 def _states(learner: BaseAlgorithm) -> dict[str, Any]:
-    states: dict[str, Any] = {
-        name: part.state_dict() for name, part in _modules(learner).items()
-    }
+    states: dict[str, Any] = {name: part.state_dict() for name, part in _modules(learner).items()}
     states["n_updates"] = learner._n_updates
     if getattr(learner, "log_ent_coef", None) is not None:
         states["log_ent_coef"] = learner.log_ent_coef.detach()

@@ -12,6 +12,7 @@ from samstar_rl.agents.search import (
     GeneticSearch,
     RandomSearch,
     Search,
+    TpeSearch,
     Vectors,
     maximise,
 )
@@ -96,7 +97,7 @@ class SearchTuner:
     Parameters
     ----------
     task : Task
-    algorithm : {"genetic", "random"}
+    algorithm : {"genetic", "random", "tpe"}
     n_evaluations : int
         Spent on each frame.
     warm : bool
@@ -164,9 +165,14 @@ def _random(n: int, seed: int, start: Vectors) -> Search:
     return RandomSearch(n, seed=seed, start=start)
 
 
+def _tpe(n: int, seed: int, start: Vectors) -> Search:
+    return TpeSearch(n, seed=seed, start=start)
+
+
 SEARCHES: dict[str, Callable[[int, int, Vectors], Search]] = {
     "genetic": _genetic,
     "random": _random,
+    "tpe": _tpe,
 }
 
 

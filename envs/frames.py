@@ -10,12 +10,12 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from numpy.typing import NDArray
 
-from samstar_rl.bank import Bank
 from samstar_rl.envs.observation import ObservationBuilder, Vector
 from samstar_rl.task import Task, load_task
 from samstar_rl.tuner import BankFrame
 
 if TYPE_CHECKING:
+    from samstar_rl.bank import Bank
     from samstar_rl.frames.frame import Frame
     from samstar_rl.settings import PromptSettings
 
@@ -81,7 +81,11 @@ def open_bank(bank: Bank | str | Path | None, task: Task) -> Bank:
         from samstar_rl.envs.simulated import simulated_bank
 
         return simulated_bank(task)
-    return bank if isinstance(bank, Bank) else Bank(bank)
+    if isinstance(bank, str | Path):
+        from samstar_rl.bank import Bank
+
+        return Bank(bank)
+    return bank
 
 
 def open_task(task: Task | str | Path) -> Task:

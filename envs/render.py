@@ -21,6 +21,7 @@ Picture = NDArray[np.uint8]
 
 FRAME_SIDE_PX = 512
 PANEL_WIDTH_PX = 300
+_PANEL_HEAD_PX, _BAR_STEP_PX = 140, 30
 _BACKGROUND = (17, 20, 26)
 _INK, _FAINT = (230, 233, 238), (132, 140, 152)
 _BAR, _BAR_BACK, _SCORE_BAR = (86, 156, 214), (42, 48, 58), (78, 201, 130)
@@ -47,7 +48,7 @@ def draw_step(frame: Frame, task: Task, evaluation: Evaluation | None) -> Pictur
     else:
         segmentation = evaluation.segmentation
         picture = _fit(draw_outlines(frame, segmentation, enlargement(frame.shape)))
-    panel = _panel(frame, task, evaluation, height=max(len(picture), FRAME_SIDE_PX))
+    panel = _panel(frame, task, evaluation)
     padding = len(panel) - len(picture)
     padded = cv2.copyMakeBorder(
         picture, padding // 2, padding - padding // 2, 0, 0, cv2.BORDER_CONSTANT, value=_BACKGROUND
@@ -61,14 +62,22 @@ def _fit(picture: Picture) -> Picture:
     return np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
 
 
-def _panel(frame: Frame, task: Task, evaluation: Evaluation | None, height: int) -> Picture:
+def _panel(frame: Frame, task: Task, evaluation: Evaluation | None) -> Picture:
+    """At least as high as a frame, higher where there are many terms and settings."""
+    rows = 0 if evaluation is None else 1 + len(evaluation.score.terms) + task.space.n
+    height = max(FRAME_SIDE_PX, _PANEL_HEAD_PX + _BAR_STEP_PX * rows)
     image = Image.new("RGB", (PANEL_WIDTH_PX, height), _BACKGROUND)
     pen = _Pen(ImageDraw.Draw(image))
     pen.title(task.name)
     pen.note(frame.id)
     if evaluation is None:
         pen.note("not segmented yet")
-        return np.asarray(image)
+    else:
+        _write_evaluation(pen, task, evaluation)
+    return np.asarray(image)
+
+
+def _write_evaluation(pen: _Pen, task: Task, evaluation: Evaluation) -> None:
     pen.note(f"{len(evaluation.segmentation)} masks")
     pen.gap()
     pen.bar("score", f"{evaluation.score.total:.3f}", evaluation.score.total, _SCORE_BAR)
@@ -79,7 +88,6 @@ def _panel(frame: Frame, task: Task, evaluation: Evaluation | None, height: int)
     positions = (task.space.encode(evaluation.settings) + 1) / 2
     for name, position in zip(task.space.names, positions, strict=True):
         pen.bar(name, _shown(evaluation.settings, name), float(position), _BAR)
-    return np.asarray(image)
 
 
 def _shown(settings: Settings, name: str) -> str:
@@ -125,7 +133,7 @@ class _Pen:
         stop = left + round(self.width * min(max(share, 0.0), 1.0))
         if stop > left:
             self.draw.rectangle((left, top, stop, top + 4), fill=tuple(colour))
-        self.y += 30
+        self.y += _BAR_STEP_PX
 
     def _text(self, text: str, size: int, colour: tuple[int, int, int]) -> None:
         self.draw.text((self.margin, self.y), text, fill=colour, font=_font(size))

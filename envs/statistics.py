@@ -174,7 +174,11 @@ def _otsu(image: NDArray[np.float32]) -> tuple[float, float, float]:
     )
     split = int(between.argmax())
     total = float((share * (centres - mean) ** 2).sum())
-    return float(edges[split + 1]), float(between[split] / max(total, 1e-9)), 1 - float(below[split])
+    return (
+        float(edges[split + 1]),
+        float(between[split] / max(total, 1e-9)),
+        1 - float(below[split]),
+    )
 
 
 def _detail(image: NDArray[np.float32]) -> list[float]:
@@ -206,7 +210,11 @@ def _shading(image: NDArray[np.float32]) -> tuple[float, float, float]:
     centre = raster[1:3, 1:3].mean()
     rim = (raster.sum() - 4 * centre) / 12
     right, lower = raster[:, 2:].mean(), raster[2:].mean()
-    return float(right - raster[:, :2].mean()), float(lower - raster[:2].mean()), float(centre - rim)
+    return (
+        float(right - raster[:, :2].mean()),
+        float(lower - raster[:2].mean()),
+        float(centre - rim),
+    )
 
 
 def _correlation(first: NDArray[np.float32], second: NDArray[np.float32]) -> float:

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import gymnasium
 import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from samstar_rl.bank import Bank
 from samstar_rl.envs.frames import BankFrames, choose_streams, open_bank, open_task, windows
 from samstar_rl.envs.observation import Vector
 from samstar_rl.task import Task
 from samstar_rl.tuner import COST_WEIGHT, Evaluation, FrameEvaluator, Objective
+
+if TYPE_CHECKING:
+    from samstar_rl.bank import Bank
 
 WINDOW_FRAMES = 64
 FORGET_PROBABILITY = 0.25
@@ -33,24 +35,29 @@ class StreamEnv(gymnasium.Env[Vector, Vector]):
     ``task.space.names``; `SettingsSpace.decode` maps -1 and 1 to their bounds on their scale and
     snaps integers and ladders.
 
-    Observation: one float32 vector of these blocks, in this order (``env.unwrapped.schema`` names
-    every number). D depends on the SAM (C channels) and the task.
+    Observation: one float32 vector of these blocks, in this order; ``env.unwrapped.schema`` names
+    every number. C are the channels of the SAM's embedding, T the numbers of the task's targets,
+    n its free settings, k its score terms.
 
     | block | numbers | range | what |
     |---|---|---|---|
-    | image | 27 | by entry | statistics of the frame's intensities: size, saturation, quantiles, moments, Otsu's split, noise, detail per scale, edges, streaks, shading (`IMAGE_STATISTICS`) |
+    | image | 27 | by entry | statistics of the frame's intensities, `IMAGE_STATISTICS` |
     | embedding | C | [-10, 10] | SAM's image embedding, averaged over the frame |
-    | probe | 27 | [0, 1], one [-1, 1] | quantiles and means of the predicted IoU and stability that SAM gives a coarse grid of points (`PROBE_STATISTICS`) |
-    | targets | T | [-100, 100] | what the task expects of the sample, ``task.target_vector()`` |
-    | last_settings | n | [-1, 1] | the last frame's settings, encoded as the action; 0 without a last frame |
-    | last_terms | k + 1 | [0, 1] | the last frame's score: each of the task's k terms, then their combination; 0 without a last frame |
-    | has_last | 1 | 0 or 1 | whether there was a last frame |
+    | probe | 27 | [0, 1], last [-1, 1] | SAM on a coarse grid of points, `PROBE_STATISTICS` |
+    | targets | T | [-100, 100] | what the task expects, ``task.target_vector(frame)`` |
+    | last_settings | n | [-1, 1] | the last frame's settings, encoded as the action |
+    | last_terms | k + 1 | [0, 1] | the last frame's score: each term, then their combination |
+    | has_last | 1 | 0 or 1 | whether there was a last frame; else the two blocks above are 0 |
+
+    image: size, missing and saturated pixels, quantiles, moments, Otsu's split, noise, detail at
+    five scales, edges, streaks, shading. probe: quantiles, means and shares of the predicted IoU
+    and stability of the three masks of each point.
 
     A first frame has no last one. In training the flag is reset at random (``forget``), so that
     the policy works on single images too.
 
-    Reward: ``score - cost_weight * prompts decoded / prompts decoded by the dearest settings``, the
-    coarse probe's prompts counted on both sides; never seconds. Score in [0, 1].
+    Reward: ``score - cost_weight * prompts decoded / prompts of the dearest settings``, the score
+    in [0, 1]. The prompts decoded include those of the coarse probe; seconds never count.
 
     Episode: a random window of ``window`` consecutive frames of one stream (all frames of a
     shorter one). It is truncated, never terminated: the stream goes on. The last observation of an

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import gymnasium
 import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from samstar_rl.bank import Bank
 from samstar_rl.envs.frames import BankFrames, choose_streams, open_bank, open_task
 from samstar_rl.envs.observation import Vector
 from samstar_rl.task import Task
 from samstar_rl.tuner import COST_WEIGHT, Evaluation, FrameEvaluator, Objective
+
+if TYPE_CHECKING:
+    from samstar_rl.bank import Bank
 
 STEPS = 5
 

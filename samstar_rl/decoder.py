@@ -214,5 +214,6 @@ def upscale_masks(
 def _to_children(tokens: Tensor, layer: torch.nn.ConvTranspose2d) -> Tensor:
     """Apply a 2x2 transposed convolution to tokens (..., C): (..., 4, C'), row-major children."""
     weight = layer.weight.permute(2, 3, 1, 0).flatten(0, 2)
-    children = F.linear(tokens, weight, layer.bias.repeat(4))
+    bias = None if layer.bias is None else layer.bias.repeat(4)
+    children = F.linear(tokens, weight, bias)
     return children.unflatten(-1, (4, -1))

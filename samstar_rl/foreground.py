@@ -9,6 +9,9 @@ The estimate is the mean of the candidates, each weighted by the exponential of 
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
+from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -33,6 +36,8 @@ WORKING_SHORT_SIDE_PX = 256
 BACKGROUND_WIDTHS: tuple[float | None, ...] = (None, 0.5, 0.25)
 _LEAST_SHARE, _LARGEST_SHARE = 0.0003, 0.97
 _SMALLEST_BODY_PX = 8
+_BLOCK = np.ones((3, 3), np.uint8)
+_SLOPE_SMOOTHING_PX = 1.5
 
 #: Evidence of a candidate, its mean and standard deviation over candidates, and its weight.
 EVIDENCE: dict[str, tuple[float, float, float]] = {
@@ -55,22 +60,17 @@ class Foreground:
 
     Parameters
     ----------
-    probability : (H, W) float32 array
-        Share of the candidates' weight that takes a pixel for a particle.
+    mask : (H, W) bool array
+        True on particles, never on annotations or missing pixels.
     polarity : int
         +1 if particles are brighter than their surroundings, -1 if darker.
-    valid : (H, W) bool array
-        False on annotations, scale bars and missing pixels, which are never foreground.
+    full_slope : float
+        Steepness of the normalised image, 1/px, at which an outline counts as a full step.
     """
 
-    probability: Field
+    mask: Mask
     polarity: int
-    valid: Mask
-
-    @cached_property
-    def mask(self) -> Mask:
-        """Pixels that are rather foreground than not, (H, W) bool."""
-        return self.probability > 0.5
+    full_slope: float
 
     @cached_property
     def area_px(self) -> int:
@@ -79,11 +79,40 @@ class Foreground:
 
     @cached_property
     def particle_area_px(self) -> float:
-        """Mean area of a particle, touching ones told apart by their inscribed discs; at least 1."""
+        """Mean area of a particle, touching ones told apart by inscribed discs; at least 1."""
         return self.area_px / max(count_bodies(self.mask), 1) if self.area_px else 1.0
 
 
-_ESTIMATES: WeakKeyDictionary[Frame, dict[tuple[object, ...], Foreground]] = WeakKeyDictionary()
+class _Memory:
+    """Foregrounds of the frames seen last, found again by identity or by content."""
+
+    def __init__(self, capacity: int) -> None:
+        self._capacity = capacity
+        self._by_content: OrderedDict[tuple[object, ...], Foreground] = OrderedDict()
+        self._content: WeakKeyDictionary[Frame, bytes] = WeakKeyDictionary()
+
+    def get(self, frame: Frame, known: tuple[object, ...]) -> Foreground | None:
+        foreground = self._by_content.get((self._digest(frame), *known))
+        if foreground is not None:
+            self._by_content.move_to_end((self._digest(frame), *known))
+        return foreground
+
+    def put(self, frame: Frame, known: tuple[object, ...], foreground: Foreground) -> None:
+        self._by_content[(self._digest(frame), *known)] = foreground
+        if len(self._by_content) > self._capacity:
+            self._by_content.popitem(last=False)
+
+    def _digest(self, frame: Frame) -> bytes:
+        digest = self._content.get(frame)
+        if digest is None:
+            shape = str(frame.shape).encode()
+            digest = hashlib.blake2b(frame.image, digest_size=16, key=shape).digest()
+            self._content[frame] = digest
+        return digest
+
+
+#: A foreground of 512 x 512 px takes half a MB.
+_MEMORY = _Memory(capacity=512)
 
 
 def foreground_of(
@@ -92,7 +121,7 @@ def foreground_of(
     min_diameter_px: float | None = None,
     max_diameter_px: float | None = None,
 ) -> Foreground:
-    """The foreground of a frame, computed once and kept as long as the frame lives.
+    """The foreground of a frame; that of the last few hundred frames is remembered.
 
     Parameters
     ----------
@@ -102,11 +131,12 @@ def foreground_of(
     min_diameter_px, max_diameter_px : float, optional
         What is known of their equivalent diameters.
     """
-    known = _ESTIMATES.setdefault(frame, {})
-    key = (contrast, min_diameter_px, max_diameter_px)
-    if key not in known:
-        known[key] = estimate_foreground(frame.image, contrast, min_diameter_px, max_diameter_px)
-    return known[key]
+    known = (contrast, min_diameter_px, max_diameter_px)
+    foreground = _MEMORY.get(frame, known)
+    if foreground is None:
+        foreground = estimate_foreground(frame.image, contrast, min_diameter_px, max_diameter_px)
+        _MEMORY.put(frame, known, foreground)
+    return foreground
 
 
 def estimate_foreground(
@@ -117,18 +147,43 @@ def estimate_foreground(
 ) -> Foreground:
     """Estimate the foreground of an image (H, W) of any range; see `foreground_of`."""
     valid = ~annotations(image)
-    work = _Work.of(image, valid, min_diameter_px, max_diameter_px)
+    unit = normalise(image)
+    work = _Work.of(unit, valid, min_diameter_px, max_diameter_px)
     candidates = [c for c in draw_candidates(work) if contrast in ("either", c.contrast)]
     if not candidates:
-        return Foreground(np.zeros(image.shape, np.float32), -1 if contrast == "dark" else 1, valid)
+        nothing = np.zeros(image.shape, dtype=bool)
+        return Foreground(nothing, -1 if contrast == "dark" else 1, _full_slope(unit, nothing))
     evidence = weigh(describe_candidates(work, candidates))
     weights = np.exp((evidence - evidence.max()) / _TEMPERATURE)
     weights /= weights.sum()
     mean = np.einsum("c,chw->hw", weights, np.stack([c.mask for c in candidates]))
     signs = [1.0 if c.contrast == "bright" else -1.0 for c in candidates]
     height, width = image.shape
-    full = cv2.resize(mean.astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR)
-    return Foreground(full * valid, 1 if weights @ signs >= 0 else -1, valid)
+    share = cv2.resize(mean.astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR)
+    mask = (share > 0.5) & valid
+    return Foreground(mask, 1 if weights @ signs >= 0 else -1, _full_slope(unit, mask))
+
+
+def slopes(unit: Field) -> tuple[Field, Field]:
+    """Derivatives along x and y, 1/px, of the slightly smoothed image."""
+    smooth = cv2.GaussianBlur(unit, (0, 0), _SLOPE_SMOOTHING_PX)
+    along_x = cv2.Sobel(smooth, cv2.CV_32F, 1, 0, scale=0.125)
+    along_y = cv2.Sobel(smooth, cv2.CV_32F, 0, 1, scale=0.125)
+    return along_x, along_y
+
+
+def _full_slope(unit: Field, mask: Mask) -> float:
+    """Half of the median steepness along the foreground's outline, and well above the noise.
+
+    The noise is taken to be twice the median steepness of what is not foreground.
+    """
+    steepness = cv2.magnitude(*slopes(unit))
+    pixels = mask.astype(np.uint8)
+    rim = cv2.dilate(pixels, _BLOCK) != cv2.erode(pixels, _BLOCK)
+    rest = ~mask & ~rim
+    step = float(np.median(steepness[rim])) if rim.any() else 0.0
+    noise = float(np.median(steepness[rest])) if rest.any() else 0.0
+    return max(0.5 * step, 2 * noise, 1e-6)
 
 
 def annotations(image: Field) -> Mask:
@@ -197,10 +252,13 @@ class _Work:
     largest_hole_px: float
 
     @classmethod
-    def of(cls, image: Field, valid: Mask, smallest: float | None, largest: float | None) -> _Work:
-        scale = min(1.0, WORKING_SHORT_SIDE_PX / min(image.shape))
-        size = (max(round(image.shape[1] * scale), 8), max(round(image.shape[0] * scale), 8))
-        unit = cv2.resize(normalise(image), size, interpolation=cv2.INTER_AREA)
+    def of(
+        cls, unit_full: Field, valid: Mask, smallest: float | None, largest: float | None
+    ) -> _Work:
+        height, width = unit_full.shape
+        scale = min(1.0, WORKING_SHORT_SIDE_PX / min(height, width))
+        size = (max(round(width * scale), 8), max(round(height * scale), 8))
+        unit = cv2.resize(unit_full, size, interpolation=cv2.INTER_AREA)
         despeckled = cv2.medianBlur((unit * 255).astype(np.uint8), 5).astype(np.float32) / 255
         smooth = cv2.GaussianBlur(despeckled, (0, 0), 1.0)
         gradient = cv2.magnitude(
@@ -280,10 +338,8 @@ def _thresholds(values: Field) -> list[float]:
     if np.ptp(values) < 1e-6:
         return []
     levels = [threshold_otsu(values), threshold_triangle(values)]
-    try:
+    with contextlib.suppress(ValueError):  # fewer than three greys
         levels += list(threshold_multiotsu(values, 3))
-    except ValueError:  # fewer than three greys
-        pass
     return [float(level) for level in levels]
 
 
@@ -320,9 +376,7 @@ def _quarter(mask: Mask) -> Field:
 
 def _describe_bodies(mask: Mask) -> tuple[float, float, float, float]:
     """Solidity weighted by area, mean solidity, mean circularity, share of the largest body."""
-    outlines, _ = cv2.findContours(
-        mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE
-    )
+    outlines, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     areas = np.array([cv2.contourArea(outline) for outline in outlines])
     large = np.flatnonzero(areas >= _SMALLEST_BODY_PX)
     if len(large) == 0:

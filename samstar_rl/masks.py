@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterable, Sequence
+from weakref import WeakSet
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,8 +21,12 @@ RAW, DEFLATED = b"\x00", b"\x01"
 MIN_DEFLATED_BYTES = 64
 # opened masks kept at hand for each frame; one of 512 x 512 takes 32 kB
 CACHE_BYTES = 4 << 20
-# masks for which pairwise overlaps are remembered; their table takes 4 MB then
-MAX_PAIRED_MASKS = 1024
+# remembered overlaps of all frames of the process together
+PAIR_BYTES = 512 << 20
+# more pairs than this are counted in bulk
+MAX_SINGLE_PAIRS = 500
+# bits of a mask's partners looked at together in bulk
+BULK_BYTES = 16 << 20
 
 
 def pack_window(window: Window) -> bytes:
@@ -81,7 +86,7 @@ class MaskStore:
         cls, shape: tuple[int, int], items: Iterable[tuple[tuple[int, int], Window]]
     ) -> MaskStore:
         """Collect masks given as ((x, y) of the window's corner, window); boxes are made tight."""
-        store = cls(shape, np.zeros((0, 4)), np.zeros(0), [])
+        store = cls(shape, np.zeros((0, 4), dtype=np.int32), np.zeros(0, dtype=np.int64), [])
         store.add(items)
         return store
 
@@ -144,60 +149,134 @@ class MaskStore:
         b = self.window(second)[y0 - by0 : y1 - by0, x0 - bx0 : x1 - bx0]
         return int(np.count_nonzero(a & b))
 
-    def intersections(self, ids: Ids) -> NDArray[np.int64]:
-        """Pixels that each two of K masks share, (K, K); the diagonal holds the areas.
+    def intersections(self, first: Ids, second: Ids | None = None) -> NDArray[np.int64]:
+        """Pixels that masks share, (F, S); without second the (F, F) of the first with themselves.
 
-        A pair is counted once and remembered.
+        The diagonal then holds the areas. A pair is counted once and remembered.
         """
-        return self._pairs.lookup(self, ids)
+        return self._pairs.lookup(self, first, first if second is None else second).astype(np.int64)
 
 
 class _PairTable:
-    """Remembered intersections of those masks that were ever asked for together."""
+    """Remembered intersections: a row for each mask that was asked for, a column for every mask."""
 
     def __init__(self) -> None:
-        self._slots: dict[int, int] = {}
-        self._counts = np.full((0, 0), -1, dtype=np.int32)
+        self._slots = np.zeros(0, dtype=np.intp)
+        self._rows = np.zeros((0, 0), dtype=np.int32)
+        self._n_rows = 0
 
-    def lookup(self, store: MaskStore, ids: Ids) -> NDArray[np.int64]:
-        slots = self._slots_of(ids.tolist())
-        counts = self._counts[slots[:, None], slots]
-        rows, columns = np.nonzero(counts < 0)
-        upper = rows <= columns
-        if upper.any():
-            self._count(store, ids, slots, rows[upper], columns[upper])
-            counts = self._counts[slots[:, None], slots]
-        return counts.astype(np.int64)
+    @property
+    def n_bytes(self) -> int:
+        return self._rows.nbytes
 
-    def _slots_of(self, ids: list[int]) -> Ids:
-        unknown = [mask_id for mask_id in ids if mask_id not in self._slots]
-        if len(self._slots) + len(unknown) > MAX_PAIRED_MASKS:
-            self._slots, unknown = {}, ids
-            self._counts = np.full((0, 0), -1, dtype=np.int32)
-        for mask_id in unknown:
-            self._slots[mask_id] = len(self._slots)
-        self._grow(len(self._slots))
-        return np.array([self._slots[mask_id] for mask_id in ids], dtype=np.intp)
+    def forget(self) -> None:
+        """Give the memory back."""
+        self.__init__()  # type: ignore[misc]
 
-    def _grow(self, size: int) -> None:
-        old = len(self._counts)
-        if size > old:
-            counts = np.full((max(size, 2 * old),) * 2, -1, dtype=np.int32)
-            counts[:old, :old] = self._counts
-            self._counts = counts
+    def lookup(self, store: MaskStore, first: Ids, second: Ids) -> NDArray[np.int32]:
+        """Pixels that each of the first shares with each of the second, (F, S)."""
+        slots = self._slots_of(first, len(store))
+        shared = self._rows[slots[:, None], second]
+        unknown = shared < 0
+        if unknown.any():
+            rows, columns = np.nonzero(unknown)
+            counted = _count_shared(store, first[rows], second[columns])
+            self._rows[slots[rows], second[columns]] = counted
+            shared[rows, columns] = counted
+            # what was counted for a pair holds for it the other way round
+            back = self._slots[second[columns]]
+            self._rows[back[back >= 0], first[rows][back >= 0]] = counted[back >= 0]
+        return shared
 
-    def _count(
-        self, store: MaskStore, ids: Ids, slots: Ids, rows: Ids, columns: Ids
-    ) -> None:
-        a, b = store.boxes[ids[rows]], store.boxes[ids[columns]]
-        meet = (np.maximum(a[:, :2], b[:, :2]) < np.minimum(a[:, 2:], b[:, 2:])).all(axis=1)
-        shared = np.zeros(len(rows), dtype=np.int32)
-        for pair in np.flatnonzero(meet).tolist():
-            first, second = int(ids[rows[pair]]), int(ids[columns[pair]])
-            same = first == second
-            shared[pair] = store.areas[first] if same else store.intersection(first, second)
-        self._counts[slots[rows], slots[columns]] = shared
-        self._counts[slots[columns], slots[rows]] = shared
+    def _slots_of(self, ids: Ids, n_masks: int) -> Ids:
+        if n_masks > len(self._slots):
+            self._widen(n_masks)
+        new = ids[self._slots[ids] < 0]
+        if len(new):
+            self._slots[new] = self._n_rows + np.arange(len(new))
+            self._n_rows += len(new)
+            self._lengthen()
+            _PAIRS.make_room_for(self)
+        return self._slots[ids]
+
+    def _widen(self, n_masks: int) -> None:
+        # cleaned masks come in one by one: leave room
+        more = n_masks + n_masks // 8 - len(self._slots)
+        self._slots = np.pad(self._slots, (0, more), constant_values=-1)
+        self._rows = np.pad(self._rows, ((0, 0), (0, more)), constant_values=-1)
+
+    def _lengthen(self) -> None:
+        if self._n_rows > len(self._rows):
+            more = max(self._n_rows, len(self._rows) * 3 // 2) - len(self._rows)
+            self._rows = np.pad(self._rows, ((0, more), (0, 0)), constant_values=-1)
+
+
+class _PairBudget:
+    """Bounds the memory of all pair tables of the process: the oldest are emptied."""
+
+    def __init__(self) -> None:
+        self._tables: WeakSet[_PairTable] = WeakSet()
+
+    def make_room_for(self, newest: _PairTable) -> None:
+        self._tables.add(newest)
+        if sum(table.n_bytes for table in self._tables) > PAIR_BYTES:
+            for table in list(self._tables):
+                if table is not newest:
+                    table.forget()
+
+
+_PAIRS = _PairBudget()
+
+
+def _count_shared(store: MaskStore, first: Ids, second: Ids) -> NDArray[np.int32]:
+    """Pixels that masks share pair by pair, (P,)."""
+    a, b = store.boxes[first], store.boxes[second]
+    meet = (np.maximum(a[:, :2], b[:, :2]) < np.minimum(a[:, 2:], b[:, 2:])).all(axis=1)
+    meeting = np.flatnonzero(meet)
+    shared = np.zeros(len(first), dtype=np.int32)
+    if len(meeting) > MAX_SINGLE_PAIRS:
+        shared[meeting] = _count_in_bulk(store, first[meeting], second[meeting])
+        return shared
+    for pair in meeting.tolist():
+        one, other = int(first[pair]), int(second[pair])
+        shared[pair] = store.areas[one] if one == other else store.intersection(one, other)
+    return shared
+
+
+def _count_in_bulk(store: MaskStore, first: Ids, second: Ids) -> NDArray[np.int32]:
+    """As `_count_shared`, all partners of a mask at once, on bits aligned to the frame."""
+    ids = np.unique(np.concatenate([first, second]))
+    bits = _aligned_bits(store, ids)
+    firsts, partners = np.searchsorted(ids, first), np.searchsorted(ids, second)
+    shared = np.zeros(len(first), dtype=np.int32)
+    order = np.argsort(firsts, kind="stable")
+    ends = np.flatnonzero(np.diff(firsts[order], append=-1)) + 1
+    start = 0
+    for end in ends.tolist():
+        pairs = order[start:end]
+        one = int(firsts[pairs[0]])
+        x0, y0, x1, y1 = store.boxes[ids[one]].tolist()
+        words = slice(x0 // 64, -(-x1 // 64))
+        mine = bits[one, y0:y1, words]
+        for chunk in np.array_split(pairs, 1 + len(pairs) * mine.nbytes // BULK_BYTES):
+            both = bits[partners[chunk], y0:y1, words] & mine
+            shared[chunk] = np.bitwise_count(both).sum(axis=(1, 2), dtype=np.int32)
+        start = end
+    return shared
+
+
+def _aligned_bits(store: MaskStore, ids: Ids) -> NDArray[np.uint64]:
+    """Masks in the whole frame, 64 pixels of a row a word, (N, H, ceil(W / 64))."""
+    height, width = store.shape
+    n_words = -(-width // 64)
+    bits = np.zeros((len(ids), height, n_words), dtype=np.uint64)
+    for position, mask_id in enumerate(ids.tolist()):
+        x0, y0, x1, y1 = store.boxes[mask_id].tolist()
+        left, right = x0 // 64, -(-x1 // 64)
+        rows = np.zeros((y1 - y0, 64 * (right - left)), dtype=bool)
+        rows[:, x0 - 64 * left : x1 - 64 * left] = store.window(mask_id)
+        bits[position, y0:y1, left:right] = np.packbits(rows, axis=1).view(np.uint64)
+    return bits
 
 
 def tight_box(window: Window) -> tuple[int, int, int, int]:

@@ -17,6 +17,7 @@ from scipy.optimize import linear_sum_assignment
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import maximum_bipartite_matching
 
+from samstar_rl.masks import MaskStore
 from samstar_rl.segmentation import Segmentation
 
 Labels = NDArray[np.integer]
@@ -77,7 +78,7 @@ class Truth:
         # 0 stays background and particles become 1..n, whether or not background is there.
         self._labels = (flat if ids[0] == 0 else flat + 1).astype(np.int32)
         self.areas: NDArray[np.int64] = np.bincount(self._labels.ravel())[1:]
-        self._known: WeakKeyDictionary[object, dict[int, _Overlap]] = WeakKeyDictionary()
+        self._known: WeakKeyDictionary[MaskStore, dict[int, _Overlap]] = WeakKeyDictionary()
 
     def __len__(self) -> int:
         return len(self.areas)
@@ -101,12 +102,13 @@ class Truth:
     def _overlaps(self, masks: Masks) -> Iterator[_Overlap]:
         if isinstance(masks, Segmentation):
             self._check(masks.shape)
-            known = self._known.setdefault(masks.proposals, {})
-            for k, index in enumerate(masks.kept.tolist()):
-                if index not in known:
-                    (x0, y0, _, _), inside = masks.mask_in_box(k)
-                    known[index] = self._overlap(inside, int(x0), int(y0))
-                yield known[index]
+            store = masks.masks
+            known = self._known.setdefault(store, {})
+            for mask_id in masks.mask_ids.tolist():
+                if mask_id not in known:
+                    x0, y0, _, _ = store.boxes[mask_id].tolist()
+                    known[mask_id] = self._overlap(store.window(mask_id), x0, y0)
+                yield known[mask_id]
         else:
             for mask in masks:
                 self._check(mask.shape)

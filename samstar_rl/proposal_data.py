@@ -81,6 +81,8 @@ class Proposals:
     n_prompts_decoded : int
     seconds : float
         What encoding and decoding took.
+    pixel_size_nm : float or None
+        The frame's.
     """
 
     frame_id: str
@@ -96,6 +98,7 @@ class Proposals:
     crop_boxes: NDArray[np.int64]
     n_prompts_decoded: int
     seconds: float = 0.0
+    pixel_size_nm: float | None = None
     known_descriptors: NDArray[np.float32] | None = field(default=None, repr=False)
 
     def __len__(self) -> int:

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -272,6 +272,7 @@ class ProposalEngine:
             crop_boxes=np.array([crop.box for crop in crops], dtype=np.int64),
             n_prompts_decoded=n_prompts,
             seconds=time.perf_counter() - started + encoded_seconds,
+            pixel_size_nm=frame.pixel_size_nm if isinstance(frame, Frame) else None,
         )
 
     def segment(
@@ -510,7 +511,5 @@ def _above(iou_pred: Tensor, floor: Floor) -> Tensor:
     return iou_pred > floor.iou_pred
 
 
-def _stacked(
-    rows: list[NDArray[np.floating]], width: int, dtype: type[np.floating]
-) -> NDArray[np.floating]:
+def _stacked(rows: Sequence[NDArray[Any]], width: int, dtype: type[Any]) -> NDArray[Any]:
     return np.array(rows, dtype=dtype).reshape(len(rows), width)

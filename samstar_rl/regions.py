@@ -150,7 +150,7 @@ class RegionCleaner:
 def _parts_of(pixels: Window, weights: NDArray[np.float64]) -> _Parts:
     n_labels, labels = cv2.connectedComponents(pixels.astype(np.uint8), connectivity=8)
     areas = np.bincount(labels.ravel(), weights=weights.ravel(), minlength=n_labels)
-    return _Parts(labels, areas[1:])
+    return _Parts(np.asarray(labels, dtype=np.int32), areas[1:].astype(np.float64))
 
 
 def _fill_holes(holes: _Parts, min_area: int) -> Window:

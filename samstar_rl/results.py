@@ -168,12 +168,12 @@ WRITERS: dict[str, Callable[[Path, FrameResult], None]] = {
 
 
 def _caption(result: FrameResult) -> list[str]:
-    terms = "   ".join(f"{name} {value:.2f}" for name, value in result.score.terms.items())
+    terms = " · ".join(f"{name} {value:.2f}" for name, value in result.score.terms.items())
     particles = (
         "1 particle" if len(result.segmentation) == 1 else f"{len(result.segmentation)} particles"
     )
     return [
-        f"{result.frame.id}:  {particles}   score {result.score.total:.3f}   ({terms})",
-        f"task {result.task}, tuner {result.tuner}",
+        f"{result.frame.id} · {particles} · score {result.score.total:.3f} ({terms})",
+        f"task {result.task} · tuner {result.tuner}",
         *result.notes,
     ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file
@@ -97,6 +98,7 @@ def _resolve(model: str | Path, checkpoint: str | Path | None) -> tuple[str | No
 def _read_weights(path: Path) -> dict[str, torch.Tensor]:
     if not path.is_file():
         raise SamLoadError(f"no SAM checkpoint at {path}: check the path")
+    weights: Any
     try:
         if path.suffix == ".safetensors":
             weights = load_file(path)

@@ -66,6 +66,11 @@ class Segmentation:
         return self.proposals.shape
 
     @property
+    def pixel_size_nm(self) -> float | None:
+        """Of the frame."""
+        return self.proposals.pixel_size_nm
+
+    @property
     def n_prompts_decoded(self) -> int:
         """Points that SAM decoded for the proposals."""
         return self.proposals.n_prompts_decoded
@@ -191,7 +196,9 @@ class Segmentation:
         return cls._from_windows([((0, 0), labels == label) for label in present], frame)
 
     @classmethod
-    def _from_windows(cls, items: list[tuple[tuple[int, int], Window]], frame: Frame) -> Segmentation:
+    def _from_windows(
+        cls, items: list[tuple[tuple[int, int], Window]], frame: Frame
+    ) -> Segmentation:
         store = MaskStore.from_windows(frame.shape, items)
         n_masks = len(store)
         proposals = Proposals(
@@ -207,6 +214,7 @@ class Segmentation:
             crop_index=np.zeros(n_masks, dtype=np.int32),
             crop_boxes=np.array([[0, 0, frame.shape[1], frame.shape[0]]]),
             n_prompts_decoded=0,
+            pixel_size_nm=frame.pixel_size_nm,
         )
         everything = np.arange(n_masks)
         return cls(frame.id, Settings(), proposals, everything, everything)
@@ -369,19 +377,17 @@ def _gate_values(proposals: Proposals, name: str, mask_ids: Ids) -> NDArray[np.f
     return np.abs(values) if name == "contrast" else values
 
 
-def _apart(
-    proposals: Proposals, max_overlap: float, kept: Ids, mask_ids: Ids
-) -> NDArray[np.intp]:
+def _apart(proposals: Proposals, max_overlap: float, kept: Ids, mask_ids: Ids) -> NDArray[np.intp]:
     """Positions of the masks that overlap no better one by more than allowed."""
     areas = np.maximum(proposals.masks.areas[mask_ids], 1)
-    shared = proposals.masks.intersections(mask_ids)
-    clash = shared > max_overlap * np.minimum.outer(areas, areas)
-    np.fill_diagonal(clash, False)
-    alive = np.ones(len(kept), dtype=bool)
-    for position in np.argsort(-proposals.iou_pred[kept], kind="stable").tolist():
-        if alive[position] and clash[position].any():
-            alive &= ~clash[position]
-    return np.flatnonzero(alive)
+    waiting = np.argsort(-proposals.iou_pred[kept], kind="stable")
+    chosen = []
+    while len(waiting):
+        best, waiting = waiting[0], waiting[1:]
+        chosen.append(best)
+        shared = proposals.masks.intersections(mask_ids[best, None], mask_ids[waiting])[0]
+        waiting = waiting[shared <= max_overlap * np.minimum(areas[waiting], areas[best])]
+    return np.sort(np.array(chosen))
 
 
 def _xyxy_to_xywh(box: NDArray[np.integer]) -> list[int]:

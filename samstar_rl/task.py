@@ -53,13 +53,21 @@ from pydantic import (
 from typing_extensions import TypedDict
 
 from samstar_rl.frames.frame import Frame
+from samstar_rl.rewards.border import BorderTarget
+from samstar_rl.rewards.completeness import CompletenessTarget
 from samstar_rl.rewards.contrast import ContrastTarget
 from samstar_rl.rewards.coverage import CoverageTarget
+from samstar_rl.rewards.homogeneity import HomogeneityTarget
+from samstar_rl.rewards.nesting import NestingTarget
+from samstar_rl.rewards.order import OrderTarget
 from samstar_rl.rewards.overlap import OverlapTarget
 from samstar_rl.rewards.shape import ShapeTarget
 from samstar_rl.rewards.size import SizeTarget
+from samstar_rl.rewards.smoothness import SmoothnessTarget
 from samstar_rl.rewards.target import DENSITY, LENGTH, Quantities, Sample, Target
+from samstar_rl.rewards.temporal import TemporalTarget
 from samstar_rl.rewards.terms import TARGETS
+from samstar_rl.rewards.tiling import TilingTarget
 from samstar_rl.settings import SETTINGS, Bound, Settings, SettingsSpace
 
 LengthUnit = Literal["px", "nm", "frame"]
@@ -85,9 +93,17 @@ class Terms(TypedDict, total=False):
 
     coverage: CoverageTarget
     overlap: OverlapTarget
+    completeness: CompletenessTarget
+    size: SizeTarget
     shape: ShapeTarget
     contrast: ContrastTarget
-    size: SizeTarget
+    homogeneity: HomogeneityTarget
+    smoothness: SmoothnessTarget
+    border: BorderTarget
+    order: OrderTarget
+    tiling: TilingTarget
+    nesting: NestingTarget
+    temporal: TemporalTarget
 
 
 class FreeSetting(BaseModel):
@@ -303,7 +319,9 @@ class Task(BaseModel):
 
     def to_dict(self) -> dict[str, Any]:
         """The task as a task file would say it, of plain types."""
-        data = self.model_dump(mode="json", exclude_none=True, exclude={"terms", "static", "sample"})
+        data = self.model_dump(
+            mode="json", exclude_none=True, exclude={"terms", "static", "sample"}
+        )
         data["sample"] = _written(
             Sample, self.sample.model_dump(mode="json", exclude_none=True), self.length_unit
         )

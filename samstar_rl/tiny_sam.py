@@ -115,7 +115,7 @@ class ResidualBlock(nn.Module):
         super().__init__()
         self.first = _convolution(channels, channels)
         self.second = _convolution(channels, channels, activation=False)
-        nn.init.zeros_(self.second[1].weight)
+        nn.init.zeros_(self.second.get_parameter("1.weight"))
 
     def forward(self, features: Tensor) -> Tensor:
         """Map (B, C, H, W) to the same shape."""

@@ -43,6 +43,13 @@ COMMANDS: dict[str, Command] = {
     "tune": Command("tune:tune", "Search the one choice of settings that serves frames best."),
     "train": Command("train:train", "Train a policy that sets the generator for each frame."),
     "benchmark": Command("benchmark:benchmark", "Compare tuners on the same unseen frames."),
+    "bank": Command("bank:app", "Build banks of frames and proposals, and say what is in them."),
+    "evaluate-sam": Command("evaluate_sam:evaluate_sam", "Judge a SAM on labelled frames."),
+    "pretrain": Command("pretrain:pretrain", "Train the embedded SAM; resumable."),
+    "finish-sam": Command("finish_sam:finish_sam", "Calibrate a trained embedded SAM, pack it."),
+    "artefacts": Command("artefacts:artefacts", "Rebuild what depends on the embedded SAM."),
+    "figures": Command("figures:figures", "Draw the pictures of the README."),
+    "contact-sheet": Command("contact_sheet:contact_sheet", "Simulated beside real micrographs."),
 }
 
 

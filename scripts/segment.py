@@ -182,7 +182,10 @@ def _finish(segmenter: Segmenter, run: RunFolder) -> None:
             f"mean score {summary['mean_score']:.3f}; results in {segmenter.out}"
         )
     if n_failed and not segmenter.records:
-        raise FrameReadError("; ".join(segmenter.failures.values()))
+        first = next(iter(segmenter.failures.values()))
+        others = f" (and {n_failed - 1} more failed)" if n_failed > 1 else ""
+        hint = "; --pixel-size says it" if "pixel size" in first else ""
+        raise FrameReadError(f"{first}{hint}{others}")
     if n_failed:
         typer.echo(f"{n_failed} files failed, see above and {run.path / RESULTS_FILE}", err=True)
         raise typer.Exit(SOME_FAILED)

@@ -1,4 +1,4 @@
-"""Term `border`: are particles that the frame's border cuts treated as the task asks?"""
+"""Term `border`: particles that the frame's border cuts are treated as the task asks."""
 
 from __future__ import annotations
 

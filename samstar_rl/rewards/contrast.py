@@ -1,29 +1,16 @@
-"""Term `contrast`: do the masks' rims lie on steps of intensity?"""
+"""Term `contrast`: the masks' outlines lie on steps of intensity."""
 
 from __future__ import annotations
 
-from typing import Annotated
-
-import numpy as np
-from numpy.typing import NDArray
-from pydantic import Field
-
 from samstar_rl.frames.frame import Frame
-from samstar_rl.rewards.evidence import foreground_for
+from samstar_rl.rewards.counting import mean_over_expected
+from samstar_rl.rewards.evidence import foreground_for, mask_evidence
 from samstar_rl.rewards.target import Target
 from samstar_rl.segmentation import Segmentation
 
 
 class ContrastTarget(Target):
-    """Step of intensity across the rims, with the sign of the sample's contrast.
-
-    Parameters
-    ----------
-    full_contrast : float
-        Step, as a share of the frame's range of intensities, that counts as a full one.
-    """
-
-    full_contrast: Annotated[float, Field(gt=0, le=1)] = 0.2
+    """Steps of intensity across the outlines, with the sign of the sample's contrast."""
 
 
 def contrast(
@@ -32,21 +19,21 @@ def contrast(
     target: ContrastTarget,
     previous: Segmentation | None = None,
 ) -> float:
-    """Score the steps across the rims: the mean of each mask's step over a full one, at most 1.
+    r"""Score how much of the outlines lies on steps of intensity of the right sign.
+
+    .. math:: \frac{1}{N} \sum_k u_k \oint_k \mathrm{clip}
+        \Big(\frac{p \, \partial I / \partial n}{g}, 0, 1\Big) \frac{ds}{P_k}
+
+    with the derivative of the intensity along the inward normal of mask k's outline, the polarity
+    :math:`p` (+1 bright, -1 dark) and the full slope :math:`g` of the frame
+    (`Foreground.full_slope`): the mean edge along a contour of active-contour models (V. Caselles
+    et al., Int. J. Comput. Vis. 22, 1997), with a sign. :math:`u_k` and N count as
+    `counting.mean_over_expected` says: leaving out faint particles does not help.
 
     Returns
     -------
     float
         In [0, 1]; 0 without particles.
     """
-    steps = rim_steps(segmentation, frame, target)
-    return float(steps.mean()) if len(steps) else 0.0
-
-
-def rim_steps(
-    segmentation: Segmentation, frame: Frame, target: ContrastTarget
-) -> NDArray[np.float64]:
-    """Each mask's signed step over a full one, (K,), clipped to [0, 1]."""
-    polarity = foreground_for(frame, target.sample).polarity
-    signed = polarity * np.asarray(segmentation.table.contrast, dtype=np.float64)
-    return np.clip(signed / target.full_contrast, 0, 1)
+    evidence = mask_evidence(segmentation, foreground_for(frame, target.sample))
+    return mean_over_expected(evidence.rim_support, segmentation, frame, target.sample)

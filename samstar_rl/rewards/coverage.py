@@ -1,4 +1,4 @@
-"""Term `coverage`: do the masks explain the foreground, all of it and nothing else?"""
+"""Term `coverage`: the masks explain the foreground, all of it and nothing else."""
 
 from __future__ import annotations
 

@@ -1,20 +1,53 @@
-"""What the terms need to know of each mask beyond the particle table, computed once a proposal."""
+"""What the terms need to know of masks beyond the particle table, computed once a mask."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from samstar_rl.foreground import Foreground, foreground_of
+from samstar_rl.foreground import Foreground, foreground_of, slopes
 from samstar_rl.frames.frame import Frame
+from samstar_rl.masks import MaskStore, Window
 from samstar_rl.rewards.target import Sample
 from samstar_rl.segmentation import Segmentation
 
-_PURITIES: WeakKeyDictionary[object, WeakKeyDictionary[Foreground, dict[int, float]]] = (
+_MARGIN_PX = 5
+
+
+@dataclass(frozen=True)
+class Explained:
+    """How the union of the masks lies on the foreground."""
+
+    union_px: int
+    shared_px: int
+
+
+@dataclass(frozen=True)
+class MaskEvidence:
+    """How single masks lie on the image and its foreground, arrays of (K,).
+
+    Parameters
+    ----------
+    purity : share of the mask that is foreground.
+    rim_support : share of the outline across which the intensity steps as it should.
+    inside_std : standard deviation of the normalised intensity inside.
+    """
+
+    purity: NDArray[np.float64]
+    rim_support: NDArray[np.float64]
+    inside_std: NDArray[np.float64]
+
+
+_EXPLAINED: WeakKeyDictionary[Segmentation, WeakKeyDictionary[Foreground, Explained]] = (
     WeakKeyDictionary()
 )
+_DESCRIBED: WeakKeyDictionary[
+    MaskStore, WeakKeyDictionary[Foreground, dict[int, tuple[float, ...]]]
+] = WeakKeyDictionary()
 
 
 def foreground_for(frame: Frame, sample: Sample) -> Foreground:
@@ -22,15 +55,67 @@ def foreground_for(frame: Frame, sample: Sample) -> Foreground:
     return foreground_of(frame, sample.contrast, sample.min_diameter, sample.max_diameter)
 
 
-def purities(segmentation: Segmentation, foreground: Foreground) -> NDArray[np.float64]:
-    """Share of each mask that lies on the foreground, (K,)."""
-    known = _PURITIES.setdefault(segmentation.proposals, WeakKeyDictionary()).setdefault(
-        foreground, {}
-    )
-    for k, index in enumerate(segmentation.kept.tolist()):
-        if index not in known:
-            (x0, y0, _, _), inside = segmentation.mask_in_box(k)
-            height, width = inside.shape
-            below = foreground.mask[int(y0) : int(y0) + height, int(x0) : int(x0) + width]
-            known[index] = float(below[inside].mean()) if inside.any() else 0.0
-    return np.array([known[index] for index in segmentation.kept.tolist()], dtype=np.float64)
+def explained(segmentation: Segmentation, foreground: Foreground) -> Explained:
+    """Union and its share on the foreground; the one pass over pixels that a score needs."""
+    known = _EXPLAINED.setdefault(segmentation, WeakKeyDictionary())
+    if foreground not in known:
+        union = segmentation.union()
+        shared = int(np.count_nonzero(union & foreground.mask))
+        known[foreground] = Explained(int(np.count_nonzero(union)), shared)
+    return known[foreground]
+
+
+def mask_evidence(segmentation: Segmentation, foreground: Foreground) -> MaskEvidence:
+    """Evidence for each mask of a segmentation."""
+    store = segmentation.masks
+    known = _DESCRIBED.setdefault(store, WeakKeyDictionary()).setdefault(foreground, {})
+    ids = segmentation.mask_ids.tolist()
+    for mask_id in ids:
+        if mask_id not in known:
+            box = store.boxes[mask_id].tolist()
+            unit = segmentation.proposals.scene.unit
+            known[mask_id] = _describe(store.window(mask_id), box, unit, foreground)
+    rows = np.array([known[mask_id] for mask_id in ids], dtype=np.float64).reshape(-1, 3)
+    return MaskEvidence(*rows.T)
+
+
+def frame_rim(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Values of the outermost rows and columns, one after the other."""
+    return np.concatenate([mask[0], mask[-1], mask[1:-1, 0], mask[1:-1, -1]])
+
+
+def _describe(
+    window: Window, box: list[int], unit: NDArray[np.float32], foreground: Foreground
+) -> tuple[float, float, float]:
+    x0, y0, x1, y1 = box
+    if x1 <= x0:
+        return 0.0, 0.0, 0.0
+    purity = float(foreground.mask[y0:y1, x0:x1][window].mean())
+    inside_std = float(unit[y0:y1, x0:x1][window].std())
+    return purity, _rim_support(window, box, unit, foreground), inside_std
+
+
+def _rim_support(
+    window: Window, box: list[int], unit: NDArray[np.float32], foreground: Foreground
+) -> float:
+    """Share of the outline, off the frame's border, with a step of the right sign and size.
+
+    The step is the image's derivative along the mask's outward normal.
+    """
+    x0, y0, x1, y1 = box
+    height, width = unit.shape
+    left, top = max(0, x0 - _MARGIN_PX), max(0, y0 - _MARGIN_PX)
+    right, bottom = min(width, x1 + _MARGIN_PX), min(height, y1 + _MARGIN_PX)
+    mask = np.zeros((bottom - top, right - left), dtype=np.float32)
+    mask[y0 - top : y1 - top, x0 - left : x1 - left] = window
+    # Beyond the frame the mask goes on: its border is no outline.
+    soft = cv2.GaussianBlur(mask, (0, 0), 1.0, borderType=cv2.BORDER_REPLICATE)
+    across_x = cv2.Sobel(soft, cv2.CV_32F, 1, 0, borderType=cv2.BORDER_REPLICATE)
+    across_y = cv2.Sobel(soft, cv2.CV_32F, 0, 1, borderType=cv2.BORDER_REPLICATE)
+    steepness = cv2.magnitude(across_x, across_y)
+    rim = steepness > 0.5
+    if not rim.any():
+        return 0.0
+    slope_x, slope_y = slopes(unit[top:bottom, left:right])
+    step = (across_x * slope_x + across_y * slope_y)[rim] / steepness[rim]
+    return float(np.clip(foreground.polarity * step / foreground.full_slope, 0, 1).mean())

@@ -1,4 +1,4 @@
-"""Term `homogeneity`: is each mask of one material?"""
+"""Term `homogeneity`: each mask is of one material."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Term `nesting`: do the particles hold the bodies that they should hold, cores in shells?"""
+"""Term `nesting`: particles hold the bodies that they should hold, shells their cores."""
 
 from __future__ import annotations
 

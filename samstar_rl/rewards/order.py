@@ -1,4 +1,4 @@
-"""Term `order`: do the particles stand on the lattice that they should stand on?"""
+"""Term `order`: the particles stand on the lattice that they should stand on."""
 
 from __future__ import annotations
 

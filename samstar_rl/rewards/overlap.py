@@ -1,4 +1,4 @@
-"""Term `overlap`: does each particle have one mask?"""
+"""Term `overlap`: each particle has one mask."""
 
 from __future__ import annotations
 

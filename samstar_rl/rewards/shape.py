@@ -1,4 +1,4 @@
-"""Term `shape`: do the particles have the shapes that the sample's particles have?"""
+"""Term `shape`: the particles have the shapes that the sample's particles have."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from samstar_rl.frames.frame import Frame
+from samstar_rl.rewards.counting import mean_over_expected
 from samstar_rl.rewards.target import Target
 from samstar_rl.segmentation import Segmentation
 
@@ -55,15 +56,21 @@ def shape(
     target: ShapeTarget,
     previous: Segmentation | None = None,
 ) -> float:
-    """Score the masks' shapes: the mean of each mask's least membership in the target's ranges.
+    r"""Score the masks' shapes.
+
+    .. math:: \frac{1}{N} \sum_k u_k \min_i m_i(k)
+
+    with :math:`m_i(k)` mask k's membership in the i-th of the target's ranges
+    (`range_membership`: fuzzy sets, L. A. Zadeh, Inf. Control 8, 1965). :math:`u_k` and N count as
+    `counting.mean_over_expected` says: leaving out ill-shaped particles does not help.
 
     Returns
     -------
     float
         In [0, 1]; 0 without particles.
     """
-    memberships = shape_memberships(segmentation, target)
-    return float(memberships.mean()) if len(memberships) else 0.0
+    values = shape_memberships(segmentation, target)
+    return mean_over_expected(values, segmentation, frame, target.sample)
 
 
 def shape_memberships(segmentation: Segmentation, target: ShapeTarget) -> NDArray[np.float64]:

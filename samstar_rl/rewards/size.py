@@ -1,9 +1,9 @@
-"""Term `size`: are the diameters distributed as the sample's should be?"""
+"""Term `size`: the diameters are distributed as the sample's should be."""
 
 from __future__ import annotations
 
 import functools
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,7 +39,7 @@ class SizeTarget(Target):
         operator's guess that is 20 % off.
     """
 
-    codes = {
+    codes: ClassVar[dict[str, dict[str, float]]] = {
         "distribution": {"lognormal": 0.25, "normal": 0.5, "uniform": 0.75, "sample": 1.0},
     }
 
@@ -129,8 +129,8 @@ def _log_quantiles(target: SizeTarget) -> NDArray[np.float64]:
     normal = ndtri(_LEVELS)
     match target.distribution:
         case "lognormal":
-            assert_given = (target.median_diameter or 1.0, target.geometric_std or 2.0)
-            quantiles = np.log(assert_given[0]) + np.log(assert_given[1]) * normal
+            median, spread = target.median_diameter or 1.0, target.geometric_std or 2.0
+            quantiles = np.log(median) + np.log(spread) * normal
         case "normal":
             mean, std = target.mean_diameter or 1.0, target.std_diameter or 1.0
             # A normal distribution of diameters is one cut off near 0: no particle has none.

@@ -1,4 +1,4 @@
-"""Term `smoothness`: are the outlines as smooth as a particle's?"""
+"""Term `smoothness`: the outlines are as smooth as a particle's."""
 
 from __future__ import annotations
 
@@ -60,9 +60,7 @@ def outline_smoothness(segmentation: Segmentation) -> NDArray[np.float64]:
     return ideal / np.maximum(table.perimeter, 1e-9)
 
 
-def ellipse_perimeter(
-    a: NDArray[np.float64], b: NDArray[np.float64]
-) -> NDArray[np.float64]:
+def ellipse_perimeter(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
     """Perimeter of ellipses with half axes a and b, by Ramanujan's second formula."""
     total = a + b
     h = ((a - b) / np.maximum(total, 1e-12)) ** 2

@@ -1,4 +1,4 @@
-"""What all targets of reward terms share: a weight, the sample's traits, and lengths with a unit."""
+"""What the targets of all terms share: a weight, the traits of the sample, lengths with a unit."""
 
 from __future__ import annotations
 
@@ -31,11 +31,12 @@ class Quantities(BaseModel):
         return next((mark for mark in (LENGTH, DENSITY) if mark in marks), None)
 
     def scaled(self, factor: float) -> Self:
-        """The same quantities with every length multiplied by `factor`, densities by its inverse square."""
+        """Multiply every length by `factor`, and every density by its inverse square."""
         changes = {}
         for name in type(self).model_fields:
-            value, power = getattr(self, name), {LENGTH: 1, DENSITY: -2}.get(
-                self.dimension_of(name) or ""
+            value, power = (
+                getattr(self, name),
+                {LENGTH: 1, DENSITY: -2}.get(self.dimension_of(name) or ""),
             )
             if isinstance(value, Quantities):
                 changes[name] = value.scaled(factor)
@@ -80,7 +81,7 @@ class Target(Quantities):
         Set by the task: the traits that its terms share.
     """
 
-    #: Fields that `vector` leaves out because they are no numbers, with the values that stand for them.
+    #: Numbers that stand for the values of fields that are none, in `vector`.
     codes: ClassVar[dict[str, dict[str, float]]] = {}
 
     weight: Annotated[float, Field(gt=0)] = 1.0

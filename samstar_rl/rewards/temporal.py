@@ -1,4 +1,4 @@
-"""Term `temporal`: does the segmentation follow smoothly from that of the frame before?"""
+"""Term `temporal`: the segmentation follows smoothly from that of the frame before."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def temporal(
 
 
 def _scale_from_previous(segmentation: Segmentation, previous: Segmentation) -> float:
-    """px of this frame per px of the one before, on the sample."""
+    """Px of this frame per px of the one before, on the sample."""
     now, before = segmentation.pixel_size_nm, previous.pixel_size_nm
     return before / now if now and before else 1.0
 

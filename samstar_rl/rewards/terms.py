@@ -4,27 +4,51 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from samstar_rl.rewards.border import BorderTarget, border
+from samstar_rl.rewards.completeness import CompletenessTarget, completeness
 from samstar_rl.rewards.contrast import ContrastTarget, contrast
 from samstar_rl.rewards.coverage import CoverageTarget, coverage
+from samstar_rl.rewards.homogeneity import HomogeneityTarget, homogeneity
+from samstar_rl.rewards.nesting import NestingTarget, nesting
+from samstar_rl.rewards.order import OrderTarget, order
 from samstar_rl.rewards.overlap import OverlapTarget, overlap
 from samstar_rl.rewards.shape import ShapeTarget, shape
 from samstar_rl.rewards.size import SizeTarget, size
+from samstar_rl.rewards.smoothness import SmoothnessTarget, smoothness
 from samstar_rl.rewards.target import Target
+from samstar_rl.rewards.temporal import TemporalTarget, temporal
+from samstar_rl.rewards.tiling import TilingTarget, tiling
 
 #: name -> term(segmentation, frame, target with lengths in px, previous segmentation or None)
 TERMS: dict[str, Callable[..., float]] = {
     "coverage": coverage,
     "overlap": overlap,
+    "completeness": completeness,
+    "size": size,
     "shape": shape,
     "contrast": contrast,
-    "size": size,
+    "homogeneity": homogeneity,
+    "smoothness": smoothness,
+    "border": border,
+    "order": order,
+    "tiling": tiling,
+    "nesting": nesting,
+    "temporal": temporal,
 }
 
 #: name -> what the term's table in a task file holds
 TARGETS: dict[str, type[Target]] = {
     "coverage": CoverageTarget,
     "overlap": OverlapTarget,
+    "completeness": CompletenessTarget,
+    "size": SizeTarget,
     "shape": ShapeTarget,
     "contrast": ContrastTarget,
-    "size": SizeTarget,
+    "homogeneity": HomogeneityTarget,
+    "smoothness": SmoothnessTarget,
+    "border": BorderTarget,
+    "order": OrderTarget,
+    "tiling": TilingTarget,
+    "nesting": NestingTarget,
+    "temporal": TemporalTarget,
 }

@@ -1,4 +1,4 @@
-"""Term `tiling`: do the masks cover the plane without gaps and without lying on one another?"""
+"""Term `tiling`: the masks cover the plane without gaps and without lying on one another."""
 
 from __future__ import annotations
 

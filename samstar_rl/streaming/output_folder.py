@@ -75,6 +75,7 @@ class OutputFolder:
 
     def _take_over(self) -> None:
         """Find out what is complete; remove what is not; mend the journal."""
+        atomic.remove_leftovers(self.path)
         files = {path.name for path in self.path.iterdir() if path.is_file()}
         complete = {name for name in files if name.endswith(RECORD_SUFFIX)}
         if (complete or self.journal.exists()) and not self.resume:
@@ -82,7 +83,6 @@ class OutputFolder:
                 f"{self.path} holds an earlier run's results: continue it with --resume, or choose "
                 "another folder"
             )
-        atomic.remove_leftovers(self.path)
         self._done = {name.removesuffix(RECORD_SUFFIX) for name in complete}
         self._remove_orphans(files)
         self._mend_journal()

@@ -53,7 +53,7 @@ def random_view(
 
 def random_exposure(rng: np.random.Generator, image: Image, labels: Labels) -> tuple[Image, Labels]:
     """Change contrast, illumination, focus, noise and annotations of a crop."""
-    intensity = image.astype(np.float32) / 255
+    intensity: Intensity = image.astype(np.float32) / np.float32(255)
     if rng.random() < 0.8:
         intensity = _random_contrast(rng, intensity)
     if rng.random() < 0.25:
@@ -122,12 +122,13 @@ def _window_transform(
 def _random_contrast(rng: np.random.Generator, intensity: Intensity) -> Intensity:
     low, high = np.percentile(intensity[::4, ::4], [0.5, 99.5])
     stretched = np.clip((intensity - low) / max(high - low, 1e-3), 0, 1.2)
-    stretched = stretched ** np.exp(rng.normal(0, 0.3))  # gamma
+    stretched **= np.exp(rng.normal(0, 0.3))  # gamma
     if rng.random() < 0.2:
         stretched = 1 - stretched
     contrast = rng.uniform(0.35, 1.0)
     brightness = rng.uniform(0.5 * contrast, 1 - 0.5 * contrast)
-    return (stretched - 0.5) * contrast + brightness
+    exposed: Intensity = (stretched - 0.5) * contrast + brightness
+    return exposed
 
 
 def _tilted_illumination(rng: np.random.Generator, intensity: Intensity) -> Intensity:

@@ -20,9 +20,10 @@ from samstar_rl.frames.frame import Frame
 from samstar_rl.metrics import Truth, f1_at
 from samstar_rl.proposals import ProposalEngine, Proposals
 from samstar_rl.segmentation import segment
-from samstar_rl.settings import STABILITY_OFFSETS, Settings
-from samstar_rl.training.evaluation import Labelled
+from samstar_rl.settings import Settings
+from samstar_rl.training.emps import Labelled
 
+SHARPNESSES = (1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0)
 LARGEST_ERROR = 0.105
 """Bound on the mean absolute error of the predicted IoU that the default thresholds may cost."""
 
@@ -54,12 +55,12 @@ def fit_calibration(
     *,
     true_iou: NDArray[np.float64],
     iou_pred: NDArray[np.float64],
-    points_per_side: int = 32,
+    points_per_side: int = 16,
 ) -> Calibration:
     """Choose the calibration under which SAM's default thresholds segment best.
 
     Among the affine maps whose mean absolute error stays under `LARGEST_ERROR` (or close to the
-    smallest possible, where that is larger) and the sharpnesses of the ladder, the one with the
+    smallest possible, where that is larger) and the sharpnesses in `SHARPNESSES`, the pair with the
     highest mean F1 at IoU 0.5 is taken.
 
     Parameters
@@ -74,23 +75,26 @@ def fit_calibration(
     """
     engine = ProposalEngine(sam)
     settings = Settings(points_per_side=points_per_side)
+    # sharper logits are as stable at an offset of 1 as these are at a smaller one
+    offsets = [settings.stability_score_offset / sharpness for sharpness in SHARPNESSES]
     proposals = []
     for index, (image, labels) in enumerate(frames):
         frame = Frame(image.astype(np.float32), id=str(index))
-        proposals.append((engine.propose(frame, settings.prompt), Truth(labels)))
+        found = engine.propose(frame, settings.prompt, offsets=offsets)
+        proposals.append((found, Truth(labels)))
     allowed = _allowed_maps(true_iou, iou_pred)
     scored: dict[tuple[float, float], float] = {}
     best, best_f1 = Calibration(), -1.0
     for slope, intercept in allowed:
         raw_threshold = round((settings.pred_iou_thresh - intercept) / slope, 2)
-        for offset in STABILITY_OFFSETS:
+        for sharpness, offset in zip(SHARPNESSES, offsets, strict=True):
             key = (raw_threshold, offset)
             if key not in scored:
                 raw = settings.replace(pred_iou_thresh=raw_threshold, stability_score_offset=offset)
                 scored[key] = _mean_f1(proposals, raw)
             if scored[key] > best_f1:
                 best_f1 = scored[key]
-                best = Calibration(slope, intercept, settings.stability_score_offset / offset)
+                best = Calibration(slope, intercept, sharpness)
     return best
 
 

@@ -22,9 +22,10 @@ from torch.utils.tensorboard import SummaryWriter
 from samstar_rl.atomic import replacing
 from samstar_rl.decoder import point_tokens, predict_masks
 from samstar_rl.tiny_sam import TinySamConfig, build_tiny_sam, tie_cross_attentions
+from samstar_rl.training.emps import Labelled
 from samstar_rl.training.evaluation import best_of_three
 from samstar_rl.training.losses import AuxiliaryHead, MaskLosses, mask_losses
-from samstar_rl.training.samples import BatchDataset, Labelled, SampleSpec, SimulatedPool
+from samstar_rl.training.samples import BatchDataset, SampleSpec, SimulatedPool
 
 MASK_STRIDE = 2
 IOU_WEIGHT = 2.0

@@ -34,7 +34,7 @@ def stock(mask, min_area):
     return cleaned, changed_holes or changed_islands
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(frames_with_masks(), st.lists(st.integers(1, 700), min_size=1, max_size=5))
 def test_cleaning_equals_the_stock_one(masks, thresholds):
     store = MaskStore.from_windows(masks[0].shape, [((0, 0), mask) for mask in masks])

@@ -50,9 +50,7 @@ class SyntheticBank:
         truth: bool = True,
     ) -> None:
         self.prompts = task.space.prompts()
-        self.streams = tuple(
-            range(i * n_frames, (i + 1) * n_frames) for i in range(n_streams)
-        )
+        self.streams = tuple(range(i * n_frames, (i + 1) * n_frames) for i in range(n_streams))
         rng = np.random.default_rng(seed)
         self._frames, self._truths, self._features, self._proposals = [], [], [], []
         for stream in self.streams:
@@ -60,7 +58,7 @@ class SyntheticBank:
             for index in stream:
                 level = float(np.clip(level + rng.normal(0, 0.03), *LEVELS))
                 self._add(rng, f"synthetic-{seed}-{index}", level)
-        self._has_truth = truth
+        self.has_truth = truth
 
     def __len__(self) -> int:
         return len(self._frames)
@@ -68,8 +66,10 @@ class SyntheticBank:
     def frame(self, index: int) -> Frame:
         return self._frames[index]
 
-    def truth(self, index: int) -> np.ndarray | None:
-        return self._truths[index] if self._has_truth else None
+    def truth(self, index: int) -> np.ndarray:
+        if not self.has_truth:
+            raise ValueError("this bank has no ground truth")
+        return self._truths[index]
 
     def features(self, index: int) -> FrameFeatures:
         return self._features[index]

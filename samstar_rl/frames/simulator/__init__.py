@@ -7,9 +7,13 @@ from samstar_rl.frames.simulator.scenes import FAMILIES
 from samstar_rl.frames.simulator.stream import SimulatedStream
 from samstar_rl.frames.simulator.training import draw_family_image, draw_training_image
 
+SIMULATOR_VERSION = 1
+"""Raised whenever the same preset and seed no longer give the same frames: caches depend on it."""
+
 __all__ = [
     "FAMILIES",
     "PRESETS",
+    "SIMULATOR_VERSION",
     "DriftState",
     "PopulationParameters",
     "SampleParameters",

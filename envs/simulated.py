@@ -1,0 +1,152 @@
+"""Banks of simulated streams: what the environments train on when no bank is given."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+from platformdirs import user_cache_path
+
+from samstar_rl.bank import Bank, BankError, build_bank
+from samstar_rl.frames.simulator import PRESETS, SIMULATOR_VERSION, SimulatedStream
+from samstar_rl.proposal_data import Floor
+from samstar_rl.proposals import ProposalEngine
+from samstar_rl.sam import load_sam
+from samstar_rl.task import Task
+
+CACHE_VARIABLE = "SAMSTAR_CACHE"
+N_STREAMS, N_FRAMES, SIZE_PX, DRIFT = 8, 12, 256, 1.0
+FALLBACK_PRESET = "particles"
+
+
+def cache_folder() -> Path:
+    """Where banks are cached: the user's cache folder, or what SAMSTAR_CACHE says."""
+    given = os.environ.get(CACHE_VARIABLE)
+    return Path(given) if given else user_cache_path("samstar_rl", appauthor=False)
+
+
+def simulated_bank(
+    task: Task,
+    *,
+    n_streams: int = N_STREAMS,
+    n_frames: int = N_FRAMES,
+    size_px: int = SIZE_PX,
+    drift: float = DRIFT,
+    first_seed: int = 0,
+    engine: ProposalEngine | None = None,
+    on_frame: Callable[[int], None] | None = None,
+) -> Bank:
+    """A small bank of simulated streams for a task, built once and then taken from the cache.
+
+    Parameters
+    ----------
+    task : Task
+        Names the simulator's preset (``particles`` if there is none of its name) and the prompt
+        settings.
+    n_streams, n_frames : int
+        Streams, each of another sample, and frames in each.
+    size_px : int
+        Side of a frame.
+    drift : float
+        Of dose, focus, magnification and density; 1 is an ordinary experiment.
+    first_seed : int
+        The streams have this seed and those that follow.
+    engine : ProposalEngine, optional
+        By default one with the embedded SAM.
+    on_frame : callable, optional
+        Called after each frame with how many there are.
+
+    Returns
+    -------
+    Bank
+    """
+    engine = engine or ProposalEngine(load_sam("tiny"))
+    parameters = {
+        "n_streams": n_streams,
+        "n_frames": n_frames,
+        "size_px": size_px,
+        "drift": drift,
+        "first_seed": first_seed,
+    }
+    folder = cache_folder() / "banks" / f"{preset_of(task)}-{_key(task, engine, parameters)}"
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{folder}.lock"):
+        with contextlib.suppress(BankError):
+            return Bank(folder)
+        return build_simulated_bank(
+            task,
+            folder,
+            seeds=range(first_seed, first_seed + n_streams),
+            n_frames=n_frames,
+            size_px=size_px,
+            drift=drift,
+            engine=engine,
+            on_frame=on_frame,
+        )
+
+
+def build_simulated_bank(
+    task: Task,
+    folder: Path,
+    *,
+    seeds: Sequence[int],
+    n_frames: int,
+    size_px: int = SIZE_PX,
+    drift: float = DRIFT,
+    engine: ProposalEngine | None = None,
+    on_frame: Callable[[int], None] | None = None,
+) -> Bank:
+    """Build a bank of one simulated stream for each seed, or finish one that was begun.
+
+    Parameters are those of `simulated_bank`, but for ``folder``, the bank's, and ``seeds``.
+    """
+    engine = engine or ProposalEngine(load_sam("tiny"))
+    preset = preset_of(task)
+    streams = [
+        SimulatedStream(preset, seed=seed, size=size_px, length=n_frames, drift=drift)
+        for seed in seeds
+    ]
+    return build_bank(
+        streams,
+        folder,
+        engine,
+        task.space.prompts(),
+        floor=Floor.under(task.space),
+        on_progress=None if on_frame is None else lambda progress: on_frame(progress.n_frames),
+    )
+
+
+def preset_of(task: Task) -> str:
+    """The simulator's preset for a task: the one of its name, or else ``particles``."""
+    return task.name if task.name in PRESETS else FALLBACK_PRESET
+
+
+def with_ladder(task: Task, points_per_side: Sequence[int]) -> Task:
+    """The same task with another ladder of prompt densities, the static one snapped to it."""
+    data: dict[str, Any] = task.to_dict()
+    wanted = data["static"]["points_per_side"]
+    nearest = min(points_per_side, key=lambda side: abs(side - wanted))
+    data["settings"]["points_per_side"] = {"ladder": list(points_per_side)}
+    data["static"] = data["static"] | {"points_per_side": nearest}
+    return Task.from_dict(data)
+
+
+def _key(task: Task, engine: ProposalEngine, parameters: dict[str, Any]) -> str:
+    """What decides about the bank's content, as 16 hexadecimal digits."""
+    floor = Floor.under(task.space)
+    content = {
+        "sam": engine.sha256 or engine.name,
+        "simulator": SIMULATOR_VERSION,
+        "preset": preset_of(task),
+        "prompts": [prompt.to_dict() for prompt in task.space.prompts()],
+        "floor": [floor.iou_pred, floor.stability],
+        **parameters,
+    }
+    text = json.dumps(content, sort_keys=True)
+    return hashlib.sha256(text.encode("utf-8")).hexdigest()[:16]

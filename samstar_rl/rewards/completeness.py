@@ -1,0 +1,62 @@
+"""Term `completeness`: all particles are found."""
+
+from __future__ import annotations
+
+from typing import Annotated, Self
+
+import numpy as np
+from pydantic import model_validator
+
+from samstar_rl.frames.frame import Frame
+from samstar_rl.rewards.counting import expected_count, uniqueness
+from samstar_rl.rewards.target import DENSITY, Target
+from samstar_rl.segmentation import Segmentation
+
+
+class CompletenessTarget(Target):
+    """Number of particles.
+
+    Parameters
+    ----------
+    number_density : (float, float), optional
+        Least and greatest number of particles per area; in a task file per_frame (per square of
+        the short side), per_um2 or per_mpx, as its unit of length says. Without it the foreground
+        tells how many there should be.
+    """
+
+    number_density: Annotated[tuple[float, float] | None, DENSITY] = None
+
+    @model_validator(mode="after")
+    def _check_range(self) -> Self:
+        density = self.number_density
+        if density is not None and not 0 < density[0] < density[1]:
+            raise ValueError(f"number_density must be [low, high], 0 < low < high, got {density}")
+        return self
+
+
+def completeness(
+    segmentation: Segmentation,
+    frame: Frame,
+    target: CompletenessTarget,
+    previous: Segmentation | None = None,
+) -> float:
+    r"""Score the number of particles that the masks stand for.
+
+    With a number density the particles expected are the nearest number in its range, otherwise
+    those of `counting.expected_count`; the score is the smaller of found and expected over the
+    larger, copies of a mask counting once (`counting.uniqueness`).
+
+    Returns
+    -------
+    float
+        In [0, 1]; 0 without particles.
+    """
+    if len(segmentation) == 0:
+        return 0.0
+    found = float(uniqueness(segmentation).sum())
+    if target.number_density is None:
+        return found / expected_count(segmentation, frame, target.sample)
+    n_pixels = segmentation.shape[0] * segmentation.shape[1]
+    low, high = (density * n_pixels for density in target.number_density)
+    expected = float(np.clip(found, low, high))
+    return min(found / expected, expected / found)

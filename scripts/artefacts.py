@@ -1,0 +1,138 @@
+"""Rebuild everything that depends on the embedded SAM's weights."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+from rich.console import Console
+
+from samstar_rl.agents.search import GeneticSearch, Vectors, maximise
+from samstar_rl.agents.static_search import search_static
+from samstar_rl.envs.frames import BankFrames, open_bank
+from samstar_rl.frames.frame import Frame
+from samstar_rl.metrics import Truth, f1_at
+from samstar_rl.proposals import ProposalEngine, Proposals
+from samstar_rl.sam import load_sam
+from samstar_rl.scripts.command import make_progress, run_command
+from samstar_rl.scripts.figures import figures
+from samstar_rl.scripts.train import POLICY, train
+from samstar_rl.segmentation import segment
+from samstar_rl.settings import Settings
+from samstar_rl.task import Task, load_task, task_path, write_static
+from samstar_rl.training.emps import load_labelled, split_names
+from samstar_rl.tuner import Objective
+
+TASKS = ("particles", "overlap", "morphology", "size")
+POLICIES = Path(__file__).parent.parent / "agents" / "policies"
+CHOICES = 600
+
+
+def artefacts(
+    emps: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of EMPS' train split, on whose `tune` frames the static settings of "
+            "`particles` are chosen; without it they stay as they are."
+        ),
+    ] = None,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(help="static, policies or figures; repeatable, by default all three."),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of searches and trainings.")] = 0,
+) -> None:
+    """Rebuild static settings, shipped policies and figures after the weights have changed."""
+    stages = only or ["static", "policies", "figures"]
+    unknown = set(stages) - {"static", "policies", "figures"}
+    if unknown:
+        raise ValueError(f"--only takes static, policies or figures, got {sorted(unknown)[0]!r}")
+    console = Console()
+    if "static" in stages:
+        for name in TASKS:
+            _rebuild_static(load_task(name), emps, seed, console)
+    if "policies" in stages:
+        for name in TASKS:
+            folder = Path("build") / "policies" / name
+            train(task=name, out=folder, seed=seed)
+            shipped = POLICIES / f"{name}.bundle"
+            shutil.rmtree(shipped, ignore_errors=True)
+            shutil.copytree(folder / f"{POLICY}.bundle", shipped)
+    if "figures" in stages:
+        figures()
+
+
+def _rebuild_static(task: Task, emps: Path | None, seed: int, console: Console) -> None:
+    if task.name != "particles":
+        settings, value, measure = _static_by_score(task, seed)
+    elif emps is not None:
+        pairs = load_labelled(emps, split_names("tune"))
+        settings, value, measure = static_by_truth(task, pairs, seed=seed)
+    else:
+        console.print("particles: kept, since --emps is not given")
+        return
+    write_static(task_path(task.name), settings)
+    console.print(f"{task.name}: {measure} {value:.3f} with {settings}")
+
+
+def _static_by_score(task: Task, seed: int) -> tuple[Settings, float, str]:
+    """What an operator without ground truth finds on simulated training streams."""
+    bank = open_bank(None, task)
+    frames = BankFrames(bank, task)
+    sources = [frames.source(index) for index in range(len(bank))]
+    found = search_static(
+        sources, Objective(task), n_evaluations=CHOICES * min(len(sources), 32), seed=seed
+    )
+    return found.settings, found.reward, "mean reward"
+
+
+def static_by_truth(
+    task: Task,
+    pairs: Sequence[tuple[np.ndarray, np.ndarray]],
+    *,
+    seed: int,
+    points_per_side: Sequence[int] = (16, 32),
+) -> tuple[Settings, float, str]:
+    """The settings with the highest mean F1 at IoU 0.5 over labelled frames.
+
+    Parameters
+    ----------
+    task : Task
+    pairs : sequence of (image, labels)
+    seed : int
+        Of the genetic search.
+    points_per_side : sequence of int
+        Prompt densities to choose from.
+    """
+    engine = ProposalEngine(load_sam("tiny"))
+    frames = [Frame(image.astype(np.float32), id=str(k)) for k, (image, _) in enumerate(pairs)]
+    truths = [Truth(labels) for _, labels in pairs]
+    proposals: dict[int, list[Proposals]] = {}
+    with make_progress() as progress:
+        work = [(points, frame) for points in points_per_side for frame in frames]
+        for points, frame in progress.track(work, description="SAM's proposals"):
+            prompt = Settings(points_per_side=points).prompt
+            proposals.setdefault(points, []).append(engine.propose(frame, prompt))
+
+    def mean_f1(vector: Vectors) -> float:
+        settings = task.space.decode(vector)
+        if settings.points_per_side not in proposals:
+            return 0.0
+        found = (
+            segment(of_frame, settings, length_unit_px=task.length_unit_px(frame))
+            for of_frame, frame in zip(proposals[settings.points_per_side], frames, strict=True)
+        )
+        return float(np.mean([f1_at(one, truth) for one, truth in zip(found, truths, strict=True)]))
+
+    start = np.asarray([task.space.encode(task.static)], dtype=float)
+    search = GeneticSearch(task.space.n, seed=seed, start=start)
+    best = maximise(search, mean_f1, CHOICES)
+    return task.space.decode(best.vector), best.reward, "mean F1"
+
+
+if __name__ == "__main__":
+    run_command(artefacts)

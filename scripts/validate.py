@@ -1,0 +1,218 @@
+"""Test whether a task's score stands in for ground truth."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+from matplotlib.figure import Figure
+from rich.console import Console
+from rich.table import Table
+
+from samstar_rl import atomic
+from samstar_rl.bank import Bank, Progress, build_bank
+from samstar_rl.frames.files import iterate_file, list_image_files
+from samstar_rl.frames.frame import Frame, LabelledFrame
+from samstar_rl.frames.simulator import SimulatedStream
+from samstar_rl.proposals import ProposalEngine
+from samstar_rl.sam import load_sam
+from samstar_rl.scripts import options
+from samstar_rl.scripts.command import make_progress, run_command
+from samstar_rl.settings import Settings
+from samstar_rl.task import Task, load_task
+from samstar_rl.validity import FrameValidity, draw_settings, summarise, validate_frame
+
+#: Frames of simulated streams: which ones, counted from the start, so that the drift shows.
+STREAM_FRAMES = (0, 40, 120)
+EMPS_PREFIX = "emps:"
+
+
+def validate(
+    task: Annotated[str, typer.Argument(metavar="TASK", help="Name or TOML file of the task.")],
+    frames: Annotated[
+        Path | None,
+        typer.Option("--frames", metavar="FOLDER", help="Images; simulated ones by default."),
+    ] = None,
+    labels: Annotated[
+        Path | None,
+        typer.Option("--labels", metavar="FOLDER", help="Their labels, under the same names."),
+    ] = None,
+    names: Annotated[
+        str | None,
+        typer.Option(
+            "--names",
+            metavar="emps:PART|FILE",
+            help="Only these images: a part of the EMPS split, or a text file of names.",
+        ),
+    ] = None,
+    out: options.Out = Path("validity"),
+    n_frames: Annotated[int, typer.Option("--n-frames", min=1, help="Frames at most.")] = 24,
+    n_settings: Annotated[
+        int, typer.Option("--settings", min=2, help="Settings drawn for each frame.")
+    ] = 200,
+    size: Annotated[
+        int, typer.Option("--size", min=64, help="Side of simulated frames in px.")
+    ] = 512,
+    sam: options.Sam = "tiny",
+    device: options.Device = "cpu",
+    seed: options.Seed = 0,
+) -> None:
+    """Test whether a task's score stands in for ground truth.
+
+    Draws settings for each frame and compares score and F1 at IoU 0.5: Spearman's rank agreement,
+    and the F1 of the settings that the score likes best over the best F1 there is (regret). Then
+    sees to it that the truth scores above segmentations that are wrong on purpose. OUT gets
+    validity.json, validity.png, and the bank of proposals, from which the command starts again.
+    """
+    loaded = load_task(task)
+    streams = _streams(loaded, frames, labels, names, n_frames, size, seed)
+    bank = _bank(loaded, streams, out / "bank", sam, device, n_frames)
+    validities = validate_bank(loaded, bank, n_settings=n_settings, seed=seed)
+    figures = {"task": loaded.name, "sam_sha256": bank.sam_sha256, **summarise(validities)}
+    atomic.write_json(out / "validity.json", figures)
+    with atomic.replacing(out / "validity.png") as temporary:
+        draw_validity(validities).savefig(temporary, dpi=90)
+    _print(validities, figures)
+    typer.echo(f"wrote {out / 'validity.json'} and {out / 'validity.png'}")
+
+
+def validate_bank(task: Task, bank: Bank, *, n_settings: int, seed: int) -> list[FrameValidity]:
+    """Compare score and truth on all frames of a bank; all frames see the same settings."""
+    settings: Sequence[Settings] = draw_settings(task.space, n_settings, seed)
+    validities = []
+    with make_progress() as progress:
+        for index in progress.track(range(len(bank)), description="frames"):
+            labelled = LabelledFrame(bank.frame(index), bank.truth(index))
+            validities.append(
+                validate_frame(
+                    task,
+                    labelled,
+                    lambda prompt, index=index: bank.proposals(index, prompt),  # type: ignore[misc]
+                    settings,
+                    seed + index,
+                )
+            )
+    return validities
+
+
+def draw_validity(validities: Sequence[FrameValidity]) -> Figure:
+    """Score against F1, a panel a frame, the worst first; crosses are adversaries' scores."""
+    ordered = sorted(validities, key=lambda validity: validity.spearman)
+    columns = min(6, len(ordered))
+    rows = -(-len(ordered) // columns)
+    figure = Figure(figsize=(2.6 * columns, 2.6 * rows + 0.4), layout="constrained")
+    panels = np.atleast_1d(figure.subplots(rows, columns, sharex=True, sharey=True)).ravel()
+    for panel, validity in zip(panels, ordered, strict=False):
+        panel.scatter(validity.f1s, validity.scores, s=6, alpha=0.5, linewidths=0)
+        panel.axhline(validity.truth_score.total, color="tab:green", linewidth=1)
+        for score in validity.adversary_scores.values():
+            panel.axhline(score.total, color="tab:red", linewidth=0.4, alpha=0.6)
+        title = f"{validity.frame_id}\nrho {validity.spearman:.2f}, regret {validity.regret:.2f}"
+        panel.set_title(title, fontsize=8)
+    for panel in panels[len(ordered) :]:
+        panel.set_visible(False)
+    figure.supxlabel("F1 at IoU 0.5")
+    figure.supylabel("score (green: truth, red: adversaries)")
+    return figure
+
+
+def _streams(
+    task: Task,
+    frames: Path | None,
+    labels: Path | None,
+    names: str | None,
+    n_frames: int,
+    size: int,
+    seed: int,
+) -> list[Iterable[LabelledFrame]]:
+    if frames is None:
+        if labels is not None or names is not None:
+            raise ValueError("--labels and --names go with --frames")
+        return [_simulated(task.name, n_frames, size, seed)]
+    if labels is None:
+        raise ValueError("give --labels FOLDER with the ground truth of the frames")
+    paths = list_image_files(frames)
+    if names is not None:
+        wanted = set(read_names(names))
+        paths = [path for path in paths if path.stem in wanted]
+    if not paths:
+        raise ValueError(f"no image in {frames} is asked for")
+    return [_read(paths[:n_frames], labels)]
+
+
+def read_names(names: str) -> list[str]:
+    """Names of images: ``emps:PART`` is a part of the EMPS split, else a file, a name a line."""
+    if names.startswith(EMPS_PREFIX):
+        from samstar_rl.training.emps import split_names
+
+        part = names.removeprefix(EMPS_PREFIX)
+        if part not in ("sam", "tune", "check"):
+            raise ValueError(f"the EMPS split has the parts sam, tune and check, got {part!r}")
+        return split_names(part)  # type: ignore[arg-type]
+    return Path(names).read_text("utf-8").split()
+
+
+def _simulated(preset: str, n_frames: int, size: int, seed: int) -> Iterator[LabelledFrame]:
+    for index in range(n_frames):
+        stream, place = divmod(index, len(STREAM_FRAMES))
+        with SimulatedStream(preset, seed=700_000 + 1000 * seed + stream, size=size) as simulated:
+            yield simulated.frame_at(STREAM_FRAMES[place])
+
+
+def _read(paths: Sequence[Path], labels: Path) -> Iterator[LabelledFrame]:
+    for path in paths:
+        found = sorted(labels.glob(f"{path.stem}.*"))
+        if len(found) != 1:
+            raise ValueError(f"expected one file {path.stem}.* in {labels}, found {len(found)}")
+        truth = np.rint(next(iterate_file(found[0])).image).astype(np.int32)
+        yield LabelledFrame(next(iterate_file(path)), truth)
+
+
+def _bank(
+    task: Task,
+    streams: Iterable[Iterable[Frame | LabelledFrame]],
+    path: Path,
+    sam: str,
+    device: str,
+    n_frames: int,
+) -> Bank:
+    engine = ProposalEngine(load_sam(sam, device=device), device=device)
+    with make_progress() as progress:
+        bar = progress.add_task("proposals", total=n_frames)
+
+        def advance(state: Progress) -> None:
+            progress.update(bar, completed=state.n_frames)
+
+        return build_bank(streams, path, engine, task.space.prompts(), on_progress=advance)
+
+
+def _print(validities: Sequence[FrameValidity], figures: dict[str, Any]) -> None:
+    table = Table("frame", "rho", "rho top", "F1 chosen", "F1 best", "regret", "above the truth")
+    for validity in sorted(validities, key=lambda validity: validity.spearman):
+        table.add_row(
+            validity.frame_id,
+            f"{validity.spearman:.3f}",
+            f"{validity.spearman_top:.3f}",
+            f"{validity.chosen_f1:.3f}",
+            f"{validity.f1s.max():.3f}",
+            f"{validity.regret:.3f}",
+            ", ".join(validity.better_than_truth) or "-",
+        )
+    table.add_section()
+    table.add_row(
+        "mean",
+        f"{figures['spearman']['mean']:.3f}",
+        f"{figures['spearman_top']['mean']:.3f}",
+        f"{figures['regret']['chosen_f1']:.3f}",
+        f"{figures['regret']['best_f1']:.3f}",
+        f"{figures['regret']['mean']:.3f}",
+        f"none on {figures['adversaries']['share_below_truth']:.0%} of frames",
+    )
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    run_command(validate)

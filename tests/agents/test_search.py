@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from samstar_rl.agents.search import GeneticSearch, ParetoSearch, RandomSearch, maximise
+
+
+def hill(vector):
+    return -float(np.sum((vector - 0.3) ** 2))
+
+
+@pytest.mark.parametrize("kind", [GeneticSearch, RandomSearch])
+def test_starts_where_told_and_never_ends_worse(kind):
+    start = np.full((1, 5), 0.1)
+    found = maximise(kind(5, seed=0, start=start), hill, 150)
+    assert found.vectors[0] == pytest.approx(start[0])
+    assert found.reward >= hill(start[0])
+    assert found.reward == found.rewards.max() == hill(found.vector)
+
+
+@pytest.mark.parametrize("kind", [GeneticSearch, RandomSearch])
+@pytest.mark.parametrize("budget", [1, 20, 57])
+def test_spends_exactly_its_budget(kind, budget):
+    calls = []
+    maximise(kind(3, seed=0), lambda vector: calls.append(1) or 0.0, budget)
+    assert len(calls) == budget
+
+
+def test_genetic_search_maximises():
+    genetic = maximise(GeneticSearch(6, seed=0), hill, 300).reward
+    random = maximise(RandomSearch(6, seed=0), hill, 300).reward
+    assert genetic > random
+    assert genetic > -0.15
+
+
+@pytest.mark.parametrize("kind", [GeneticSearch, RandomSearch])
+def test_same_seed_same_search(kind):
+    runs = [maximise(kind(4, seed=seed), hill, 90).vectors for seed in (1, 1, 2)]
+    np.testing.assert_array_equal(runs[0], runs[1])
+    assert not np.array_equal(runs[0], runs[2])
+
+
+def test_survivors_are_the_best_first():
+    search = GeneticSearch(3, seed=0)
+    maximise(search, hill, 100)
+    rewards = [hill(vector) for vector in search.survivors()]
+    assert rewards == sorted(rewards, reverse=True)
+
+
+def test_a_flat_reward_is_survived():
+    maximise(GeneticSearch(2, seed=0, start=np.zeros((1, 2))), lambda vector: 0.0, 200)
+
+
+def test_pareto_search_finds_both_ends():
+    search = ParetoSearch(2, 2, seed=0)
+    for _ in range(12):
+        vectors = search.ask()
+        search.tell(np.stack([vectors[:, 0], -vectors[:, 0]], axis=1))
+    assert vectors.shape[1] == 2
+
+
+def test_no_budget_is_refused():
+    with pytest.raises(ValueError, match="at least 1"):
+        maximise(RandomSearch(2, seed=0), hill, 0)

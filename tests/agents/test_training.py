@@ -1,0 +1,187 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from synthetic_bank import SyntheticBank
+
+from samstar_rl.agents.hyperparameters import (
+    HyperparameterError,
+    load_hyperparameters,
+    parse_override,
+)
+from samstar_rl.agents.judging import Judge
+from samstar_rl.agents.learners import to_network
+from samstar_rl.agents.training import (
+    TrainingError,
+    TrainingPlan,
+    _Run,
+    split_streams,
+    train_policy,
+)
+from samstar_rl.agents.tuners import PolicyTuner, RandomTuner, StaticTuner
+from samstar_rl.envs.frames import BankFrames
+from samstar_rl.task import load_task
+from samstar_rl.tuner import Objective
+
+ALGORITHMS = ("ppo", "sac")
+
+
+@pytest.fixture(scope="module")
+def task():
+    return load_task("particles")
+
+
+@pytest.fixture(scope="module")
+def bank(task):
+    return SyntheticBank(task, n_streams=3, n_frames=3)
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    torch.set_num_threads(1)
+
+
+def make_plan(algorithm, **overrides):
+    small = {"total_steps": 64, "n_envs": 2, "net_arch": [8]}
+    small |= {"ppo": {"n_steps": 8, "batch_size": 16, "n_epochs": 2}}.get(algorithm, {})
+    small |= {"sac": {"learning_starts": 16, "batch_size": 16}}.get(algorithm, {})
+    hyperparameters = load_hyperparameters(algorithm, overrides=small | overrides)
+    return TrainingPlan(algorithm, hyperparameters, seed=3)
+
+
+def assert_same_network(first, second):
+    for one, other in zip(first.weights, second.weights, strict=True):
+        np.testing.assert_array_equal(one, other)
+    for one, other in zip(first.biases, second.biases, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def without_seconds(curve):
+    return [{k: v for k, v in point.items() if k != "seconds"} for point in curve]
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_untrained_policy_is_the_static_settings(algorithm, task, bank, tmp_path):
+    run = _Run(task, bank, make_plan(algorithm), tmp_path)
+    network = run.network()
+    observations = np.random.default_rng(0).normal(size=(20, network.n_observations))
+    for action in network(observations.astype(np.float32)):
+        np.testing.assert_allclose(action, task.space.encode(task.static), atol=1e-6)
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_network_does_what_the_learner_does(algorithm, task, bank, tmp_path):
+    run = _Run(task, bank, make_plan(algorithm), tmp_path)
+    with torch.no_grad():
+        for parameter in run.learner.policy.parameters():
+            parameter.add_(0.05 * torch.randn_like(parameter))
+    network = to_network(run.learner, centre=run.centre)
+    observations = np.stack([run.frames.builder.build(run.frames.part(i)) for i in range(6)])
+    actions, _ = run.learner.predict(observations, deterministic=True)
+    if algorithm == "sac":
+        actions = np.clip(run.centre + 2 * actions, -1, 1)
+    np.testing.assert_allclose(network(observations), actions, atol=1e-5)
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_same_seed_same_curve(algorithm, task, bank, tmp_path):
+    first, second = (
+        train_policy(task, bank, make_plan(algorithm), tmp_path / name) for name in "ab"
+    )
+    assert without_seconds(first.progress.curve) == without_seconds(second.progress.curve)
+    assert_same_network(first.network, second.network)
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_resumed_training_is_the_uninterrupted_one(algorithm, task, bank, tmp_path):
+    whole = train_policy(task, bank, make_plan(algorithm), tmp_path / "whole")
+
+    class KilledError(Exception):
+        pass
+
+    def kill(progress):
+        if progress.steps >= 32:
+            raise KilledError
+
+    with pytest.raises(KilledError):
+        train_policy(task, bank, make_plan(algorithm), tmp_path / "part", on_progress=kill)
+    resumed = train_policy(task, bank, make_plan(algorithm), tmp_path / "part", resume=True)
+    assert without_seconds(resumed.progress.curve) == without_seconds(whole.progress.curve)
+    assert_same_network(resumed.network, whole.network)
+
+
+def test_checkpoints_hold_no_pickles(task, bank, tmp_path):
+    train_policy(task, bank, make_plan("sac"), tmp_path)
+    (checkpoint,) = (tmp_path / "checkpoints").iterdir()
+    assert {path.suffix for path in checkpoint.iterdir()} == {".pt", ".npz", ".json"}
+    torch.load(checkpoint / "learner.pt", weights_only=True)
+    for path in checkpoint.glob("*.npz"):
+        with np.load(path, allow_pickle=False) as arrays:
+            assert all(arrays[name].dtype != object for name in arrays)
+
+
+def test_another_trainings_checkpoint_is_refused(task, bank, tmp_path):
+    train_policy(task, bank, make_plan("ppo"), tmp_path)
+    with pytest.raises(TrainingError, match="hyperparameters"):
+        train_policy(task, bank, make_plan("ppo", learning_rate=0.5), tmp_path, resume=True)
+
+
+def test_tensorboard_has_the_shared_tags(task, bank, tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    train_policy(task, bank, make_plan("ppo"), tmp_path)
+    events = EventAccumulator(str(tmp_path / "tensorboard"))
+    events.Reload()
+    tags = set(events.Tags()["scalars"])
+    assert {"eval/score", "eval/reward", "eval_by_second/score"} <= tags
+    assert events.Scalars("eval/score")[-1].step == 64
+
+
+def test_streams_are_split_between_training_and_validation():
+    streams = (range(0, 4), range(4, 8), range(8, 12))
+    assert split_streams(streams) == (streams[:2], streams[2:])
+    assert split_streams((range(0, 10),)) == ((range(0, 8),), (range(8, 10),))
+    with pytest.raises(ValueError, match="one frame"):
+        split_streams((range(0, 1),))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_learning_beats_the_static_settings_on_fresh_streams(algorithm, task, tmp_path):
+    bank = SyntheticBank(task, n_streams=16, n_frames=4)
+    fresh = SyntheticBank(task, n_streams=6, n_frames=4, seed=1)
+    plan = TrainingPlan(algorithm, load_hyperparameters(algorithm, overrides={"total_steps": 8000}))
+    trained = train_policy(task, bank, plan, tmp_path)
+    judge = Judge(fresh, Objective(task))
+    policy = PolicyTuner(trained.network, BankFrames(fresh, task).builder)
+    scores = {
+        tuner.name: judge.judge(tuner)["score"].mean()
+        for tuner in (policy, StaticTuner(task.static), RandomTuner(task))
+    }
+    assert scores["policy"] > scores["static"] + 0.05
+    assert scores["policy"] > scores["random"] + 0.05
+
+
+def test_hyperparameters_are_layered(tmp_path):
+    assert load_hyperparameters("ppo")["gamma"] == 0.0
+    assert load_hyperparameters("ppo", env_id="samstar/Tuning-v0")["gamma"] == 0.95
+    file = tmp_path / "mine.toml"
+    file.write_text("[default]\ngamma = 0.5\n[task.size]\nn_steps = 16\n")
+    chosen = load_hyperparameters("ppo", task="size", path=file)
+    assert (chosen["gamma"], chosen["n_steps"]) == (0.5, 16)
+    assert parse_override("net_arch=[1, 2]") == ("net_arch", [1, 2])
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [({"gama": 0.5}, "gama"), ({"n_steps": "many"}, "n_steps"), ({"n_steps": 1.5}, "n_steps")],
+)
+def test_bad_hyperparameters_are_refused(overrides, message):
+    with pytest.raises(HyperparameterError, match=message):
+        load_hyperparameters("ppo", overrides=overrides)
+
+
+def test_unknown_algorithm_is_refused():
+    with pytest.raises(HyperparameterError, match="genetic, ppo, sac"):
+        load_hyperparameters("dqn")

@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from samstar_rl import atomic
+from samstar_rl.results import RECORD_SUFFIX, WRITERS, write_result
+from samstar_rl.streaming.output_folder import OutputFolder, OutputFolderError
+from samstar_rl.streaming.sinks import JournalSink, cut_broken_line, read_journal
+
+
+def test_a_second_run_on_the_same_folder_is_refused(tmp_path):
+    with OutputFolder(tmp_path), pytest.raises(OutputFolderError, match="in use"):
+        OutputFolder(tmp_path, resume=True).__enter__()
+    with OutputFolder(tmp_path, resume=True):
+        pass  # the lock is free again
+
+
+@pytest.mark.slow
+def test_the_lock_of_a_process_that_was_killed_is_free(tmp_path):
+    code = (
+        "import sys, os; from samstar_rl.streaming.output_folder import OutputFolder\n"
+        "OutputFolder(sys.argv[1]).__enter__(); os.kill(os.getpid(), 9)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)])
+    assert done.returncode != 0
+    with OutputFolder(tmp_path, resume=True):
+        pass
+
+
+def test_an_earlier_run_is_not_overwritten_by_chance(tmp_path, result):
+    write_result(tmp_path, result(1))
+    with pytest.raises(OutputFolderError, match="--resume"):
+        OutputFolder(tmp_path).__enter__()
+
+
+def test_a_resumed_run_knows_what_is_done_and_clears_what_is_half_done(tmp_path, result):
+    with OutputFolder(tmp_path) as folder:
+        journal = JournalSink(folder.journal)
+        journal.write(result(1))
+        journal.close()
+    for number in (1, 2):
+        write_result(tmp_path, result(number))
+    with folder.journal.open("ab") as file:
+        file.write(b'{"frame": "f00002", "sco')  # a kill in the middle of a line
+    (tmp_path / f"f00003{next(iter(WRITERS))}").write_bytes(b"labels without a record")
+    atomic.temporary_path(tmp_path / "f00004.json").write_bytes(b"half")
+    (tmp_path / "notes of the user.txt").write_text("stay")
+
+    with OutputFolder(tmp_path, resume=True) as folder:
+        assert folder.n_done == 2
+        assert folder.is_done("f00001") and not folder.is_done("f00003")
+        assert [line["frame"] for line in read_journal(folder.journal)] == ["f00001", "f00002"]
+    left = {path.name for path in tmp_path.iterdir() if path.is_file()}
+    whole = {f"f0000{n}{suffix}" for n in (1, 2) for suffix in WRITERS}
+    assert left == whole | {"notes of the user.txt"}
+
+
+@pytest.mark.parametrize("size", [0, 10, 4096, 5000, 9000])
+def test_only_the_broken_line_is_cut_off(tmp_path, size):
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(b'{"a": 1}\n' + b"x" * size)
+    cut_broken_line(path)
+    assert path.read_bytes() == b'{"a": 1}\n'
+
+
+def test_a_journal_of_one_broken_line_becomes_empty(tmp_path):
+    (tmp_path / "a.jsonl").write_bytes(b'{"a"')
+    cut_broken_line(tmp_path / "a.jsonl")
+    assert (tmp_path / "a.jsonl").read_bytes() == b""
+    assert list(read_journal(tmp_path / "missing.jsonl")) == []
+
+
+def test_records_name_the_frame_under_any_id(tmp_path, result):
+    from dataclasses import replace
+
+    evil = result(1)
+    evil = replace(evil, frame=replace(evil.frame, id="../../a:b\\c\n"))
+    write_result(tmp_path, evil)
+    (record,) = tmp_path.glob(f"*{RECORD_SUFFIX}")
+    assert record.parent == tmp_path
+    assert json.loads(record.read_text())["frame"] == "../../a:b\\c\n"
+    with OutputFolder(tmp_path, resume=True) as folder:
+        assert folder.is_done("../../a:b\\c\n")

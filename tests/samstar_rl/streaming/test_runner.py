@@ -1,0 +1,202 @@
+from __future__ import annotations
+
+import errno
+import json
+import threading
+import time
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from samstar_rl.frames.frame import Frame
+from samstar_rl.frames.quality import UnusableFrameError
+from samstar_rl.frames.source import Fault, MemorySource
+from samstar_rl.results import WRITERS, FrameResult
+from samstar_rl.streaming.events import Event
+from samstar_rl.streaming.runner import MAX_FAILURES_IN_A_ROW, RunError, Runner, WriteError
+from samstar_rl.streaming.sinks import FolderSink, JournalSink, read_journal
+
+
+class Collector:
+    """A sink in memory."""
+
+    def __init__(self, full_after: int | None = None) -> None:
+        self.results: list[FrameResult] = []
+        self.events: list[Event] = []
+        self.closed = False
+        self.full_after = full_after
+
+    def write(self, result: FrameResult) -> None:
+        if self.full_after is not None and len(self.results) >= self.full_after:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        self.results.append(result)
+
+    def report(self, event: Event) -> None:
+        self.events.append(event)
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def test_every_frame_of_a_file_is_done_in_order(frames, segmenter, tmp_path):
+    sinks = [Collector(), FolderSink(tmp_path), JournalSink(tmp_path / "frames.jsonl")]
+    counts = Runner(MemorySource(frames(12)), segmenter(), sinks, queue="all").run()
+    assert (counts.received, counts.done, counts.in_flight) == (12, 12, 0)
+    assert [result.frame.id for result in sinks[0].results] == [f.id for f in frames(12)]
+    assert sinks[0].closed
+    assert len(list(tmp_path.glob("f0*"))) == 12 * len(WRITERS)
+    lines = list(read_journal(tmp_path / "frames.jsonl"))
+    assert [line["frame"] for line in lines] == [f.id for f in frames(12)]
+    assert {"settings", "terms", "score", "milliseconds", "notes"} <= set(lines[0])
+    assert lines[0]["milliseconds"]["waited"] >= 0
+
+
+def test_the_newest_frame_wins_and_drops_are_counted(frames, segmenter):
+    sink = Collector()
+    source = MemorySource(frames(60), interval_s=0.005)
+    counts = Runner(source, segmenter(seconds=0.05), [sink], queue="latest").run()
+    assert counts.received == 60 == counts.done + counts.dropped
+    assert counts.dropped > 20
+    ids = [result.frame.id for result in sink.results]
+    assert ids == sorted(ids) and ids[-1] == "f00059"
+
+
+def test_a_frame_that_fails_is_reported_and_the_next_one_is_done(frames, segmenter):
+    sink = Collector()
+    stub = segmenter(failing=lambda frame_id: frame_id in ("f00001", "f00003"))
+    counts = Runner(MemorySource(frames(5)), stub, [sink], queue="all").run()
+    assert (counts.done, counts.failed) == (3, 2)
+    assert [event.frame for event in sink.events] == ["f00001", "f00003"]
+    assert "cannot be segmented" in sink.events[0].message
+
+
+def test_unreadable_files_count_as_failed_and_lost_connections_do_not(frames, segmenter):
+    sink = Collector()
+    items: list[Frame | Fault] = [*frames(2)]
+    items[1:1] = [Fault("a.png", "damaged"), Fault("host", "is away", cost_a_frame=False)]
+    counts = Runner(MemorySource(items), segmenter(), [sink], queue="all").run()
+    assert (counts.received, counts.done, counts.failed) == (3, 2, 1)
+    assert {(event.kind, event.frame) for event in sink.events} == {
+        ("failed", "a.png"),
+        ("source", None),
+    }
+
+
+@settings(
+    max_examples=25,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(
+    st.lists(st.sampled_from(["good", "bad", "blank", "fault"]), max_size=25),
+    st.sampled_from(["all", "latest"]),
+)
+def test_counters_add_up_whatever_comes(result, fates, queue):
+    class Fated:
+        def prepare(self, frame: Frame) -> Frame:
+            if frame.id.startswith("blank"):
+                raise UnusableFrameError("blank")
+            return frame
+
+        def segment(self, prepared: Frame) -> FrameResult:
+            if prepared.id.startswith("bad"):
+                raise RuntimeError("no")
+            return good
+
+    good, image = result(0), np.zeros((2, 2), np.float32)
+    items = [
+        Fault(f"fault{i}", "?") if fate == "fault" else Frame(image, id=f"{fate}{i}")
+        for i, fate in enumerate(fates)
+    ]
+    sink = Collector()
+    runner = Runner(MemorySource(items), Fated(), [sink], queue=queue)
+    try:
+        runner.run()
+    except RunError:
+        assert fates.count("bad") >= MAX_FAILURES_IN_A_ROW
+    counts = runner.counters.counts
+    assert counts.in_flight == 0
+    assert counts.received <= len(fates)
+    assert (len(sink.results), len(sink.events)) == (counts.done, counts.failed)
+
+
+def test_a_full_disk_ends_the_run_and_loses_nothing_written(frames, segmenter, tmp_path):
+    class FullDisk(FolderSink):
+        n = 0
+
+        def write(self, result: FrameResult) -> None:
+            FullDisk.n += 1
+            if FullDisk.n > 3:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            super().write(result)
+
+    journal = JournalSink(tmp_path / "frames.jsonl")
+    runner = Runner(
+        MemorySource(frames(50)), segmenter(), [FullDisk(tmp_path), journal], queue="all"
+    )
+    with pytest.raises(WriteError, match=r"No space left.*--resume"):
+        runner.run()
+    counts = runner.counters.counts
+    assert counts.done == 3 and counts.in_flight == 0
+    assert len(list(read_journal(tmp_path / "frames.jsonl"))) == 3
+    assert len(list(tmp_path.glob("f*.json"))) == 3
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_a_source_that_breaks_ends_the_run_after_its_frames(frames, segmenter):
+    def broken() -> Iterator[Frame]:
+        yield from frames(3)
+        raise OSError("the cable was pulled")
+
+    sink = Collector()
+    with pytest.raises(RunError, match="cable"):
+        Runner(MemorySource(broken()), segmenter(), [sink], queue="all").run()
+    assert len(sink.results) == 3
+
+
+def test_when_nothing_works_the_run_ends_with_the_reason(frames, segmenter):
+    stub = segmenter(failing=lambda frame_id: True)
+    runner = Runner(MemorySource(frames(100)), stub, [Collector()], queue="all")
+    with pytest.raises(RunError, match="cannot be segmented"):
+        runner.run()
+    counts = runner.counters.counts
+    assert counts.failed >= MAX_FAILURES_IN_A_ROW and counts.in_flight == 0
+    assert counts.received < 100
+
+
+def test_a_request_to_stop_finishes_the_frame_in_work(frames, segmenter):
+    sink = Collector()
+    runner = Runner(MemorySource(frames(100)), segmenter(seconds=0.05), [sink], queue="all")
+    threading.Timer(0.3, runner.request_stop).start()
+    counts = runner.run()
+    assert 0 < counts.done < 100
+    assert counts.in_flight == 0 and len(sink.results) == counts.done
+
+
+def test_a_silent_source_does_not_delay_the_stop(frames, segmenter):
+    runner = Runner(MemorySource(frames(2), interval_s=60.0), segmenter(), [], queue="latest")
+    threading.Timer(0.1, runner.request_stop).start()
+    started = time.monotonic()
+    runner.run()
+    assert time.monotonic() - started < 5
+
+
+def test_no_more_than_asked_for_are_taken(frames, segmenter):
+    counts = Runner(MemorySource(frames(9)), segmenter(), [], queue="all", max_frames=4).run()
+    assert counts.received == counts.done == 4
+
+
+def test_no_thread_and_no_descriptor_is_left(frames, segmenter, tmp_path):
+    before = {thread.name for thread in threading.enumerate()}
+    for n in range(3):
+        sinks = [JournalSink(tmp_path / f"{n}.jsonl")]
+        Runner(MemorySource(frames(3)), segmenter(), sinks, queue="all").run()
+    assert {thread.name for thread in threading.enumerate()} <= before
+
+
+def test_a_record_is_plain_json(result, tmp_path):
+    record = json.loads(json.dumps(result(1).to_record(), allow_nan=False))
+    assert record["n_particles"] == 3 and record["pixel_size_nm"] == 2.0

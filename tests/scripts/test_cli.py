@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from samstar_rl.scripts.cli import COMMANDS, build_app
+from samstar_rl.scripts.command import BAD_INPUT, reporting_errors
+
+SCRIPTS = Path(__file__).parents[2] / "scripts"
+
+
+def test_the_list_of_commands_imports_none_of_them():
+    code = "import sys; from samstar_rl.scripts import cli; cli.build_app(only=[]); print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.strip() == "False", done.stderr
+
+
+def test_help_lists_every_command():
+    done = CliRunner().invoke(build_app(only=[]), ["--help"])
+    assert done.exit_code == 0
+    for name, command in COMMANDS.items():
+        assert name in done.output and command.summary.split(":")[0][:30] in done.output
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_explains_itself_as_listed(name):
+    target = COMMANDS[name].load()
+    assert (SCRIPTS / f"{COMMANDS[name].target.partition(':')[0]}.py").exists()
+    if not isinstance(target, typer.Typer):
+        assert (target.__doc__ or "").splitlines()[0] == COMMANDS[name].summary
+    done = CliRunner().invoke(build_app(only=[name]), [name, "--help"], terminal_width=200)
+    assert done.exit_code == 0, done.output
+
+
+def test_the_version_is_told():
+    done = CliRunner().invoke(build_app(only=[]), ["--version"])
+    assert done.exit_code == 0 and done.output.startswith("samstar 0.")
+
+
+def test_an_unknown_command_is_refused():
+    assert CliRunner().invoke(build_app(only=[]), ["segmnt"]).exit_code == BAD_INPUT
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (ValueError("size must be [1, 2]"), "Error: size must be [1, 2]"),
+        (FileNotFoundError(2, "No such file or directory", "a.png"), "a.png: No such file"),
+        (ImportError("install p4p"), "install p4p"),
+    ],
+)
+def test_bad_input_is_one_message_and_exit_code_2(error, message, monkeypatch):
+    monkeypatch.delenv("SAMSTAR_DEBUG", raising=False)
+
+    def command() -> None:
+        raise error
+
+    app = typer.Typer()
+    app.command()(reporting_errors(command))
+    done = CliRunner().invoke(app, [])
+    assert done.exit_code == BAD_INPUT
+    assert message in done.stderr and "Traceback" not in done.stderr
+    monkeypatch.setenv("SAMSTAR_DEBUG", "1")
+    assert CliRunner().invoke(app, []).exception is error
+
+
+def test_a_mistake_of_ours_is_not_hidden():
+    def command() -> None:
+        raise KeyError("ours")
+
+    app = typer.Typer()
+    app.command()(reporting_errors(command))
+    assert isinstance(CliRunner().invoke(app, []).exception, KeyError)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["segment", "deploy", "tune"])
+def test_a_script_runs_alone(name):
+    done = subprocess.run(
+        [sys.executable, SCRIPTS / f"{name}.py", "--help"], capture_output=True, text=True
+    )
+    assert done.returncode == 0 and COMMANDS[name].summary in done.stdout

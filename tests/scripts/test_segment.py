@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import tifffile
+from PIL import Image
+
+
+@pytest.mark.parametrize("tuner", ["default", "static"])
+def test_every_frame_gets_its_four_files(samstar, small_task, images, tmp_path, tuner):
+    out = tmp_path / "out"
+    done = samstar(
+        "segment", images, "--task", small_task, "--tuner", tuner, "-o", out, "--pixel-size", 2
+    )
+    assert done.exit_code == 0, done.output
+    assert "3 frames" in done.stdout and "mean score" in done.stdout
+    for name in ("a", "b-00000", "b-00001"):
+        record = json.loads((out / f"{name}.json").read_text())
+        labels = tifffile.imread(out / f"{name}.labels.tif")
+        table = pd.read_csv(out / f"{name}.particles.csv")
+        assert labels.dtype == np.uint16 and labels.shape == (96, 96)
+        assert record["n_particles"] == len(table)
+        assert set(np.unique(labels)) - {0} <= set(table["label"])
+        assert {"area", "circularity", "equivalent_diameter_nm"} <= set(table.columns)
+        assert 0 <= record["score"] <= 1 and record["terms"] and record["evaluations"] == 1
+        assert record["prompts_decoded"] > 0 and record["milliseconds"]["total"] > 0
+        assert record["settings"]["points_per_side"] == (32 if tuner == "default" else 4)
+        assert Image.open(out / f"{name}.overlay.png").size[0] % 96 == 0
+    run = json.loads((out / "run" / "run.json").read_text())
+    assert run["config"]["tuner"] == tuner and run["command"] and run["versions"]["torch"]
+    results = json.loads((out / "run" / "results.json").read_text())
+    assert results["frames"] == 3 and results["failed"] == {}
+    assert list((out / "run" / "tensorboard").iterdir())
+    assert not list(out.glob(".*"))
+
+
+def test_images_are_independent_of_each_other(samstar, small_task, images, tmp_path):
+    samstar("segment", images, "--task", small_task, "-o", tmp_path / "all")
+    samstar("segment", images / "a.png", "--task", small_task, "-o", tmp_path / "one")
+    for suffix in (".labels.tif", ".particles.csv"):
+        assert (tmp_path / "all" / f"a{suffix}").read_bytes() == (
+            tmp_path / "one" / f"a{suffix}"
+        ).read_bytes()
+
+
+def test_a_damaged_image_is_named_and_the_others_are_done(samstar, small_task, images, tmp_path):
+    (images / "a.png").write_bytes((images / "a.png").read_bytes()[:100])
+    done = samstar("segment", images, "--task", small_task, "-o", tmp_path / "out")
+    assert done.exit_code == 1
+    assert "a.png" in done.stderr and "1 files failed" in done.stderr
+    assert (tmp_path / "out" / "b-00001.json").exists()
+    results = json.loads((tmp_path / "out" / "run" / "results.json").read_text())
+    assert list(results["failed"]) == [str(images / "a.png")]
+
+
+def test_a_blank_image_gives_no_particle_and_a_note(samstar, small_task, tmp_path):
+    np.save(tmp_path / "blank.npy", np.zeros((64, 64)))
+    done = samstar("segment", tmp_path / "blank.npy", "--task", small_task, "-o", tmp_path / "out")
+    assert done.exit_code == 0, done.output
+    assert "blank" in done.stderr
+    record = json.loads((tmp_path / "out" / "blank.json").read_text())
+    assert record["n_particles"] == 0 and "blank" in record["notes"][0]
+    assert len(pd.read_csv(tmp_path / "out" / "blank.particles.csv")) == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["missing.png"], "no file or folder missing.png"),
+        (["a.png", "--task", "nothing"], "no task is called 'nothing'"),
+        (["a.png", "--tuner", "nothing"], "no tuner 'nothing'"),
+        (["a.png", "--tuner", "static:missing.toml"], "missing.toml"),
+        (["a.png", "--task", "overlap"], "--pixel-size"),
+        (["a.png", "--sam", "missing.pth"], "missing.pth"),
+        (["notes.txt"], "unknown kind"),
+        (["empty"], "no image"),
+        (["a.png", "--pixel-size", "-1"], "pixel-size"),
+    ],
+)
+def test_bad_input_ends_with_one_clear_message(samstar, images, monkeypatch, arguments, message):
+    (images / "empty").mkdir()
+    monkeypatch.chdir(images)
+    done = samstar("segment", *arguments, "-o", "out")
+    assert done.exit_code == 2
+    assert message in done.stderr and "Traceback" not in done.output
