@@ -15,7 +15,7 @@ from torch import nn
 
 from samstar_rl.agents.network import Array, Normalisation
 from samstar_rl.agents.normalisation import fit_normalisation
-from samstar_rl.agents.search import GeneticSearch, maximise
+from samstar_rl.agents.search import GeneticSearch, Vectors, maximise
 from samstar_rl.agents.tuners import PolicyTuner
 from samstar_rl.envs.frames import BankFrames
 from samstar_rl.tuner import FrameEvaluator, Objective
@@ -164,7 +164,11 @@ def search_each_frame(
     for done, index in enumerate(indices, start=1):
         evaluator = FrameEvaluator(frames.source(index), objective)
         search = GeneticSearch(space.n, seed=seed + index, start=start)
-        found = maximise(search, lambda v, e=evaluator: e(space.decode(v)).reward, each)
+
+        def reward(vector: Vectors, evaluator: FrameEvaluator = evaluator) -> float:
+            return evaluator(space.decode(vector)).reward
+
+        found = maximise(search, reward, each)
         best.append(found.vector)
         if on_frame is not None:
             on_frame(done)

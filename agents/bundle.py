@@ -29,8 +29,10 @@ FORMAT = "samstar_rl policy bundle"
 VERSION = 1
 SUFFIX = ".bundle"
 _POLICY, _SHEET = "policy.onnx", "bundle.json"
-_KEYS = ("format", "version", "name", "env_id", "task", "settings", "observation")
-_KEYS += ("normalisation", "sam", "policy_sha256", "training")
+_KEYS = (
+    "format", "version", "name", "env_id", "task", "settings", "observation", "normalisation",
+    "sam", "policy_sha256", "training",
+)  # fmt: skip
 
 
 class BundleError(ValueError):

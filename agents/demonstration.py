@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -166,7 +167,11 @@ class _Show:
         engine = ProposalEngine(load_sam("tiny"))
         with self._stage("simulate streams, let SAM propose masks") as done:
             total = plan.n_streams * plan.n_frames + plan.n_test_streams * plan.n_test_frames
-            common = {"size_px": plan.size_px, "drift": plan.drift, "engine": engine}
+            common: dict[str, Any] = {
+                "size_px": plan.size_px,
+                "drift": plan.drift,
+                "engine": engine,
+            }
             self.bank: Bank = build_simulated_bank(
                 self.task,
                 self.folder / "bank",
@@ -402,7 +407,7 @@ def _draw_truth(bank: Bank, index: int) -> NDArray[np.uint8]:
     return draw_outlines(frame, Segmentation.from_labels(labels, frame), 2)
 
 
-def _named(tuner: Tuner, name: str) -> Tuner:
+def _named(tuner: RandomTuner, name: str) -> RandomTuner:
     tuner.name = name
     return tuner
 

@@ -147,7 +147,7 @@ def _draw_windows(
 ) -> list[range]:
     chosen = []
     for _ in range(count):
-        stream = streams[rng.integers(len(streams))]
+        stream = streams[int(rng.integers(len(streams)))]
         size = min(window, len(stream))
         first = stream.start + int(rng.integers(len(stream) - size + 1))
         chosen.append(range(first, first + size))

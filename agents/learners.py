@@ -35,7 +35,7 @@ FINAL_RATE = 0.1
 _OWN = ("total_steps", "n_envs", "initial_std", "net_arch", "embedding_gain", "learning_rate")
 
 
-class CentredAction(gymnasium.ActionWrapper):  # type: ignore[type-arg]
+class CentredAction(gymnasium.ActionWrapper):
     """Act relative to a centre: the environment gets ``clip(centre + span * action, -1, 1)``.
 
     Parameters
@@ -62,6 +62,9 @@ class NormalisingExtractor(BaseFeaturesExtractor):
     observation_space : Box
     normalisation : Normalisation
     """
+
+    mean: Tensor
+    scale: Tensor
 
     def __init__(self, observation_space: spaces.Box, normalisation: Normalisation) -> None:
         super().__init__(observation_space, features_dim=len(normalisation.mean))
@@ -135,8 +138,9 @@ def make_learner(
     return learner
 
 
-def to_network(learner: BaseAlgorithm, *, centre: Array) -> PolicyNetwork:
+def to_network(learner: Any, *, centre: Array) -> PolicyNetwork:
     """The learner's policy, without exploration, as plain numbers."""
+    extractor: Any
     if isinstance(learner, PPO):
         extractor = learner.policy.features_extractor
         layers = [*learner.policy.mlp_extractor.policy_net, learner.policy.action_net]
@@ -160,11 +164,12 @@ def to_network(learner: BaseAlgorithm, *, centre: Array) -> PolicyNetwork:
 
 
 @torch.no_grad()
-def _start_at(learner: BaseAlgorithm, centre: Array, std: float) -> None:
+def _start_at(learner: Any, centre: Array, std: float) -> None:
     """Let the policy answer the centre whatever it sees, with a small spread."""
     if isinstance(learner, PPO):
-        learner.policy.action_net.weight.zero_()
-        learner.policy.action_net.bias.copy_(torch.as_tensor(centre))
+        action_net: Any = learner.policy.action_net
+        action_net.weight.zero_()
+        action_net.bias.copy_(torch.as_tensor(centre))
         return
     actor = learner.actor
     actor.mu.weight.zero_()

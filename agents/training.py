@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 import gymnasium
 import numpy as np
 import torch
-from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import configure
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
@@ -233,7 +232,7 @@ class _Run:
         set_random_seed(seed)
         self.learner.action_space.seed(seed)
         self.env.seed(seed)
-        self.learner._last_obs = self.env.reset()
+        self.learner._last_obs = self.env.reset()  # type: ignore[assignment]
         self.learner._last_episode_starts = np.ones(self.env.num_envs, dtype=bool)
 
 
@@ -380,21 +379,22 @@ def _check_key(found: Mapping[str, Any], wanted: Mapping[str, Any], path: Path) 
             )
 
 
-def _modules(learner: BaseAlgorithm) -> dict[str, Any]:
+def _modules(learner: Any) -> dict[str, Any]:
     """Everything with a state dict."""
     if isinstance(learner, OffPolicyAlgorithm):
+        off_policy: Any = learner
         parts = {
             "policy": learner.policy,
             "actor_optimizer": learner.actor.optimizer,
-            "critic_optimizer": learner.critic.optimizer,
+            "critic_optimizer": off_policy.critic.optimizer,
         }
         if getattr(learner, "ent_coef_optimizer", None) is not None:
-            parts["ent_coef_optimizer"] = learner.ent_coef_optimizer
+            parts["ent_coef_optimizer"] = off_policy.ent_coef_optimizer
         return parts
     return {"policy": learner.policy, "optimizer": learner.policy.optimizer}
 
 
-def _states(learner: BaseAlgorithm) -> dict[str, Any]:
+def _states(learner: Any) -> dict[str, Any]:
     states: dict[str, Any] = {name: part.state_dict() for name, part in _modules(learner).items()}
     states["n_updates"] = learner._n_updates
     if getattr(learner, "log_ent_coef", None) is not None:
@@ -402,7 +402,7 @@ def _states(learner: BaseAlgorithm) -> dict[str, Any]:
     return states
 
 
-def _load_states(learner: BaseAlgorithm, states: Mapping[str, Any]) -> None:
+def _load_states(learner: Any, states: Mapping[str, Any]) -> None:
     for name, part in _modules(learner).items():
         part.load_state_dict(states[name])
     learner._n_updates = int(states["n_updates"])
@@ -413,14 +413,14 @@ def _load_states(learner: BaseAlgorithm, states: Mapping[str, Any]) -> None:
 _REPLAY = ("observations", "next_observations", "actions", "rewards", "dones", "timeouts")
 
 
-def _replay_arrays(learner: OffPolicyAlgorithm) -> dict[str, Any]:
+def _replay_arrays(learner: Any) -> dict[str, Any]:
     buffer = learner.replay_buffer
     filled = buffer.buffer_size if buffer.full else buffer.pos
     arrays = {name: getattr(buffer, name)[:filled] for name in _REPLAY}
     return {**arrays, "position": np.array([buffer.pos, int(buffer.full)])}
 
 
-def _load_replay(learner: OffPolicyAlgorithm, arrays: Mapping[str, Any]) -> None:
+def _load_replay(learner: Any, arrays: Mapping[str, Any]) -> None:
     buffer = learner.replay_buffer
     for name in _REPLAY:
         getattr(buffer, name)[: len(arrays[name])] = arrays[name]

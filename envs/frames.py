@@ -128,7 +128,7 @@ def windows(streams: Sequence[range], length: int) -> NDArray[np.int64]:
     (W, 2) int array
         First frame, and the one after the last.
     """
-    bounds = []
+    bounds: list[tuple[int, int]] = []
     for stream in streams:
         size = min(length, len(stream))
         starts = range(stream.start, stream.stop - size + 1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, cast
 
 import gymnasium
 import numpy as np
@@ -93,7 +93,7 @@ class StreamEnv(gymnasium.Env[Vector, Vector]):
         If an argument is out of range or the bank does not serve the task.
     """
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"], "render_fps": 4}
+    metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 4}  # noqa: RUF012
 
     def __init__(
         self,
@@ -115,8 +115,9 @@ class StreamEnv(gymnasium.Env[Vector, Vector]):
         self._frames = BankFrames(self.bank, self.task)
         self._windows = windows(choose_streams(self.bank, streams), window)
         self.schema = self._frames.builder.schema
-        self.observation_space = self.schema.space()
-        self.action_space = spaces.Box(-1.0, 1.0, (self.task.space.n,), np.float32)
+        self.observation_space = cast("spaces.Space[Vector]", self.schema.space())
+        bounds = spaces.Box(-1.0, 1.0, (self.task.space.n,), np.float32)
+        self.action_space = cast("spaces.Space[Vector]", bounds)
         self._index = self._stop = 0
         self._last: Evaluation | None = None
         self._shown: tuple[int, Evaluation] | None = None
@@ -148,7 +149,7 @@ class StreamEnv(gymnasium.Env[Vector, Vector]):
             self._index += 1
         return self._observe(), evaluation.reward, False, truncated, info
 
-    def render(self) -> NDArray[np.uint8] | None:  # type: ignore[override]
+    def render(self) -> NDArray[np.uint8] | None:
         """Draw the last segmented frame with its masks, settings and terms, (H, W, 3) uint8."""
         if self.render_mode != "rgb_array":
             return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, cast
 
 import gymnasium
 import numpy as np
@@ -63,7 +63,7 @@ class TuningEnv(gymnasium.Env[Vector, Vector]):
         If an argument is out of range or the bank does not serve the task.
     """
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"], "render_fps": 4}
+    metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 4}  # noqa: RUF012
 
     def __init__(
         self,
@@ -86,8 +86,9 @@ class TuningEnv(gymnasium.Env[Vector, Vector]):
         self.render_mode = render_mode
         self._frames = BankFrames(self.bank, self.task, tuning=True)
         self.schema = self._frames.builder.schema
-        self.observation_space = self.schema.space()
-        self.action_space = spaces.Box(-1.0, 1.0, (self.task.space.n,), np.float32)
+        self.observation_space = cast("spaces.Space[Vector]", self.schema.space())
+        bounds = spaces.Box(-1.0, 1.0, (self.task.space.n,), np.float32)
+        self.action_space = cast("spaces.Space[Vector]", bounds)
         chosen = choose_streams(self.bank, streams)
         self._indices = np.concatenate([np.asarray(stream) for stream in chosen])
         self._index = self._steps_left = 0
@@ -128,7 +129,7 @@ class TuningEnv(gymnasium.Env[Vector, Vector]):
         self._steps_left -= 1
         return self._observe(), gain, False, self._steps_left <= 0, self._info()
 
-    def render(self) -> NDArray[np.uint8] | None:  # type: ignore[override]
+    def render(self) -> NDArray[np.uint8] | None:
         """Draw the frame with the masks, settings and terms tried last, (H, W, 3) uint8."""
         if self.render_mode != "rgb_array":
             return None
@@ -162,7 +163,9 @@ class TuningEnv(gymnasium.Env[Vector, Vector]):
             "terms": dict(current.score.terms),
             "settings": current.settings,
             "n_masks": len(current.segmentation),
-            "n_prompts_decoded": self._evaluator.expense.n_prompts_decoded,
+            "n_prompts_decoded": self._evaluator.expense.n_prompts_decoded
+            if self._evaluator
+            else 0,
             "best_score": best.score.total,
             "best_settings": best.settings,
         }

@@ -106,7 +106,7 @@ class _Memory:
         digest = self._content.get(frame)
         if digest is None:
             shape = str(frame.shape).encode()
-            digest = hashlib.blake2b(frame.image, digest_size=16, key=shape).digest()
+            digest = hashlib.blake2b(frame.image.tobytes(), digest_size=16, key=shape).digest()
             self._content[frame] = digest
         return digest
 
@@ -146,7 +146,7 @@ def estimate_foreground(
     max_diameter_px: float | None = None,
 ) -> Foreground:
     """Estimate the foreground of an image (H, W) of any range; see `foreground_of`."""
-    valid = ~annotations(image)
+    valid = ~annotation_pixels(image)
     unit = normalise(image)
     work = _Work.of(unit, valid, min_diameter_px, max_diameter_px)
     candidates = [c for c in draw_candidates(work) if contrast in ("either", c.contrast)]
@@ -186,7 +186,7 @@ def _full_slope(unit: Field, mask: Mask) -> float:
     return max(0.5 * step, 2 * noise, 1e-6)
 
 
-def annotations(image: Field) -> Mask:
+def annotation_pixels(image: Field) -> Mask:
     """Pixels of scale bars, lettering and missing data: flat bodies of an extreme grey.
 
     Drawn marks have exactly the largest or the least value of the image, and are rectangles or
@@ -381,8 +381,8 @@ def _describe_bodies(mask: Mask) -> tuple[float, float, float, float]:
     large = np.flatnonzero(areas >= _SMALLEST_BODY_PX)
     if len(large) == 0:
         return 0.0, 0.0, 0.0, 1.0
-    hulls = np.array([cv2.contourArea(cv2.convexHull(outlines[i])) for i in large])
-    lengths = np.array([cv2.arcLength(outlines[i], True) for i in large])
+    hulls = np.array([cv2.contourArea(cv2.convexHull(outlines[int(i)])) for i in large])
+    lengths = np.array([cv2.arcLength(outlines[int(i)], True) for i in large])
     solidity = areas[large] / np.maximum(hulls, 1)
     circularity = np.minimum(4 * np.pi * areas[large] / lengths**2, 1)
     return (

@@ -156,6 +156,10 @@ class MaskStore:
         """
         return self._pairs.lookup(self, first, first if second is None else second).astype(np.int64)
 
+    def shared_with(self, mask_id: int, others: Ids) -> NDArray[np.int32]:
+        """Pixels that one mask shares with each of S others, (S,)."""
+        return self._pairs.row(self, mask_id, others)
+
 
 class _PairTable:
     """Remembered intersections: a row for each mask that was asked for, a column for every mask."""
@@ -187,6 +191,16 @@ class _PairTable:
             back = self._slots[second[columns]]
             self._rows[back[back >= 0], first[rows][back >= 0]] = counted[back >= 0]
         return shared
+
+    def row(self, store: MaskStore, mask_id: int, others: Ids) -> NDArray[np.int32]:
+        """As `lookup` for one mask, quickly where all is known."""
+        if len(store) <= len(self._slots):
+            slot = self._slots[mask_id]
+            if slot >= 0:
+                shared = self._rows[slot].take(others)
+                if shared.min(initial=0) >= 0:
+                    return shared
+        return self.lookup(store, np.array([mask_id]), others)[0]
 
     def _slots_of(self, ids: Ids, n_masks: int) -> Ids:
         if n_masks > len(self._slots):

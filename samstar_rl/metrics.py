@@ -76,7 +76,7 @@ class Truth:
         ids, flat = np.unique(labels, return_inverse=True)
         flat = flat.reshape(labels.shape)
         # 0 stays background and particles become 1..n, whether or not background is there.
-        self._labels = (flat if ids[0] == 0 else flat + 1).astype(np.int32)
+        self._labels: NDArray[np.int32] = (flat if ids[0] == 0 else flat + 1).astype(np.int32)
         self.areas: NDArray[np.int64] = np.bincount(self._labels.ravel())[1:]
         self._known: WeakKeyDictionary[MaskStore, dict[int, _Overlap]] = WeakKeyDictionary()
 
@@ -86,8 +86,7 @@ class Truth:
     @property
     def shape(self) -> tuple[int, int]:
         """Height and width in px."""
-        height, width = self._labels.shape
-        return height, width
+        return self._labels.shape[0], self._labels.shape[1]
 
     def ious(self, masks: Masks) -> coo_array:
         """IoU of each mask with each particle, a sparse (K, particles) array."""

@@ -131,7 +131,7 @@ def label_image(segmentation: Segmentation) -> NDArray[np.uint16] | NDArray[np.u
     """The labels as the smallest of uint16 and uint32 that holds them; 0 is background."""
     labels = segmentation.to_labels()
     few = len(segmentation) <= np.iinfo(np.uint16).max
-    return labels.astype(np.uint16 if few else np.uint32)
+    return labels.astype(np.uint16) if few else labels.astype(np.uint32)
 
 
 def _write_labels(path: Path, result: FrameResult) -> None:

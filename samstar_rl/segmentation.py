@@ -379,14 +379,15 @@ def _gate_values(proposals: Proposals, name: str, mask_ids: Ids) -> NDArray[np.f
 
 def _apart(proposals: Proposals, max_overlap: float, kept: Ids, mask_ids: Ids) -> NDArray[np.intp]:
     """Positions of the masks that overlap no better one by more than allowed."""
-    areas = np.maximum(proposals.masks.areas[mask_ids], 1)
-    waiting = np.argsort(-proposals.iou_pred[kept], kind="stable")
+    ranks = np.argsort(-proposals.iou_pred[kept], kind="stable")
+    waiting = mask_ids[ranks]
+    allowed = max_overlap * np.maximum(proposals.masks.areas[waiting], 1)
     chosen = []
     while len(waiting):
-        best, waiting = waiting[0], waiting[1:]
-        chosen.append(best)
-        shared = proposals.masks.intersections(mask_ids[best, None], mask_ids[waiting])[0]
-        waiting = waiting[shared <= max_overlap * np.minimum(areas[waiting], areas[best])]
+        chosen.append(ranks[0])
+        shared = proposals.masks.shared_with(int(waiting[0]), waiting[1:])
+        apart = shared <= np.minimum(allowed[1:], allowed[0])
+        ranks, waiting, allowed = ranks[1:][apart], waiting[1:][apart], allowed[1:][apart]
     return np.sort(np.array(chosen))
 
 

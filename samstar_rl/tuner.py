@@ -40,8 +40,13 @@ class Tuner(Protocol):
         instead of skipping what a single evaluation throws away.
     """
 
-    name: str
-    searches: bool
+    @property
+    def name(self) -> str:
+        """For tables and file names."""
+
+    @property
+    def searches(self) -> bool:
+        """Whether it evaluates many settings on each frame."""
 
     def reset(self) -> None:
         """Forget earlier frames: a new stream begins."""

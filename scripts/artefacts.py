@@ -46,7 +46,7 @@ def artefacts(
     ] = None,
     seed: Annotated[int, typer.Option(help="Of searches and trainings.")] = 0,
 ) -> None:
-    """Rebuild static settings, shipped policies and figures after the weights have changed."""
+    """Rebuild what depends on the embedded SAM: static settings, policies, figures."""
     stages = only or ["static", "policies", "figures"]
     unknown = set(stages) - {"static", "policies", "figures"}
     if unknown:

@@ -166,7 +166,7 @@ def _read_labels(labels: Path, image: Path) -> np.ndarray:
 
 def _count(sources: list[str], max_frames: int | None) -> int | None:
     """How many frames to expect, None where a source does not say."""
-    counts = []
+    counts: list[int | None] = []
     for name in sources:
         if Path(name).is_dir():
             counts.append(len(list_image_files(name)))

@@ -44,12 +44,33 @@ COMMANDS: dict[str, Command] = {
     "train": Command("train:train", "Train a policy that sets the generator for each frame."),
     "benchmark": Command("benchmark:benchmark", "Compare tuners on the same unseen frames."),
     "bank": Command("bank:app", "Build banks of frames and proposals, and say what is in them."),
-    "evaluate-sam": Command("evaluate_sam:evaluate_sam", "Judge a SAM on labelled frames."),
-    "pretrain": Command("pretrain:pretrain", "Train the embedded SAM; resumable."),
-    "finish-sam": Command("finish_sam:finish_sam", "Calibrate a trained embedded SAM, pack it."),
-    "artefacts": Command("artefacts:artefacts", "Rebuild what depends on the embedded SAM."),
-    "figures": Command("figures:figures", "Draw the pictures of the README."),
-    "contact-sheet": Command("contact_sheet:contact_sheet", "Simulated beside real micrographs."),
+    "validate": Command(
+        "validate:validate", "Test whether a task's score stands in for ground truth."
+    ),
+    "evaluate-sam": Command(
+        "evaluate_sam:evaluate_sam",
+        "Judge a SAM on labelled frames.",
+    ),
+    "pretrain": Command(
+        "pretrain:pretrain",
+        "Train the embedded SAM on simulated micrographs and EMPS.",
+    ),
+    "finish-sam": Command(
+        "finish_sam:finish_sam",
+        "Calibrate a trained embedded SAM on EMPS' `tune` frames and pack it.",
+    ),
+    "artefacts": Command(
+        "artefacts:artefacts",
+        "Rebuild what depends on the embedded SAM: static settings, policies, figures.",
+    ),
+    "figures": Command(
+        "figures:figures",
+        "Draw the pictures of the README.",
+    ),
+    "contact-sheet": Command(
+        "contact_sheet:contact_sheet",
+        "Draw simulated micrographs (left) beside real ones (right).",
+    ),
 }
 
 

@@ -11,7 +11,7 @@ import typer
 from numpy.typing import NDArray
 
 from samstar_rl.frames.simulator import PRESETS, SimulatedStream, draw_training_image
-from samstar_rl.scripts.command import reporting_errors
+from samstar_rl.scripts.command import run_command
 
 Image = NDArray[np.uint8]
 
@@ -114,8 +114,7 @@ def _bordered(tile: Image) -> Image:
     return np.pad(tile, _GAP_PX // 2, constant_values=255)
 
 
-@reporting_errors
-def main(
+def contact_sheet(
     output: Annotated[Path, typer.Argument(help="PNG to write.")],
     emps: Annotated[Path | None, typer.Option(help="Folder of real micrographs.")] = None,
     streams: Annotated[bool, typer.Option(help="Show streams, a row for each preset.")] = False,
@@ -134,4 +133,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run_command(contact_sheet)

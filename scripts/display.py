@@ -66,7 +66,9 @@ def print_comparison(summary: pd.DataFrame, *, title: str) -> None:
     table = Table(title=title, title_justify="left", header_style="bold")
     for name in columns:
         table.add_column(HEADINGS[name], justify="left" if name == "tuner" else "right")
-    best = {name: summary[name].idxmax() for name in ("score", "f1") if name in columns}
+    best: dict[str, object] = {
+        name: summary[name].idxmax() for name in ("score", "f1") if name in columns
+    }
     for index, cells in zip(summary.index, format_cells(summary, columns, FORMATS), strict=True):
         shown = [
             f"[bold]{cell}[/]" if best.get(name) == index else cell

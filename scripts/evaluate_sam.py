@@ -38,7 +38,11 @@ def evaluate_sam(
     ] = "particles",
     out: Annotated[Path | None, typer.Option("-o", "--out", help="JSON file.")] = None,
 ) -> None:
-    """Print what one interior point finds, how true predicted IoUs are, and F1 of the generator."""
+    """Judge a SAM on labelled frames.
+
+    Prints what one interior point an instance finds, how true the predicted IoUs are, and F1 of the
+    automatic mask generator.
+    """
     sam = load_sam(model)
     pairs = load_pairs(frames, labels, split_names(part) if part else None)
     results = measure(sam, pairs, task)

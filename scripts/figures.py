@@ -38,7 +38,10 @@ def figures(
     ),
     seed: Annotated[int, typer.Option(help="Of the simulated frames.")] = 2000,
 ) -> None:
-    """Draw SAM*'s three failure modes: SAM's defaults, static settings, truth."""
+    """Draw the pictures of the README.
+
+    SAM*'s three failure modes: SAM's defaults, tuned by score, truth.
+    """
     out.mkdir(parents=True, exist_ok=True)
     engine = ProposalEngine(load_sam("tiny"))
     path = out / "failure_modes.png"

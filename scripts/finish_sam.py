@@ -30,7 +30,7 @@ def finish_sam(
         Path | None, typer.Option("-o", "--out", help="File; by default the packaged weights.")
     ] = None,
 ) -> None:
-    """Calibrate the averaged network of a training on EMPS' `tune` frames and pack it.
+    """Calibrate a trained embedded SAM on EMPS' `tune` frames and pack it.
 
     Everything that builds on the weights (static settings, policies, figures) must be made anew
     afterwards: `make artefacts`.

@@ -32,10 +32,10 @@ def pretrain(
     threads: Annotated[int, typer.Option(help="Threads of torch.")] = 2,
     seed: Annotated[int, typer.Option(help="Of weights, data and order.")] = 0,
 ) -> None:
-    """Train the embedded SAM on simulated micrographs and EMPS; run it again to resume.
+    """Train the embedded SAM on simulated micrographs and EMPS.
 
-    The run folder holds checkpoint.pt, TensorBoard events and validation.jsonl. Simulated images
-    are cached beside it. `samstar finish-sam` calibrates the result and packs it.
+    Run it again to resume. The run folder holds checkpoint.pt, TensorBoard events and
+    validation.jsonl; simulated images are cached beside it. `samstar finish-sam` calibrates the result and packs it.
     """
     torch.set_num_threads(threads)
     # subnormal gradients are slow; threads inherit this if it comes before the first of them

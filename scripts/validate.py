@@ -151,7 +151,7 @@ def read_names(names: str) -> list[str]:
         part = names.removeprefix(EMPS_PREFIX)
         if part not in ("sam", "tune", "check"):
             raise ValueError(f"the EMPS split has the parts sam, tune and check, got {part!r}")
-        return split_names(part)  # type: ignore[arg-type]
+        return split_names(part)
     return Path(names).read_text("utf-8").split()
 
 

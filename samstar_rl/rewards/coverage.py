@@ -34,4 +34,5 @@ def coverage(
     foreground = foreground_for(frame, target.sample)
     union = segmentation.union()
     shared = np.count_nonzero(union & foreground.mask)
-    return float(2 * shared / max(np.count_nonzero(union) + foreground.area_px, 1))
+    total = int(np.count_nonzero(union)) + int(foreground.area_px)
+    return float(2 * shared / max(total, 1))

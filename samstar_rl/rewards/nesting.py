@@ -63,4 +63,4 @@ def count_children(
     inside = segmentation.overlap_matrix() / areas[:, None] >= containment
     rank = np.argsort(np.argsort(-areas, kind="stable"))
     inside &= rank[:, None] > rank[None, :]
-    return ~inside.any(axis=1), inside.sum(axis=0)
+    return ~np.asarray(inside.any(axis=1)), inside.sum(axis=0)

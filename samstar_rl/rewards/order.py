@@ -104,5 +104,5 @@ def _inner(
 ) -> NDArray[np.bool_]:
     height, width = shape
     keeps_off = (positions >= margin) & (positions <= np.array([width, height]) - 1 - margin)
-    inner = keeps_off.all(axis=1)
+    inner: NDArray[np.bool_] = np.asarray(keeps_off.all(axis=1))
     return inner if inner.any() else np.ones(len(positions), dtype=bool)

@@ -134,11 +134,11 @@ def _random_contrast(rng: np.random.Generator, intensity: Intensity) -> Intensit
 def _tilted_illumination(rng: np.random.Generator, intensity: Intensity) -> Intensity:
     height, width = intensity.shape
     angle = rng.uniform(0, 2 * np.pi)
-    rows = np.linspace(-0.5, 0.5, height, dtype=np.float32)[:, None]
-    columns = np.linspace(-0.5, 0.5, width, dtype=np.float32)[None]
-    return intensity + rng.uniform(0, 0.35) * (
-        np.float32(np.cos(angle)) * columns + np.float32(np.sin(angle)) * rows
-    )
+    rows: Intensity = np.linspace(-0.5, 0.5, height, dtype=np.float32)[:, None]
+    columns: Intensity = np.linspace(-0.5, 0.5, width, dtype=np.float32)[None]
+    ramp: Intensity = np.float32(np.cos(angle)) * columns + np.float32(np.sin(angle)) * rows
+    tilted: Intensity = intensity + np.float32(rng.uniform(0, 0.35)) * ramp
+    return tilted
 
 
 def _random_noise(rng: np.random.Generator, intensity: Intensity) -> Intensity:

@@ -15,7 +15,10 @@ SCRIPTS = Path(__file__).parents[2] / "scripts"
 
 
 def test_the_list_of_commands_imports_none_of_them():
-    code = "import sys; from samstar_rl.scripts import cli; cli.build_app(only=[]); print('torch' in sys.modules)"
+    code = (
+        "import sys; from samstar_rl.scripts import cli\n"
+        "cli.build_app(only=[]); print('torch' in sys.modules)"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout.strip() == "False", done.stderr
 

@@ -1,0 +1,70 @@
+"""How much faster than the stock generator: ``python -m tests.benchmarks`` (``make bench``)."""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.benchmarks import evaluation, live, peers, report, stream
+from tests.benchmarks.report import Row
+from tests.benchmarks.samples import frames
+
+RESULTS = Path("build/bench.json")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
+    parser.add_argument("--peers", action="store_true", help="measure micro_sam, nothing else")
+    parser.add_argument("--tiny", action="store_true", help="only see whether it works")
+    parser.add_argument("--only", choices=["evaluation", "live", "stream"], action="append")
+    parser.add_argument("--frames", type=Path, help="folder with images/ and labels/")
+    parser.add_argument("--device", default="cpu", help="for the live frames: cpu or cuda")
+    asked = parser.parse_args()
+    rows: list[Row] = []
+    for name, part in _parts(asked.tiny, asked.frames, asked.device).items():
+        wanted = name == "peers" if asked.peers else name in (asked.only or _DEFAULT)
+        if wanted:
+            rows += part()
+    # a run that only tries whether it works is no result
+    if not asked.tiny:
+        report.write(rows, RESULTS)
+        rows = report.read(RESULTS)
+    report.show(rows)
+
+
+_DEFAULT = ("evaluation", "live", "stream")
+
+
+def _parts(tiny: bool, folder: Path | None, device: str) -> dict[str, Callable[[], list[Row]]]:
+    side = 6 if tiny else 32
+    count = 1 if tiny else 3
+    n_settings = 5 if tiny else 100
+
+    def run_stream() -> list[Row]:
+        with tempfile.TemporaryDirectory() as bank:
+            items = frames(2 if tiny else 8, folder)
+            return stream.measure(items, n_steps=20 if tiny else 20_000, folder=Path(bank))
+
+    def run_peers() -> list[Row]:
+        peers.prepare()
+        return peers.measure(frames(count, folder), points_per_side=side, n_settings=n_settings)
+
+    return {
+        "evaluation": lambda: evaluation.measure(
+            frames(count, folder), points_per_side=side, n_settings=n_settings, n_stock=1
+        ),
+        "live": lambda: live.measure(
+            frames(count, folder),
+            points=(side,) if tiny else (16, 32),
+            large_points=() if tiny else (16, 32),
+            device=device,
+        ),
+        "stream": run_stream,
+        "peers": run_peers,
+    }
+
+
+if __name__ == "__main__":
+    main()

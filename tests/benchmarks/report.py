@@ -1,0 +1,90 @@
+"""Rows of a benchmark: one table for people, build/bench.json for everything else."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from samstar_rl import atomic
+
+
+@dataclass(frozen=True)
+class Row:
+    """One comparison.
+
+    ``ratio`` is how many times better ours is, or, where there is no peer, our own figure; ``bar``
+    is what it must reach (or, with ``at_most``, not exceed); None where nothing is asked.
+    """
+
+    name: str
+    ours: str
+    peer: str
+    ratio: float
+    bar: float | None = None
+    at_most: bool = False
+    note: str = ""
+    carried_over: bool = False
+
+    @property
+    def passes(self) -> bool | None:
+        if self.bar is None:
+            return None
+        return self.ratio <= self.bar if self.at_most else self.ratio >= self.bar
+
+
+def write(rows: list[Row], path: Path) -> None:
+    """Write the rows; those of earlier runs that were not measured now are carried over."""
+    measured = {row.name for row in rows}
+    old = [row for row in read(path) if row.name not in measured]
+    carried = [Row(**(asdict(row) | {"carried_over": True})) for row in old]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    content = {"machine": machine(), "rows": [asdict(row) for row in rows + carried]}
+    atomic.write_json(path, content)
+
+
+def read(path: Path) -> list[Row]:
+    if not path.is_file():
+        return []
+    return [Row(**row) for row in json.loads(path.read_text("utf-8"))["rows"]]
+
+
+def show(rows: list[Row]) -> None:
+    table = Table(title=" · ".join(str(value) for value in machine().values()))
+    for heading in ("", "ours", "peer", "ratio", "bar", ""):
+        table.add_column(heading)
+    for row in rows:
+        sign = "≤" if row.at_most else "≥"
+        mark = {None: "", True: "[green]reached[/]", False: "[red]missed[/]"}[row.passes]
+        note = " ".join(filter(None, [mark, row.note, "(earlier run)" if row.carried_over else ""]))
+        bar = "" if row.bar is None else f"{sign} {row.bar:g}"
+        table.add_row(row.name, row.ours, row.peer, f"{row.ratio:,.4g}", bar, note)
+    Console(width=None if os.isatty(1) else 160).print(table)
+
+
+def machine() -> dict[str, Any]:
+    """What the figures were measured on."""
+    return {
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "threads": f"{torch.get_num_threads()} threads",
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU",
+        "torch": f"torch {torch.__version__}",
+        "python": f"Python {platform.python_version()}",
+    }
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        for line in info.read_text("utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()

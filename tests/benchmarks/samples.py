@@ -1,0 +1,40 @@
+"""Frames to measure on: real ones that the SAM never saw, or simulated ones where there are none."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from samstar_rl.frames.frame import Frame, LabelledFrame
+from samstar_rl.frames.simulator import SimulatedStream
+from samstar_rl.training.emps import load_labelled, split_names
+
+EMPS = Path("../shared/data/emps/train")
+
+
+def frames(count: int, folder: Path | None = None) -> list[LabelledFrame]:
+    """Frames of about 512 x 512."""
+    folder = folder or EMPS
+    if not (folder / "images").is_dir():
+        return list(SimulatedStream("particles", seed=5, size=512, length=count))
+    return list(_real(count, folder))
+
+
+def _real(count: int, folder: Path) -> Iterator[LabelledFrame]:
+    names = split_names("check")[:count] if folder == EMPS else []
+    names = names or sorted(path.stem for path in (folder / "images").glob("*.png"))[:count]
+    for name, (image, labels) in zip(names, load_labelled(folder, names), strict=True):
+        yield LabelledFrame(Frame(image, id=name), labels)
+
+
+def enlarged(item: LabelledFrame, long_side: int) -> LabelledFrame:
+    """The frame at another size."""
+    height, width = item.frame.shape
+    scale = long_side / max(height, width)
+    size = (round(width * scale), round(height * scale))
+    image = cv2.resize(item.frame.image, size, interpolation=cv2.INTER_CUBIC)
+    labels = cv2.resize(item.truth.astype(np.float32), size, interpolation=cv2.INTER_NEAREST)
+    return LabelledFrame(Frame(image, id=item.frame.id), np.rint(labels).astype(np.int32))

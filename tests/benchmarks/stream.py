@@ -1,0 +1,73 @@
+"""The environment on a bank: steps a second, memory, size on disk."""
+
+from __future__ import annotations
+
+import resource
+import time
+from pathlib import Path
+
+import numpy as np
+
+from samstar_rl.bank import Bank, build_bank
+from samstar_rl.envs.stream import StreamEnv
+from samstar_rl.frames.frame import LabelledFrame
+from samstar_rl.proposals import ProposalEngine
+from samstar_rl.sam import load_sam
+from samstar_rl.task import load_task
+from tests.benchmarks.report import Row
+
+STEPS_BAR, SIZE_BAR_MB, GROWTH_BAR_MB = 1000, 5.0, 64.0
+
+
+def measure(items: list[LabelledFrame], *, n_steps: int, folder: Path) -> list[Row]:
+    """Build a bank of the frames and step through it with random actions."""
+    task = load_task("particles")
+    engine = ProposalEngine(load_sam("tiny"))
+    # the task's own prompt settings; the same frames in one stream
+    bank = build_bank([items], folder, engine, task.space.prompts())
+    megabytes = bank.n_bytes / 1e6 / len(bank) / len(bank.prompts)
+    size = Row(
+        "bank, MB a frame and prompt setting",
+        f"{megabytes:.2f} MB",
+        "",
+        megabytes,
+        SIZE_BAR_MB,
+        True,
+    )
+    return [size, *_steps(bank, task, n_steps)]
+
+
+def _steps(bank: Bank, task, n_steps: int) -> list[Row]:
+    environment = StreamEnv(task, bank, window=min(64, len(bank)))
+    # every frame has been seen with many settings: the state of a long training
+    _run(environment, n_steps // 4, seed=0)
+    before = _peak_mb()
+    seconds = _run(environment, n_steps, seed=1)
+    growth = _peak_mb() - before
+    return [
+        Row(
+            "Stream-v0 from a bank, steps a second",
+            f"{n_steps} steps",
+            "",
+            n_steps / seconds,
+            STEPS_BAR,
+            note="random actions, observation and score included",
+        ),
+        Row("Stream-v0, growth of memory, MB", f"{growth:.1f} MB", "", growth, GROWTH_BAR_MB, True),
+    ]
+
+
+def _run(environment: StreamEnv, n_steps: int, seed: int) -> float:
+    rng = np.random.default_rng(seed)
+    shape = environment.action_space.shape
+    started = time.perf_counter()
+    environment.reset(seed=seed)
+    for _ in range(n_steps):
+        *_, terminated, truncated, _ = environment.step(rng.uniform(-1, 1, shape).astype("f4"))
+        if terminated or truncated:
+            environment.reset()
+    return time.perf_counter() - started
+
+
+def _peak_mb() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

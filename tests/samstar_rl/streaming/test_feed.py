@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+import json
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+
+import pytest
+
+from samstar_rl.streaming.counters import Counters
+from samstar_rl.streaming.events import Event
+from samstar_rl.streaming.feed import BACKLOG, Feed, FeedError, is_loopback
+
+
+@pytest.fixture
+def feed() -> Iterator[Feed]:
+    with Feed(Counters()) as feed:
+        yield feed
+
+
+def get(url: str, **headers: str) -> tuple[int, bytes]:
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=10) as a:
+            return a.status, a.read()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read()
+
+
+def test_frames_are_streamed_as_they_come(feed, result):
+    with urllib.request.urlopen(f"{feed.address}/frames", timeout=10) as stream:
+        feed.write(result(1))
+        record = json.loads(stream.readline())
+        assert record["frame"] == "f00001" and record["score"] == 0.5
+        assert len(record["particles"]["area"]) == record["n_particles"] == 3
+        assert "equivalent_diameter_nm" in record["particles"]
+        feed.report(Event("guard", "fell back"))
+        assert json.loads(stream.readline())["message"] == "fell back"
+        feed.close()
+        assert stream.readline() == b""
+
+
+def test_a_late_reader_gets_the_backlog_and_is_told_of_the_gap(feed, result):
+    one = result(1)
+    for _ in range(BACKLOG + 5):
+        feed.write(one)
+    with urllib.request.urlopen(f"{feed.address}/frames?backlog=1", timeout=10) as stream:
+        assert json.loads(stream.readline()) == {
+            "event": "gap",
+            "message": "too slow a reader",
+            "n": 5,
+        }
+        assert json.loads(stream.readline())["frame"] == "f00001"
+
+
+def test_latest_and_metrics(feed, result):
+    assert get(f"{feed.address}/latest")[0] == 204
+    feed.counters.receive()
+    feed.counters.finish(250.0)
+    feed.write(result(7))
+    assert json.loads(get(f"{feed.address}/latest")[1])["frame"] == "f00007"
+    text = get(f"{feed.address}/metrics")[1].decode()
+    assert 'samstar_frames_total{fate="done"} 1' in text
+    assert 'samstar_latency_seconds{quantile="0.5"} 0.25' in text
+    assert "samstar_score 0.5" in text and "samstar_particles 3" in text
+    assert all(line.startswith("#") or len(line.split()) == 2 for line in text.splitlines())
+    assert get(f"{feed.address}/nothing")[0] == 404
+
+
+def test_with_a_token_nothing_is_told_without_it(result):
+    with Feed(Counters(), token="secret") as feed:
+        for path in ("frames", "latest", "metrics", ""):
+            assert get(f"{feed.address}/{path}")[0] == 403
+            assert get(f"{feed.address}/{path}", Authorization="Bearer wrong")[0] == 403
+        assert get(f"{feed.address}/metrics", Authorization="Bearer secret")[0] == 200
+        assert get(f"{feed.address}/metrics?token=secret")[0] == 200
+
+
+def test_beyond_this_machine_a_token_is_demanded():
+    with pytest.raises(FeedError, match="token"):
+        Feed(Counters(), host="0.0.0.0")
+    with pytest.raises(FeedError, match="token"):
+        Feed(Counters(), host="example.org")
+    assert [is_loopback(host) for host in ("localhost", "127.0.0.3", "::1", "10.0.0.1")] == [
+        True,
+        True,
+        True,
+        False,
+    ]
+
+
+def test_a_web_page_with_a_name_of_its_own_is_refused(feed):
+    assert get(f"{feed.address}/metrics", Host="evil.example")[0] == 403
+    assert get(f"{feed.address}/metrics", Host="localhost:1234")[0] == 200
+
+
+def test_an_address_in_use_is_said(feed):
+    port = int(feed.address.rpartition(":")[2])
+    with pytest.raises(FeedError, match="cannot listen"):
+        Feed(Counters(), port=port)
+
+
+def test_closing_leaves_no_thread(result):
+    before = threading.active_count()
+    feed = Feed(Counters())
+    with feed:
+        feed.write(result(1))
+    feed.close()
+    assert threading.active_count() <= before
