@@ -41,17 +41,17 @@ _SLOPE_SMOOTHING_PX = 1.5
 
 #: Evidence of a candidate, its mean and standard deviation over candidates, and its weight.
 EVIDENCE: dict[str, tuple[float, float, float]] = {
-    "solidity_by_area": (0.75, 0.2, 0.06),
-    "solidity": (0.8, 0.1, 0.06),
-    "circularity": (0.6, 0.2, 0.03),
-    "border_share": (0.5, 0.35, -0.15),
-    "largest_share": (0.5, 0.35, -0.03),
-    "background_spread": (0.7, 0.25, -0.06),
-    "agreement": (0.8, 0.1, 0.06),
-    "background_gradient": (0.15, 0.08, -0.06),
+    "solidity_by_area": (0.859, 0.145, 0.051),
+    "solidity": (0.894, 0.092, 0.029),
+    "circularity": (0.563, 0.163, -0.050),
+    "border_share": (0.547, 0.351, -0.169),
+    "largest_share": (0.752, 0.338, -0.151),
+    "background_spread": (0.548, 0.395, -0.120),
+    "agreement": (0.916, 0.099, 0.127),
+    "background_gradient": (0.199, 0.160, 0.005),
 }
 #: Difference of evidence by which the weight of a candidate changes by a factor of e.
-_TEMPERATURE = 0.02
+_TEMPERATURE = 0.04
 
 
 @dataclass(frozen=True, eq=False)

@@ -35,7 +35,8 @@ def pretrain(
     """Train the embedded SAM on simulated micrographs and EMPS.
 
     Run it again to resume. The run folder holds checkpoint.pt, TensorBoard events and
-    validation.jsonl; simulated images are cached beside it. `samstar finish-sam` calibrates the result and packs it.
+    validation.jsonl; simulated images are cached beside it. `samstar finish-sam` calibrates the
+    result and packs it.
     """
     torch.set_num_threads(threads)
     # subnormal gradients are slow; threads inherit this if it comes before the first of them
