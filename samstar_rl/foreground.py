@@ -29,6 +29,7 @@ from samstar_rl.frames.frame import Frame
 Contrast = Literal["bright", "dark", "either"]
 Mask = NDArray[np.bool_]
 Field = NDArray[np.float32]
+Known = tuple[Contrast, float | None, float | None]
 
 #: Short side in px at which candidates are drawn: details below 1/256 of the frame are lost.
 WORKING_SHORT_SIDE_PX = 256
@@ -84,35 +85,36 @@ class Foreground:
 
 
 class _Memory:
-    """Foregrounds of the frames seen last, found again by identity or by content."""
+    """Foregrounds of the frames seen last, found again by identity or else by content."""
 
     def __init__(self, capacity: int) -> None:
         self._capacity = capacity
-        self._by_content: OrderedDict[tuple[object, ...], Foreground] = OrderedDict()
-        self._content: WeakKeyDictionary[Frame, bytes] = WeakKeyDictionary()
+        self._by_frame: WeakKeyDictionary[Frame, dict[Known, Foreground]] = WeakKeyDictionary()
+        self._by_content: OrderedDict[tuple[bytes, Known], Foreground] = OrderedDict()
 
-    def get(self, frame: Frame, known: tuple[object, ...]) -> Foreground | None:
-        foreground = self._by_content.get((self._digest(frame), *known))
-        if foreground is not None:
-            self._by_content.move_to_end((self._digest(frame), *known))
-        return foreground
+    def get(self, frame: Frame, known: Known) -> Foreground | None:
+        of_frame = self._by_frame.setdefault(frame, {})
+        if known not in of_frame:
+            foreground = self._by_content.get((_digest(frame), known))
+            if foreground is None:
+                return None
+            of_frame[known] = foreground
+        return of_frame[known]
 
-    def put(self, frame: Frame, known: tuple[object, ...], foreground: Foreground) -> None:
-        self._by_content[(self._digest(frame), *known)] = foreground
+    def put(self, frame: Frame, known: Known, foreground: Foreground) -> None:
+        self._by_frame.setdefault(frame, {})[known] = foreground
+        self._by_content[(_digest(frame), known)] = foreground
         if len(self._by_content) > self._capacity:
             self._by_content.popitem(last=False)
 
-    def _digest(self, frame: Frame) -> bytes:
-        digest = self._content.get(frame)
-        if digest is None:
-            shape = str(frame.shape).encode()
-            digest = hashlib.blake2b(frame.image.tobytes(), digest_size=16, key=shape).digest()
-            self._content[frame] = digest
-        return digest
+
+def _digest(frame: Frame) -> bytes:
+    shape = str(frame.shape).encode()
+    return hashlib.blake2b(frame.image, digest_size=16, key=shape).digest()
 
 
-#: A foreground of 512 x 512 px takes half a MB.
-_MEMORY = _Memory(capacity=512)
+#: A foreground of 512 x 512 px takes a quarter of a MB.
+_MEMORY = _Memory(capacity=1024)
 
 
 def foreground_of(
@@ -131,7 +133,7 @@ def foreground_of(
     min_diameter_px, max_diameter_px : float, optional
         What is known of their equivalent diameters.
     """
-    known = (contrast, min_diameter_px, max_diameter_px)
+    known: Known = (contrast, min_diameter_px, max_diameter_px)
     foreground = _MEMORY.get(frame, known)
     if foreground is None:
         foreground = estimate_foreground(frame.image, contrast, min_diameter_px, max_diameter_px)

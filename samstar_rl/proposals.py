@@ -208,9 +208,10 @@ class ProposalEngine:
         started = time.perf_counter()
         height, width = embedding.picture_size
         points = _grid_points(build_point_grid(points_per_side), (0, 0, width, height))
-        tokens = self._point_tokens(embedding, points)
+        starts = range(0, len(points), self.points_per_batch)
         batches = [
-            self._decode_folded(embedding, batch) for batch in tokens.split(self.points_per_batch)
+            self._decode_all(embedding, points[start : start + self.points_per_batch])
+            for start in starts
         ]
         iou_pred = torch.cat([iou for iou, _ in batches])
         low = torch.cat([low for _, low in batches])
@@ -397,8 +398,13 @@ class ProposalEngine:
         )
         return iou_pred, low
 
-    def _decode_folded(self, embedding: Embedding, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        """Predicted IoU (P, 3) and logits (P, 3, h, w) of all points."""
+    def _decode_all(
+        self, embedding: Embedding, points_px: NDArray[np.float64]
+    ) -> tuple[Tensor, Tensor]:
+        """Predicted IoU (P, 3) and logits (P, 3, h, w) of every mask, whatever it is worth."""
+        if self.arithmetic == "stock":
+            return self._decode_stock(embedding, points_px)
+        tokens = self._point_tokens(embedding, points_px)
         iou_pred, queries, image_tokens = self._transform(embedding, tokens)
         everything = torch.ones_like(iou_pred, dtype=torch.bool)
         low = self._upscale(embedding, queries, image_tokens, everything)

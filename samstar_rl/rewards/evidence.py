@@ -16,6 +16,7 @@ from samstar_rl.rewards.target import Sample
 from samstar_rl.segmentation import Segmentation
 
 _MARGIN_PX = 5
+_STEPS = 4095
 
 
 @dataclass(frozen=True)
@@ -91,8 +92,24 @@ def _describe(
     if x1 <= x0:
         return 0.0, 0.0, 0.0
     purity = float(foreground.mask[y0:y1, x0:x1][window].mean())
-    inside_std = float(unit[y0:y1, x0:x1][window].std())
+    inside_std = _exact_std(unit[y0:y1, x0:x1][window])
     return purity, _rim_support(window, box, unit, foreground), inside_std
+
+
+def _exact_std(values: NDArray[np.float32]) -> float:
+    """Standard deviation of values in [0, 1], the same to the last bit wherever they lie in memory.
+
+    Sums of floats depend on the order of summation, which numpy chooses by alignment; those of
+    integers do not.
+    """
+    steps = np.rint(values * _STEPS).astype(np.int64)
+    mean = int(steps.sum()) / len(steps)
+    return float(np.sqrt(max(int((steps * steps).sum()) / len(steps) - mean**2, 0.0))) / _STEPS
+
+
+def _exact_mean(values: NDArray[np.float32]) -> float:
+    """Mean of values in [0, 1]; see `_exact_std`."""
+    return int(np.rint(values * _STEPS).astype(np.int64).sum()) / len(values) / _STEPS
 
 
 def _rim_support(
@@ -118,4 +135,4 @@ def _rim_support(
         return 0.0
     slope_x, slope_y = slopes(unit[top:bottom, left:right])
     step = (across_x * slope_x + across_y * slope_y)[rim] / steepness[rim]
-    return float(np.clip(foreground.polarity * step / foreground.full_slope, 0, 1).mean())
+    return _exact_mean(np.clip(foreground.polarity * step / foreground.full_slope, 0, 1))

@@ -1,4 +1,4 @@
-"""Frames to measure on: real ones that the SAM never saw, or simulated ones where there are none."""
+"""Frames to measure on: real ones that the SAM never saw, or, without those, simulated ones."""
 
 from __future__ import annotations
 

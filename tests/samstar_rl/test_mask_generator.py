@@ -249,8 +249,7 @@ def test_pixels_flip_only_where_the_logit_is_close_to_the_threshold(monkeypatch)
         torch.as_tensor(coords)[:, None], torch.ones(len(coords), 1), return_logits=True
     )
     with torch.no_grad():
-        tokens = engine._point_tokens(embedding, points)
-        _, low = engine._decode_folded(embedding, tokens)
+        _, low = engine._decode_all(embedding, points)
     upsampler = LogitUpsampler(sam, embedding.input_size, embedding.picture_size)
     for logits, expected in zip(low.flatten(0, 1).numpy(), stock.flatten(0, 1), strict=True):
         (x, y), window = upsampler.window(logits, -np.inf)

@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from samstar_rl.frames.frame import Frame
+from samstar_rl.frames.simulator import SimulatedStream
+from samstar_rl.metrics import f1_at
+from samstar_rl.proposals import PROBE_POINTS_PER_SIDE, Floor, ProposalEngine
+from samstar_rl.sam import load_sam
+from samstar_rl.segmentation import segment
+from samstar_rl.settings import Bound, PromptSettings, Settings, SettingsSpace
+
+SETTINGS = Settings(
+    points_per_side=12, pred_iou_thresh=0.5, stability_score_thresh=0.5, box_nms_thresh=0.5
+)
+
+
+@pytest.fixture(scope="module")
+def item():
+    return next(iter(SimulatedStream("particles", seed=2, size=192, length=1)))
+
+
+@pytest.fixture(scope="module")
+def engine():
+    return ProposalEngine(load_sam("tiny"))
+
+
+@pytest.fixture(scope="module")
+def proposals(engine, item):
+    return engine.propose(item.frame, SETTINGS.prompt)
+
+
+def test_everything_sam_returns_is_there(proposals):
+    assert len(proposals) == 3 * 12**2 == 3 * proposals.n_prompts_decoded
+    assert proposals.stability.shape == (len(proposals), len(proposals.offsets))
+    np.testing.assert_array_equal(np.sort(-proposals.stability), -proposals.stability[:, ::-1])
+    assert proposals.seconds > 0
+
+
+@pytest.mark.parametrize("min_mask_region_area", [0, 30])
+def test_the_live_path_gives_the_same_as_proposals(engine, item, proposals, min_mask_region_area):
+    settings = SETTINGS.replace(min_mask_region_area=min_mask_region_area, min_solidity=0.5)
+    live = engine.segment(item.frame, settings)
+    chosen = segment(proposals, settings)
+    assert len(live) > 3
+    np.testing.assert_array_equal(live.to_labels(), chosen.to_labels())
+    for name in live.table.columns:
+        np.testing.assert_allclose(live.table[name], chosen.table[name], rtol=1e-5, atol=1e-5)
+
+
+def test_an_embedding_saves_the_encoder(engine, item, proposals, monkeypatch):
+    embedding = engine.embed(item.frame)
+    monkeypatch.setattr(engine, "embed", None)
+    again = engine.propose(item.frame, SETTINGS.prompt, embedding=embedding)
+    np.testing.assert_array_equal(again.iou_pred, proposals.iou_pred)
+
+
+def test_features_have_a_fixed_size_and_are_repeatable(engine, item):
+    first, second = engine.features(item.frame), engine.features(item.frame)
+    n_points = PROBE_POINTS_PER_SIDE**2
+    assert first.probe_iou_pred.shape == first.probe_stability.shape == (n_points, 3)
+    assert first.n_prompts_decoded == n_points
+    assert np.isfinite(first.pooled).all()
+    assert np.isfinite(first.probe_stability).all()
+    np.testing.assert_array_equal(first.pooled, second.pooled)
+    np.testing.assert_array_equal(first.probe_iou_pred, second.probe_iou_pred)
+
+
+def test_skipping_covered_points_decodes_fewer_and_finds_the_same_particles(item):
+    engine = ProposalEngine(load_sam("tiny"), skip="covered", points_per_batch=16)
+    exact = ProposalEngine(load_sam("tiny")).segment(item.frame, SETTINGS)
+    skipping = engine.segment(item.frame, SETTINGS)
+    assert skipping.n_prompts_decoded < exact.n_prompts_decoded
+    assert abs(f1_at(skipping, item.truth) - f1_at(exact, item.truth)) < 0.15
+    # the order is that of the points, though they were decoded in another
+    proposals = skipping.proposals
+    assert (np.diff(proposals.point_xy[:, 1]) >= 0).all()
+
+
+def test_reduced_precision_is_close(item):
+    exact = ProposalEngine(load_sam("tiny")).propose(item.frame, PromptSettings(4))
+    engine = ProposalEngine(load_sam("tiny"), precision="bfloat16")
+    reduced = engine.propose(item.frame, PromptSettings(4))
+    assert np.abs(reduced.iou_pred - exact.iou_pred).mean() < 0.05
+
+
+@pytest.mark.parametrize("shape", [(9, 200), (200, 9), (1, 1), (33, 64)])
+def test_awkward_frames_survive(engine, shape):
+    frame = Frame(np.random.default_rng(0).random(shape))
+    settings = Settings(points_per_side=2, pred_iou_thresh=0, stability_score_thresh=0)
+    assert engine.segment(frame, settings).shape == shape
+    assert engine.features(frame).pooled.ndim == 1
+
+
+def test_a_frame_too_small_for_its_crops_is_refused(engine):
+    frame = Frame(np.zeros((3, 3)))
+    settings = PromptSettings(4, crop_n_layers=3, crop_overlap_ratio=0.0)
+    with pytest.raises(ValueError, match="too small for 3 crop layers"):
+        engine.propose(frame, settings)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"precision": "int8"}, "float32, bfloat16, float16"),
+        ({"arithmetic": "exact"}, "folded, stock"),
+        ({"skip": "all"}, "none, covered"),
+        ({"points_per_batch": 0}, "at least 1"),
+        ({"arithmetic": "stock", "skip": "covered"}, "exact"),
+    ],
+)
+def test_wrong_options_are_refused(blob_sam, options, message):
+    with pytest.raises(ValueError, match=message):
+        ProposalEngine(blob_sam, **options)
+
+
+def test_pictures_must_be_frames_or_rgb(engine):
+    with pytest.raises(ValueError, match="make a Frame"):
+        engine.embed(np.zeros((10, 10)))
+
+
+def test_the_floor_of_a_space_is_under_all_its_settings():
+    space = SettingsSpace({"pred_iou_thresh": Bound(0.3, 0.9)}, SETTINGS)
+    assert Floor.under(space) == Floor(0.3, 0.5)
+    assert Floor.under(space).is_under(space.decode([-1]))
+    assert not Floor(0.6).is_under(space.decode([-1]))
