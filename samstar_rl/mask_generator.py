@@ -125,5 +125,5 @@ def _require_pycocotools() -> None:
         import pycocotools  # noqa: F401
     except ImportError as error:
         raise ImportError(
-            "output_mode='coco_rle' needs pycocotools: pip install pycocotools"
+            "output_mode='coco_rle' needs pycocotools: pip install 'samstar-rl[coco]'"
         ) from error

@@ -32,7 +32,6 @@ from __future__ import annotations
 
 import functools
 import math
-import os
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -52,6 +51,7 @@ from pydantic import (
 )
 from typing_extensions import TypedDict
 
+from samstar_rl import atomic
 from samstar_rl.frames.frame import Frame
 from samstar_rl.rewards.border import BorderTarget
 from samstar_rl.rewards.completeness import CompletenessTarget
@@ -413,9 +413,34 @@ def write_static(path: Path, static: Settings) -> None:
     )
     text = _with_table(text, "static", table)
     _validated({"name": path.stem, **tomllib.loads(text)}, str(path), text)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(text, "utf-8")
-    os.replace(temporary, path)
+    atomic.write_text(path, text)
+
+
+def task_toml(task: Task, comment: str = "") -> str:
+    """The task as the text of a task file.
+
+    Parameters
+    ----------
+    task : Task
+    comment : str
+        Put at the top, each line behind a number sign.
+    """
+    data = task.to_dict()
+    lines = [f"# {line}" for line in comment.splitlines()]
+    tables: dict[str, Any] = {"sample": data.pop("sample")}
+    tables |= {f"terms.{name}": table for name, table in data.pop("terms").items()}
+    tables |= {f"settings.{name}": table for name, table in data.pop("settings").items()}
+    defaults = Settings().to_dict()
+    tables["static"] = {
+        name: value
+        for name, value in data.pop("static").items()
+        if name in task.settings or value != defaults[name]
+    }
+    lines += [f"{key} = {toml_value(value)}" for key, value in data.items()]
+    for header, table in tables.items():
+        lines += ["", f"[{header}]"]
+        lines += [f"{key} = {toml_value(value)}" for key, value in table.items()]
+    return "\n".join(lines) + "\n"
 
 
 def toml_value(value: Any) -> str:

@@ -13,23 +13,25 @@ from rich.console import Console
 
 from samstar_rl.agents.search import GeneticSearch, Vectors, maximise
 from samstar_rl.agents.static_search import search_static
-from samstar_rl.envs.frames import BankFrames, open_bank
 from samstar_rl.frames.frame import Frame
+from samstar_rl.frames.simulator import SimulatedStream
 from samstar_rl.metrics import Truth, f1_at
 from samstar_rl.proposals import ProposalEngine, Proposals
 from samstar_rl.sam import load_sam
 from samstar_rl.scripts.command import make_progress, run_command
 from samstar_rl.scripts.figures import figures
+from samstar_rl.scripts.preparation import prepare
 from samstar_rl.scripts.train import POLICY, train
+from samstar_rl.scripts.tune import decode_frames
 from samstar_rl.segmentation import segment
 from samstar_rl.settings import Settings
 from samstar_rl.task import Task, load_task, task_path, write_static
 from samstar_rl.training.emps import load_labelled, split_names
-from samstar_rl.tuner import Objective
 
 TASKS = ("particles", "overlap", "morphology", "size")
 POLICIES = Path(__file__).parent.parent / "agents" / "policies"
 CHOICES = 600
+SAMPLES = 8
 
 
 def artefacts(
@@ -80,13 +82,17 @@ def _rebuild_static(task: Task, emps: Path | None, seed: int, console: Console) 
 
 
 def _static_by_score(task: Task, seed: int) -> tuple[Settings, float, str]:
-    """What an operator without ground truth finds on simulated training streams."""
-    bank = open_bank(None, task)
-    frames = BankFrames(bank, task)
-    sources = [frames.source(index) for index in range(len(bank))]
-    found = search_static(
-        sources, Objective(task), n_evaluations=CHOICES * min(len(sources), 32), seed=seed
-    )
+    """What an operator without ground truth finds on simulated frames.
+
+    One frame of each of several samples says more of a static choice than many of one.
+    """
+    bench = prepare(task.name, sam="tiny", device="cpu")
+    frames = []
+    for sample in range(SAMPLES):
+        with SimulatedStream(task.name, seed=sample, size=256, length=1) as stream:
+            frames.append(stream.frame_at(0).frame)
+    sources = decode_frames(bench, frames)
+    found = search_static(sources, bench.objective, n_evaluations=CHOICES * len(sources), seed=seed)
     return found.settings, found.reward, "mean reward"
 
 

@@ -47,7 +47,7 @@ def figures(
     path = out / "failure_modes.png"
     picture = draw_failure_modes(engine, seed)
     with replacing(path) as temporary:
-        picture.savefig(temporary, dpi=80)
+        picture.savefig(temporary, dpi=112)
     typer.echo(f"wrote {path}")
 
 
@@ -61,7 +61,7 @@ def draw_failure_modes(engine: ProposalEngine, seed: int) -> Figure:
         for ax, (heading, picture, note) in zip(
             row, _columns(engine, load_task(name), labelled), strict=True
         ):
-            ax.imshow(picture)
+            ax.imshow(picture, interpolation="nearest")
             ax.set_title(heading, fontsize=11)
             ax.set_xlabel(note, fontsize=8.5, family="monospace")
             ax.set_xticks([])
@@ -89,7 +89,7 @@ def _column(title: str, task: Task, labelled: LabelledFrame, found: Segmentation
     heading = f"{title}: score {score.total:.2f}, F1 {f1_at(found, labelled.truth):.2f}"
     terms = [f"{name} {value:.2f}" for name, value in score.terms.items()]
     lines = ["   ".join(terms[start : start + 3]) for start in range(0, len(terms), 3)]
-    return heading, draw_outlines(labelled.frame, found, factor=2), "\n".join(lines)
+    return heading, draw_outlines(labelled.frame, found), "\n".join(lines)
 
 
 if __name__ == "__main__":

@@ -149,7 +149,7 @@ def test_another_task_is_refused(saved):
 
 
 def test_other_targets_are_refused(task, saved):
-    other = task.with_targets(contrast={"full_contrast": 0.5})
+    other = task.with_targets(overlap={"allowed_overlap": 0.3})
     with pytest.raises(BundleError, match="other targets"):
         PolicyBundle.load(saved, task=other)
 

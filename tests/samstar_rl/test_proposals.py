@@ -34,7 +34,9 @@ def proposals(engine, item):
 def test_everything_sam_returns_is_there(proposals):
     assert len(proposals) == 3 * 12**2 == 3 * proposals.n_prompts_decoded
     assert proposals.stability.shape == (len(proposals), len(proposals.offsets))
-    np.testing.assert_array_equal(np.sort(-proposals.stability), -proposals.stability[:, ::-1])
+    # the larger the offset, the less stable
+    known = np.nan_to_num(proposals.stability, nan=1.0)
+    assert (np.diff(known, axis=1) <= 0).all()
     assert proposals.seconds > 0
 
 
@@ -69,8 +71,9 @@ def test_features_have_a_fixed_size_and_are_repeatable(engine, item):
 
 def test_skipping_covered_points_decodes_fewer_and_finds_the_same_particles(item):
     engine = ProposalEngine(load_sam("tiny"), skip="covered", points_per_batch=16)
-    exact = ProposalEngine(load_sam("tiny")).segment(item.frame, SETTINGS)
-    skipping = engine.segment(item.frame, SETTINGS)
+    settings = SETTINGS.replace(points_per_side=20)
+    exact = ProposalEngine(load_sam("tiny")).segment(item.frame, settings)
+    skipping = engine.segment(item.frame, settings)
     assert skipping.n_prompts_decoded < exact.n_prompts_decoded
     assert abs(f1_at(skipping, item.truth) - f1_at(exact, item.truth)) < 0.15
     # the order is that of the points, though they were decoded in another
