@@ -47,6 +47,7 @@ COMMANDS: dict[str, Command] = {
     "validate": Command(
         "validate:validate", "Test whether a task's score stands in for ground truth."
     ),
+    "task": Command("task:app", "Write a task from an image, and see what the score sees."),
     "evaluate-sam": Command(
         "evaluate_sam:evaluate_sam",
         "Judge a SAM on labelled frames.",
