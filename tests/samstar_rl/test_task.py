@@ -136,7 +136,7 @@ def test_errors_name_file_line_key_and_cure(
 
 
 def test_the_line_in_an_error_is_right(tmp_path: Path) -> None:
-    path = _write(tmp_path, _text("size").replace("geometric_std = ", "geometric_std = 0", 1))
+    path = _write(tmp_path, _text("size").replace("geometric_std = 1", "geometric_std = 0", 1))
     wanted = next(
         number
         for number, line in enumerate(path.read_text("utf-8").splitlines(), start=1)
@@ -148,7 +148,7 @@ def test_the_line_in_an_error_is_right(tmp_path: Path) -> None:
 
 def test_broken_and_missing_files(tmp_path: Path) -> None:
     with pytest.raises(TaskError, match=r"no valid TOML.*line 1"):
-        load_task(_write(tmp_path, "name = "))
+        load_task(_write(tmp_path, "name = \nweight = 1"))
     with pytest.raises(TaskError, match="cannot read task file"):
         load_task(tmp_path / "missing.toml")
     with pytest.raises(TaskError, match=r"no task is called 'partikles'; known: .*particles"):
