@@ -33,6 +33,10 @@ def evaluate_sam(
     part: Annotated[
         str | None, typer.Option(help="Only these frames of EMPS' split: sam, tune or check.")
     ] = None,
+    most_instances: Annotated[
+        int | None,
+        typer.Option(min=1, help="Prompt no more instances of a frame than this, drawn at random."),
+    ] = None,
     task: Annotated[
         str, typer.Option(help="Task whose static settings are judged (length unit px or frame).")
     ] = "particles",
@@ -45,19 +49,27 @@ def evaluate_sam(
     """
     sam = load_sam(model)
     pairs = load_pairs(frames, labels, split_names(part) if part else None)
-    results = measure(sam, pairs, task)
+    results = measure(sam, pairs, task, most_instances=most_instances)
     Console().print(_as_table(results, len(pairs)))
     if out is not None:
         write_json(out, results)
 
 
-def measure(sam: Sam, pairs: list[Labelled], task_name: str) -> dict[str, Any]:
+def measure(
+    sam: Sam, pairs: list[Labelled], task_name: str, *, most_instances: int | None = None
+) -> dict[str, Any]:
     """All figures of the model card, as a dictionary for JSON."""
     task = load_task(task_name)
     engine = ProposalEngine(sam)
     return {
-        "frames": asdict(best_of_three(sam, track(pairs, "points, whole frames"))),
-        "crops_2x2": asdict(best_of_three(sam, quarters(track(pairs, "points, 2x2 crops")))),
+        "frames": asdict(
+            best_of_three(sam, track(pairs, "points, whole frames"), most_instances=most_instances)
+        ),
+        "crops_2x2": asdict(
+            best_of_three(
+                sam, quarters(track(pairs, "points, 2x2 crops")), most_instances=most_instances
+            )
+        ),
         "static": asdict(
             grid_result(
                 engine,
