@@ -31,7 +31,7 @@ $(READY): pyproject.toml constraints.txt $(UV)
 	$(UV) pip install --quiet --python $(PYTHON) --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
-demo: $(READY) ## simulate, train and compare the tuners; a table and a report in about 5 minutes
+demo: $(READY) ## simulate, train and compare the tuners; a table and a report in some minutes
 	OMP_NUM_THREADS=2 $(SAMSTAR) demo
 
 test: $(READY) ## the tests, in a few minutes
