@@ -26,7 +26,7 @@ class MaskGenerator:
     crop_n_points_downscale_factor, point_grids, min_mask_region_area, output_mode
         As in `SamAutomaticMaskGenerator`.
     arithmetic : {"folded", "stock"}
-        As in `ProposalEngine`: "folded" is several times faster, but single pixels on a mask's rim
+        As in `ProposalEngine`: "folded" does less work, but single pixels on a mask's rim
         may flip; "stock" gives the stock generator's masks pixel for pixel.
 
     Raises

@@ -124,7 +124,7 @@ class ProposalEngine:
         benchmark prints by how much.
     arithmetic : {"folded", "stock"}
         "stock" decodes and upsamples exactly as the stock generator does and gives its masks pixel
-        for pixel; "folded" computes the same sums in another order, several times faster: logits
+        for pixel; "folded" computes the same sums in another order, with less work: logits
         move by about 1e-5, so that rare single pixels on a mask's rim may flip.
     skip : {"none", "covered"}
         "covered" decodes a coarse grid first and then skips the points that lie in masks found
