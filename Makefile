@@ -66,8 +66,8 @@ bench-peers: $(READY) ## the same beside micro-sam, in an environment of its own
 artefacts: $(READY) ## rebuild what depends on the embedded weights: static settings, policies, figures
 	$(SAMSTAR) artefacts
 
-docs: $(READY) ## the reference of the Python API, from its docstrings, in build/docs
-	$(VENV)/bin/pdoc --docformat numpy --output-directory build/docs samstar_rl
+docs: $(READY) ## the documentation as a site in build/site; a warning is an error
+	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict
 
 system-deps: ## Debian packages (Chromium, for tests of what a browser shows); needs root
 	@if command -v chromium >/dev/null 2>&1; then echo "chromium is there"; \
