@@ -23,7 +23,8 @@ from samstar_rl.scripts.preparation import Bench, prepare
 from samstar_rl.settings import Settings
 from samstar_rl.streaming.counters import Counters, Counts
 from samstar_rl.streaming.deadline import DeadlineTuner
-from samstar_rl.streaming.feed import Feed, is_loopback, new_token
+from samstar_rl.streaming.access import is_loopback, new_token
+from samstar_rl.streaming.feed import Feed
 from samstar_rl.streaming.guard import Guard, GuardRules
 from samstar_rl.streaming.live import LiveSegmenter, WatchedTuner
 from samstar_rl.streaming.output_folder import OutputFolder

@@ -6,10 +6,7 @@
 
 from __future__ import annotations
 
-import hmac
-import ipaddress
 import json
-import secrets
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -21,6 +18,7 @@ from urllib.parse import parse_qs, urlsplit
 import numpy as np
 
 from samstar_rl.results import FrameResult
+from samstar_rl.streaming.access import admits, demand_token, url_of
 from samstar_rl.streaming.counters import Counters
 from samstar_rl.streaming.events import Event
 
@@ -30,7 +28,6 @@ MAX_CONNECTIONS = 32
 # how often an idle stream looks whether the server stops
 IDLE_S = 0.5
 SOCKET_TIMEOUT_S = 30.0
-LOCAL_NAMES = ("localhost", "127.0.0.1", "::1")
 
 
 class FeedError(ValueError):
@@ -63,10 +60,10 @@ class Feed:
         port: int = 0,
         token: str | None = None,
     ) -> None:
-        if token is None and not is_loopback(host):
-            raise FeedError(
-                f"{host} can be reached from other machines: give a token, or listen on 127.0.0.1"
-            )
+        try:
+            demand_token(host, token)
+        except ValueError as error:
+            raise FeedError(str(error)) from error
         self.counters = counters
         self.token = token
         self.stopped = threading.Event()
@@ -94,7 +91,7 @@ class Feed:
     def address(self) -> str:
         """Where to find it."""
         host, port = self._server.server_address[:2]
-        return f"http://{host!s}:{port}"
+        return url_of(str(host), int(port))
 
     # as a sink
 
@@ -156,15 +153,8 @@ class Feed:
         return prometheus_text(self.counters, self._last).encode()
 
     def admits(self, given: str | None, host_header: str) -> bool:
-        """Whether a request may be answered.
-
-        Without a token the request must name this machine: a web page in the operator's browser
-        that has pointed its own name here does not.
-        """
-        if self.token is not None:
-            return given is not None and hmac.compare_digest(given.encode(), self.token.encode())
-        name = urlsplit(f"//{host_header}").hostname
-        return name in LOCAL_NAMES or (name is not None and is_loopback(name))
+        """Whether a request may be answered; see `samstar_rl.streaming.access`."""
+        return admits(self.token, given, host_header)
 
     def take_slot(self) -> bool:
         """Whether one more connection may be served."""
@@ -173,21 +163,6 @@ class Feed:
     def free_slot(self) -> None:
         """The connection is closed."""
         self._slots.release()
-
-
-def is_loopback(host: str) -> bool:
-    """Whether an address is of this machine only."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def new_token() -> str:
-    """A token that cannot be guessed."""
-    return secrets.token_urlsafe(24)
 
 
 def particle_columns(result: FrameResult) -> dict[str, list[Any]]:

@@ -31,13 +31,17 @@ class WatchedTuner:
 
     def __init__(self, inner: Tuner) -> None:
         self.inner = inner
-        self.searches = inner.searches
         self._notes: list[str] = []
 
     @property
     def name(self) -> str:
         """Of who chose last."""
         return self.inner.name
+
+    @property
+    def searches(self) -> bool:
+        """Whether the inner tuner evaluates many settings on each frame."""
+        return self.inner.searches
 
     def reset(self) -> None:
         """Forget earlier frames."""
@@ -98,6 +102,7 @@ class LiveSegmenter:
 
     def segment(self, prepared: LiveFrame) -> FrameResult:
         """Let the tuner choose, segment, score."""
+        prepared.searches = self.tuner.searches  # another tuner may have been chosen meanwhile
         tuned = tune_frame(self.tuner, prepared, self.objective, self._last)
         self.tuner.observe(tuned)
         self._last = tuned.evaluation

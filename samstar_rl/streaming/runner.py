@@ -20,6 +20,7 @@ from samstar_rl.frames.frame import Frame
 from samstar_rl.frames.quality import UnusableFrameError
 from samstar_rl.frames.source import Fault, Source
 from samstar_rl.results import FrameResult
+from samstar_rl.streaming.control import PauseSwitch
 from samstar_rl.streaming.counters import Counters, Counts
 from samstar_rl.streaming.events import Event
 from samstar_rl.streaming.queue import QueueMode, StreamQueue
@@ -93,6 +94,9 @@ class Runner(Generic[Prepared]):
         To be shared with whoever shows them.
     on_progress : callable, optional
         Called with the counts after each frame, in the writing thread.
+    pause : PauseSwitch, optional
+        While it says so no frame is segmented: at an instrument the newest one waits and the
+        others are dropped; a file's frames all wait.
     """
 
     def __init__(
@@ -105,6 +109,7 @@ class Runner(Generic[Prepared]):
         max_frames: int | None = None,
         counters: Counters | None = None,
         on_progress: Callable[[Counts], None] | None = None,
+        pause: PauseSwitch | None = None,
     ) -> None:
         self.source = source
         self.segmenter = segmenter
@@ -112,6 +117,7 @@ class Runner(Generic[Prepared]):
         self.max_frames = max_frames
         self.on_progress = on_progress
         self.counters = counters or Counters()
+        self.pause = pause or PauseSwitch()
         self._frames: StreamQueue[_Arrival[Prepared]] = StreamQueue(queue)
         self._outcomes: StreamQueue[_Outcome | Event] = StreamQueue("all", 4)
         self._stop_requested = False
@@ -196,11 +202,20 @@ class Runner(Generic[Prepared]):
 
     def _segment_all(self) -> None:
         while not self._frames.finished:
+            self._wait_while_paused()
             if self._must_stop():
                 self._stop_source()
             arrival = self._frames.get(STOP_LATENCY_S)
             if arrival is not None:
                 self._segment(arrival)
+
+    def _wait_while_paused(self) -> None:
+        if not self.pause.paused:
+            return
+        self.report(Event("run", "paused by the operator"))
+        while not self._must_stop() and not self.pause.wait(STOP_LATENCY_S):
+            pass
+        self.report(Event("run", "goes on"))
 
     def _must_stop(self) -> bool:
         hopeless = len(self._failures) >= MAX_FAILURES_IN_A_ROW

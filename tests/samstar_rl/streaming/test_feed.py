@@ -8,9 +8,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from samstar_rl.streaming.access import admits, is_loopback
 from samstar_rl.streaming.counters import Counters
 from samstar_rl.streaming.events import Event
-from samstar_rl.streaming.feed import BACKLOG, Feed, FeedError, is_loopback
+from samstar_rl.streaming.feed import BACKLOG, Feed, FeedError
 
 
 @pytest.fixture
@@ -92,6 +93,12 @@ def test_beyond_this_machine_a_token_is_demanded():
 def test_a_web_page_with_a_name_of_its_own_is_refused(feed):
     assert get(f"{feed.address}/metrics", Host="evil.example")[0] == 403
     assert get(f"{feed.address}/metrics", Host="localhost:1234")[0] == 200
+
+
+@pytest.mark.parametrize("host", ["", "[", "[::1", "a b", "evil.example:80", "127.0.0.1.evil.net"])
+def test_a_host_that_is_not_this_machine_is_refused(host):
+    assert not admits(None, None, host)
+    assert admits("secret", "secret", host)
 
 
 def test_an_address_in_use_is_said(feed):
