@@ -25,6 +25,7 @@ from skimage.filters import threshold_multiotsu, threshold_otsu, threshold_trian
 
 from samstar_rl.frames.conversion import normalise
 from samstar_rl.frames.frame import Frame
+from samstar_rl.runs import PixelCount
 
 Contrast = Literal["bright", "dark", "either"]
 Mask = NDArray[np.bool_]
@@ -77,6 +78,11 @@ class Foreground:
     def area_px(self) -> int:
         """Number of foreground pixels."""
         return int(np.count_nonzero(self.mask))
+
+    @cached_property
+    def pixel_count(self) -> PixelCount:
+        """Counts the foreground's pixels in stretches of the frame."""
+        return PixelCount(self.mask)
 
     @cached_property
     def particle_area_px(self) -> float:

@@ -13,6 +13,8 @@ from weakref import WeakSet
 import numpy as np
 from numpy.typing import NDArray
 
+from samstar_rl.runs import Runs, window_runs
+
 Window = NDArray[np.bool_]
 Ids = NDArray[np.intp]
 
@@ -79,6 +81,8 @@ class MaskStore:
         self._added: list[bytes] = []
         self._opened: dict[int, NDArray[np.uint8]] = {}
         self._opened_bytes = 0
+        self._runs: dict[int, Runs] = {}
+        self._runs_bytes = 0
         self._pairs = _PairTable()
 
     @classmethod
@@ -138,6 +142,22 @@ class MaskStore:
         full[y0:y1, x0:x1] = self.window(mask_id)
         return full
 
+    def runs(self, ids: Ids) -> Runs:
+        """Runs of K masks, one mask after the other; see `samstar_rl.runs`."""
+        known = self._runs
+        parts = [known[i] if i in known else self._run(i) for i in ids.tolist()]
+        return np.concatenate(parts) if parts else np.zeros(0, dtype=np.int64)
+
+    def _run(self, mask_id: int) -> Runs:
+        x0, y0, *_ = self.boxes[mask_id].tolist()
+        runs = window_runs(self.window(mask_id), x0, y0, self.shape[1])
+        if self._runs_bytes + runs.nbytes > CACHE_BYTES:
+            self._runs = {}
+            self._runs_bytes = 0
+        self._runs[mask_id] = runs
+        self._runs_bytes += runs.nbytes
+        return runs
+
     def intersection(self, first: int, second: int) -> int:
         """Pixels that two masks share."""
         ax0, ay0, ax1, ay1 = self.boxes[first].tolist()
@@ -149,12 +169,12 @@ class MaskStore:
         b = self.window(second)[y0 - by0 : y1 - by0, x0 - bx0 : x1 - bx0]
         return int(np.count_nonzero(a & b))
 
-    def intersections(self, first: Ids, second: Ids | None = None) -> NDArray[np.int64]:
+    def intersections(self, first: Ids, second: Ids | None = None) -> NDArray[np.int32]:
         """Pixels that masks share, (F, S); without second the (F, F) of the first with themselves.
 
         The diagonal then holds the areas. A pair is counted once and remembered.
         """
-        return self._pairs.lookup(self, first, first if second is None else second).astype(np.int64)
+        return self._pairs.lookup(self, first, first if second is None else second)
 
     def shared_with(self, mask_id: int, others: Ids) -> NDArray[np.int32]:
         """Pixels that one mask shares with each of S others, (S,)."""

@@ -21,10 +21,13 @@ from samstar_rl.frames.frame import Frame
 from samstar_rl.masks import Ids, MaskStore, Window
 from samstar_rl.particles import ParticleTable, Scene, equivalent_diameters_px
 from samstar_rl.proposal_data import Floor, Proposals, Ranking
+from samstar_rl.runs import merged
 from samstar_rl.settings import PromptSettings, Settings
 
 # above this many boxes torchvision's batched_nms takes another way, whose order may differ
 SINGLE_NMS_MAX_BOXES = 1000
+# up to this many masks, looking all pairs up at once is quicker than one mask after the other
+MAX_MATRIX_MASKS = 64
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,6 +125,11 @@ class Segmentation:
             union[y0:y1, x0:x1] |= self.masks.window(mask_id)
         return union
 
+    @cached_property
+    def union_runs(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Starts and stops, in the frame's flat index, of the stretches that any mask covers."""
+        return merged(self.masks.runs(self.mask_ids))
+
     def coverage_count(self) -> NDArray[np.uint16]:
         """How many masks cover each pixel, (H, W) uint16."""
         count = np.zeros(self.shape, dtype=np.uint16)
@@ -130,9 +138,19 @@ class Segmentation:
             count[y0:y1, x0:x1] += self.masks.window(mask_id)
         return count
 
-    def overlap_matrix(self) -> NDArray[np.int64]:
+    @cached_property
+    def overlap_matrix(self) -> NDArray[np.int32]:
         """Pixels that each two masks share, (K, K) px^2; the diagonal holds the areas."""
         return self.masks.intersections(self.mask_ids)
+
+    @cached_property
+    def overlapping(self) -> tuple[Ids, Ids, NDArray[np.int32]]:
+        """Each two masks that meet, both ways round: first (rising), second, pixels shared."""
+        shared = self.overlap_matrix
+        flat = np.flatnonzero(shared)
+        first, second = np.divmod(flat, max(len(self), 1))
+        apart = first != second
+        return first[apart], second[apart], shared.ravel()[flat[apart]]
 
     def records(self) -> list[dict[str, Any]]:
         """The stock generator's records: one dictionary a mask, with the mask in full size."""
@@ -380,15 +398,38 @@ def _gate_values(proposals: Proposals, name: str, mask_ids: Ids) -> NDArray[np.f
 def _apart(proposals: Proposals, max_overlap: float, kept: Ids, mask_ids: Ids) -> NDArray[np.intp]:
     """Positions of the masks that overlap no better one by more than allowed."""
     ranks = np.argsort(-proposals.iou_pred[kept], kind="stable")
-    waiting = mask_ids[ranks]
-    allowed = max_overlap * np.maximum(proposals.masks.areas[waiting], 1)
+    ranked = mask_ids[ranks]
+    allowed = max_overlap * np.maximum(proposals.masks.areas[ranked], 1)
+    few = len(ranked) <= MAX_MATRIX_MASKS
+    choose = _choose_by_matrix if few else _choose_one_by_one
+    return np.sort(ranks[choose(proposals, ranked, allowed)])
+
+
+def _choose_by_matrix(
+    proposals: Proposals, ranked: Ids, allowed: NDArray[np.float64]
+) -> NDArray[np.intp]:
+    """Positions of the masks that are kept, all pairs looked up at once."""
+    shared = proposals.masks.intersections(ranked)
+    conflicts = shared > np.minimum.outer(allowed, allowed)
+    free = np.ones(len(ranked), dtype=bool)
+    for position in np.flatnonzero(np.triu(conflicts, 1).any(axis=1)).tolist():
+        if free[position]:
+            free[position + 1 :] &= ~conflicts[position, position + 1 :]
+    return np.flatnonzero(free)
+
+
+def _choose_one_by_one(
+    proposals: Proposals, ranked: Ids, allowed: NDArray[np.float64]
+) -> NDArray[np.intp]:
+    """As `_choose_by_matrix`, only pairs with masks that are kept looked up."""
+    waiting = np.arange(len(ranked))
     chosen = []
     while len(waiting):
-        chosen.append(ranks[0])
-        shared = proposals.masks.shared_with(int(waiting[0]), waiting[1:])
-        apart = shared <= np.minimum(allowed[1:], allowed[0])
-        ranks, waiting, allowed = ranks[1:][apart], waiting[1:][apart], allowed[1:][apart]
-    return np.sort(np.array(chosen))
+        first, waiting = waiting[0], waiting[1:]
+        chosen.append(first)
+        shared = proposals.masks.shared_with(int(ranked[first]), ranked[waiting])
+        waiting = waiting[shared <= np.minimum(allowed[waiting], allowed[first])]
+    return np.array(chosen)
 
 
 def _xyxy_to_xywh(box: NDArray[np.integer]) -> list[int]:

@@ -27,10 +27,10 @@ def uniqueness(segmentation: Segmentation) -> NDArray[np.float64]:
     """
     known = _UNIQUENESS.get(segmentation)
     if known is None:
-        areas = np.maximum(np.asarray(segmentation.table.area, dtype=np.float64), 1)
-        shared = segmentation.overlap_matrix()
-        ious = shared / (areas[:, None] + areas - shared)
-        known = 1 / np.maximum(ious.sum(axis=1), 1)
+        areas = np.maximum(segmentation.table.area, 1)
+        first, second, shared = segmentation.overlapping
+        ious = shared / (areas[first] + areas[second] - shared)
+        known = 1 / (1 + np.bincount(first, ious, minlength=len(areas)))
         _UNIQUENESS[segmentation] = known
     return known
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from samstar_rl.frames.frame import Frame
-from samstar_rl.rewards.evidence import foreground_for
+from samstar_rl.rewards.evidence import explained, foreground_for
 from samstar_rl.rewards.target import Target
 from samstar_rl.segmentation import Segmentation
 
@@ -32,7 +30,5 @@ def coverage(
     if len(segmentation) == 0:
         return 0.0
     foreground = foreground_for(frame, target.sample)
-    union = segmentation.union()
-    shared = np.count_nonzero(union & foreground.mask)
-    total = int(np.count_nonzero(union)) + int(foreground.area_px)
-    return float(2 * shared / max(total, 1))
+    found = explained(segmentation, foreground)
+    return 2 * found.shared_px / max(found.union_px + foreground.area_px, 1)

@@ -60,7 +60,7 @@ def count_children(
     Of two masks of the same pixels the earlier, which SAM ranks higher, holds the other.
     """
     areas = np.maximum(np.asarray(segmentation.table.area, dtype=np.float64), 1)
-    inside = segmentation.overlap_matrix() / areas[:, None] >= containment
+    inside = segmentation.overlap_matrix / areas[:, None] >= containment
     rank = np.argsort(np.argsort(-areas, kind="stable"))
     inside &= rank[:, None] > rank[None, :]
     return ~np.asarray(inside.any(axis=1)), inside.sum(axis=0)

@@ -47,7 +47,8 @@ def tiling(
         In [0, 1].
     """
     n_pixels = segmentation.shape[0] * segmentation.shape[1]
-    covered = np.count_nonzero(segmentation.union()) / n_pixels
+    starts, stops = segmentation.union_runs
+    covered = float((stops - starts).sum()) / n_pixels
     again = float(np.sum(segmentation.table.area)) / n_pixels - covered
     gap = abs(1 - covered - target.wall_fraction)
     return float(np.exp(-(gap + again) / target.tolerance))

@@ -99,7 +99,7 @@ def test_no_particles_make_an_empty_table():
     assert len(segmentation.table.to_dataframe(1.0)) == 0
     assert segmentation.union().sum() == 0
     assert segmentation.to_labels().max() == 0
-    assert segmentation.overlap_matrix().shape == (0, 0)
+    assert segmentation.overlap_matrix.shape == (0, 0)
     assert segmentation.records() == []
 
 

@@ -59,11 +59,13 @@ def test_gates_keep_what_lies_within_them(proposals, gates, min_area):
     np.testing.assert_array_equal(gated.mask_ids, ungated.mask_ids[within])
 
 
+@pytest.mark.parametrize("most_by_matrix", [0, 10_000])
 @pytest.mark.parametrize("max_overlap", [0.0, 0.1, 0.5, 0.9])
-def test_max_overlap_goes_by_predicted_iou(proposals, max_overlap):
+def test_max_overlap_goes_by_predicted_iou(proposals, max_overlap, most_by_matrix, monkeypatch):
+    monkeypatch.setattr("samstar_rl.segmentation.MAX_MATRIX_MASKS", most_by_matrix)
     before = segment(proposals, ALL.replace(box_nms_thresh=0.9))
     after = segment(proposals, ALL.replace(box_nms_thresh=0.9, max_overlap=max_overlap))
-    shared = before.overlap_matrix()
+    shared = before.overlap_matrix
     areas = np.maximum(before.table.area, 1)
     expected: list[int] = []
     for k in np.argsort(-proposals.iou_pred[before.kept], kind="stable"):
@@ -80,7 +82,7 @@ def test_pictures_agree_with_the_masks(proposals):
     np.testing.assert_array_equal(segmentation.union(), masks.any(axis=0))
     np.testing.assert_array_equal(segmentation.coverage_count(), masks.sum(axis=0))
     flat = masks.reshape(len(masks), -1).astype(int)
-    np.testing.assert_array_equal(segmentation.overlap_matrix(), flat @ flat.T)
+    np.testing.assert_array_equal(segmentation.overlap_matrix, flat @ flat.T)
     np.testing.assert_array_equal(segmentation.table.area, flat.sum(axis=1))
     for k, mask in enumerate(masks):
         (x0, y0, x1, y1), window = segmentation.mask_in_box(k)

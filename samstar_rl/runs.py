@@ -1,0 +1,63 @@
+"""Masks as runs of pixels: unions are counted by sorting, without painting a frame.
+
+A run is a stretch of set pixels in one row, ``start`` to ``stop`` (half-open) in the frame's flat
+index ``y * width + x``. It is kept as one integer, ``start << 32 | stop``, so that sorting runs is
+sorting integers.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+Runs = NDArray[np.int64]
+
+_LOW = (1 << 32) - 1
+
+
+def window_runs(window: NDArray[np.bool_], x0: int, y0: int, frame_width: int) -> Runs:
+    """Runs of a window (h, w) bool whose corner lies at (x0, y0) of a frame, rising."""
+    height, width = window.shape
+    edges = np.zeros((height, width + 2), dtype=np.int8)
+    edges[:, 1:-1] = window
+    steps = np.diff(edges, axis=1)
+    rows, starts = np.nonzero(steps == 1)
+    stops = np.nonzero(steps == -1)[1]
+    origin = (rows + y0) * frame_width + x0
+    return (origin + starts) << 32 | (origin + stops)
+
+
+def merged(runs: Runs) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Starts and stops of the stretches that any of the runs covers, rising and apart."""
+    if len(runs) == 0:
+        return runs, runs
+    runs = np.sort(runs)
+    starts, reached = runs >> 32, np.maximum.accumulate(runs & _LOW)
+    apart = np.flatnonzero(starts[1:] > reached[:-1])
+    return starts[np.append(0, apart + 1)], reached[np.append(apart, len(runs) - 1)]
+
+
+class PixelCount:
+    """How many pixels of a mask come before each place of the frame's flat index.
+
+    Parameters
+    ----------
+    mask : (H, W) bool array
+    """
+
+    def __init__(self, mask: NDArray[np.bool_]) -> None:
+        runs = window_runs(mask, 0, 0, mask.shape[1])
+        self._starts, stops = merged(runs)
+        self._lengths = stops - self._starts
+        self._before = np.cumsum(self._lengths) - self._lengths
+
+    def within(self, starts: NDArray[np.int64], stops: NDArray[np.int64]) -> int:
+        """Pixels of the mask in stretches that are apart."""
+        if len(self._starts) == 0 or len(starts) == 0:
+            return 0
+        return int((self._up_to(stops) - self._up_to(starts)).sum())
+
+    def _up_to(self, places: NDArray[np.int64]) -> NDArray[np.int64]:
+        run = np.maximum(np.searchsorted(self._starts, places, side="right") - 1, 0)
+        inside = np.clip(places - self._starts[run], 0, self._lengths[run])
+        return self._before[run] + inside
