@@ -10,7 +10,12 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
-from samstar_rl.frames.files import FrameReadError, iterate_file, list_image_files
+from samstar_rl.frames.files import (
+    FrameReadError,
+    is_image_file,
+    iterate_file,
+    list_image_files,
+)
 from samstar_rl.frames.frame import Frame
 from samstar_rl.frames.quality import inspect_frame
 from samstar_rl.results import FrameResult, write_result
@@ -26,7 +31,9 @@ SOME_FAILED = 1
 def segment(
     inputs: Annotated[
         list[Path],
-        typer.Argument(metavar="IMAGE|FOLDER...", help="PNG, JPEG, TIFF or NPY; stacks as well."),
+        typer.Argument(
+            metavar="IMAGE|FOLDER...", help="TIFF, PNG, dm4, emd, Zarr, ...; stacks as well."
+        ),
     ],
     task: options.Task = "particles",
     tuner: options.Tuner = "static",
@@ -81,7 +88,7 @@ def find_images(inputs: Sequence[Path]) -> list[Path]:
     for given in inputs:
         if not given.exists():
             raise FrameReadError(f"there is no file or folder {given}: check the path")
-        found = list_image_files(given) if given.is_dir() else [given]
+        found = [given] if given.is_file() or is_image_file(given) else list_image_files(given)
         if not found:
             raise FrameReadError(f"the folder {given} holds no image that can be read here")
         paths += found

@@ -1,4 +1,4 @@
-"""Frames from image files: PNG, JPEG, TIFF and NPY, single or stacked, read plane by plane."""
+"""Frames from files, single images or stacks, read plane by plane."""
 
 from __future__ import annotations
 
@@ -9,21 +9,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 from tifffile import TiffFile, TiffPageSeries
 
 from samstar_rl.frames.frame import Frame
+from samstar_rl.frames.microscope_files import MODULES, read_microscope_file
 from samstar_rl.frames.pixel_size import tiff_pixel_size_nm
-
-# what the two sRGB-like weights of red, green and blue are in ITU-R BT.601
-LUMINANCE = (0.299, 0.587, 0.114)
-
-Plane = NDArray[np.generic]
-
-
-class FrameReadError(ValueError):
-    """A file is missing, damaged, half-written, or not of a kind that is read here."""
+from samstar_rl.frames.planes import FrameReadError as FrameReadError
+from samstar_rl.frames.planes import Plane, count_planes, iterate_planes, to_grey
+from samstar_rl.frames.zarr_store import read_zarr
 
 
 def iterate_file(path: str | Path, *, pixel_size_nm: float | None = None) -> Iterator[Frame]:
@@ -32,8 +26,9 @@ def iterate_file(path: str | Path, *, pixel_size_nm: float | None = None) -> Ite
     Parameters
     ----------
     path : path
-        A PNG, JPEG, BMP, TIFF or NPY file. Colour becomes luminance; stacks of any number of axes
-        are read plane by plane in the order of the file.
+        A PNG, JPEG, BMP, TIFF or NPY file, a Zarr store, or a microscope's file (`READERS` has all
+        suffixes). Colour becomes luminance; stacks of any number of axes are read plane by plane
+        in the order of the file.
     pixel_size_nm : float, optional
         Takes precedence over what the file states.
 
@@ -48,6 +43,8 @@ def iterate_file(path: str | Path, *, pixel_size_nm: float | None = None) -> Ite
     FrameReadError
         If the file is missing, damaged, half-written or of another kind. A damaged stack yields
         the planes before the damage.
+    ImportError
+        If the file needs a library of the extra `files` that is not installed.
     """
     path = Path(path)
     read = _reader(path)
@@ -57,10 +54,10 @@ def iterate_file(path: str | Path, *, pixel_size_nm: float | None = None) -> Ite
         for index, (plane, n_planes, stated_nm) in enumerate(read(path)):
             frame_id = path.stem if n_planes == 1 else f"{path.stem}-{index:05d}"
             size_nm = stated_nm if pixel_size_nm is None else pixel_size_nm
-            yield Frame(_to_grey(plane, path), size_nm, frame_id, time)
+            yield Frame(to_grey(plane, str(path)), size_nm, frame_id, time)
     except FileNotFoundError as error:
         raise FrameReadError(f"there is no file {path}: check the path") from error
-    except FrameReadError:
+    except (FrameReadError, ImportError):
         raise
     except Exception as error:  # every codec raises its own types on damaged files
         place = "" if index < 0 else f" after {index + 1} good frames"
@@ -104,8 +101,10 @@ def list_image_files(folder: str | Path) -> list[Path]:
 
 def is_image_file(path: Path) -> bool:
     """Whether the name is one that is read here."""
-    known = path.suffix.lower() in READERS
-    return known and not path.name.startswith(".") and path.is_file()
+    suffix = path.suffix.lower()
+    if suffix not in READERS or path.name.startswith("."):
+        return False
+    return path.is_dir() if suffix in FOLDER_SUFFIXES else path.is_file()
 
 
 def natural_key(path: Path) -> list[tuple[int, str]]:
@@ -191,15 +190,8 @@ def _planes(series: TiffPageSeries) -> Iterator[Plane]:
 
 def _read_npy(path: Path) -> Iterator[tuple[Plane, int, float | None]]:
     array = np.load(path, mmap_mode="r", allow_pickle=False)
-    n_axes = 3 if _is_colour(array.shape) else 2
-    if array.ndim < n_axes:
-        raise FrameReadError(
-            f"{path} holds an array of the shape {array.shape}: expected (height, width), "
-            "(frames, height, width) or (height, width, 3)"
-        )
-    planes = array.reshape(-1, *array.shape[-n_axes:])
-    for plane in planes:
-        yield np.array(plane), len(planes), None
+    for plane in iterate_planes(array, str(path)):
+        yield np.array(plane), count_planes(array.shape), None
 
 
 # suffix -> generator of (plane, number of planes in the file, pixel size in nm or None)
@@ -211,11 +203,15 @@ READERS: dict[str, Callable[[Path], Iterator[tuple[Plane, int, float | None]]]] 
     ".tif": _read_tiff,
     ".tiff": _read_tiff,
     ".npy": _read_npy,
+    ".zarr": read_zarr,
+    **dict.fromkeys(MODULES, read_microscope_file),
 }
+#: what looks like one file to people and is a folder on disk
+FOLDER_SUFFIXES = (".zarr", ".zspy")
 
 
 def _reader(path: Path) -> Callable[[Path], Iterator[tuple[Plane, int, float | None]]]:
-    if path.is_dir():
+    if path.is_dir() and path.suffix.lower() not in FOLDER_SUFFIXES:
         raise FrameReadError(f"{path} is a folder: list its files with list_image_files")
     reader = READERS.get(path.suffix.lower())
     if reader is None:
@@ -223,22 +219,6 @@ def _reader(path: Path) -> Callable[[Path], Iterator[tuple[Plane, int, float | N
             f"{path} is of an unknown kind: expected one of {', '.join(READERS)}; convert it"
         )
     return reader
-
-
-def _is_colour(shape: tuple[int, ...]) -> bool:
-    return len(shape) >= 3 and shape[-1] in (3, 4) and min(shape[-3:-1]) > 4
-
-
-def _to_grey(plane: Plane, path: Path) -> NDArray[np.float32]:
-    if plane.dtype.kind not in "buif":
-        raise FrameReadError(
-            f"{path} holds {plane.dtype} values: expected real numbers; take the modulus of a "
-            "complex image"
-        )
-    if plane.ndim == 3:
-        plane = plane[..., :3] @ np.asarray(LUMINANCE)
-    with np.errstate(over="ignore"):  # beyond float32 is infinity, which conversion understands
-        return np.asarray(plane, dtype=np.float32)
 
 
 def _first_line(error: BaseException) -> str:

@@ -1,4 +1,4 @@
-"""The pixel size that a TIFF file's metadata states, in nm."""
+"""The pixel size that a file's metadata states, in nm."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def tiff_pixel_size_nm(tiff: TiffFile) -> float | None:
         except (KeyError, ValueError, TypeError, IndexError, AttributeError, ZeroDivisionError):
             continue  # a header that is not what it claims to be states nothing
         if sizes_nm is not None and all(0 < size < math.inf for size in sizes_nm):
-            return _square(*sizes_nm)
+            return square_nm(*sizes_nm)
     return None
 
 
@@ -68,7 +68,8 @@ def to_nm(value: float, unit: str) -> float | None:
     return None if factor is None else value * factor
 
 
-def _square(width_nm: float, height_nm: float) -> float | None:
+def square_nm(width_nm: float, height_nm: float) -> float | None:
+    """The edge of square pixels; None, with a warning, where they are not square."""
     if abs(width_nm - height_nm) > SQUARE_TOLERANCE * width_nm:
         warnings.warn(
             f"pixels of {width_nm:.4g} nm x {height_nm:.4g} nm are not square; the pixel size is "
