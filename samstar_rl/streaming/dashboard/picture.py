@@ -1,0 +1,63 @@
+"""The newest frame as the page's image, drawn once for all browsers."""
+
+from __future__ import annotations
+
+import threading
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from samstar_rl.frames.conversion import to_sam_rgb
+from samstar_rl.overlay import draw_outlines
+from samstar_rl.results import FrameResult
+
+# what a browser shows in its place, and what goes over the network twice a second
+LONGEST_SIDE_PX = 800
+
+Rgba = NDArray[np.uint32]
+
+
+class PictureMaker:
+    """Draws frames, and remembers the last picture of each kind."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._made: dict[bool, tuple[FrameResult, Rgba]] = {}
+
+    def picture(self, result: FrameResult, *, outlines: bool) -> Rgba:
+        """The frame with or without the outlines of its particles, ready for Bokeh."""
+        with self._lock:
+            known = self._made.get(outlines)
+            if known is None or known[0] is not result:
+                known = (result, draw_frame(result, outlines=outlines))
+                self._made[outlines] = known
+            return known[1]
+
+
+def draw_frame(result: FrameResult, *, outlines: bool) -> Rgba:
+    """The frame at the size of the page, (H, W) uint32 of RGBA, the lowest row first."""
+    frame = result.frame
+    factor = max(1, LONGEST_SIDE_PX // max(frame.shape))
+    if outlines:
+        rgb = draw_outlines(frame, result.segmentation, factor)
+    else:
+        rgb = to_sam_rgb(frame.image).repeat(factor, axis=0).repeat(factor, axis=1)
+    return to_rgba(_shrunk(rgb))
+
+
+def to_rgba(rgb: NDArray[np.uint8]) -> Rgba:
+    """Pack (H, W, 3) uint8 as Bokeh's ``image_rgba`` wants it, the lowest row first."""
+    height, width, _ = rgb.shape
+    packed = np.full((height, width, 4), 255, dtype=np.uint8)
+    packed[..., :3] = rgb[::-1]
+    return packed.view(np.uint32).reshape(height, width)
+
+
+def _shrunk(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    longest = max(rgb.shape[:2])
+    if longest <= LONGEST_SIDE_PX:
+        return rgb
+    scale = LONGEST_SIDE_PX / longest
+    size = (max(1, round(rgb.shape[1] * scale)), max(1, round(rgb.shape[0] * scale)))
+    return np.asarray(cv2.resize(rgb, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
