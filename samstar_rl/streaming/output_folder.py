@@ -9,12 +9,15 @@ from typing import Self
 from filelock import FileLock, Timeout
 
 from samstar_rl import atomic
+from samstar_rl.formats import FORMATS
 from samstar_rl.results import RECORD_SUFFIX, WRITERS, safe_name
 from samstar_rl.run_folder import RunFolder
 from samstar_rl.streaming.sinks import cut_broken_line, read_journal
 
 JOURNAL_FILE = "frames.jsonl"
 LOCK_FILE = ".lock"
+# whatever a frame may leave besides its record
+OTHER_SUFFIXES = {*WRITERS, *(form.suffix for form in FORMATS.values())} - {RECORD_SUFFIX}
 
 
 class OutputFolderError(ValueError):
@@ -76,23 +79,23 @@ class OutputFolder:
     def _take_over(self) -> None:
         """Find out what is complete; remove what is not; mend the journal."""
         atomic.remove_leftovers(self.path)
-        files = {path.name for path in self.path.iterdir() if path.is_file()}
-        complete = {name for name in files if name.endswith(RECORD_SUFFIX)}
+        names = {path.name for path in self.path.iterdir() if path.is_file()}
+        complete = {name for name in names if _is_record(name)}
         if (complete or self.journal.exists()) and not self.resume:
             raise OutputFolderError(
                 f"{self.path} holds an earlier run's results: continue it with --resume, or choose "
                 "another folder"
             )
         self._done = {name.removesuffix(RECORD_SUFFIX) for name in complete}
-        self._remove_orphans(files)
+        self._remove_orphans(names)
         self._mend_journal()
 
-    def _remove_orphans(self, files: set[str]) -> None:
+    def _remove_orphans(self, names: set[str]) -> None:
         """A kill between a frame's files leaves some without the record that comes last."""
-        for suffix in WRITERS:
-            for name in files:
+        for suffix in OTHER_SUFFIXES:
+            for name in names:
                 stem = name.removesuffix(suffix)
-                if suffix != RECORD_SUFFIX and stem != name and stem not in self._done:
+                if stem != name and stem not in self._done:
                     (self.path / name).unlink()
 
     def _mend_journal(self) -> None:
@@ -105,3 +108,8 @@ class OutputFolder:
             for name in sorted(self._done - known):
                 record = json.loads((self.path / f"{name}{RECORD_SUFFIX}").read_text("utf-8"))
                 file.write(json.dumps(record) + "\n")
+
+
+def _is_record(name: str) -> bool:
+    """Whether a file says that its frame is complete; COCO's files end in .json, too."""
+    return name.endswith(RECORD_SUFFIX) and not name.endswith(tuple(OTHER_SUFFIXES))

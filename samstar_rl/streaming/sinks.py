@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
-from samstar_rl.results import FrameResult, write_result
+from samstar_rl import atomic
+from samstar_rl.formats import DEFAULT_FORMATS, load_formats
+from samstar_rl.results import OVERLAY_SUFFIX, RECORD_SUFFIX, WRITERS, FrameResult, result_path
 from samstar_rl.streaming.events import Event
 
 
@@ -31,7 +33,9 @@ class Sink(Protocol):
 
 
 class FolderSink:
-    """The files of each frame; see `write_result`.
+    """The files of each frame: the chosen formats, the picture, and last the record.
+
+    A frame whose record NAME.json exists is complete.
 
     Parameters
     ----------
@@ -39,17 +43,38 @@ class FolderSink:
         Exists.
     picture_every : int
         Draw the overlay of each such frame only; 0 draws none.
+    formats : sequence of str
+        Names from `samstar_rl.formats.FORMATS`.
+
+    Raises
+    ------
+    FormatError
+        If there is no such format.
+    ImportError
+        If a format needs an extra that is not installed, naming it.
     """
 
-    def __init__(self, folder: Path, *, picture_every: int = 1) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        picture_every: int = 1,
+        formats: Sequence[str] = DEFAULT_FORMATS,
+    ) -> None:
         self.folder = folder
         self.picture_every = picture_every
+        self._writers = load_formats(formats)
         self._n_written = 0
 
     def write(self, result: FrameResult) -> None:
         """Write the frame's files, each complete or absent."""
-        picture = self.picture_every > 0 and self._n_written % self.picture_every == 0
-        write_result(self.folder, result, picture=picture)
+        writers = dict(self._writers)
+        if self.picture_every > 0 and self._n_written % self.picture_every == 0:
+            writers[OVERLAY_SUFFIX] = WRITERS[OVERLAY_SUFFIX]
+        writers[RECORD_SUFFIX] = WRITERS[RECORD_SUFFIX]
+        for suffix, write in writers.items():
+            with atomic.replacing(result_path(self.folder, result.frame.id, suffix)) as path:
+                write(path, result)
         self._n_written += 1
 
     def report(self, event: Event) -> None:

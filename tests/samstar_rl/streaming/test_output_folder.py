@@ -9,7 +9,7 @@ import pytest
 from samstar_rl import atomic
 from samstar_rl.results import RECORD_SUFFIX, WRITERS, write_result
 from samstar_rl.streaming.output_folder import OutputFolder, OutputFolderError
-from samstar_rl.streaming.sinks import JournalSink, cut_broken_line, read_journal
+from samstar_rl.streaming.sinks import FolderSink, JournalSink, cut_broken_line, read_journal
 
 
 def test_a_second_run_on_the_same_folder_is_refused(tmp_path):
@@ -65,6 +65,22 @@ def test_only_the_broken_line_is_cut_off(tmp_path, size):
     path.write_bytes(b'{"a": 1}\n' + b"x" * size)
     cut_broken_line(path)
     assert path.read_bytes() == b'{"a": 1}\n'
+
+
+def test_a_format_whose_name_ends_in_json_is_no_record(tmp_path, result):
+    pytest.importorskip("pycocotools")
+    with OutputFolder(tmp_path):
+        FolderSink(tmp_path, picture_every=0, formats=["coco"]).write(result(1))
+    (tmp_path / "f00002.coco.json").write_text("{}")  # its record is missing: a kill came between
+    with OutputFolder(tmp_path, resume=True) as folder:
+        assert folder.n_done == 1 and folder.is_done("f00001")
+    left = {path.name for path in tmp_path.iterdir() if path.is_file()}
+    assert left == {"f00001.coco.json", "f00001.json"}
+
+
+def test_an_unknown_format_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="coco"):
+        FolderSink(tmp_path, formats=["svg"])
 
 
 def test_a_journal_of_one_broken_line_becomes_empty(tmp_path):
