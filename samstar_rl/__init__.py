@@ -6,12 +6,13 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from samstar_rl.api import segment, segment_stack
     from samstar_rl.frames.frame import Frame, LabelledFrame
     from samstar_rl.mask_generator import MaskGenerator
     from samstar_rl.proposals import ProposalEngine
     from samstar_rl.rewards import PhysicsReward, Score
     from samstar_rl.sam import load_sam
-    from samstar_rl.segmentation import Segmentation, segment
+    from samstar_rl.segmentation import Segmentation
     from samstar_rl.settings import Settings, SettingsSpace
     from samstar_rl.task import Task, load_task
 
@@ -29,6 +30,7 @@ __all__ = [
     "load_sam",
     "load_task",
     "segment",
+    "segment_stack",
 ]
 
 # torch stands behind most of these: each is imported when it is asked for
@@ -45,7 +47,8 @@ _HOMES = {
     "Task": "task",
     "load_sam": "sam",
     "load_task": "task",
-    "segment": "segmentation",
+    "segment": "api",
+    "segment_stack": "api",
 }
 
 

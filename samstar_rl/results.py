@@ -16,6 +16,7 @@ from samstar_rl import atomic
 from samstar_rl.frames.frame import Frame
 from samstar_rl.frames.pixel_size import NM_PER_UNIT
 from samstar_rl.overlay import draw_overlay, encode_png
+from samstar_rl.regionprops import regionprops_frame
 from samstar_rl.rewards import Score
 from samstar_rl.segmentation import Segmentation
 from samstar_rl.settings import Settings
@@ -134,7 +135,8 @@ def label_image(segmentation: Segmentation) -> NDArray[np.uint16] | NDArray[np.u
     return labels.astype(np.uint16) if few else labels.astype(np.uint32)
 
 
-def _write_labels(path: Path, result: FrameResult) -> None:
+def write_labels(path: Path, result: FrameResult) -> None:
+    """Write the label image as TIFF, the smaller of overlapping particles on top."""
     resolution: dict[str, Any] = {}
     if result.frame.pixel_size_nm is not None:
         per_cm = NM_PER_UNIT["cm"] / result.frame.pixel_size_nm
@@ -144,8 +146,11 @@ def _write_labels(path: Path, result: FrameResult) -> None:
     )
 
 
-def _write_particles(path: Path, result: FrameResult) -> None:
-    table = result.segmentation.table.to_dataframe(result.frame.pixel_size_nm)
+def write_particles(path: Path, result: FrameResult) -> None:
+    """Write the particle table as CSV, under the names of `regionprops_table`."""
+    table = regionprops_frame(
+        result.segmentation.table, result.frame.id, result.frame.pixel_size_nm
+    )
     table.to_csv(path, index=False, float_format="%.6g", lineterminator="\n")
 
 
@@ -160,8 +165,8 @@ def _write_record(path: Path, result: FrameResult) -> None:
 
 # suffix -> writer; the record comes last, for it says that the rest is complete
 WRITERS: dict[str, Callable[[Path, FrameResult], None]] = {
-    LABELS_SUFFIX: _write_labels,
-    PARTICLES_SUFFIX: _write_particles,
+    LABELS_SUFFIX: write_labels,
+    PARTICLES_SUFFIX: write_particles,
     OVERLAY_SUFFIX: _write_overlay,
     RECORD_SUFFIX: _write_record,
 }

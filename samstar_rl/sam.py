@@ -12,11 +12,11 @@ from safetensors.torch import load_file
 from segment_anything import sam_model_registry
 from segment_anything.modeling import Sam
 
+from samstar_rl.checkpoints import CHECKPOINTS, CheckpointError, fetch_checkpoint
 from samstar_rl.tiny_sam import build_tiny_sam
 
 TINY_WEIGHTS = "tiny_sam.safetensors"
 OFFICIAL_MODELS = ("vit_b", "vit_l", "vit_h")
-CHECKPOINT_PAGE = "https://github.com/facebookresearch/segment-anything#model-checkpoints"
 
 
 class SamLoadError(ValueError):
@@ -30,11 +30,13 @@ def load_sam(
 
     Parameters
     ----------
-    model : {"tiny", "vit_b", "vit_l", "vit_h"} or path
-        The embedded SAM, an official architecture, or the path of a checkpoint, whose architecture
-        is then read off its weights.
+    model : str or path
+        "tiny" is the embedded SAM. "vit_b", "vit_l" and "vit_h" are Meta's, "vit_b_em", "vit_h_em",
+        "vit_b_lm" and "vit_h_lm" micro-sam's for electron and light microscopy. Otherwise the
+        path of a checkpoint of Meta's or micro-sam's, whose architecture is read off its weights.
     checkpoint : path, optional
-        The weights. Needed for the official architectures; for "tiny" the packaged ones by default.
+        The weights; by default the packaged ones of "tiny", and for the others a download that is
+        verified by its sha256 and kept in the user's cache.
     device : str
         Where torch puts the model.
 
@@ -47,8 +49,17 @@ def load_sam(
     Raises
     ------
     SamLoadError
-        If the name is unknown or the file is missing, damaged or of another model. Nothing is
-        ever unpickled: checkpoints are read with ``weights_only=True``.
+        If the name is unknown, the file is missing, damaged or of another model, or a download is
+        needed and there is no network. Nothing is ever unpickled: checkpoints are read with
+        ``weights_only=True``.
+
+    Notes
+    -----
+    What to expect of the larger models follows from their encoders: "tiny" sees 256 px and has
+    3.3 M parameters; vit_b, vit_l and vit_h see 1024 px through 12, 24 and 32 transformer blocks,
+    so that time and memory rise in this order, both far above those of "tiny". In float32 each
+    parameter takes 4 bytes; a checkpoint file is about as large as its model in memory, and needs
+    that once more while it is loaded. ``samstar segment`` prints the seconds of each frame.
     """
     name, path = _resolve(model, checkpoint)
     weights = _read_weights(path)
@@ -80,19 +91,23 @@ def file_sha256(path: Path) -> str:
 def _resolve(model: str | Path, checkpoint: str | Path | None) -> tuple[str | None, Path]:
     if model == "tiny":
         return "tiny", Path(checkpoint) if checkpoint else packaged_weights_path()
-    if model in OFFICIAL_MODELS:
-        if checkpoint is None:
-            raise SamLoadError(
-                f"the model {model!r} needs its checkpoint file: download it from "
-                f"{CHECKPOINT_PAGE} and pass checkpoint=PATH"
-            )
-        return str(model), Path(checkpoint)
+    if model in CHECKPOINTS:
+        return CHECKPOINTS[str(model)].architecture, _named_file(str(model), checkpoint)
     if Path(model).exists():
         return None, Path(model)
     raise SamLoadError(
-        f"unknown SAM {str(model)!r}: expected one of tiny, {', '.join(OFFICIAL_MODELS)}, or the "
+        f"unknown SAM {str(model)!r}: expected one of tiny, {', '.join(CHECKPOINTS)}, or the "
         "path of an existing checkpoint (.pth, .pt or .safetensors)"
     )
+
+
+def _named_file(name: str, checkpoint: str | Path | None) -> Path:
+    if checkpoint is not None:
+        return Path(checkpoint)
+    try:
+        return fetch_checkpoint(name)
+    except CheckpointError as error:
+        raise SamLoadError(str(error)) from error
 
 
 def _read_weights(path: Path) -> dict[str, torch.Tensor]:

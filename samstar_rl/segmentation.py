@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+import pandas as pd
 import torch
 from numpy.typing import NDArray
 from torchvision.ops import batched_nms, nms
@@ -20,9 +21,14 @@ from torchvision.ops import batched_nms, nms
 from samstar_rl.frames.frame import Frame
 from samstar_rl.masks import Ids, MaskStore, Window
 from samstar_rl.particles import ParticleTable, Scene, equivalent_diameters_px
+from samstar_rl.presentation import plot_labels, show_in_napari, summary_html
 from samstar_rl.proposal_data import Floor, Proposals, Ranking
+from samstar_rl.regionprops import regionprops_frame
 from samstar_rl.runs import merged
 from samstar_rl.settings import PromptSettings, Settings
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 # above this many boxes torchvision's batched_nms takes another way, whose order may differ
 SINGLE_NMS_MAX_BOXES = 1000
@@ -116,6 +122,54 @@ class Segmentation:
             (x0, y0, x1, y1), window = self.mask_in_box(k)
             labels[y0:y1, x0:x1][window] = k + 1
         return labels
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """The particles under the names of scikit-image's `regionprops_table`, a row each.
+
+        With the column ``frame``, and lengths in nm as well where the pixel size is known.
+        """
+        return regionprops_frame(self.table, self.frame_id, self.pixel_size_nm)
+
+    def plot(self, axes: Axes | None = None) -> Axes:
+        """Draw the frame and the masks over it.
+
+        Parameters
+        ----------
+        axes : matplotlib Axes, optional
+            Where to; by default a new figure's.
+        """
+        title = f"{self.frame_id}: {len(self)} particles"
+        return plot_labels(self.proposals.scene.unit, self.to_labels(), title, axes)
+
+    def to_napari(self, viewer: Any | None = None) -> Any:
+        """Show the frame and the labels, with the particles' features, in napari.
+
+        Where masks overlap the smaller one is on top.
+
+        Parameters
+        ----------
+        viewer : napari.Viewer, optional
+            Where to; by default a new one.
+
+        Returns
+        -------
+        napari.Viewer
+        """
+        unit, labels = self.proposals.scene.unit, self.to_labels()
+        features = self.to_dataframe()
+        return show_in_napari(unit, labels, features, self.frame_id, self.pixel_size_nm, viewer)
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        table, size_nm = self.table, self.pixel_size_nm
+        facts = {"particles": str(len(self))}
+        if len(self):
+            diameter = float(np.median(table.equivalent_diameter)) * (size_nm or 1)
+            facts["median diameter"] = f"{diameter:.3g} {'nm' if size_nm else 'px'}"
+            facts["median circularity"] = f"{np.median(table.circularity):.2f}"
+        facts["pixel size"] = f"{size_nm:.4g} nm" if size_nm else "unknown"
+        facts["prompts decoded"] = str(self.n_prompts_decoded)
+        return summary_html(self.plot(), facts)
 
     def union(self) -> NDArray[np.bool_]:
         """Pixels that any mask covers, (H, W) bool."""

@@ -33,8 +33,8 @@ Sam = Annotated[
     str,
     typer.Option(
         "--sam",
-        metavar="tiny|CHECKPOINT",
-        help="The embedded SAM, or the path of an official checkpoint.",
+        metavar="tiny|vit_b|vit_l|vit_h|...|CHECKPOINT",
+        help="The embedded SAM, one that is downloaded once, or the path of a checkpoint.",
     ),
 ]
 Device = Annotated[
@@ -44,4 +44,29 @@ Seed = Annotated[int, typer.Option("--seed", min=0, help="Of everything random."
 Evaluations = Annotated[
     int,
     typer.Option("--evaluations", min=1, help="Settings that a search may try on each frame."),
+]
+Workers = Annotated[
+    int | None,
+    typer.Option(
+        "--workers",
+        min=1,
+        metavar="N",
+        help="Spread over N processes of this machine, each with its own model (extra dask).",
+    ),
+]
+Scheduler = Annotated[
+    str | None,
+    typer.Option(
+        "--scheduler",
+        metavar="tcp://HOST:PORT",
+        help="Spread over the workers of a dask scheduler, which see the same folders.",
+    ),
+]
+Formats = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--format",
+        metavar="labels|ome-zarr|coco|parquet|csv",
+        help="Repeatable; labels and csv by default. A picture and a record are always written.",
+    ),
 ]

@@ -35,7 +35,11 @@ def prepare(task: str, *, sam: str, device: str) -> Bench:
     ValueError
         If either does not exist or is wrong, saying what is.
     """
-    loaded = load_task(task)
+    return prepare_task(load_task(task), sam=sam, device=device)
+
+
+def prepare_task(task: Task, *, sam: str, device: str) -> Bench:
+    """Load the SAM for a task that is loaded already."""
     model = load_sam(sam, device=device)
     engine = ProposalEngine(model, device=device)
-    return Bench(loaded, Objective(loaded), engine, getattr(model, "samstar_sha256", None))
+    return Bench(task, Objective(task), engine, getattr(model, "samstar_sha256", None))

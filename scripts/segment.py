@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
 import typer
 
+from samstar_rl.formats import DEFAULT_FORMATS, Write, load_formats, write_formats
 from samstar_rl.frames.files import (
     FrameReadError,
     is_image_file,
@@ -18,11 +21,13 @@ from samstar_rl.frames.files import (
 )
 from samstar_rl.frames.frame import Frame
 from samstar_rl.frames.quality import inspect_frame
-from samstar_rl.results import FrameResult, write_result
+from samstar_rl.results import FrameResult
 from samstar_rl.run_folder import RESULTS_FILE, RunFolder
 from samstar_rl.scripts import options
 from samstar_rl.scripts.command import make_progress, run_command
-from samstar_rl.scripts.preparation import Bench, prepare
+from samstar_rl.scripts.preparation import Bench, prepare_task
+from samstar_rl.scripts.workers import open_client, spread
+from samstar_rl.task import Task, load_task
 from samstar_rl.tuner import Evaluation, LiveFrame, Tuner, tune_frame
 
 SOME_FAILED = 1
@@ -38,42 +43,63 @@ def segment(
     task: options.Task = "particles",
     tuner: options.Tuner = "static",
     out: options.Out = Path("out"),
+    formats: options.Formats = None,
     pixel_size: options.PixelSize = None,
     evaluations: options.Evaluations = 300,
     sam: options.Sam = "tiny",
     device: options.Device = "cpu",
     seed: options.Seed = 0,
+    workers: options.Workers = None,
+    scheduler: options.Scheduler = None,
 ) -> None:
     """Segment images and write labels, tables and pictures.
 
     For each image NAME the folder OUT gets NAME.labels.tif (0 is background; where particles
     overlap the smaller one is on top), NAME.particles.csv (in px and, where the pixel size is
-    known, nm), NAME.overlay.png to look at, and NAME.json (settings, score, terms, cost). Images
-    are treated one by one; only the planes of a stack are treated as a stream. OUT/run holds the
-    configuration, TensorBoard events and a summary. The exit code is 1 if an image failed.
+    known, nm), or what --format asks for, NAME.overlay.png to look at, and NAME.json (settings,
+    score, terms, cost). Images are treated one by one; only the planes of a stack are treated as a
+    stream. OUT/run holds the configuration, TensorBoard events and a summary. The exit code is 1 if
+    an image failed.
     """
-    bench = prepare(task, sam=sam, device=device)
-    chosen = bench.make_tuner(tuner, n_evaluations=evaluations, seed=seed)
-    paths = find_images(inputs)
+    chosen = tuple(formats or DEFAULT_FORMATS)
+    load_formats(chosen)
+    bench = _bench(json.dumps(load_task(task).to_dict()), sam, device)
+    bench.make_tuner(tuner, n_evaluations=evaluations, seed=seed)  # wrong ones fail here
+    images = name_images(find_images(inputs))
     run = RunFolder(out / "run")
     run.record(
         {
             "inputs": inputs,
             "task": bench.task.to_dict(),
             "tuner": tuner,
+            "formats": chosen,
             "pixel_size_nm": pixel_size,
             "evaluations": evaluations,
             "sam": {"name": sam, "sha256": bench.sam_sha256},
             "device": device,
             "seed": seed,
+            "workers": workers,
+            "scheduler": scheduler,
         }
     )
-    segmenter = Segmenter(bench, chosen, tuner, out, pixel_size_nm=pixel_size)
-    with make_progress() as progress:
-        for path in progress.track(paths, description="images"):
-            for line in segmenter.segment_file(path):
+    plan = Plan(
+        task=json.dumps(bench.task.to_dict()),
+        tuner=tuner,
+        out=out.absolute(),
+        formats=chosen,
+        pixel_size_nm=pixel_size,
+        n_evaluations=evaluations,
+        sam=sam,
+        device=device,
+        seed=seed,
+    )
+    account = Account(out)
+    with make_progress() as progress, open_client(workers, scheduler) as client:
+        done = spread(client, plan.segment_file, images)
+        for outcome in progress.track(done, total=len(images), description="images"):
+            for line in account.take(outcome):
                 progress.console.print(line, markup=False, highlight=False)
-    _finish(segmenter, run)
+    _finish(account, run)
 
 
 def find_images(inputs: Sequence[Path]) -> list[Path]:
@@ -95,71 +121,131 @@ def find_images(inputs: Sequence[Path]) -> list[Path]:
     return paths
 
 
-class Segmenter:
-    """Segment files one after the other and keep account.
+@dataclass(frozen=True)
+class NamedImage:
+    """A file to segment: its place among all, and the name that its frames go by."""
+
+    index: int
+    path: Path
+    name: str
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a file: a record a frame, and what went wrong, if anything did."""
+
+    path: Path
+    records: tuple[dict[str, Any], ...]
+    failure: str | None
+
+
+def name_images(paths: Sequence[Path]) -> list[NamedImage]:
+    """Name each file by its stem, or in full where that was another file's already."""
+    owners: dict[str, Path] = {}
+    return [
+        NamedImage(
+            index,
+            path.absolute(),
+            path.stem if owners.setdefault(path.stem, path) == path else path.name,
+        )
+        for index, path in enumerate(paths)
+    ]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that a worker must know to segment any of the files, whatever the others do.
 
     Parameters
     ----------
-    bench : Bench
-    tuner : Tuner
-    tuner_name : str
+    task : str
+        In JSON, as `Task.to_dict` has it: a worker elsewhere may not have the file.
+    tuner : str
         As asked for.
     out : Path
-        Made if it does not exist.
-    pixel_size_nm : float, optional
+        Exists, also for the workers.
+    formats : tuple of str
+    pixel_size_nm : float or None
         Takes precedence over what the files state.
+    n_evaluations, seed : int
+        Of a search; each file gets random numbers of its own.
+    sam, device : str
     """
 
-    def __init__(
+    task: str
+    tuner: str
+    out: Path
+    formats: tuple[str, ...]
+    pixel_size_nm: float | None
+    n_evaluations: int
+    sam: str
+    device: str
+    seed: int
+
+    def segment_file(self, image: NamedImage) -> Outcome:
+        """Segment the image or the planes of the stack, and write their files."""
+        bench = _bench(self.task, self.sam, self.device)
+        tuner = self._make_tuner(bench, image)
+        writers = load_formats(self.formats)
+        records: list[dict[str, Any]] = []
+        last: Evaluation | None = None
+        try:
+            for frame in iterate_file(image.path, pixel_size_nm=self.pixel_size_nm):
+                named = replace(frame, id=image.name + frame.id.removeprefix(image.path.stem))
+                last, record = self._segment_frame(bench, tuner, writers, named, last)
+                records.append(record)
+        except ValueError as error:  # damaged, or without the pixel size that the task needs
+            return Outcome(image.path, tuple(records), str(error))
+        return Outcome(image.path, tuple(records), None)
+
+    def _make_tuner(self, bench: Bench, image: NamedImage) -> Tuner:
+        seed = int(np.random.SeedSequence([self.seed, image.index]).generate_state(1)[0])
+        return bench.make_tuner(self.tuner, n_evaluations=self.n_evaluations, seed=seed)
+
+    def _segment_frame(
         self,
         bench: Bench,
         tuner: Tuner,
-        tuner_name: str,
-        out: Path,
-        *,
-        pixel_size_nm: float | None = None,
-    ) -> None:
-        self.bench = bench
-        self.tuner = tuner
-        self.tuner_name = tuner_name
+        writers: dict[str, Write],
+        frame: Frame,
+        last: Evaluation | None,
+    ) -> tuple[Evaluation, dict[str, Any]]:
+        source = LiveFrame(bench.engine, frame, searches=tuner.searches)
+        tuned = tune_frame(tuner, source, bench.objective, last)
+        notes = inspect_frame(frame).findings
+        result = FrameResult.of(tuned, task=bench.task.name, tuner=self.tuner, notes=notes)
+        write_formats(self.out, result, writers)
+        return tuned.evaluation, result.to_record()
+
+
+@lru_cache(maxsize=1)
+def _bench(task: str, sam: str, device: str) -> Bench:
+    """The one model of this process."""
+    return prepare_task(Task.from_dict(json.loads(task)), sam=sam, device=device)
+
+
+class Account:
+    """What came out over all images.
+
+    Parameters
+    ----------
+    out : Path
+        For people: where the results are.
+    """
+
+    def __init__(self, out: Path) -> None:
         self.out = out
-        self.pixel_size_nm = pixel_size_nm
         self.records: list[dict[str, Any]] = []
         self.failures: dict[str, str] = {}
-        self._owners: dict[str, Path] = {}
-        out.mkdir(parents=True, exist_ok=True)
 
-    def segment_file(self, path: Path) -> Iterator[str]:
-        """Segment the image or the planes of the stack; yield a line for people on each."""
-        self.tuner.reset()
-        last: Evaluation | None = None
-        try:
-            for frame in iterate_file(path, pixel_size_nm=self.pixel_size_nm):
-                last = self._segment_frame(self._named(frame, path), last)
-                yield _describe(self.records[-1])
-        except ValueError as error:  # damaged, or without the pixel size that the task needs
-            self.failures[str(path)] = str(error)
-            yield f"{path.name}: failed: {error}"
-
-    def _segment_frame(self, frame: Frame, last: Evaluation | None) -> Evaluation:
-        source = LiveFrame(self.bench.engine, frame, searches=self.tuner.searches)
-        tuned = tune_frame(self.tuner, source, self.bench.objective, last)
-        result = FrameResult.of(
-            tuned,
-            task=self.bench.task.name,
-            tuner=self.tuner_name,
-            notes=inspect_frame(frame).findings,
-        )
-        write_result(self.out, result)
-        self.records.append(result.to_record())
-        return tuned.evaluation
-
-    def _named(self, frame: Frame, path: Path) -> Frame:
-        """Take the whole name of the file where the stem was another file's already."""
-        owner = self._owners.setdefault(path.stem, path)
-        if owner == path:
-            return frame
-        return replace(frame, id=path.name + frame.id.removeprefix(path.stem))
+    def take(self, outcome: Outcome) -> list[str]:
+        """Enter a file; returns a line for people on each frame and on what failed."""
+        self.records += outcome.records
+        lines = [_describe(record) for record in outcome.records]
+        if outcome.failure is not None:
+            self.failures[str(outcome.path)] = outcome.failure
+            lines.append(f"{outcome.path.name}: failed: {outcome.failure}")
+        return lines
 
     def summary(self) -> dict[str, Any]:
         """What came out over all images."""
@@ -175,21 +261,21 @@ class Segmenter:
         }
 
 
-def _finish(segmenter: Segmenter, run: RunFolder) -> None:
+def _finish(account: Account, run: RunFolder) -> None:
     """Write the summary and say where everything is."""
-    summary = segmenter.summary()
+    summary = account.summary()
     run.write_results(summary)
     run.write_scalars(
-        {"segment/score": "score", "segment/n_particles": "n_particles"}, segmenter.records
+        {"segment/score": "score", "segment/n_particles": "n_particles"}, account.records
     )
-    n_failed = len(segmenter.failures)
-    if segmenter.records:
+    n_failed = len(account.failures)
+    if account.records:
         typer.echo(
             f"{summary['frames']} frames, {summary['particles']} particles, "
-            f"mean score {summary['mean_score']:.3f}; results in {segmenter.out}"
+            f"mean score {summary['mean_score']:.3f}; results in {account.out}"
         )
-    if n_failed and not segmenter.records:
-        first = next(iter(segmenter.failures.values()))
+    if n_failed and not account.records:
+        first = next(iter(account.failures.values()))
         others = f" (and {n_failed - 1} more failed)" if n_failed > 1 else ""
         hint = "; --pixel-size says it" if "pixel size" in first else ""
         raise FrameReadError(f"{first}{hint}{others}")

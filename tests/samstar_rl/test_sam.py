@@ -59,7 +59,6 @@ def test_loading_is_deterministic():
     ("model", "checkpoint", "message"),
     [
         ("sam2", None, "unknown SAM 'sam2'"),
-        ("vit_b", None, "needs its checkpoint file"),
         ("vit_b", "nowhere.pth", "no SAM checkpoint at nowhere.pth"),
     ],
 )

@@ -21,7 +21,7 @@ def test_every_frame_gets_its_four_files(samstar, small_task, images, tmp_path):
         assert labels.dtype == np.uint16 and labels.shape == (96, 96)
         assert record["n_particles"] == len(table)
         assert set(np.unique(labels)) - {0} <= set(table["label"])
-        assert {"area", "circularity", "equivalent_diameter_nm"} <= set(table.columns)
+        assert {"area", "circularity", "equivalent_diameter_area_nm"} <= set(table.columns)
         assert 0 <= record["score"] <= 1 and record["terms"] and record["evaluations"] == 1
         assert record["prompts_decoded"] > 0 and record["milliseconds"]["total"] > 0
         assert record["settings"]["points_per_side"] == 4

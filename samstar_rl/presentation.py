@@ -1,0 +1,86 @@
+"""A segmentation in a notebook, as a figure, and in napari."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+#: colours that repeat; the labels are spread over them so that neighbours differ
+COLOUR_MAP = "tab20"
+N_COLOURS = 20
+SPREAD = 7
+
+
+def plot_labels(
+    unit: NDArray[np.float32], labels: NDArray[np.int32], title: str, axes: Axes | None
+) -> Axes:
+    """Draw the frame in grey and its labels in colour over it."""
+    if axes is None:
+        from matplotlib.figure import Figure
+
+        axes = Figure(figsize=(6, 6 * unit.shape[0] / unit.shape[1]), layout="tight").subplots()
+    shown = np.ma.masked_array(SPREAD * labels % N_COLOURS, labels == 0)
+    axes.imshow(unit, cmap="gray", vmin=0, vmax=1)
+    axes.imshow(
+        shown, cmap=COLOUR_MAP, vmin=0, vmax=N_COLOURS - 1, alpha=0.45, interpolation="nearest"
+    )
+    axes.set_title(title)
+    axes.set_axis_off()
+    return axes
+
+
+def summary_html(axes: Axes, facts: Mapping[str, str]) -> str:
+    """The figure beside a table of facts."""
+    buffer = io.BytesIO()
+    axes.figure.savefig(buffer, format="png", dpi=60)
+    picture = base64.b64encode(buffer.getvalue()).decode("ascii")
+    rows = "".join(
+        f"<tr><th style='text-align:left'>{html.escape(name)}</th>"
+        f"<td style='text-align:left'>{html.escape(value)}</td></tr>"
+        for name, value in facts.items()
+    )
+    return (
+        "<div style='display:flex;gap:1em;align-items:center'>"
+        f"<img alt='segmentation' src='data:image/png;base64,{picture}'>"
+        f"<table>{rows}</table></div>"
+    )
+
+
+def show_in_napari(
+    unit: NDArray[np.float32],
+    labels: NDArray[np.int32],
+    features: pd.DataFrame,
+    name: str,
+    pixel_size_nm: float | None,
+    viewer: Any | None,
+) -> Any:
+    """Add the frame and its labels, with the particles' features, to a viewer; returns it."""
+    if viewer is None:
+        try:
+            import napari
+        except ImportError as error:
+            raise ImportError("to_napari needs napari: pip install 'samstar-rl[napari]'") from error
+        viewer = napari.Viewer(title=name)
+    scale = (pixel_size_nm or 1.0,) * 2
+    units = ("nm" if pixel_size_nm else "pixel",) * 2
+    viewer.add_image(unit, name=name, scale=scale, units=units)
+    viewer.add_labels(
+        labels,
+        name=f"{name} particles",
+        # napari looks features up by the column "index", which is the label
+        features=features.assign(index=features["label"]),
+        scale=scale,
+        units=units,
+        opacity=0.5,
+    )
+    return viewer

@@ -1,0 +1,281 @@
+"""The napari plugin: choose task and tuner, see masks and score, move a setting and see it at once.
+
+SAM computes the proposals of an image once; a setting that only filters them is followed without
+it. The manifest beside this file, `napari.yaml`, tells napari what there is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.backends.backend_qtagg import FigureCanvasQTAgg
+from matplotlib.figure import Figure
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import (
+    QComboBox,
+    QFormLayout,
+    QLabel,
+    QPushButton,
+    QScrollArea,
+    QSlider,
+    QVBoxLayout,
+    QWidget,
+)
+
+from samstar_rl.agents import shipped_bundles
+from samstar_rl.frames.files import iterate_file
+from samstar_rl.frames.frame import Frame
+from samstar_rl.frames.pixel_size import to_nm
+from samstar_rl.frames.planes import is_colour, to_grey
+from samstar_rl.frames.simulator import SimulatedStream
+from samstar_rl.scripts.preparation import Bench, prepare
+from samstar_rl.settings import SETTINGS, Settings, SettingsSpace
+from samstar_rl.task import task_names
+from samstar_rl.tuner import Evaluation, FrameEvaluator, LiveFrame, tune_frame
+
+LabelLayer = Any
+#: positions of a slider
+STEPS = 200
+N_EVALUATIONS = 300
+TUNERS = ("static", "default", "genetic", "random-search")
+
+
+def get_reader(path: str | list[str]) -> Callable[[Any], list[Any]] | None:
+    """A reader of the microscope's file, for napari."""
+    return None if isinstance(path, list) else read_layers
+
+
+def read_layers(path: str) -> list[Any]:
+    """The images of a file as one layer, with the pixel size as its scale."""
+    frames = list(iterate_file(path))
+    images = [frame.image for frame in frames]
+    data = images[0] if len(images) == 1 else np.stack(images)
+    size_nm = frames[0].pixel_size_nm
+    return [(data, {"name": Path(path).stem, **_geometry(size_nm, data.ndim)}, "image")]
+
+
+def simulated_micrograph() -> list[Any]:
+    """A simulated micrograph as a layer."""
+    frame = SimulatedStream("particles", seed=0, size=512, length=1).frame_at(0).frame
+    return [(frame.image, {"name": "simulated", **_geometry(frame.pixel_size_nm, 2)}, "image")]
+
+
+@dataclass
+class Session:
+    """One image under one task: its proposals, and the last evaluation."""
+
+    bench: Bench
+    evaluator: FrameEvaluator
+    space: SettingsSpace
+    evaluation: Evaluation
+
+    @classmethod
+    def begin(cls, bench: Bench, frame: Frame, tuner_name: str) -> Session:
+        """Let a tuner choose the settings for a frame."""
+        source = LiveFrame(bench.engine, frame, searches=True)
+        tuner = bench.make_tuner(tuner_name, n_evaluations=N_EVALUATIONS, seed=0)
+        chosen = tune_frame(tuner, source, bench.objective).evaluation
+        # what the task does not let move stands where the tuner has put it
+        space = SettingsSpace(bench.task.space.free, base=chosen.settings)
+        return cls(bench, FrameEvaluator(source, bench.objective), space, chosen)
+
+    def move(self, name: str, value: float) -> Evaluation:
+        """Change one setting; a filter setting needs no SAM."""
+        settings = self.evaluation.settings.replace(**{name: value})
+        self.evaluation = self.evaluator(settings)
+        return self.evaluation
+
+
+class SegmentWidget(QWidget):
+    """Segment the selected image and follow its settings.
+
+    Parameters
+    ----------
+    napari_viewer : napari.Viewer
+        By this name napari hands itself over.
+    """
+
+    def __init__(self, napari_viewer: Any) -> None:
+        super().__init__()
+        self.viewer = napari_viewer
+        self.session: Session | None = None
+        self._benches: dict[str, Bench] = {}
+        self._layer: LabelLayer | None = None
+        self.task = _choice(task_names(), "particles")
+        self.tuner = _choice((*TUNERS, *shipped_bundles()), "static")
+        self.run = QPushButton("Segment the selected image")
+        self.run.clicked.connect(self.segment)
+        self.message = QLabel("Select an image layer.")
+        self.message.setWordWrap(True)
+        self.figure = Figure(figsize=(4, 4.5), layout="constrained")
+        self.canvas = FigureCanvasQTAgg(self.figure)
+        self.canvas.setMinimumHeight(330)
+        self.sliders: dict[str, SettingSlider] = {}
+        self._form = QFormLayout()
+        self._arrange()
+
+    def segment(self) -> None:
+        """Let the tuner choose, and show what comes out."""
+        try:
+            frame = self._selected_frame()
+            name = self.task.currentText()
+            if name not in self._benches:
+                self._benches[name] = prepare(name, sam="tiny", device="cpu")
+            bench = self._benches[name]
+            self.session = Session.begin(bench, frame, self.tuner.currentText())
+        except ValueError as error:  # no image, no pixel size, a policy for another SAM
+            self.message.setText(str(error))
+            return
+        self._layer = None
+        self._make_sliders(self.session.space, self.session.evaluation.settings)
+        self._show(self.session.evaluation)
+
+    def _move(self, name: str, value: float) -> None:
+        if self.session is not None:
+            self._show(self.session.move(name, value))
+
+    def _show(self, evaluation: Evaluation) -> None:
+        found = evaluation.segmentation
+        size = "" if found.pixel_size_nm is None else f", {found.pixel_size_nm:.4g} nm a pixel"
+        self.message.setText(f"{len(found)} particles, score {evaluation.score.total:.3f}{size}")
+        labels, features = found.to_labels(), found.to_dataframe()
+        features = features.assign(index=features["label"])
+        if self._layer is None or self._layer not in self.viewer.layers:
+            geometry = _geometry(found.pixel_size_nm, 2)
+            self._layer = self.viewer.add_labels(
+                labels, name=f"{found.frame_id} particles", opacity=0.5, **geometry
+            )
+        else:
+            self._layer.data = labels
+        self._layer.features = features
+        draw_score(self.figure, evaluation)
+        self.canvas.draw_idle()
+
+    def _selected_frame(self) -> Frame:
+        layer = self.viewer.layers.selection.active
+        if layer is None or type(layer).__name__ != "Image":
+            images = [one for one in self.viewer.layers if type(one).__name__ == "Image"]
+            if len(images) != 1:
+                raise ValueError("select one image layer in the list on the left")
+            (layer,) = images
+        return frame_of_layer(layer, self.viewer.dims.current_step)
+
+    def _make_sliders(self, space: SettingsSpace, settings: Settings) -> None:
+        while self._form.rowCount():
+            self._form.removeRow(0)
+        self.sliders = {}
+        for name in space.names:
+            slider = SettingSlider(space, name, getattr(settings, name), self._move)
+            self.sliders[name] = slider
+            self._form.addRow(name, slider)
+
+    def _arrange(self) -> None:
+        choices = QFormLayout()
+        choices.addRow("task", self.task)
+        choices.addRow("tuner", self.tuner)
+        settings = QWidget()
+        settings.setLayout(self._form)
+        area = QScrollArea()
+        area.setWidgetResizable(True)
+        area.setWidget(settings)
+        area.setMinimumHeight(220)
+        layout = QVBoxLayout(self)
+        layout.addLayout(choices)
+        for widget in (self.run, self.message, self.canvas, area):
+            layout.addWidget(widget)
+
+
+class SettingSlider(QWidget):
+    """A setting's range, on the scale that the task gives it, and its value.
+
+    Parameters
+    ----------
+    space : SettingsSpace
+    name : str
+        One of the space's.
+    value : float
+        Where it begins.
+    on_move : callable
+        Told the name and the value.
+    """
+
+    def __init__(
+        self, space: SettingsSpace, name: str, value: float, on_move: Callable[[str, float], None]
+    ) -> None:
+        super().__init__()
+        self._space = SettingsSpace({name: space.free[name]}, base=space.base)
+        self._name, self._on_move = name, on_move
+        self.slider = QSlider(Qt.Orientation.Horizontal)
+        self.slider.setRange(0, STEPS)
+        self.slider.setValue(self._position(value))
+        self.slider.setToolTip(SETTINGS[name].help)
+        self.text = QLabel(f"{value:.4g}")
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self.slider)
+        layout.addWidget(self.text)
+        # a prompt setting runs SAM: only when the hand lets go
+        moves = SETTINGS[name].kind == "prompt"
+        (self.slider.sliderReleased if moves else self.slider.valueChanged).connect(self._moved)
+
+    @property
+    def value(self) -> float:
+        """The setting where the slider stands."""
+        code = 2 * self.slider.value() / STEPS - 1
+        return float(getattr(self._space.decode([code]), self._name))
+
+    def _moved(self, *_: Any) -> None:
+        self.text.setText(f"{self.value:.4g}")
+        self._on_move(self._name, self.value)
+
+    def _position(self, value: float) -> int:
+        settings = self._space.base.replace(**{self._name: value})
+        return round((float(self._space.encode(settings)[0]) + 1) / 2 * STEPS)
+
+
+def draw_score(figure: Figure, evaluation: Evaluation) -> None:
+    """Bars of the terms, and a histogram of the diameters."""
+    figure.clear()
+    terms, diameters = figure.subplots(2, 1)
+    score, found = evaluation.score, evaluation.segmentation
+    bars = terms.barh(list(score.terms), list(score.terms.values()), color="tab:blue")
+    terms.bar_label(bars, fmt="%.2f", padding=2)
+    terms.axvline(score.total, color="black", linewidth=1)
+    terms.set_xlim(0, 1.15)
+    terms.invert_yaxis()
+    terms.set_title(f"score {score.total:.3f}")
+    size_nm = found.pixel_size_nm
+    diameters.hist(found.table.equivalent_diameter * (size_nm or 1), bins=20, color="tab:orange")
+    diameters.set_xlabel(f"equivalent diameter / {'nm' if size_nm else 'px'}")
+    diameters.set_ylabel("particles")
+
+
+def frame_of_layer(layer: Any, step: tuple[int, ...]) -> Frame:
+    """The plane of an image layer that is shown, with the pixel size of the layer's scale."""
+    data = layer.data
+    n_axes = 3 if is_colour(data.shape) else 2
+    plane = np.asarray(data[tuple(step[: data.ndim - n_axes])])
+    scale = float(layer.scale[-1])
+    size_nm = to_nm(scale, str(layer.units[-1]))
+    return Frame(to_grey(plane, layer.name), size_nm, layer.name)
+
+
+def _geometry(pixel_size_nm: float | None, n_axes: int) -> dict[str, Any]:
+    if pixel_size_nm is None:
+        return {}
+    leading = n_axes - 2
+    return {
+        "scale": (1.0,) * leading + (pixel_size_nm,) * 2,
+        "units": ("pixel",) * leading + ("nm",) * 2,
+    }
+
+
+def _choice(names: tuple[str, ...], first: str) -> QComboBox:
+    box = QComboBox()
+    box.addItems(list(names))
+    box.setCurrentText(first)
+    return box

@@ -1,0 +1,87 @@
+"""What is written about a frame is complete, and other programs read it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+import tifffile
+from drawn_particles import draw, found
+
+from samstar_rl.formats import DEFAULT_FORMATS, FORMATS, FormatError, load_formats, write_formats
+from samstar_rl.results import FrameResult
+from samstar_rl.rewards import Score
+from samstar_rl.settings import Settings
+
+SIZE_NM = 0.0371234
+
+
+def result(n_masks: int = 3, pixel_size_nm: float | None = SIZE_NM) -> FrameResult:
+    # the second lies within the first
+    circles = [(30, 20, 25), (33, 22, 9), (60, 40, 15)]
+    frame, masks = draw((64, 80), circles, pixel_size_nm=pixel_size_nm)
+    return FrameResult(
+        frame, found(frame, masks[:n_masks]), Settings(), Score(0.5, {"size": 0.5}), 1, 1,
+        {"total": 1.0}, "particles", "static",
+    )  # fmt: skip
+
+
+def test_the_chosen_formats_are_written_and_no_others(tmp_path):
+    write_formats(tmp_path, result(), load_formats(["labels"]))
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "drawn.json", "drawn.labels.tif", "drawn.overlay.png",
+    ]  # fmt: skip
+
+
+def test_every_format_loads_and_writes_even_an_empty_frame(tmp_path):
+    pytest.importorskip("pyarrow")
+    writers = load_formats(list(FORMATS))
+    for n_masks in (0, 3):
+        write_formats(tmp_path, result(n_masks), writers)
+        for form in FORMATS.values():
+            assert (tmp_path / f"drawn{form.suffix}").exists()
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
+
+
+def test_an_unknown_format_is_refused():
+    with pytest.raises(FormatError, match=r"'svg'.*labels"):
+        load_formats(["csv", "svg"])
+    assert set(DEFAULT_FORMATS) <= set(FORMATS)
+
+
+def test_csv_has_a_row_a_particle(tmp_path):
+    given = result()
+    write_formats(tmp_path, given, load_formats(["csv"]))
+    table = pd.read_csv(tmp_path / "drawn.particles.csv")
+    assert list(table) == list(given.segmentation.to_dataframe())
+    np.testing.assert_allclose(table["area"], given.segmentation.table.area)
+    assert {"frame", "predicted_iou", "stability_score", "area_nm2"} <= set(table)
+
+
+def test_the_smaller_particle_is_on_top(tmp_path):
+    write_formats(tmp_path, result(), load_formats(["labels"]))
+    labels = tifffile.imread(tmp_path / "drawn.labels.tif")
+    assert labels[22, 33] == 2 and labels[20, 20] == 1
+
+
+@pytest.mark.parametrize("pixel_size_nm", [SIZE_NM, None])
+def test_ome_zarr_is_read_by_its_own_library(tmp_path, pixel_size_nm):
+    reader = pytest.importorskip("ome_zarr.reader")
+    from ome_zarr.io import parse_url
+
+    from samstar_rl.frames.files import read_frame
+
+    given = result(pixel_size_nm=pixel_size_nm)
+    write_formats(tmp_path, given, load_formats(["ome-zarr"]))
+    path = tmp_path / "drawn.ome.zarr"
+    nodes = list(reader.Reader(parse_url(path))())
+    image, labels = nodes[0], nodes[-1]
+    np.testing.assert_array_equal(np.asarray(image.data[0]), given.frame.image)
+    np.testing.assert_array_equal(np.asarray(labels.data[0]), given.segmentation.to_labels())
+    features = labels.metadata["properties"]
+    assert features[2]["area"] == given.segmentation.table.area[1]
+    assert features[2]["frame"] == "drawn" and "predicted_iou" in features[2]
+    back = read_frame(path)
+    expected = None if pixel_size_nm is None else pytest.approx(pixel_size_nm, rel=1e-6)
+    assert back.pixel_size_nm == expected
+    np.testing.assert_array_equal(back.image, given.frame.image)

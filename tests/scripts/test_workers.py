@@ -1,0 +1,91 @@
+"""The same results from workers as from one process, whatever becomes of a worker."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from itertools import count, islice
+
+import pytest
+
+from samstar_rl.scripts.workers import WorkersError, open_client, spread
+
+cloudpickle = pytest.importorskip("cloudpickle")
+pytest.importorskip("distributed")
+# workers cannot import a test module
+cloudpickle.register_pickle_by_value(sys.modules[__name__])
+
+
+def double(number: int) -> int:
+    return 2 * number
+
+
+def die_once(item: tuple[int, str]) -> int:
+    """Kill the own process the first time that anyone comes here."""
+    number, marker = item
+    try:
+        os.close(os.open(marker, os.O_CREAT | os.O_EXCL))
+    except FileExistsError:
+        return number
+    os.kill(os.getpid(), signal.SIGKILL)
+    return -1
+
+
+def test_without_workers_the_work_is_done_here():
+    with open_client(None, None) as client:
+        assert client is None
+        assert list(islice(spread(client, double, count()), 3)) == [0, 2, 4]
+
+
+def test_workers_and_a_scheduler_exclude_each_other():
+    with pytest.raises(WorkersError, match="not both"), open_client(2, "tcp://127.0.0.1:8786"):
+        pass
+
+
+@pytest.mark.slow
+def test_a_scheduler_that_is_not_there_is_named():
+    with (
+        pytest.raises(WorkersError, match=r"127\.0\.0\.1:9"),
+        open_client(None, "tcp://127.0.0.1:9"),
+    ):
+        pass
+
+
+@pytest.mark.slow
+def test_results_come_in_order_and_a_killed_worker_loses_none(tmp_path):
+    taken = []
+
+    def items():
+        for number in range(20):
+            taken.append(number)
+            yield number, str(tmp_path / str(number % 7 == 3))
+
+    (tmp_path / "False").touch()  # only the fourth, the first with the other marker, kills
+    with open_client(2, None) as client:
+        results = spread(client, die_once, items())
+        assert next(results) == 0
+        assert len(taken) < 20, "the items are not all taken at once"
+        assert [0, *results] == list(range(20))
+    assert (tmp_path / "True").exists()
+
+
+@pytest.mark.slow
+def test_segment_gives_the_same_files_with_and_without_workers(
+    samstar, small_task, images, tmp_path
+):
+    common = (images, "--task", small_task, "--format", "labels", "--format", "csv")
+    alone = samstar("segment", *common, "-o", tmp_path / "alone")
+    spread_out = samstar("segment", *common, "-o", tmp_path / "spread", "--workers", 2)
+    assert alone.exit_code == spread_out.exit_code == 0, spread_out.output
+    names = sorted(path.name for path in (tmp_path / "alone").iterdir())
+    assert names == sorted(path.name for path in (tmp_path / "spread").iterdir())
+    for name in names:
+        first, second = tmp_path / "alone" / name, tmp_path / "spread" / name
+        if name.endswith((".labels.tif", ".csv", ".png")):
+            assert first.read_bytes() == second.read_bytes()
+        elif name.endswith(".json"):
+            one, other = json.loads(first.read_text()), json.loads(second.read_text())
+            del one["milliseconds"], other["milliseconds"]
+            assert one == other
