@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, PlaywrightContextManager
+    from playwright.sync_api import Browser, Playwright
 
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "chrome", "msedge")
 
@@ -38,7 +38,9 @@ def open_chromium() -> AbstractContextManager[Browser]:
 
 
 @contextmanager
-def _running(start: Callable[[], PlaywrightContextManager], program: str) -> Iterator[Browser]:
+def _running(
+    start: Callable[[], AbstractContextManager[Playwright]], program: str
+) -> Iterator[Browser]:
     with start() as playwright:
         # the sandbox needs more rights than a container gives; only this program's pages are opened
         browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])

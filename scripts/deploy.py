@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import FrameType
@@ -15,28 +15,30 @@ import typer
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from samstar_rl.agents import PolicyTuner, search_static
+from samstar_rl.formats import DEFAULT_FORMATS
 from samstar_rl.frames.sources import open_source
 from samstar_rl.scripts import options
 from samstar_rl.scripts.command import report_error, run_command
-from samstar_rl.scripts.preparation import Bench, prepare
-from samstar_rl.settings import Settings
-from samstar_rl.streaming.counters import Counters, Counts
-from samstar_rl.streaming.deadline import DeadlineTuner
+from samstar_rl.scripts.preparation import prepare
+from samstar_rl.scripts.watching import choose_among
 from samstar_rl.streaming.access import is_loopback, new_token
+from samstar_rl.streaming.control import PauseSwitch
+from samstar_rl.streaming.counters import Counters, Counts
+from samstar_rl.streaming.dashboard import LiveState, open_dashboard
 from samstar_rl.streaming.feed import Feed
-from samstar_rl.streaming.guard import Guard, GuardRules
-from samstar_rl.streaming.live import LiveSegmenter, WatchedTuner
+from samstar_rl.streaming.guard import GuardRules
+from samstar_rl.streaming.live import LiveSegmenter
 from samstar_rl.streaming.output_folder import OutputFolder
 from samstar_rl.streaming.runner import RunError, Runner, WriteError
 from samstar_rl.streaming.sinks import FolderSink, JournalSink, Sink, TensorBoardSink
-from samstar_rl.tuner import FrameSource, LiveFrame, Tuner
 
 RUN_BROKE = 3
 CANNOT_WRITE = 4
 QUIT = 130
-RETUNE_CHOICES = 60
 TOKEN_VARIABLE = "SAMSTAR_TOKEN"
+DASHBOARD_PORT = 5006
+# what the dashboard offers besides the tuner that the run began with
+OFFERED = ("static", "default")
 
 
 def deploy(
@@ -92,14 +94,28 @@ def deploy(
         int | None,
         typer.Option("--feed", metavar="PORT", min=0, max=65535, help="Offer results over HTTP."),
     ] = None,
+    dashboard: Annotated[
+        bool, typer.Option("--dashboard", help="Offer a page for the operator's browser.")
+    ] = False,
     host: Annotated[
         str,
         typer.Option(
             "--host",
-            help="Where the feed listens; beyond this machine a token is demanded "
+            help="Where dashboard and feed listen; beyond this machine a token is demanded "
             f"({TOKEN_VARIABLE} in the environment, or a new one is shown).",
         ),
     ] = "127.0.0.1",
+    port: Annotated[
+        int,
+        typer.Option("--port", min=0, max=65535, help="Of the dashboard; 0 takes a free one."),
+    ] = DASHBOARD_PORT,
+    also: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--also", metavar="TUNER", help="Offer this one on the dashboard, too; repeatable."
+        ),
+    ] = None,
+    formats: options.Formats = None,
     picture_every: Annotated[
         int, typer.Option("--picture-every", min=0, help="Draw each such frame; 0 draws none.")
     ] = 1,
@@ -111,26 +127,26 @@ def deploy(
 ) -> None:
     """Run beside a microscope: segment frames as they come.
 
-    OUT gets NAME.labels.tif, NAME.particles.csv, NAME.overlay.png and NAME.json for each frame,
-    each complete or absent at any moment, and OUT/run/frames.jsonl a line a frame. The first
-    Ctrl-C finishes the frame in work and ends, the second quits at once.
+    OUT gets NAME.labels.tif and NAME.particles.csv (or what --format asks for), NAME.overlay.png
+    and NAME.json for each frame, each complete or absent at any moment, and OUT/run/frames.jsonl a
+    line a frame. The first Ctrl-C finishes the frame in work and ends, the second quits at once.
 
     Exit codes: 0 ended or stopped; 2 bad input; 3 the source broke or frame after frame failed;
     4 results cannot be written; 130 quit.
     """
     opened = open_source(source, pixel_size_nm=pixel_size)
     bench = prepare(task, sam=sam, device=device)
-    chosen = bench.make_tuner(tuner, n_evaluations=evaluations, seed=seed)
-    watched = watch(
+    tuners = choose_among(
         bench,
-        chosen,
+        [tuner, *(also or []), *OFFERED] if dashboard else [tuner],
         rules=GuardRules(check_every=check_every) if guard else None,
         retune=retune,
         budget_ms=budget_ms,
+        n_evaluations=evaluations,
         seed=seed,
     )
     mode = queue or ("latest" if opened.live else "all")
-    counters = Counters()
+    counters, pause = Counters(), PauseSwitch()
     with ExitStack() as stack:
         folder = stack.enter_context(OutputFolder(out, resume=resume))
         folder.run.record(
@@ -138,6 +154,7 @@ def deploy(
                 "source": source,
                 "task": bench.task.to_dict(),
                 "tuner": tuner,
+                "also": also,
                 "frames": frames,
                 "queue": mode,
                 "budget_ms": budget_ms,
@@ -145,6 +162,8 @@ def deploy(
                 "guard": guard,
                 "check_every": check_every,
                 "retune": retune,
+                "formats": formats or DEFAULT_FORMATS,
+                "dashboard": dashboard,
                 "pixel_size_nm": pixel_size,
                 "evaluations": evaluations,
                 "sam": {"name": sam, "sha256": bench.sam_sha256},
@@ -153,46 +172,31 @@ def deploy(
             }
         )
         opened.skip = folder.is_done
-        sinks = _make_sinks(folder, picture_every)
+        sinks = _make_sinks(folder, picture_every, formats or DEFAULT_FORMATS)
+        token = _make_token(host) if dashboard or feed is not None else None
         if feed is not None:
-            sinks.append(stack.enter_context(_open_feed(counters, host, feed)))
+            served = stack.enter_context(Feed(counters, host=host, port=feed, token=token))
+            typer.echo(f"feed: {served.address}/frames", err=True)
+            sinks.append(served)
+        if dashboard:
+            state = LiveState(bench.task, counters, pause=pause, tuners=tuners)
+            page = stack.enter_context(open_dashboard(state, host=host, port=port, token=token))
+            typer.echo(f"dashboard: {page.address}", err=True)
+            sinks.append(state)
         runner = Runner(
             opened,
-            LiveSegmenter(bench.engine, bench.objective, watched),
+            LiveSegmenter(bench.engine, bench.objective, tuners),
             sinks,
             queue=mode,
             max_frames=frames,
             counters=counters,
+            pause=pause,
         )
         if folder.n_done:
             typer.echo(f"{folder.n_done} frames are done already", err=True)
         counts = _run(runner)
         folder.run.write_results(summary(counters))
     typer.echo(describe(counts) + f"; results in {out}")
-
-
-def watch(
-    bench: Bench,
-    tuner: Tuner,
-    *,
-    rules: GuardRules | None,
-    retune: bool,
-    budget_ms: float | None,
-    seed: int,
-) -> WatchedTuner:
-    """Put the guard around a policy, and a deadline around that, where asked for."""
-    watched = WatchedTuner(tuner)
-    if rules is not None and isinstance(tuner, PolicyTuner):
-        watched = Guard(
-            tuner,
-            bench.objective,
-            rules,
-            distance=getattr(tuner, "distance", None),
-            retune=_retuner(bench, seed) if retune else None,
-        )
-    if budget_ms is not None:
-        watched = DeadlineTuner(watched, bench.task, budget_ms)
-    return watched
 
 
 def summary(counters: Counters) -> dict[str, Any]:
@@ -258,32 +262,22 @@ def _stopping_on_signals(runner: Runner[Any]) -> Iterator[None]:
             signal.signal(getattr(signal, name), handler)
 
 
-def _make_sinks(folder: OutputFolder, picture_every: int) -> list[Sink]:
+def _make_sinks(folder: OutputFolder, picture_every: int, formats: Sequence[str]) -> list[Sink]:
     """Files first, so that whoever reads the journal finds them."""
     return [
-        FolderSink(folder.path, picture_every=picture_every),
+        FolderSink(folder.path, picture_every=picture_every, formats=formats),
         JournalSink(folder.journal),
         TensorBoardSink(folder.run.tensorboard, first_step=folder.n_done),
     ]
 
 
-def _open_feed(counters: Counters, host: str, port: int) -> Feed:
-    token = os.environ.get(TOKEN_VARIABLE)
+def _make_token(host: str) -> str | None:
+    """What is demanded of browsers and readers, shown once if nobody has set it."""
+    token = os.environ.get(TOKEN_VARIABLE) or None
     if token is None and not is_loopback(host):
         token = new_token()
-        typer.echo(f"token of the feed: {token}", err=True)
-    feed = Feed(counters, host=host, port=port, token=token)
-    typer.echo(f"feed: {feed.address}/frames", err=True)
-    return feed
-
-
-def _retuner(bench: Bench, seed: int) -> Callable[[Sequence[FrameSource]], Settings]:
-    def search(frames: Sequence[FrameSource]) -> Settings:
-        kept = [LiveFrame(bench.engine, frame.frame, searches=True) for frame in frames]
-        n_evaluations = RETUNE_CHOICES * len(kept)
-        return search_static(kept, bench.objective, n_evaluations=n_evaluations, seed=seed).settings
-
-    return search
+        typer.echo(f"token: {token}", err=True)
+    return token
 
 
 if __name__ == "__main__":

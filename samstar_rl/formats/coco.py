@@ -44,11 +44,11 @@ def to_coco(result: FrameResult) -> dict[str, Any]:
         "info": {"description": f"task {result.task}, settings by {result.tuner}"},
         "images": [image],
         "categories": [CATEGORY],
-        "annotations": annotations(result.segmentation),
+        "annotations": to_annotations(result.segmentation),
     }
 
 
-def annotations(segmentation: Segmentation) -> list[dict[str, Any]]:
+def to_annotations(segmentation: Segmentation) -> list[dict[str, Any]]:
     """One annotation a mask, in the order of the particle table; ids count from 1."""
     rle = _codec()
     table = segmentation.table

@@ -82,9 +82,7 @@ class FrameChart:
         side = max(width, height)
         for axis, length in ((self.figure.x_range, width), (self.figure.y_range, height)):
             start = (length - side) / 2
-            axis.update(
-                start=start, end=start + side, reset_start=start, reset_end=start + side
-            )
+            axis.update(start=start, end=start + side, reset_start=start, reset_end=start + side)
 
 
 class SizeChart:
@@ -97,7 +95,8 @@ class SizeChart:
         self._target = ColumnDataSource({"diameter": [], "share": []})
         self.figure = figure(
             height=232, sizing_mode="stretch_width", x_axis_type="log", tools=[],
-            title="Size distribution", x_axis_label="equivalent diameter", y_axis_label="particles, %",
+            title="Size distribution", x_axis_label="equivalent diameter",
+            y_axis_label="particles, %",
         )  # fmt: skip
         self.figure.y_range.start = 0
         self.figure.xaxis.ticker = LogTicker(mantissas=[1, 2, 5])
@@ -113,7 +112,9 @@ class SizeChart:
             "diameter", "share", source=self._target, line_color=TARGET, line_width=2.5
         )
         # what the task allows: beyond it the chart is darkened
-        self._too_small = BoxAnnotation(right=0, fill_color="#000000", fill_alpha=0.4, visible=False)
+        self._too_small = BoxAnnotation(
+            right=0, fill_color="#000000", fill_alpha=0.4, visible=False
+        )
         self._too_large = BoxAnnotation(left=0, fill_color="#000000", fill_alpha=0.4, visible=False)
         for box in (self._too_small, self._too_large):
             box.line_color, box.line_dash = TARGET, "dashed"
@@ -223,5 +224,3 @@ def _limits_text(low: float | None, high: float | None, unit: str) -> str:
     if low is not None:
         return f" (the task: above {low:.3g} {unit})"
     return "" if high is None else f" (the task: below {high:.3g} {unit})"
-
-

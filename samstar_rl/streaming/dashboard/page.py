@@ -5,7 +5,7 @@ from __future__ import annotations
 from bokeh.document import Document
 from bokeh.events import ConnectionLost
 from bokeh.layouts import column, row
-from bokeh.models import Button, CustomJS, Div, InlineStyleSheet, Select, Toggle
+from bokeh.models import Button, CustomJS, Div, InlineStyleSheet, LayoutDOM, Select, Toggle
 
 from samstar_rl.streaming.dashboard.charts import CurvesChart, FrameChart, SizeChart
 from samstar_rl.streaming.dashboard.picture import PictureMaker
@@ -91,7 +91,7 @@ class Page:
         )
         self._seen = points[-1].number if points else 0
 
-    def _layout(self) -> column:
+    def _layout(self) -> LayoutDOM:
         controls = [self._outlines, self._pause]
         if self._tuner is not None:
             controls.insert(0, self._tuner)
@@ -135,9 +135,7 @@ class Page:
     def _show_controls(self, snapshot: Snapshot) -> None:
         """As they are: another browser may have turned them, or the run may be over."""
         stopped = snapshot.status == "stopped"
-        self._pause.update(
-            label="Go on" if self.state.pause.paused else "Pause", disabled=stopped
-        )
+        self._pause.update(label="Go on" if self.state.pause.paused else "Pause", disabled=stopped)
         if self._tuner is not None and self.state.tuners is not None:
             self._tuner.update(value=self.state.tuners.chosen, disabled=stopped)
 
@@ -160,5 +158,3 @@ def _html(height: int | None = None, width: int | None = None) -> Div:
 
 def _css(text: str) -> InlineStyleSheet:
     return InlineStyleSheet(css=text)
-
-

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from samstar_rl.results import FrameResult
 from samstar_rl.streaming.control import PauseSwitch, TunerSwitch
 from samstar_rl.streaming.counters import Counters, Counts
-from samstar_rl.streaming.events import Event
+from samstar_rl.streaming.events import Event, EventKind
 from samstar_rl.task import Task
 
 # curves reach this many frames back
@@ -155,7 +155,7 @@ class LiveState:
             self._times.append(now)
             self._last_s = now
             for note in result.notes:
-                kind = "guard" if note.startswith("guard") else "run"
+                kind: EventKind = "guard" if note.startswith("guard") else "run"
                 self._events.append(Event(kind, note, frame=result.frame.id))
 
     def report(self, event: Event) -> None:

@@ -12,6 +12,7 @@ from samstar_rl.streaming.events import Event
 from samstar_rl.task import Task
 
 SHOWN_EVENTS = 40
+NOTHING = "\N{EN DASH}"
 EVENT_COLOURS = {"failed": WARNING, "guard": HUES[1], "source": HUES[5], "run": HUES[2]}
 
 
@@ -40,8 +41,8 @@ def tiles_html(snapshot: Snapshot) -> str:
     counts, (median, high) = snapshot.counts, snapshot.latency_ms
     result = snapshot.result
     tiles = [
-        ("score", "–" if result is None else f"{result.score.total:.3f}", False),
-        ("particles", "–" if result is None else f"{len(result.segmentation)}", False),
+        ("score", NOTHING if result is None else f"{result.score.total:.3f}", False),
+        ("particles", NOTHING if result is None else f"{len(result.segmentation)}", False),
         ("frames / s", f"{snapshot.frames_per_s:.2f}", False),
         ("latency, median", _milliseconds(median), False),
         ("latency, 99 %", _milliseconds(high), False),
@@ -58,7 +59,7 @@ def settings_html(task: Task, point: Point | None) -> str:
     rows = []
     for name, hue in zip(task.space.names, hues(), strict=False):
         low, high = task.space.limits(name)
-        value = "–" if point is None else f"{point.settings[name]:.4g}"
+        value = NOTHING if point is None else f"{point.settings[name]:.4g}"
         rows.append(
             f'<tr><td><span style="color:{hue}">■</span> {html.escape(name)}</td>'
             f"<td><b>{value}</b></td>"
@@ -98,5 +99,5 @@ def _tile(name: str, value: str, bad: bool) -> str:
 
 def _milliseconds(value: float | None) -> str:
     if value is None:
-        return "–"
+        return NOTHING
     return f"{value:.0f} ms" if value < 10_000 else f"{value / 1e3:.1f} s"

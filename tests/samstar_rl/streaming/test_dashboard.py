@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import asyncio
 import re
+import subprocess
+import sys
 import threading
 import time
 import urllib.error
@@ -233,8 +235,6 @@ def test_closing_leaves_no_thread_and_a_free_port(state):
 
 
 def test_without_bokeh_the_extra_is_named(state, monkeypatch):
-    import sys
-
     monkeypatch.setitem(sys.modules, "samstar_rl.streaming.dashboard.server", None)
     with pytest.raises(ImportError, match=r"samstar-rl\[dashboard\]"):
         open_dashboard(state)
@@ -298,12 +298,24 @@ def test_a_run_that_ends_leaves_its_pages_stopped(state, result, page):
     see(page, "STOPPED")
 
 
-def test_a_page_whose_run_was_killed_says_that_it_is_old(state, result, page):
-    with open_dashboard(state) as dashboard:
-        state.write(result(1))
-        page.goto(dashboard.address)
-        see(page, "f00001")
-        dashboard._loop.add_callback(dashboard._stop)  # no farewell, as after a kill
+SERVER = """
+import sys, time
+from samstar_rl.streaming.counters import Counters
+from samstar_rl.streaming.dashboard import LiveState, open_dashboard
+from samstar_rl.task import load_task
+with open_dashboard(LiveState(load_task("particles"), Counters())) as dashboard:
+    print(dashboard.address, flush=True)
+    time.sleep(600)
+"""
+
+
+@pytest.mark.slow
+def test_a_page_whose_run_was_killed_says_that_it_is_old(page):
+    with subprocess.Popen([sys.executable, "-c", SERVER], stdout=subprocess.PIPE, text=True) as run:
+        assert run.stdout is not None
+        page.goto(run.stdout.readline().strip())
+        see(page, "WAITING")
+        run.kill()
         see(page, "CONNECTION LOST")
 
 

@@ -1,0 +1,125 @@
+"""Which tuners take part in a live run, and who watches them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from samstar_rl.agents import PolicyBundle, PolicyTuner, search_static
+from samstar_rl.envs.observation import Vector
+from samstar_rl.scripts.preparation import Bench
+from samstar_rl.settings import Settings
+from samstar_rl.streaming.control import TunerSwitch
+from samstar_rl.streaming.deadline import DeadlineTuner
+from samstar_rl.streaming.guard import Guard, GuardRules
+from samstar_rl.streaming.live import WatchedTuner
+from samstar_rl.tuner import FrameContext, FrameSource, LiveFrame, Tuner
+
+# settings that a re-tune tries on each of its frames
+RETUNE_CHOICES = 60
+# blocks of the observation that say what the frame looks like
+LOOKS = ("image", "probe")
+
+
+def choose_among(
+    bench: Bench,
+    specs: Sequence[str],
+    *,
+    rules: GuardRules | None,
+    retune: bool,
+    budget_ms: float | None,
+    n_evaluations: int,
+    seed: int,
+) -> TunerSwitch:
+    """The tuners to choose from, each with its guard and its deadline; the first one begins.
+
+    Raises
+    ------
+    ValueError
+        If a tuner does not exist or does not fit the task, the SAM or the budget.
+    """
+    tuners: dict[str, Tuner] = {}
+    for spec in dict.fromkeys(specs):
+        tuner = bench.make_tuner(spec, n_evaluations=n_evaluations, seed=seed)
+        distance = None
+        if isinstance(tuner, PolicyTuner):
+            distance = TrainingDistance(tuner, PolicyBundle.load(spec, task=bench.task))
+        tuners[spec] = watch(
+            bench, tuner, rules=rules, distance=distance, retune=retune, budget_ms=budget_ms,
+            seed=seed,
+        )  # fmt: skip
+    return TunerSwitch(tuners)
+
+
+def watch(
+    bench: Bench,
+    tuner: Tuner,
+    *,
+    rules: GuardRules | None,
+    distance: Callable[[FrameContext], float] | None = None,
+    retune: bool,
+    budget_ms: float | None,
+    seed: int,
+) -> WatchedTuner:
+    """Put the guard around a policy, and a deadline around that, where asked for."""
+    watched = WatchedTuner(tuner)
+    if rules is not None and isinstance(tuner, PolicyTuner):
+        watched = Guard(
+            tuner,
+            bench.objective,
+            rules,
+            distance=distance,
+            retune=retuner(bench, seed) if retune else None,
+        )
+    if budget_ms is not None:
+        watched = DeadlineTuner(watched, bench.task, budget_ms)
+    return watched
+
+
+def retuner(bench: Bench, seed: int) -> Callable[[Sequence[FrameSource]], Settings]:
+    """A genetic search for static settings over recent frames."""
+
+    def search(frames: Sequence[FrameSource]) -> Settings:
+        kept = [LiveFrame(bench.engine, frame.frame, searches=True) for frame in frames]
+        n_evaluations = RETUNE_CHOICES * len(kept)
+        return search_static(kept, bench.objective, n_evaluations=n_evaluations, seed=seed).settings
+
+    return search
+
+
+class TrainingDistance:
+    """How far a frame's observation is from those that a policy was trained on.
+
+    The root mean square, over the numbers of a block, of (value - mean) / standard deviation in the
+    training, and of the blocks `LOOKS` the largest: about 1 for a frame as in the training.
+
+    Parameters
+    ----------
+    tuner : PolicyTuner
+        Its observation of the frame is taken as it acts, so that nothing is computed twice.
+    bundle : PolicyBundle
+        Of the same policy: what it was trained on.
+    """
+
+    def __init__(self, tuner: PolicyTuner, bundle: PolicyBundle) -> None:
+        self._normalisation = bundle.normalisation
+        self._blocks = [bundle.schema[name].slice for name in LOOKS]
+        self._observation: Vector | None = None
+        self._act, tuner.act = tuner.act, self._act_and_remember
+
+    def __call__(self, context: FrameContext) -> float:
+        """The distance of the frame for which the policy has just chosen."""
+        if self._observation is None:
+            return 0.0
+        scale = self._normalisation.scale
+        steps = (self._observation - self._normalisation.mean) * scale
+        return max(_root_mean_square(steps[block][scale[block] > 0]) for block in self._blocks)
+
+    def _act_and_remember(self, observation: Vector) -> Vector:
+        self._observation = observation
+        return self._act(observation)
+
+
+def _root_mean_square(values: Vector) -> float:
+    return float(np.sqrt(np.mean(np.square(values, dtype=np.float64)))) if len(values) else 0.0
