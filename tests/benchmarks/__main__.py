@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.benchmarks import evaluation, live, peers, report, stream
+from tests.benchmarks import evaluation, live, loop, peers, report, stream
 from tests.benchmarks.report import Row
 from tests.benchmarks.samples import frames
 
@@ -18,7 +18,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
     parser.add_argument("--peers", action="store_true", help="measure micro_sam, nothing else")
     parser.add_argument("--tiny", action="store_true", help="only see whether it works")
-    parser.add_argument("--only", choices=["evaluation", "live", "stream"], action="append")
+    parser.add_argument("--only", choices=[*_DEFAULT], action="append")
     parser.add_argument("--frames", type=Path, help="folder with images/ and labels/")
     parser.add_argument("--device", default="cpu", help="for the live frames: cpu or cuda")
     asked = parser.parse_args()
@@ -34,7 +34,7 @@ def main() -> None:
     report.show(rows)
 
 
-_DEFAULT = ("evaluation", "live", "stream")
+_DEFAULT = ("evaluation", "live", "stream", "loop")
 
 
 def _parts(tiny: bool, folder: Path | None, device: str) -> dict[str, Callable[[], list[Row]]]:
@@ -62,6 +62,11 @@ def _parts(tiny: bool, folder: Path | None, device: str) -> dict[str, Callable[[
             device=device,
         ),
         "stream": run_stream,
+        "loop": lambda: loop.measure(
+            frames(2 if tiny else 20, folder),
+            n_rounds=1 if tiny else 5,
+            n_paced=4 if tiny else 300,
+        ),
         "peers": run_peers,
     }
 

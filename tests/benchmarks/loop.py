@@ -1,0 +1,132 @@
+"""The live loop: its throughput beside the bare engine's, its latency when frames come steadily."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from samstar_rl.agents import StaticTuner
+from samstar_rl.frames.frame import Frame, LabelledFrame
+from samstar_rl.frames.source import MemorySource, SourceBase
+from samstar_rl.proposals import ProposalEngine
+from samstar_rl.sam import load_sam
+from samstar_rl.streaming.counters import Counters
+from samstar_rl.streaming.dashboard import LiveState
+from samstar_rl.streaming.feed import Feed
+from samstar_rl.streaming.live import LiveSegmenter, WatchedTuner
+from samstar_rl.streaming.output_folder import OutputFolder
+from samstar_rl.streaming.queue import QueueMode
+from samstar_rl.streaming.runner import Runner
+from samstar_rl.streaming.sinks import FolderSink, JournalSink, Sink, TensorBoardSink
+from samstar_rl.task import load_task
+from samstar_rl.tuner import Objective
+from tests.benchmarks.report import Row
+
+THROUGHPUT_BAR, LATENCY_BAR, LOAD = 0.95, 2.0, 0.8
+
+
+class PacedSource(SourceBase):
+    """Frames that come at an instrument's pace, whoever is ready."""
+
+    live = True
+
+    def __init__(self, frames: list[Frame], interval_s: float) -> None:
+        super().__init__()
+        self.frames = frames
+        self.interval_s = interval_s
+
+    def __iter__(self) -> Iterator[Frame]:
+        started = time.perf_counter()
+        for number, frame in enumerate(self.frames):
+            self.wait(max(0.0, started + number * self.interval_s - time.perf_counter()))
+            if self.stopped:
+                return
+            yield frame
+
+
+def measure(items: list[LabelledFrame], *, n_rounds: int, n_paced: int) -> list[Row]:
+    """Bare engine and loop in turn on the same frames; then the loop at a share of that pace."""
+    frames = [item.frame for item in items]
+    task, engine = load_task("particles"), ProposalEngine(load_sam("tiny"))
+    objective = Objective(task)
+
+    def segmenter() -> LiveSegmenter:
+        return LiveSegmenter(engine, objective, WatchedTuner(StaticTuner(task.static)))
+
+    def bare() -> float:
+        started = time.perf_counter()
+        for frame in frames:
+            engine.segment(frame, task.static, length_unit_px=task.length_unit_px(frame))
+        return len(frames) / (time.perf_counter() - started)
+
+    def loop() -> float:
+        with all_sinks(counters := Counters()) as sinks:
+            runner = Runner(
+                MemorySource(frames), segmenter(), sinks, queue="all", counters=counters
+            )
+            started = time.perf_counter()
+            runner.run()
+            seconds = time.perf_counter() - started
+        return counters.counts.done / seconds
+
+    bare()  # the first call allocates
+    rates = [(bare(), loop()) for _ in range(n_rounds)]
+    ratio = float(np.median([ours / peer for peer, ours in rates]))
+    peer, ours = (float(np.median(column)) for column in zip(*rates, strict=True))
+    spread = ", ".join(f"{b / a:.3f}" for a, b in rates)
+    rows = [
+        Row(
+            f"live loop with all sinks / bare engine, {len(frames)} frames",
+            f"{ours:.2f} frames/s",
+            f"{peer:.2f} frames/s",
+            ratio,
+            THROUGHPUT_BAR,
+            note=f"median of {n_rounds} rounds: {spread}; the bare engine neither scores nor writes",
+        )
+    ]
+    return [*rows, _latency(segmenter(), frames, ours, n_paced)]
+
+
+def _latency(segmenter: LiveSegmenter, frames: list[Frame], rate: float, n: int) -> Row:
+    paced = [frames[number % len(frames)] for number in range(n)]
+    paced = [Frame(f.image, f.pixel_size_nm, f"{k:05d}", f.time) for k, f in enumerate(paced)]
+    counters = Counters()
+    mode: QueueMode = "latest"
+    with all_sinks(counters) as sinks:
+        source = PacedSource(paced, 1.0 / (LOAD * rate))
+        Runner(source, segmenter, sinks, queue=mode, counters=counters).run()
+    median, high = counters.latency_ms(50), counters.latency_ms(99)
+    if median is None or high is None:
+        raise RuntimeError("no frame was done: there is no latency to report")
+    return Row(
+        f"live loop at {LOAD:.0%} load: 99th percentile / median latency",
+        f"{high:.0f} ms",
+        f"{median:.0f} ms",
+        high / median,
+        LATENCY_BAR,
+        at_most=True,
+        note=f"{counters.counts.done} of {n} frames done, {counters.counts.dropped} dropped; from "
+        "arrival to results on disk",
+    )
+
+
+@contextmanager
+def all_sinks(counters: Counters) -> Iterator[list[Sink]]:
+    """What `samstar deploy --dashboard --feed` writes to."""
+    with (
+        tempfile.TemporaryDirectory() as name,
+        OutputFolder(Path(name)) as folder,
+        Feed(counters) as feed,
+    ):
+        yield [
+            FolderSink(folder.path),
+            JournalSink(folder.journal),
+            TensorBoardSink(folder.run.tensorboard),
+            feed,
+            LiveState(load_task("particles"), counters),
+        ]
