@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import numpy as np
 import typer
@@ -20,6 +20,7 @@ from samstar_rl.proposals import ProposalEngine
 from samstar_rl.rewards import PhysicsReward
 from samstar_rl.sam import load_sam
 from samstar_rl.scripts.command import run_command
+from samstar_rl.scripts.dashboard_figure import photograph_dashboard
 from samstar_rl.segmentation import Segmentation
 from samstar_rl.settings import Settings
 from samstar_rl.task import Task, load_task
@@ -37,18 +38,27 @@ def figures(
         "docs/figures"
     ),
     seed: Annotated[int, typer.Option(help="Of the simulated frames.")] = 2000,
+    only: Annotated[
+        Literal["failure-modes", "dashboard"] | None,
+        typer.Option("--only", help="One of them; all by default."),
+    ] = None,
 ) -> None:
     """Draw the pictures of the README.
 
-    SAM*'s three failure modes: SAM's defaults, tuned by score, truth.
+    SAM*'s three failure modes: SAM's defaults, tuned by score, truth. And the dashboard of a run
+    (needs Chromium: make system-deps).
     """
     out.mkdir(parents=True, exist_ok=True)
-    engine = ProposalEngine(load_sam("tiny"))
-    path = out / "failure_modes.png"
-    picture = draw_failure_modes(engine, seed)
-    with replacing(path) as temporary:
-        picture.savefig(temporary, dpi=112)
-    typer.echo(f"wrote {path}")
+    if only in (None, "failure-modes"):
+        path = out / "failure_modes.png"
+        picture = draw_failure_modes(ProposalEngine(load_sam("tiny")), seed)
+        with replacing(path) as temporary:
+            picture.savefig(temporary, dpi=112)
+        typer.echo(f"wrote {path}")
+    if only in (None, "dashboard"):
+        path = out / "dashboard.png"
+        photograph_dashboard(path, seed=seed)
+        typer.echo(f"wrote {path}")
 
 
 def draw_failure_modes(engine: ProposalEngine, seed: int) -> Figure:

@@ -91,6 +91,7 @@ class Guard(WatchedTuner):
         self._recent: deque[FrameSource] = deque(maxlen=self.rules.n_recent)
         self._retuning: threading.Thread | None = None
         self._retuned: Settings | None = None
+        self._retune_error: Exception | None = None
 
     @property
     def name(self) -> str:
@@ -188,9 +189,15 @@ class Guard(WatchedTuner):
 
     def _search_and_compare(self, frames: list[FrameSource]) -> None:
         """Search on every other frame, judge on the rest."""
-        assert self._retune is not None
-        found = self._retune(frames[::2])
-        if self._mean_score(found, frames[1::2]) > self._mean_score(self.fallback, frames[1::2]):
+        if self._retune is None:
+            return
+        try:
+            found = self._retune(frames[::2])
+            old, new = (self._mean_score(s, frames[1::2]) for s in (self.fallback, found))
+        except Exception as error:  # the run goes on as if nobody had searched
+            self._retune_error = error
+            return
+        if new > old:
             self._retuned = found
 
     def _mean_score(self, settings: Settings, frames: Sequence[FrameSource]) -> float:
@@ -198,6 +205,10 @@ class Guard(WatchedTuner):
         return math.fsum(scores) / len(scores)
 
     def _adopt_retuned(self) -> None:
+        """Take over, or say, what the search has come to; here and not in its thread."""
+        if self._retune_error is not None:
+            error, self._retune_error = self._retune_error, None
+            self.note(f"guard: the search for new static settings failed ({error})")
         if self._retuned is not None:
             self.fallback, self._retuned = self._retuned, None
             self._fallback_name = "static (re-tuned)"

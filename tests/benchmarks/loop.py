@@ -86,7 +86,7 @@ def measure(items: list[LabelledFrame], *, n_rounds: int, n_paced: int) -> list[
             f"{peer:.2f} frames/s",
             ratio,
             THROUGHPUT_BAR,
-            note=f"median of {n_rounds} rounds: {spread}; the bare engine neither scores nor writes",
+            note=f"median of {n_rounds} rounds: {spread}; alone it scores and writes nothing",
         )
     ]
     return [*rows, _latency(segmenter(), frames, ours, n_paced)]

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import errno
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -12,10 +14,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from bundles import untrained_bundle
 from PIL import Image
 
 from samstar_rl.results import WRITERS
-from samstar_rl.streaming.sinks import read_journal
+from samstar_rl.sam import load_sam
+from samstar_rl.streaming.output_folder import OutputFolder
+from samstar_rl.streaming.sinks import FolderSink, read_journal
+from samstar_rl.task import load_task
 
 SOURCE = "sim:particles?size=64&seed=2"
 
@@ -87,6 +93,128 @@ def test_bad_input_ends_with_one_clear_message(samstar, tmp_path, monkeypatch, a
     assert message in done.stderr and "Traceback" not in done.output
 
 
+def test_a_folder_in_use_by_another_run_is_refused(samstar, small_task, tmp_path):
+    with OutputFolder(tmp_path / "out"):
+        done = samstar("deploy", "--source", SOURCE, "--task", small_task, "-o", tmp_path / "out")
+    assert done.exit_code == 2 and "in use by another run" in done.stderr
+
+
+def test_a_full_disk_ends_with_its_own_code_and_loses_nothing(
+    samstar, small_task, tmp_path, monkeypatch
+):
+    """What was written before stays, and the run goes on from there."""
+    base = ("deploy", "--source", f"{SOURCE}&length=5", "--task", small_task, "--picture-every", 0)
+    out = tmp_path / "out"
+    write, n_written = FolderSink.write, []
+
+    def fill_the_disk(sink: FolderSink, result) -> None:
+        if len(n_written) == 3:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        n_written.append(result)
+        write(sink, result)
+
+    monkeypatch.setattr(FolderSink, "write", fill_the_disk)
+    done = samstar(*base, "-o", out)
+    assert done.exit_code == 4, done.output
+    assert "No space left on device" in done.stderr and "--resume" in done.stderr
+    assert len(journal(out)) == 3 and len(list(out.glob("*.json"))) == 3
+    monkeypatch.undo()
+    done = samstar(*base, "--resume", "-o", out)
+    assert done.exit_code == 0, done.output
+    frames = [line["frame"] for line in journal(out)]
+    assert frames == [f"particles-2-{number:05d}" for number in range(5)]
+
+
+def test_chosen_formats_are_written(samstar, small_task, tmp_path):
+    out = tmp_path / "out"
+    done = samstar(
+        *("deploy", "--source", SOURCE, "--task", small_task, "--frames", 1, "-o", out),
+        *("--format", "coco", "--format", "parquet", "--picture-every", 0),
+    )
+    assert done.exit_code == 0, done.output
+    names = {path.name.removeprefix("particles-2-00000") for path in out.iterdir()} - {"run"}
+    assert names == {".coco.json", ".particles.parquet", ".json"}
+
+
+def test_the_dashboard_is_offered_while_the_run_lasts(samstar, small_task, tmp_path):
+    pytest.importorskip("bokeh")
+    done = samstar(
+        *("deploy", "--source", SOURCE, "--task", small_task, "--frames", 1, "--dashboard"),
+        *("--port", 0, "-o", tmp_path / "out"),
+    )
+    assert done.exit_code == 0, done.output
+    assert "dashboard: http://127.0.0.1:" in done.stderr and "token" not in done.stderr
+
+
+def test_beyond_this_machine_a_token_is_made_and_shown(samstar, small_task, tmp_path, monkeypatch):
+    base = ("deploy", "--source", SOURCE, "--task", small_task, "--frames", 1, "--feed", 0)
+    monkeypatch.delenv("SAMSTAR_TOKEN", raising=False)
+    done = samstar(*base, "--host", "0.0.0.0", "-o", tmp_path / "a")
+    assert done.exit_code == 0 and re.search(r"^token: [\w-]{32}$", done.stderr, re.MULTILINE)
+    monkeypatch.setenv("SAMSTAR_TOKEN", "the operator's own")
+    done = samstar(*base, "--host", "0.0.0.0", "-o", tmp_path / "b")
+    assert done.exit_code == 0 and "token" not in done.stderr  # whoever set it knows it
+
+
+def test_exit_codes_are_documented(samstar):
+    done = samstar("deploy", "--help")
+    assert done.exit_code == 0
+    text = " ".join(done.stdout.split())
+    for words in ("Exit codes: 0", "2 bad input", "3 the source", "4 results", "130 quit"):
+        assert words in text
+    assert "first Ctrl-C finishes" in text
+
+
+@pytest.fixture
+def bundle(small_task, tmp_path) -> Path:
+    """A policy that was made for the small task and the embedded SAM."""
+    sam = load_sam("tiny")
+    made = untrained_bundle(
+        load_task(small_task), sam.prompt_encoder.embed_dim, sam_sha256=sam.samstar_sha256
+    )
+    return made.save(tmp_path / "untrained")
+
+
+def test_a_policy_runs_under_its_guard(samstar, small_task, bundle, tmp_path):
+    done = samstar(
+        *("deploy", "--source", SOURCE, "--task", small_task, "--policy", bundle),
+        *("--frames", 2, "--picture-every", 0, "-o", tmp_path / "out"),
+    )
+    assert done.exit_code == 0, done.output
+    lines = journal(tmp_path / "out")
+    assert len(lines) == 2
+    assert all(line["tuner"] == "untrained" or line["notes"] for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        ("truncated policy", "is damaged"),
+        ("truncated sheet", "is damaged"),
+        ("another task", "does not fit the task"),
+        ("another SAM", "was trained with the SAM"),
+    ],
+)
+def test_a_bundle_that_does_not_fit_is_refused_before_anything_is_written(
+    samstar, small_task, bundle, tmp_path, damage, message
+):
+    task: object = small_task
+    if damage.startswith("truncated"):
+        file = bundle / ("policy.onnx" if damage.endswith("policy") else "bundle.json")
+        file.write_bytes(file.read_bytes()[:-50])
+    elif damage == "another task":
+        task = "overlap"
+    else:
+        sheet = json.loads((bundle / "bundle.json").read_text())
+        sheet["sam"]["sha256"] = "6" * 64
+        (bundle / "bundle.json").write_text(json.dumps(sheet))
+    done = samstar(
+        *("deploy", "--source", SOURCE, "--task", task, "--policy", bundle, "-o", tmp_path / "out")
+    )
+    assert done.exit_code == 2 and message in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
 def start(task: Path, out: Path, *arguments: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "samstar_rl.scripts.deploy", "--task", str(task)]
     command += ["-o", str(out), "--picture-every", "0", *arguments]
@@ -113,6 +241,29 @@ def test_the_first_interrupt_finishes_the_frame_and_ends_well(small_task, tmp_pa
     assert results["received"] == results["done"] + results["dropped"] + results["failed"]
     assert f"{results['done']} done" in stdout
     assert len(list(out.glob("*.json"))) == results["done"]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="signals are POSIX's")
+def test_the_second_interrupt_quits_at_once_and_leaves_whole_files(small_task, tmp_path):
+    """A search of many evaluations keeps the frame in work from ending by itself."""
+    out = tmp_path / "out"
+    search = ("--tuner", "random-search", "--evaluations", "1000000")
+    process = start(small_task, out, "--source", SOURCE, *search)
+    deadline = time.monotonic() + 300
+    while not (out / "run" / "frames.jsonl").exists():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    time.sleep(3)  # into the first frame
+    process.send_signal(signal.SIGINT)
+    time.sleep(1)
+    assert process.poll() is None  # it finishes the frame in work
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Ctrl-C again quits at once" in stderr
+    assert list(out.glob("*.json")) == [] and journal(out) == []
 
 
 @pytest.mark.slow

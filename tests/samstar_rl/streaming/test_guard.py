@@ -150,6 +150,20 @@ def test_a_retune_is_taken_over_only_if_it_scores_better(found_score, taken, mon
     assert any("took over" in note for note in guard.take_notes()) is taken
 
 
+def test_a_retune_that_breaks_is_said_and_changes_nothing():
+    def retune(frames):
+        raise RuntimeError("no memory for the search")
+
+    guard = make_guard(retune=retune)
+    for _ in range(4):
+        guard.observe(SimpleNamespace(source=object()))  # type: ignore[arg-type]
+    run(guard, 3, policy=0.3)
+    guard.wait_for_retune(10)
+    guard.propose(Context(0.3))  # type: ignore[arg-type]
+    assert any("no memory for the search" in note for note in guard.take_notes())
+    assert guard.fallback == TASK.static
+
+
 def tuned(seconds: float, n_prompts: int) -> SimpleNamespace:
     return SimpleNamespace(seconds=seconds, expense=SimpleNamespace(n_prompts_decoded=n_prompts))
 

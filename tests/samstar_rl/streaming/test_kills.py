@@ -1,0 +1,70 @@
+"""Killed with -9 at random moments and resumed: no gap, no repeat, no half file.
+
+SAMSTAR_KILLS sets another number of kills, for a first try.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import tifffile
+
+from samstar_rl.formats.coco import read_coco_masks
+from samstar_rl.streaming.sinks import read_journal
+
+RUN = Path(__file__).parents[2] / "support" / "stub_run.py"
+N_KILLS = int(os.environ.get("SAMSTAR_KILLS", "20"))
+FRAMES_A_KILL = 50
+
+
+def records_of(out: Path) -> list[Path]:
+    return [path for path in out.glob("f*.json") if not path.name.endswith(".coco.json")]
+
+
+def check_whole(out: Path) -> int:
+    """Every frame whose record is there is complete, and can be read."""
+    records = records_of(out)
+    for record in records:
+        n_particles = json.loads(record.read_text())["n_particles"]
+        path = record.with_suffix("")
+        assert tifffile.imread(f"{path}.labels.tif").max() == n_particles
+        assert len(pd.read_csv(f"{path}.particles.csv")) == n_particles
+        assert len(pd.read_parquet(f"{path}.particles.parquet")) == n_particles
+        assert len(read_coco_masks(Path(f"{path}.coco.json"))) == n_particles
+    return len(records)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="kill -9 is POSIX's")
+def test_killed_at_twenty_random_moments_and_resumed(tmp_path):
+    pytest.importorskip("pycocotools")
+    pytest.importorskip("pyarrow")
+    out, rng = tmp_path / "out", np.random.default_rng(0)
+    n_frames = FRAMES_A_KILL * (N_KILLS + 1)
+    command = [sys.executable, str(RUN), str(out), str(n_frames)]
+    n_done = 0
+    for _ in range(N_KILLS):
+        process = subprocess.Popen(command)
+        deadline = time.monotonic() + 300
+        while len(records_of(out)) <= n_done:
+            assert process.poll() is None, "the run ended by itself"
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+        time.sleep(rng.uniform(0, 0.4))
+        process.kill()
+        process.wait()
+        n_before, n_done = n_done, check_whole(out)
+        assert n_done > n_before  # it went on from there, and nothing that was written is lost
+    subprocess.run(command, check=True, timeout=600)
+    assert check_whole(out) == n_frames
+    frames = [line["frame"] for line in read_journal(out / "run" / "frames.jsonl")]
+    assert sorted(frames) == [f"f{number:05d}" for number in range(n_frames)]  # and none twice
+    assert not list(out.glob(".*.part*"))
