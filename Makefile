@@ -12,7 +12,7 @@ export OMP_NUM_THREADS ?= 1
 export UV_HTTP_TIMEOUT ?= 600
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow lint format typecheck imports bench bench-peers artefacts docs system-deps clean
+.PHONY: help setup demo test test-slow lint format typecheck tree imports bench bench-peers artefacts docs system-deps clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -51,10 +51,13 @@ format: $(READY) ## put the code into the common format
 typecheck: $(READY) ## mypy over the package, envs, agents and scripts
 	$(VENV)/bin/mypy
 
-# import-linter follows no package mapping: it gets a tree in which the folders lie where they are imported
-imports: $(READY) ## that imports run one way
+# import-linter and mkdocstrings follow no package mapping: they get a tree in which the folders lie
+# where they are imported
+tree: $(READY)
 	@rm -rf build/tree && mkdir -p build/tree
 	@cp -R samstar_rl build/tree/ && cp -R envs agents scripts build/tree/samstar_rl/
+
+imports: tree ## that imports run one way
 	cd build/tree && ../../$(VENV)/bin/lint-imports --no-cache --config ../../pyproject.toml
 
 bench: $(READY) ## how much faster than the stock generator; writes build/bench.json
@@ -66,7 +69,7 @@ bench-peers: $(READY) ## the same beside micro-sam, in an environment of its own
 artefacts: $(READY) ## rebuild what depends on the embedded weights: static settings, policies, figures
 	$(SAMSTAR) artefacts
 
-docs: $(READY) ## the documentation as a site in build/site; a warning is an error
+docs: tree ## the documentation as a site in build/site; a warning is an error
 	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict
 
 system-deps: ## Debian packages (Chromium, for tests of what a browser shows); needs root

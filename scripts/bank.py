@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Annotated, get_args
+from typing import TYPE_CHECKING, Annotated, get_args
 
 import numpy as np
 import typer
@@ -13,15 +13,20 @@ from rich.console import Console
 from rich.table import Table
 
 from samstar_rl.bank import Bank, Progress, build_bank, iterate_stream, summarise
-from samstar_rl.frames.files import iterate_file, list_image_files
+from samstar_rl.frames.files import is_image_file, iterate_file, list_image_files
 from samstar_rl.frames.frame import Frame, LabelledFrame
 from samstar_rl.frames.sources import SimulatedSource, open_source
 from samstar_rl.proposals import Floor, Precision, ProposalEngine
 from samstar_rl.sam import load_sam
 from samstar_rl.scripts import options
+from samstar_rl.scripts.bank_parts import PartPlan, join_parts, number_frames
 from samstar_rl.scripts.command import make_progress, reporting_errors
+from samstar_rl.scripts.workers import open_client, spread
 from samstar_rl.settings import PromptSettings
 from samstar_rl.task import load_task
+
+if TYPE_CHECKING:
+    from distributed import Client
 
 app = typer.Typer(
     help="Build banks of frames and proposals, and say what is in them.",
@@ -82,14 +87,27 @@ def build(
     precision: Annotated[
         str, typer.Option(metavar="|".join(get_args(Precision)), help="Of SAM's arithmetic.")
     ] = "float32",
+    workers: options.Workers = None,
+    scheduler: options.Scheduler = None,
 ) -> None:
     """Compute the proposals of many frames once, so that agents train without SAM.
 
     Run it again after an interruption, even a kill: it goes on where it stopped.
     """
     engine = ProposalEngine(load_sam(sam), device=device, precision=_precision(precision))
-    streams = [_open(name, labels, pixel_size, max_frames) for name in sources]
     prompts = _choose_prompts(task, points_per_side, crop_layers)
+
+    def open_streams() -> list[Iterable[Frame | LabelledFrame]]:
+        return [_open(name, labels, pixel_size, max_frames) for name in sources]
+
+    with open_client(workers, scheduler) as client:
+        if client is not None:
+            parts = out.absolute().with_name(f"{out.name}.parts")
+            floor = Floor(min_iou, min_stability)
+            plan = PartPlan(parts, sam, device, engine.precision, tuple(prompts), floor)
+            _compute_parts(client, plan, open_streams(), _count(sources, max_frames))
+            join_parts(parts, out)
+    streams = open_streams()
     with make_progress() as progress:
         bar = progress.add_task("frames", total=_count(sources, max_frames))
 
@@ -121,6 +139,19 @@ def info(
         typer.echo("All checksums fit.")
 
 
+def _compute_parts(
+    client: Client,
+    plan: PartPlan,
+    streams: Iterable[Iterable[Frame | LabelledFrame]],
+    n_frames: int | None,
+) -> None:
+    """Let the workers compute; what is written below then finds every frame finished."""
+    with make_progress() as progress:
+        done = spread(client, plan.compute, number_frames(streams))
+        for _ in progress.track(done, total=n_frames, description="frames, by workers"):
+            pass
+
+
 def _choose_prompts(
     task: str | None, points_per_side: list[int] | None, crop_layers: int
 ) -> Sequence[PromptSettings]:
@@ -135,6 +166,8 @@ def _open(
     name: str, labels: Path | None, pixel_size_nm: float | None, max_frames: int | None
 ) -> Iterable[Frame | LabelledFrame]:
     """The frames of a source, with truth where there is some. Nothing is read before iterating."""
+    if is_image_file(Path(name)):  # a Zarr store is a folder, too
+        return islice(iterate_file(name, pixel_size_nm=pixel_size_nm), max_frames)
     if Path(name).is_dir():
         return islice(_iterate_folder(Path(name), labels, pixel_size_nm), max_frames)
     source = open_source(name, pixel_size_nm=pixel_size_nm)
@@ -168,7 +201,9 @@ def _count(sources: list[str], max_frames: int | None) -> int | None:
     """How many frames to expect, None where a source does not say."""
     counts: list[int | None] = []
     for name in sources:
-        if Path(name).is_dir():
+        if is_image_file(Path(name)):
+            counts.append(None)
+        elif Path(name).is_dir():
             counts.append(len(list_image_files(name)))
         else:
             stream = getattr(open_source(name), "stream", None)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache, partial
 from itertools import islice
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -13,14 +15,22 @@ from samstar_rl import atomic
 from samstar_rl.agents import StaticFound, search_static
 from samstar_rl.frames.files import FrameReadError, iterate_file
 from samstar_rl.frames.frame import Frame
+from samstar_rl.proposals import FrameFeatures, ProposalEngine, Proposals
 from samstar_rl.run_folder import RunFolder
+from samstar_rl.sam import load_sam
 from samstar_rl.scripts import options
 from samstar_rl.scripts.command import make_progress, run_command
 from samstar_rl.scripts.preparation import Bench, prepare
 from samstar_rl.scripts.segment import find_images
-from samstar_rl.settings import Settings
+from samstar_rl.scripts.workers import open_client, spread
+from samstar_rl.segmentation import Segmentation
+from samstar_rl.segmentation import segment as segment_proposals
+from samstar_rl.settings import PromptSettings, Settings
 from samstar_rl.task import toml_value
-from samstar_rl.tuner import FrameEvaluator, LiveFrame
+from samstar_rl.tuner import FrameEvaluator
+
+if TYPE_CHECKING:
+    from distributed import Client
 
 SETTINGS_FILE = "settings.toml"
 
@@ -48,6 +58,8 @@ def tune(
     sam: options.Sam = "tiny",
     device: options.Device = "cpu",
     seed: options.Seed = 0,
+    workers: options.Workers = None,
+    scheduler: options.Scheduler = None,
 ) -> None:
     """Search the one choice of settings that serves frames best.
 
@@ -69,7 +81,8 @@ def tune(
             "seed": seed,
         }
     )
-    sources = decode_frames(bench, frames)
+    with open_client(workers, scheduler) as client:
+        sources = decode_frames(bench, frames, Decoding.of(bench, sam, device), client)
     found = _search(bench, sources, algo, evaluations, seed)
     before = mean_score(bench, sources, bench.task.static)
     after = mean_score(bench, sources, found.settings)
@@ -91,19 +104,104 @@ def tune(
     )
 
 
-def decode_frames(bench: Bench, frames: Sequence[Frame]) -> list[LiveFrame]:
-    """Let SAM compute all proposals that the task's settings can ask for, once."""
-    sources = [LiveFrame(bench.engine, frame, searches=True) for frame in frames]
-    prompts = bench.task.space.prompts()
-    work = [(source, prompt) for source in sources for prompt in prompts]
+@dataclass(frozen=True)
+class Decoding:
+    """All that a worker must know to decode a frame.
+
+    Parameters
+    ----------
+    sam, device : str
+    prompts : tuple of PromptSettings
+        All that the task's settings can ask for.
+    """
+
+    sam: str
+    device: str
+    prompts: tuple[PromptSettings, ...]
+
+    @classmethod
+    def of(cls, bench: Bench, sam: str, device: str) -> Decoding:
+        """What the task of a bench asks for."""
+        return cls(sam, device, bench.task.space.prompts())
+
+    def decode(self, frame: Frame) -> DecodedFrame:
+        """Compute a frame's proposals with the one model of this process."""
+        return DecodedFrame.decode(_engine(self.sam, self.device), frame, self.prompts)
+
+
+class DecodedFrame:
+    """A frame with all its proposals as a `FrameSource`: SAM has done its work.
+
+    Parameters
+    ----------
+    frame : Frame
+    features : FrameFeatures
+    proposals : mapping of PromptSettings to Proposals
+    """
+
+    def __init__(
+        self, frame: Frame, features: FrameFeatures, proposals: Mapping[PromptSettings, Proposals]
+    ) -> None:
+        self.frame = frame
+        self.features = features
+        self.proposals = proposals
+
+    @classmethod
+    def decode(
+        cls, engine: ProposalEngine, frame: Frame, prompts: Sequence[PromptSettings]
+    ) -> DecodedFrame:
+        """Let SAM compute a frame's proposals."""
+        embedding = engine.embed(frame)
+        proposals = {
+            prompt: engine.propose(frame, prompt, embedding=embedding) for prompt in prompts
+        }
+        return cls(frame, engine.features(frame, embedding=embedding), proposals)
+
+    def segment(self, settings: Settings, length_unit_px: float) -> Segmentation:
+        """Choose among the proposals."""
+        proposals = self.proposals[settings.prompt]
+        return segment_proposals(proposals, settings, length_unit_px=length_unit_px)
+
+
+def decode_frames(
+    bench: Bench,
+    frames: Sequence[Frame],
+    decoding: Decoding | None = None,
+    client: Client | None = None,
+) -> list[DecodedFrame]:
+    """Let SAM compute all proposals that the task's settings can ask for, once.
+
+    Parameters
+    ----------
+    bench : Bench
+    frames : sequence of Frame
+    decoding : Decoding, optional
+        For workers; without them the bench's own SAM does the work.
+    client : Client, optional
+        Of the workers.
+
+    Raises
+    ------
+    ValueError
+        If the task needs a pixel size that a frame does not have.
+    """
+    for frame in frames:
+        bench.task.length_unit_px(frame)  # known before the work, not after it
+    if client is None or decoding is None:
+        decode = partial(DecodedFrame.decode, bench.engine, prompts=bench.task.space.prompts())
+        done: Iterator[DecodedFrame] = map(decode, frames)
+    else:
+        done = spread(client, decoding.decode, frames)
     with make_progress() as progress:
-        for source, prompt in progress.track(work, description="SAM's proposals"):
-            settings = bench.task.static.replace(**prompt.to_dict())
-            source.segment(settings, bench.task.length_unit_px(source.frame))
-    return sources
+        return list(progress.track(done, total=len(frames), description="SAM's proposals"))
 
 
-def mean_score(bench: Bench, sources: Sequence[LiveFrame], settings: Settings) -> float:
+@lru_cache(maxsize=1)
+def _engine(sam: str, device: str) -> ProposalEngine:
+    return ProposalEngine(load_sam(sam, device=device), device=device)
+
+
+def mean_score(bench: Bench, sources: Sequence[DecodedFrame], settings: Settings) -> float:
     """Mean score that settings give on frames."""
     scores = [FrameEvaluator(source, bench.objective)(settings).score.total for source in sources]
     return sum(scores) / len(scores)
@@ -127,7 +225,7 @@ def _read_frames(inputs: Sequence[Path], pixel_size_nm: float | None) -> Iterato
 
 
 def _search(
-    bench: Bench, sources: Sequence[LiveFrame], algorithm: str, n_evaluations: int, seed: int
+    bench: Bench, sources: Sequence[DecodedFrame], algorithm: str, n_evaluations: int, seed: int
 ) -> StaticFound:
     with make_progress() as progress:
         bar = progress.add_task("evaluations", total=n_evaluations)

@@ -1,0 +1,107 @@
+"""Banks computed by workers: each frame first as a bank of its own, then all joined.
+
+A part is complete or absent, as every bank is, so that a worker or a whole run that is killed loses
+nothing but what it had in hand.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from samstar_rl.bank import MANIFEST, BankError, build_bank, iterate_stream
+from samstar_rl.frames.frame import Frame, LabelledFrame
+from samstar_rl.proposals import Floor, Precision, ProposalEngine
+from samstar_rl.sam import load_sam
+from samstar_rl.settings import PromptSettings
+
+FRAMES = "frames"
+#: what differs between a bank and its parts
+OWN_KEYS = ("frames", "streams", "complete")
+
+
+@dataclass(frozen=True)
+class PartPlan:
+    """All that a worker must know to compute the proposals of any frame.
+
+    Parameters
+    ----------
+    folder : Path
+        Of the parts; workers see it under the same path.
+    sam, device : str
+    precision : {"float32", "bfloat16", "float16"}
+    prompts : tuple of PromptSettings
+    floor : Floor
+    """
+
+    folder: Path
+    sam: str
+    device: str
+    precision: Precision
+    prompts: tuple[PromptSettings, ...]
+    floor: Floor
+
+    def compute(self, item: tuple[int, Frame]) -> int:
+        """Compute one frame's part, or see that it is there; returns its index."""
+        index, frame = item
+        engine = _engine(self.sam, self.device, self.precision)
+        build_bank([[frame]], part_path(self.folder, index), engine, self.prompts, floor=self.floor)
+        return index
+
+
+def part_path(folder: Path, index: int) -> Path:
+    """Where the part of a frame lies."""
+    return folder / f"{index:05d}"
+
+
+def number_frames(
+    streams: Iterable[Iterable[Frame | LabelledFrame]],
+) -> Iterator[tuple[int, Frame]]:
+    """All frames, without their truth, numbered as a bank numbers them."""
+    index = 0
+    for stream in streams:
+        for item in iterate_stream(stream):
+            yield index, item.frame if isinstance(item, LabelledFrame) else item
+            index += 1
+
+
+def join_parts(parts: Path, bank: Path) -> None:
+    """Move the frames of all parts to where `build_bank` finds them finished.
+
+    Raises
+    ------
+    BankError
+        If the folder holds a bank that was made otherwise.
+    """
+    frames = bank / FRAMES
+    frames.mkdir(parents=True, exist_ok=True)
+    for part in sorted(parts.iterdir()):
+        _check_same(part / MANIFEST, bank / MANIFEST)
+        os.replace(part / FRAMES / "00000.bin", frames / f"{part.name}.bin")
+    shutil.rmtree(parts)
+
+
+def _check_same(part: Path, bank: Path) -> None:
+    if bank.exists() and _made(part) != _made(bank):
+        raise BankError(
+            f"{bank.parent} holds another bank: choose another folder or delete it; the parts that "
+            f"were computed stay in {part.parent.parent}"
+        )
+
+
+def _made(manifest: Path) -> dict[str, Any]:
+    """How a bank was made."""
+    content = json.loads(manifest.read_text("utf-8"))
+    return {key: value for key, value in content.items() if key not in OWN_KEYS}
+
+
+@lru_cache(maxsize=1)
+def _engine(sam: str, device: str, precision: Precision) -> ProposalEngine:
+    """The one model of this process."""
+    return ProposalEngine(load_sam(sam), device=device, precision=precision)

@@ -1,0 +1,90 @@
+"""The plugin without a screen: masks, score, and settings that are followed without SAM."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from drawn_particles import draw, grid
+
+pytest.importorskip("napari")
+pytest.importorskip("qtpy")
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def viewer(monkeypatch):
+    monkeypatch.setenv("QT_QPA_PLATFORM", "offscreen")
+    from napari.components import ViewerModel
+    from qtpy.QtWidgets import QApplication
+
+    application = QApplication.instance() or QApplication([])
+    yield ViewerModel()
+    application.processEvents()
+
+
+@pytest.fixture
+def widget(viewer):
+    from samstar_rl.scripts.napari_plugin import SegmentWidget, _geometry
+
+    frame, _ = draw((96, 96), grid((96, 96), 32, 16))
+    viewer.add_image(frame.image, name="drawn", **_geometry(0.5, 2))
+    return SegmentWidget(viewer)
+
+
+def test_the_manifest_names_what_exists():
+    from npe2 import PluginManifest
+
+    manifest = PluginManifest.from_distribution("samstar-rl")
+    for command in manifest.contributions.commands:
+        assert callable(command.python_name and _load(command.python_name))
+    assert [one.display_name for one in manifest.contributions.widgets] == ["Segment particles"]
+
+
+def _load(python_name: str) -> object:
+    import importlib
+
+    module, _, name = python_name.partition(":")
+    return getattr(importlib.import_module(module), name)
+
+
+def test_masks_score_and_histogram_appear_and_follow_the_settings(widget, viewer, monkeypatch):
+    widget.segment()
+    assert "particles, score" in widget.message.text()
+    labels = viewer.layers["drawn particles"]
+    n_before = len(np.unique(labels.data)) - 1
+    assert n_before > 0 and len(labels.features) >= n_before
+    assert {"label", "area_nm2", "circularity", "predicted_iou"} <= set(labels.features)
+    assert tuple(labels.scale) == (0.5, 0.5)
+    assert len(widget.figure.axes) == 2
+    # from here on SAM may not work any more
+    engine = widget.session.bench.engine
+    monkeypatch.setattr(engine, "propose", lambda *_, **__: pytest.fail("SAM was asked"))
+    slider = widget.sliders["pred_iou_thresh"].slider
+    slider.setValue(slider.maximum())
+    assert widget.session.evaluation.settings.pred_iou_thresh == pytest.approx(
+        widget.session.space.limits("pred_iou_thresh")[1]
+    )
+    assert viewer.layers["drawn particles"] is labels
+    slider.setValue(slider.minimum())
+    assert len(widget.session.evaluation.segmentation) >= len(np.unique(labels.data)) - 1
+
+
+def test_what_is_wrong_is_said_in_the_widget(widget, viewer):
+    viewer.layers.clear()
+    widget.segment()
+    assert "select one image layer" in widget.message.text()
+    viewer.add_image(np.zeros((32, 32)), name="no scale")
+    widget.task.setCurrentText("overlap")
+    widget.segment()
+    assert "pixel size" in widget.message.text()
+
+
+def test_files_and_the_sample_open_as_layers(tmp_path):
+    from samstar_rl.scripts.napari_plugin import get_reader, simulated_micrograph
+
+    np.save(tmp_path / "a.npy", np.zeros((3, 8, 9)))
+    ((data, options, kind),) = get_reader(str(tmp_path / "a.npy"))(str(tmp_path / "a.npy"))
+    assert data.shape == (3, 8, 9) and options["name"] == "a" and kind == "image"
+    ((data, options, kind),) = simulated_micrograph()
+    assert data.shape == (512, 512) and options["units"] == ("nm", "nm") and kind == "image"
