@@ -6,7 +6,7 @@ import base64
 import html
 import io
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pandas as pd
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 #: colours that repeat; the labels are spread over them so that neighbours differ
 COLOUR_MAP = "tab20"
@@ -26,9 +27,11 @@ def plot_labels(
 ) -> Axes:
     """Draw the frame in grey and its labels in colour over it."""
     if axes is None:
-        from matplotlib.figure import Figure
+        from matplotlib import figure
 
-        axes = Figure(figsize=(6, 6 * unit.shape[0] / unit.shape[1]), layout="tight").subplots()
+        axes = figure.Figure(
+            figsize=(6, 6 * unit.shape[0] / unit.shape[1]), layout="tight"
+        ).subplots()
     shown = np.ma.masked_array(SPREAD * labels % N_COLOURS, labels == 0)
     axes.imshow(unit, cmap="gray", vmin=0, vmax=1)
     axes.imshow(
@@ -42,7 +45,7 @@ def plot_labels(
 def summary_html(axes: Axes, facts: Mapping[str, str]) -> str:
     """The figure beside a table of facts."""
     buffer = io.BytesIO()
-    axes.figure.savefig(buffer, format="png", dpi=60)
+    cast("Figure", axes.figure).savefig(buffer, format="png", dpi=60)
     picture = base64.b64encode(buffer.getvalue()).decode("ascii")
     rows = "".join(
         f"<tr><th style='text-align:left'>{html.escape(name)}</th>"
