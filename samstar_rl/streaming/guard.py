@@ -89,6 +89,7 @@ class Guard(WatchedTuner):
         self._n_frames = 0
         self._streak = 0
         self._recent: deque[FrameSource] = deque(maxlen=self.rules.n_recent)
+        self._retune_due = False
         self._retuning: threading.Thread | None = None
         self._retuned: Settings | None = None
         self._retune_error: Exception | None = None
@@ -101,13 +102,15 @@ class Guard(WatchedTuner):
     def reset(self) -> None:
         """Forget the record; a fallback that was re-tuned stays."""
         super().reset()
-        self.fallen_back, self._chose_fallback = False, False
+        self.fallen_back, self._chose_fallback, self._retune_due = False, False, False
         self._n_frames = self._streak = 0
         self._recent.clear()
 
     def propose(self, context: FrameContext) -> Settings:
         """Take the policy's settings or the fallback's."""
         self._adopt_retuned()
+        if self._retune_due:
+            self._start_retune()
         check = self._n_frames % self.rules.check_every == 0
         self._n_frames += 1
         if self.fallen_back and not check:
@@ -169,8 +172,10 @@ class Guard(WatchedTuner):
         scores = f"score {policy:.3f} against {static:.3f} of the static settings"
         if self.fallen_back:
             self.note(f"guard: fell back to the static settings ({scores})")
+            self._retune_due = True
             self._start_retune()
         else:
+            self._retune_due = False
             self.note(f"guard: the policy is believed again ({scores})")
 
     def _choose_fallback(self) -> Settings:
@@ -178,9 +183,11 @@ class Guard(WatchedTuner):
         return self.fallback
 
     def _start_retune(self) -> None:
+        """Begin a search, or leave it due where there are too few frames so far."""
         busy = self._retuning is not None and self._retuning.is_alive()
         if self._retune is None or busy or len(self._recent) < 2:
             return
+        self._retune_due = False
         self._retuning = threading.Thread(
             target=self._search_and_compare, args=(list(self._recent),), daemon=True
         )

@@ -10,6 +10,8 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -97,8 +99,8 @@ def test_the_state_does_not_grow(state, result):
 
 def test_a_silent_source_is_said(state, result, monkeypatch):
     state.write(result(1))
-    now = time.monotonic()
-    monkeypatch.setattr("samstar_rl.streaming.dashboard.state.time.monotonic", lambda: now + 60)
+    later = SimpleNamespace(monotonic=lambda: time.monotonic() + 60)
+    monkeypatch.setattr("samstar_rl.streaming.dashboard.state.time", later)
     snapshot = state.snapshot()
     assert snapshot.status == "waiting"
     assert "no frame for 60 s" in status_html(snapshot, TASK)
@@ -130,6 +132,30 @@ def test_pictures_fit_the_page_and_are_drawn_once(result):
     unit = one.frame.image - one.frame.image.min()
     rows = (plain[::-1] & 255).astype(float)
     assert np.corrcoef(rows[::16, ::16].ravel(), unit.ravel())[0, 1] > 0.9
+
+
+def test_a_page_takes_the_newest_frame_and_skips_the_others(state, result):
+    from bokeh.document import Document
+
+    from samstar_rl.streaming.dashboard.page import Page
+
+    class Counting(PictureMaker):
+        drawn: ClassVar[list[str]] = []
+
+        def picture(self, result, *, outlines: bool):
+            self.drawn.append(result.frame.id)
+            return super().picture(result, outlines=outlines)
+
+    state.write(result(0))
+    page = Page(Document(), state, Counting())
+    for number in range(1, 40):
+        state.write(result(number))
+    page.update()
+    page.update()  # nothing is new: nothing is drawn
+    assert Counting.drawn == ["f00000", "f00039"]
+    # but no frame is missing in the curves
+    assert list(page._scores._source.data["number"]) == list(range(1, 41))
+    assert page._frame.figure.title.text == "Live frame f00039: 3 particles"
 
 
 def test_sizes_are_binned_on_a_fixed_grid():

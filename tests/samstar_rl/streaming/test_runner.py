@@ -5,6 +5,7 @@ import json
 import threading
 import time
 from collections.abc import Iterator
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from samstar_rl.frames.frame import Frame
+from samstar_rl.frames.instrument import InstrumentSource
 from samstar_rl.frames.quality import UnusableFrameError
 from samstar_rl.frames.source import Fault, MemorySource
 from samstar_rl.results import WRITERS, FrameResult
@@ -195,6 +197,26 @@ def test_no_thread_and_no_descriptor_is_left(frames, segmenter, tmp_path):
         sinks = [JournalSink(tmp_path / f"{n}.jsonl")]
         Runner(MemorySource(frames(3)), segmenter(), sinks, queue="all").run()
     assert {thread.name for thread in threading.enumerate()} <= before
+
+
+def test_a_clock_that_jumps_back_costs_no_frame(frames, segmenter, tmp_path, monkeypatch):
+    class Clocked(InstrumentSource):
+        def acquire(self):
+            return frames(1)[0].image
+
+    clock = iter([1000.0, 1001.0, 400.0, 401.0, 401.0, 1002.0])
+    jumping = SimpleNamespace(time=lambda: next(clock), monotonic=time.monotonic)
+    monkeypatch.setattr("samstar_rl.frames.instrument.time", jumping)
+    sinks = [FolderSink(tmp_path, picture_every=0), JournalSink(tmp_path / "frames.jsonl")]
+    runner = Runner(Clocked("clocked"), segmenter(), sinks, queue="all", max_frames=6)
+    counts = runner.run()
+    assert counts.done == 6 and counts.in_flight == 0
+    lines = list(read_journal(tmp_path / "frames.jsonl"))
+    names = [line["frame"] for line in lines]
+    assert len(set(names)) == 6 and names == sorted(names)
+    assert [line["time"] for line in lines] == [1000.0, 1001.0, 400.0, 401.0, 401.0, 1002.0]
+    assert all(line["milliseconds"]["waited"] >= 0 for line in lines)
+    assert len(list(tmp_path.glob("*.labels.tif"))) == 6
 
 
 def test_a_record_is_plain_json(result, tmp_path):
