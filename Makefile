@@ -72,12 +72,13 @@ artefacts: $(READY) ## rebuild what depends on the embedded weights: static sett
 docs: tree ## the documentation as a site in build/site; a warning is an error
 	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict
 
-system-deps: ## Debian packages (Chromium, for tests of what a browser shows); needs root
-	@if command -v chromium >/dev/null 2>&1; then echo "chromium is there"; \
+system-deps: ## Debian packages for the tests that open a browser or a window; needs root
+	@if command -v chromium >/dev/null 2>&1 && [ -e /usr/lib/*/libEGL.so.1 ]; then echo "chromium and libEGL are there"; \
 	elif ! command -v apt-get >/dev/null 2>&1; then echo "skipped: no apt-get here; the tests that need Chromium will skip"; \
 	elif [ "$$(id -u)" != 0 ]; then echo "skipped: not root; the tests that need Chromium will skip (sudo make system-deps)"; \
-	else apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium \
-		|| echo "skipped: apt-get failed; the tests that need Chromium will skip"; fi
+	else apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
+		chromium libegl1 libgl1 libopengl0 libxkbcommon0 libdbus-1-3 libfontconfig1 libxcb-cursor0 \
+		|| echo "skipped: apt-get failed; the tests that need Chromium or a window will skip"; fi
 
 clean: ## remove builds and caches; .venv and runs stay
 	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

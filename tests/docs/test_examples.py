@@ -16,7 +16,7 @@ from samstar_rl.rewards import terms
 from samstar_rl.task import load_task
 
 DOCS = Path(__file__).parents[2] / "docs"
-EXAMPLES = sorted((DOCS / "examples").glob("*.py"))
+EXAMPLES = [DOCS / "examples" / name for name in ("term.py", "source.py", "tuner.py")]
 NOTEBOOKS = sorted((DOCS / "notebooks").glob("*.ipynb"))
 
 

@@ -91,3 +91,33 @@ def test_bad_input_ends_with_one_clear_message(samstar, images, monkeypatch, arg
     done = samstar("segment", *arguments, "-o", "out")
     assert done.exit_code == 2
     assert message in done.stderr and "Traceback" not in done.output
+
+
+def test_formats_are_chosen_and_the_pixel_size_comes_from_the_file(samstar, small_task, tmp_path):
+    zarr = pytest.importorskip("zarr")
+    writer = pytest.importorskip("ome_zarr.writer")
+    axes = [{"name": name, "type": "space", "unit": "nanometer"} for name in ("z", "y", "x")]
+    stack = np.random.default_rng(0).integers(0, 255, (2, 64, 64)).astype(np.uint8)
+    writer.write_image(
+        stack,
+        zarr.open_group(str(tmp_path / "a.zarr"), mode="w"),
+        axes=axes,
+        coordinate_transformations=[[{"type": "scale", "scale": [1.0, 0.25, 0.25]}]],
+        scaler=None,
+    )
+    formats = ("--format", "ome-zarr", "--format", "coco", "--format", "parquet")
+    out = tmp_path / "out"
+    done = samstar("segment", tmp_path / "a.zarr", "--task", small_task, "-o", out, *formats)
+    assert done.exit_code == 0, done.output
+    for name in ("a-00000", "a-00001"):
+        assert json.loads((out / f"{name}.json").read_text())["pixel_size_nm"] == 0.25
+        for suffix in (".ome.zarr", ".coco.json", ".particles.parquet", ".overlay.png"):
+            assert (out / f"{name}{suffix}").exists()
+        assert not (out / f"{name}.labels.tif").exists()
+        assert "area_nm2" in pd.read_parquet(out / f"{name}.particles.parquet")
+
+
+def test_an_unknown_format_ends_before_any_work(samstar, images, tmp_path):
+    done = samstar("segment", images, "--format", "svg", "-o", tmp_path / "out")
+    assert done.exit_code == 2 and "no format 'svg'" in done.stderr
+    assert not (tmp_path / "out").exists()

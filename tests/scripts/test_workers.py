@@ -89,3 +89,39 @@ def test_segment_gives_the_same_files_with_and_without_workers(
             one, other = json.loads(first.read_text()), json.loads(second.read_text())
             del one["milliseconds"], other["milliseconds"]
             assert one == other
+
+
+@pytest.mark.slow
+def test_a_bank_is_the_same_with_and_without_workers(samstar, images, tmp_path):
+    import numpy as np
+
+    from samstar_rl.bank import Bank
+
+    common = ("bank", "build", images, "--points-per-side", 4)
+    alone = samstar(*common, "-o", tmp_path / "alone")
+    spread_out = samstar(*common, "-o", tmp_path / "spread", "--workers", 2)
+    assert alone.exit_code == spread_out.exit_code == 0, spread_out.output
+    first, second = Bank(tmp_path / "alone"), Bank(tmp_path / "spread")
+    assert first.frame_ids == second.frame_ids and first.streams == second.streams
+    (prompt,) = first.prompts
+    for index in range(len(first)):
+        one, other = first.proposals(index, prompt), second.proposals(index, prompt)
+        np.testing.assert_array_equal(one.iou_pred, other.iou_pred)
+        np.testing.assert_array_equal(one.box_xyxy, other.box_xyxy)
+        np.testing.assert_array_equal(one.stability, other.stability)
+    assert not (tmp_path / "spread.parts").exists()
+    # another build may not touch this one
+    again = samstar("bank", "build", images, "--points-per-side", 3, "-o", tmp_path / "spread",
+                    "--workers", 1)  # fmt: skip
+    assert again.exit_code == 2 and "another bank" in again.stderr
+    assert Bank(tmp_path / "spread").prompts == (prompt,)
+
+
+@pytest.mark.slow
+def test_tune_finds_the_same_with_and_without_workers(samstar, small_task, images, tmp_path):
+    common = ("tune", images, "--task", small_task, "--evaluations", 60)
+    alone = samstar(*common, "-o", tmp_path / "alone")
+    spread_out = samstar(*common, "-o", tmp_path / "spread", "--workers", 2)
+    assert alone.exit_code == spread_out.exit_code == 0, spread_out.output
+    first, second = (tmp_path / name / "settings.toml" for name in ("alone", "spread"))
+    assert first.read_text() == second.read_text()
