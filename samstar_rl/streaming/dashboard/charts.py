@@ -23,7 +23,7 @@ from bokeh.plotting import figure
 from samstar_rl.results import FrameResult
 from samstar_rl.streaming.dashboard.picture import PictureMaker
 from samstar_rl.streaming.dashboard.sizes import expected, histogram
-from samstar_rl.streaming.dashboard.state import HISTORY, Point, Snapshot
+from samstar_rl.streaming.dashboard.state import HISTORY, POOLED_FRAMES, Point, Snapshot
 from samstar_rl.streaming.dashboard.style import ACCENT, FAINT, TARGET, TEXT
 from samstar_rl.streaming.dashboard.text import hues
 from samstar_rl.task import Task
@@ -120,7 +120,7 @@ class SizeChart:
             box.line_color, box.line_dash = TARGET, "dashed"
             self.figure.add_layout(box)
         items = [LegendItem(label="this frame", renderers=[now])]
-        items += [LegendItem(label="last 50 frames", renderers=[pooled])]
+        items += [LegendItem(label=f"last {POOLED_FRAMES} frames", renderers=[pooled])]
         if "size" in task.terms:
             items += [LegendItem(label="target", renderers=[target])]
         self.figure.add_layout(Legend(items=items, location="top_right"))
