@@ -19,6 +19,7 @@ from samstar_rl.overlay import draw_outlines
 from samstar_rl.proposals import ProposalEngine
 from samstar_rl.rewards import PhysicsReward
 from samstar_rl.sam import load_sam
+from samstar_rl.scripts.browser import BrowserMissingError
 from samstar_rl.scripts.command import run_command
 from samstar_rl.scripts.dashboard_figure import photograph_dashboard
 from samstar_rl.segmentation import Segmentation
@@ -57,8 +58,14 @@ def figures(
         typer.echo(f"wrote {path}")
     if only in (None, "dashboard"):
         path = out / "dashboard.png"
-        photograph_dashboard(path, seed=seed)
-        typer.echo(f"wrote {path}")
+        try:
+            photograph_dashboard(path, seed=seed)
+        except BrowserMissingError as error:
+            if only is not None:
+                raise
+            typer.echo(f"left out {path}: {error}", err=True)
+        else:
+            typer.echo(f"wrote {path}")
 
 
 def draw_failure_modes(engine: ProposalEngine, seed: int) -> Figure:
