@@ -1,0 +1,27 @@
+from __future__ import annotations
+
+import pytest
+from PIL import Image
+
+from samstar_rl.scripts import dashboard_figure
+from samstar_rl.scripts.browser import BrowserMissingError, open_chromium
+
+
+def test_without_a_browser_the_cure_is_said(samstar, tmp_path, monkeypatch):
+    monkeypatch.setattr("samstar_rl.scripts.browser.shutil.which", lambda name: None)
+    done = samstar("figures", "--only", "dashboard", "-o", tmp_path)
+    assert done.exit_code == 2 and "make system-deps" in done.stderr
+
+
+@pytest.mark.slow
+def test_the_dashboard_is_photographed_while_it_runs(tmp_path):
+    try:
+        open_chromium()
+    except BrowserMissingError as error:
+        pytest.skip(str(error))
+    dashboard_figure.photograph_dashboard(tmp_path / "dashboard.png", seed=1, n_frames=2)
+    path = tmp_path / "dashboard.png"
+    assert path.stat().st_size < 400_000
+    with Image.open(path) as picture:
+        assert picture.size == (1600, 1010)
+        assert len(picture.convert("RGB").getcolors(1 << 20)) > 50  # no empty page
