@@ -82,12 +82,21 @@ def segment_stack(
     ----------
     images : array, HyperSpy signal or path
         As for `segment`, with further axes in front. A tuner sees them as one stream.
-    task, tuner, pixel_size_nm, sam, device
+    task : Task, str or path
+        As for `segment`.
+    tuner : Tuner or Settings, optional
+        As for `segment`.
+    pixel_size_nm : float, optional
+        As for `segment`.
+    sam : Sam, str or path
+        As for `segment`.
+    device : str
         As for `segment`.
 
     Yields
     ------
     Segmentation
+        One an image, in their order.
     """
     loaded = task if isinstance(task, Task) else load_task(task)
     if tuner is None or isinstance(tuner, Settings):
