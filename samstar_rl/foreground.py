@@ -28,9 +28,10 @@ from samstar_rl.frames.frame import Frame
 from samstar_rl.runs import PixelCount
 
 Contrast = Literal["bright", "dark", "either"]
+Sizes = Literal["alike", "mixed"]
 Mask = NDArray[np.bool_]
 Field = NDArray[np.float32]
-Known = tuple[Contrast, float | None, float | None]
+Known = tuple[Contrast, float | None, float | None, Sizes]
 
 #: Short side in px at which candidates are drawn: details below 1/256 of the frame are lost.
 WORKING_SHORT_SIDE_PX = 256
@@ -40,6 +41,10 @@ _LEAST_SHARE, _LARGEST_SHARE = 0.0003, 0.97
 _SMALLEST_BODY_PX = 8
 _BLOCK = np.ones((3, 3), np.uint8)
 _SLOPE_SMOOTHING_PX = 1.5
+#: Particles vary more in grey than what they lie on: a pixel may be this much nearer to the latter.
+_INSIDE_PREFERENCE = 1.25
+#: Where sizes are alike, bodies below this share of the usual body's area are no particles.
+SPECK_SHARE = 0.02
 
 #: Evidence of a candidate, its mean and standard deviation over candidates, and its weight.
 EVIDENCE: dict[str, tuple[float, float, float]] = {
@@ -68,11 +73,14 @@ class Foreground:
         +1 if particles are brighter than their surroundings, -1 if darker.
     full_slope : float
         Steepness of the normalised image, 1/px, at which an outline counts as a full step.
+    sizes : {"alike", "mixed"}
+        Whether small bodies count as much as large ones, see `particle_area_px`.
     """
 
     mask: Mask
     polarity: int
     full_slope: float
+    sizes: Sizes = "alike"
 
     @cached_property
     def area_px(self) -> int:
@@ -86,8 +94,16 @@ class Foreground:
 
     @cached_property
     def particle_area_px(self) -> float:
-        """Mean area of a particle, touching ones told apart by inscribed discs; at least 1."""
-        return self.area_px / max(count_bodies(self.mask), 1) if self.area_px else 1.0
+        """Area of the usual particle, touching ones told apart by inscribed discs; at least 1.
+
+        Where sizes are alike this is the mean area weighted by area, so that specks hardly count;
+        where they are mixed it is the plain mean, so that small particles count as large ones.
+        """
+        areas = body_areas(self.mask)
+        if len(areas) == 0:
+            return 1.0
+        weights = areas if self.sizes == "alike" else None
+        return max(float(np.average(areas, weights=weights)), 1.0)
 
 
 class _Memory:
@@ -128,6 +144,7 @@ def foreground_of(
     contrast: Contrast = "either",
     min_diameter_px: float | None = None,
     max_diameter_px: float | None = None,
+    sizes: Sizes = "alike",
 ) -> Foreground:
     """The foreground of a frame; that of the last few hundred frames is remembered.
 
@@ -138,11 +155,13 @@ def foreground_of(
         What is known of the particles' contrast; "either" leaves it to the evidence.
     min_diameter_px, max_diameter_px : float, optional
         What is known of their equivalent diameters.
+    sizes : {"alike", "mixed"}
+        Where they are alike, what is far smaller than the rest is taken for dirt or lettering.
     """
-    known: Known = (contrast, min_diameter_px, max_diameter_px)
+    known: Known = (contrast, min_diameter_px, max_diameter_px, sizes)
     foreground = _MEMORY.get(frame, known)
     if foreground is None:
-        foreground = estimate_foreground(frame.image, contrast, min_diameter_px, max_diameter_px)
+        foreground = estimate_foreground(frame.image, *known)
         _MEMORY.put(frame, known, foreground)
     return foreground
 
@@ -152,6 +171,7 @@ def estimate_foreground(
     contrast: Contrast = "either",
     min_diameter_px: float | None = None,
     max_diameter_px: float | None = None,
+    sizes: Sizes = "alike",
 ) -> Foreground:
     """Estimate the foreground of an image (H, W) of any range; see `foreground_of`."""
     valid = ~annotation_pixels(image)
@@ -160,7 +180,8 @@ def estimate_foreground(
     candidates = [c for c in draw_candidates(work) if contrast in ("either", c.contrast)]
     if not candidates:
         nothing = np.zeros(image.shape, dtype=bool)
-        return Foreground(nothing, -1 if contrast == "dark" else 1, _full_slope(unit, nothing))
+        polarity = -1 if contrast == "dark" else 1
+        return Foreground(nothing, polarity, _full_slope(unit, nothing), sizes)
     evidence = weigh(describe_candidates(work, candidates))
     weights = np.exp((evidence - evidence.max()) / _TEMPERATURE)
     weights /= weights.sum()
@@ -168,8 +189,12 @@ def estimate_foreground(
     signs = [1.0 if c.contrast == "bright" else -1.0 for c in candidates]
     height, width = image.shape
     share = cv2.resize(mean.astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR)
-    mask = (share > 0.5) & valid
-    return Foreground(mask, 1 if weights @ signs >= 0 else -1, _full_slope(unit, mask))
+    scale = min(height, width) / min(work.valid.shape)
+    mask = _with_outlines_refined(share > 0.5, unit, scale) & valid
+    if sizes == "alike":
+        mask = _without_small_bodies(mask)
+    polarity = 1 if weights @ signs >= 0 else -1
+    return Foreground(mask, polarity, _full_slope(unit, mask), sizes)
 
 
 def slopes(unit: Field) -> tuple[Field, Field]:
@@ -230,6 +255,20 @@ def body_peaks(mask: Mask) -> list[tuple[int, int]]:
     A centre is a peak of the distance to the background, unless it lies within 1.2 radii of the
     inscribed disc of a thicker one.
     """
+    return [(y, x) for y, x, _ in _inscribed_discs(mask)]
+
+
+def body_areas(mask: Mask) -> NDArray[np.float64]:
+    """Areas of the bodies in a mask in px^2, the mask being shared out by their inscribed discs."""
+    discs = np.array([radius**2 for *_, radius in _inscribed_discs(mask)])
+    total = float(np.count_nonzero(mask))
+    if len(discs) == 0:
+        return np.full(1, total) if total else np.zeros(0)
+    return total * discs / discs.sum()
+
+
+def _inscribed_discs(mask: Mask) -> list[tuple[int, int, float]]:
+    """Centre y, x and radius of the disc in each body, the largest first."""
     distance = cv2.distanceTransform(np.pad(mask, 1).astype(np.uint8), cv2.DIST_L2, 5)[1:-1, 1:-1]
     smooth = cv2.GaussianBlur(distance, (0, 0), 1.0)
     ys, xs = np.nonzero((smooth >= cv2.dilate(smooth, _BLOCK)) & (smooth > 1))
@@ -237,12 +276,54 @@ def body_peaks(mask: Mask) -> list[tuple[int, int]]:
     points = np.column_stack([ys, xs])[order]
     radii = smooth[ys, xs][order]
     free = np.ones(len(points), dtype=bool)
-    peaks = []
+    discs = []
     for i in range(len(points)):
         if free[i]:
-            peaks.append((int(points[i, 0]), int(points[i, 1])))
+            discs.append((int(points[i, 0]), int(points[i, 1]), float(radii[i])))
             free &= ((points - points[i]) ** 2).sum(axis=1) >= (1.2 * radii[i]) ** 2
-    return peaks
+    return discs
+
+
+def _with_outlines_refined(mask: Mask, unit: Field, scale: float) -> Mask:
+    """Move outlines to where the image's grey lies midway between both sides.
+
+    The candidates are drawn at working size on a smoothed image, which rounds outlines off by a
+    pixel or two there. Near the outlines each pixel goes to the side whose local mean is nearer:
+    one step of T. F. Chan, L. A. Vese, IEEE Trans. Image Process. 10, 2001, with local means.
+    """
+    reach = round(scale) + 1
+    block = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1,) * 2)
+    pixels = mask.astype(np.uint8)
+    inside = cv2.erode(pixels, block, borderValue=1) > 0
+    outside = cv2.dilate(pixels, block, borderValue=0) == 0
+    inner, much_inside = _local_mean(unit, inside, reach)
+    outer, much_outside = _local_mean(unit, outside, reach)
+    band = ~inside & ~outside & (much_inside > 0.02) & (much_outside > 0.02)
+    smooth = cv2.GaussianBlur(unit, (0, 0), 1.0)
+    nearer = np.abs(smooth - inner) < _INSIDE_PREFERENCE * np.abs(smooth - outer)
+    refined = np.where(band, nearer, mask).astype(np.uint8)
+    # noise near the midway grey would leave lone pixels
+    return np.asarray(cv2.medianBlur(refined, 5) > 0)
+
+
+def _local_mean(unit: Field, where: Mask, width: float) -> tuple[Field, Field]:
+    """Gaussian mean over some pixels, and how much of the Gaussian they fill."""
+    weight = where.astype(np.float32)
+    filled = cv2.GaussianBlur(weight, (0, 0), width)
+    total = cv2.GaussianBlur(unit * weight, (0, 0), width)
+    return np.asarray(total / np.maximum(filled, 1e-6)), np.asarray(filled)
+
+
+def _without_small_bodies(mask: Mask) -> Mask:
+    """Without the bodies that are far smaller than the usual one: dirt, lettering, scale bars."""
+    areas = body_areas(mask)
+    if len(areas) == 0:
+        return mask
+    usual = float(np.average(areas, weights=areas))
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=4)
+    kept = stats[:, cv2.CC_STAT_AREA] >= SPECK_SHARE * usual
+    kept[0] = False
+    return np.asarray(kept[labels])
 
 
 @dataclass(frozen=True)

@@ -55,12 +55,14 @@ from samstar_rl import atomic
 from samstar_rl.frames.frame import Frame
 from samstar_rl.rewards.border import BorderTarget
 from samstar_rl.rewards.completeness import CompletenessTarget
+from samstar_rl.rewards.confidence import ConfidenceTarget
 from samstar_rl.rewards.contrast import ContrastTarget
 from samstar_rl.rewards.coverage import CoverageTarget
 from samstar_rl.rewards.homogeneity import HomogeneityTarget
 from samstar_rl.rewards.nesting import NestingTarget
 from samstar_rl.rewards.order import OrderTarget
 from samstar_rl.rewards.overlap import OverlapTarget
+from samstar_rl.rewards.purity import PurityTarget
 from samstar_rl.rewards.shape import ShapeTarget
 from samstar_rl.rewards.size import SizeTarget
 from samstar_rl.rewards.smoothness import SmoothnessTarget
@@ -97,6 +99,8 @@ class Terms(TypedDict, total=False):
     size: SizeTarget
     shape: ShapeTarget
     contrast: ContrastTarget
+    purity: PurityTarget
+    confidence: ConfidenceTarget
     homogeneity: HomogeneityTarget
     smoothness: SmoothnessTarget
     border: BorderTarget
@@ -459,7 +463,7 @@ def toml_value(value: Any) -> str:
 
 def target_vector_names() -> tuple[str, ...]:
     """Names of the numbers in `Task.target_vector`."""
-    names = ["sample.contrast", "sample.min_diameter", "sample.max_diameter"]
+    names = ["sample.contrast", "sample.min_diameter", "sample.max_diameter", "sample.mixed_sizes"]
     for name, kind in TARGETS.items():
         names += [f"{name}.weight", *(f"{name}.{field}" for field in kind.vector_names())]
     return tuple(names)
@@ -467,7 +471,8 @@ def target_vector_names() -> tuple[str, ...]:
 
 def _sample_numbers(sample: Sample) -> tuple[float, ...]:
     sign = {"bright": 1.0, "dark": -1.0, "either": 0.0}[sample.contrast]
-    return sign, sample.min_diameter or 0.0, sample.max_diameter or 1.0
+    mixed = float(sample.sizes == "mixed")
+    return sign, sample.min_diameter or 0.0, sample.max_diameter or 1.0, mixed
 
 
 def _allowed(setting: FreeSetting) -> str:

@@ -15,12 +15,12 @@ from rich.table import Table
 
 from samstar_rl import atomic
 from samstar_rl.estimation import task_from_image, task_from_labels
-from samstar_rl.foreground import foreground_of
 from samstar_rl.frames.conversion import to_sam_rgb
 from samstar_rl.frames.files import iterate_file, read_frame
 from samstar_rl.frames.frame import Frame
 from samstar_rl.proposals import ProposalEngine
 from samstar_rl.rewards import PhysicsReward, Score
+from samstar_rl.rewards.evidence import foreground_for
 from samstar_rl.rewards.size import SizeTarget
 from samstar_rl.sam import load_sam
 from samstar_rl.scripts import options
@@ -162,8 +162,7 @@ def _draw_masks(
 
 
 def _draw_foreground(panel: Any, task: Task, frame: Frame) -> None:
-    sample = task.sample.scaled(task.length_unit_px(frame))
-    foreground = foreground_of(frame, sample.contrast, sample.min_diameter, sample.max_diameter)
+    foreground = foreground_for(frame, task.sample.scaled(task.length_unit_px(frame)))
     picture = to_sam_rgb(frame.image).copy()
     outlines, _ = cv2.findContours(
         foreground.mask.astype(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE

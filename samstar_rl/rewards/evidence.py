@@ -53,7 +53,9 @@ _DESCRIBED: WeakKeyDictionary[
 
 def foreground_for(frame: Frame, sample: Sample) -> Foreground:
     """The frame's foreground, given what is known of the sample (lengths in px)."""
-    return foreground_of(frame, sample.contrast, sample.min_diameter, sample.max_diameter)
+    return foreground_of(
+        frame, sample.contrast, sample.min_diameter, sample.max_diameter, sample.sizes
+    )
 
 
 def explained(segmentation: Segmentation, foreground: Foreground) -> Explained:

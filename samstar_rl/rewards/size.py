@@ -34,9 +34,11 @@ class SizeTarget(Target):
         In the task's unit.
     diameters : tuple of float
         Measured diameters in the task's unit.
+    uncertainty : float
+        How far off the target itself may be, as a share of the diameter: what is within it costs
+        nothing. An operator's guess before the experiment is easily 20 % off.
     tolerance : float
-        Mean distance of ln(diameter) at which the term has fallen to 1/e: 0.25 forgives an
-        operator's guess that is 20 % off.
+        Mean distance of ln(diameter) beyond that at which the term has fallen to 1/e.
     """
 
     codes: ClassVar[dict[str, dict[str, float]]] = {
@@ -51,6 +53,7 @@ class SizeTarget(Target):
     low_diameter: Length | None = None
     high_diameter: Length | None = None
     diameters: Annotated[tuple[float, ...] | None, LENGTH] = None
+    uncertainty: Annotated[float, Field(ge=0)] = 0.2
     tolerance: Annotated[float, Field(gt=0)] = 0.25
 
     @model_validator(mode="after")
@@ -89,7 +92,7 @@ def size(
 ) -> float:
     r"""Score the distribution of diameters by its Wasserstein distance to the target's.
 
-    .. math:: \exp(-\max(0, W_1 - E_n) / \mathrm{tolerance})
+    .. math:: \exp(-\max(0, W_1 - E_n - \ln(1 + \mathrm{uncertainty})) / \mathrm{tolerance})
 
     with :math:`W_1` the mean distance of ln(diameter) at equal levels of both distributions
     (Kantorovich's distance in one dimension), and :math:`E_n \approx \sqrt{2/(\pi n)}
@@ -106,7 +109,8 @@ def size(
     if len(diameters) == 0:
         return 0.0
     distance = wasserstein_1(np.log(np.maximum(diameters, 1e-9)), target.quantiles())
-    excess = max(0.0, distance - expected_distance(target.quantiles(), len(diameters)))
+    by_chance = expected_distance(target.quantiles(), len(diameters))
+    excess = max(0.0, distance - by_chance - np.log1p(target.uncertainty))
     return float(np.exp(-excess / target.tolerance))
 
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Contrast = Literal["bright", "dark", "either"]
+Sizes = Literal["alike", "mixed"]
 
 #: Marks a field that is a length in the task's unit, or a number per unit of area.
 LENGTH = "length"
@@ -54,9 +55,14 @@ class Sample(Quantities):
         Particles are brighter or darker than their surroundings; "either" leaves it to each frame.
     min_diameter, max_diameter : float
         Particles have equivalent diameters within these, in the task's unit.
+    sizes : {"alike", "mixed"}
+        "mixed": small particles beside far larger ones are wanted. "alike": what is far smaller
+        than the rest is dirt or lettering, and lone specks hardly count where particles are
+        counted.
     """
 
     contrast: Contrast = "either"
+    sizes: Sizes = "alike"
     min_diameter: Length | None = None
     max_diameter: Length | None = None
 

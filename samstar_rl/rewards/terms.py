@@ -6,12 +6,14 @@ from collections.abc import Callable
 
 from samstar_rl.rewards.border import BorderTarget, border
 from samstar_rl.rewards.completeness import CompletenessTarget, completeness
+from samstar_rl.rewards.confidence import ConfidenceTarget, confidence
 from samstar_rl.rewards.contrast import ContrastTarget, contrast
 from samstar_rl.rewards.coverage import CoverageTarget, coverage
 from samstar_rl.rewards.homogeneity import HomogeneityTarget, homogeneity
 from samstar_rl.rewards.nesting import NestingTarget, nesting
 from samstar_rl.rewards.order import OrderTarget, order
 from samstar_rl.rewards.overlap import OverlapTarget, overlap
+from samstar_rl.rewards.purity import PurityTarget, purity
 from samstar_rl.rewards.shape import ShapeTarget, shape
 from samstar_rl.rewards.size import SizeTarget, size
 from samstar_rl.rewards.smoothness import SmoothnessTarget, smoothness
@@ -27,6 +29,8 @@ TERMS: dict[str, Callable[..., float]] = {
     "size": size,
     "shape": shape,
     "contrast": contrast,
+    "purity": purity,
+    "confidence": confidence,
     "homogeneity": homogeneity,
     "smoothness": smoothness,
     "border": border,
@@ -44,6 +48,8 @@ TARGETS: dict[str, type[Target]] = {
     "size": SizeTarget,
     "shape": ShapeTarget,
     "contrast": ContrastTarget,
+    "purity": PurityTarget,
+    "confidence": ConfidenceTarget,
     "homogeneity": HomogeneityTarget,
     "smoothness": SmoothnessTarget,
     "border": BorderTarget,

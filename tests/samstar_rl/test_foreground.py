@@ -26,7 +26,6 @@ def dice(first: np.ndarray, second: np.ndarray) -> float:
     return float(2 * (first & second).sum() / (first.sum() + second.sum()))
 
 
-@pytest.mark.xfail(reason="the estimate is a rim too wide at low contrast", strict=False)
 @pytest.mark.parametrize(("level", "background"), [(0.8, 0.3), (0.2, 0.6), (0.5, 0.35)])
 def test_foreground_and_polarity_of_drawn_particles(level: float, background: float) -> None:
     frame, masks = draw(SHAPE, CIRCLES, level=level, background=background)

@@ -1,0 +1,36 @@
+"""Term `purity`: each mask lies on particles, not on what is between them."""
+
+from __future__ import annotations
+
+from samstar_rl.frames.frame import Frame
+from samstar_rl.rewards.counting import mean_over_expected
+from samstar_rl.rewards.evidence import foreground_for, mask_evidence
+from samstar_rl.rewards.target import Target
+from samstar_rl.segmentation import Segmentation
+
+
+class PurityTarget(Target):
+    """Share of each mask on the foreground estimated from the frame."""
+
+
+def purity(
+    segmentation: Segmentation,
+    frame: Frame,
+    target: PurityTarget,
+    previous: Segmentation | None = None,
+) -> float:
+    r"""Score how much of each mask is foreground.
+
+    .. math:: \frac{1}{N} \sum_k u_k \frac{|k \cap F|}{|k|}
+
+    with the foreground F. `coverage` asks the same of all masks together and so lets large ones
+    hide small ones; here masks count alike. :math:`u_k` and N count as
+    `counting.mean_over_expected` says.
+
+    Returns
+    -------
+    float
+        In [0, 1]; 0 without particles.
+    """
+    evidence = mask_evidence(segmentation, foreground_for(frame, target.sample))
+    return mean_over_expected(evidence.purity, segmentation, frame, target.sample)
