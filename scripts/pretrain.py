@@ -24,8 +24,11 @@ def pretrain(
     batch_size: Annotated[int, typer.Option(help="Images a step.")] = 4,
     prompts: Annotated[int, typer.Option(help="Prompts an image.")] = 8,
     learning_rate: Annotated[float, typer.Option(help="Learning rate of the plateau.")] = 1e-3,
+    decay_share: Annotated[
+        float, typer.Option(help="Last part of the training, in which the rate falls to zero.")
+    ] = 0.35,
     precision: Annotated[
-        str, typer.Option(help="float32, or bfloat16 (CUDA, or a CPU with AMX).")
+        str, typer.Option(help="float32, or bfloat16 (CUDA, or a CPU that has it).")
     ] = "float32",
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     workers: Annotated[int, typer.Option(help="Processes that prepare batches.")] = 1,
@@ -34,7 +37,8 @@ def pretrain(
 ) -> None:
     """Train the embedded SAM on simulated micrographs and EMPS.
 
-    Run it again to resume. The run folder holds checkpoint.pt, TensorBoard events and
+    Run it again to resume; --images and --decay-share may change as long as the rate has not begun
+    to fall, so that the end can be chosen by the clock. The run folder holds checkpoint.pt, TensorBoard events and
     validation.jsonl; simulated images are cached beside it. `samstar finish-sam` calibrates the
     result and packs it.
     """
@@ -46,6 +50,7 @@ def pretrain(
         batch_size=batch_size,
         prompts=prompts,
         learning_rate=learning_rate,
+        decay_share=decay_share,
         precision=precision,
         seed=seed,
     )

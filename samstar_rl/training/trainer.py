@@ -30,6 +30,7 @@ from samstar_rl.training.samples import BatchDataset, SampleSpec, SimulatedPool
 MASK_STRIDE = 2
 IOU_WEIGHT = 2.0
 AUXILIARY_WEIGHT = 0.4
+MAY_CHANGE = ("images", "decay_share")
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,8 @@ class TrainingConfig:
     learning_rate : float
         Of the plateau between warm-up and decay.
     decay_share : float
-        The last part of the training, in which the rate falls linearly to zero.
+        The last part of the training, in which the rate falls linearly to zero. May be changed
+        like `images`.
     real_share : float
         Share of crops of real frames; the rest is simulated.
     simulated_images, simulated_size : int
@@ -293,13 +295,13 @@ class Trainer:
         changed = {
             key: (value, earlier.get(key))
             for key, value in asdict(self.config).items()
-            if key != "images" and earlier.get(key) != value
+            if key not in MAY_CHANGE and earlier.get(key) != value
         }
         if changed:
             key, (now, before) = next(iter(changed.items()))
             raise ValueError(
                 f"{self.checkpoint} was begun with {key} = {before}, now it is {now}: resume with "
-                "the same options (only the number of images may change) or choose another folder"
+                "the same options (only images and decay_share may change) or choose another folder"
             )
 
 
