@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 TASK = "size"
 N_FRAMES = 24
 FRAME_SIDE_PX = 384
+FRAMES_PER_S = 1.0
 WINDOW: ViewportSize = {"width": 1600, "height": 1010}
 POLL_MS = 250
 # colours of a palette: the page has few, and a smaller file loads sooner
@@ -57,7 +58,7 @@ def photograph_dashboard(path: Path, *, seed: int, n_frames: int = N_FRAMES) -> 
     )  # fmt: skip
     counters = Counters()
     state = LiveState(bench.task, counters, tuners=tuners)
-    source = SimulatedSource(TASK, seed=seed, size=FRAME_SIDE_PX)
+    source = SimulatedSource(TASK, seed=seed, size=FRAME_SIDE_PX, fps=FRAMES_PER_S)
     segmenter = LiveSegmenter(bench.engine, bench.objective, tuners)
     runner = Runner(source, segmenter, [state], queue="latest", counters=counters)
     loop = threading.Thread(target=runner.run)

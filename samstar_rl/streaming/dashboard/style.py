@@ -66,6 +66,7 @@ TEMPLATE = f"""
 
 HTML_CSS = f"""
 :host {{ font-family: {FONT}; font-size: 14px; color: {TEXT}; }}
+.bk-clearfix {{ display: block; width: 100%; height: 100%; }}
 .status {{ display: inline-block; padding: 6px 14px; border-radius: 6px; color: #0b0d10;
   font-weight: 700; letter-spacing: 0.04em; }}
 .what {{ margin-left: 12px; color: {FAINT}; }}
