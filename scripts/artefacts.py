@@ -31,6 +31,8 @@ from samstar_rl.training.emps import load_labelled, split_names
 TASKS = ("particles", "overlap", "morphology", "size")
 POLICIES = Path(__file__).parent.parent / "agents" / "policies"
 CHOICES = 600
+# every second `tune` frame: enough for five numbers, in half the time
+TUNE_STEP = 2
 SAMPLES = 8
 
 
@@ -38,9 +40,12 @@ def artefacts(
     emps: Annotated[
         Path | None,
         typer.Option(
-            help="Folder of EMPS' train split, on whose `tune` frames the static settings of "
-            "`particles` are chosen; without it they stay as they are."
+            help="Folder of EMPS' train split, on every second of whose `tune` frames the static "
+            "settings of `particles` are chosen; without it they stay as they are."
         ),
+    ] = None,
+    task: Annotated[
+        list[str] | None, typer.Option("--task", "-t", help="Repeatable; by default all four.")
     ] = None,
     only: Annotated[
         list[str] | None,
@@ -53,12 +58,13 @@ def artefacts(
     unknown = set(stages) - {"static", "policies", "figures"}
     if unknown:
         raise ValueError(f"--only takes static, policies or figures, got {sorted(unknown)[0]!r}")
+    names = task or list(TASKS)
     console = Console()
     if "static" in stages:
-        for name in TASKS:
+        for name in names:
             _rebuild_static(load_task(name), emps, seed, console)
     if "policies" in stages:
-        for name in TASKS:
+        for name in names:
             folder = Path("build") / "policies" / name
             train(task=name, out=folder, seed=seed)
             shipped = POLICIES / f"{name}.bundle"
@@ -72,7 +78,7 @@ def _rebuild_static(task: Task, emps: Path | None, seed: int, console: Console) 
     if task.name != "particles":
         settings, value, measure = _static_by_score(task, seed)
     elif emps is not None:
-        pairs = load_labelled(emps, split_names("tune"))
+        pairs = load_labelled(emps, split_names("tune")[::TUNE_STEP])
         settings, value, measure = static_by_truth(task, pairs, seed=seed)
     else:
         console.print("particles: kept, since --emps is not given")
