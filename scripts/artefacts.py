@@ -16,6 +16,7 @@ from samstar_rl.agents.static_search import search_static
 from samstar_rl.frames.frame import Frame
 from samstar_rl.frames.simulator import SimulatedStream
 from samstar_rl.metrics import Truth, f1_at
+from samstar_rl.proposal_data import Floor
 from samstar_rl.proposals import ProposalEngine, Proposals
 from samstar_rl.sam import load_sam
 from samstar_rl.scripts.command import make_progress, run_command
@@ -34,6 +35,8 @@ CHOICES = 600
 # every second `tune` frame: enough for five numbers, in half the time
 TUNE_STEP = 2
 SAMPLES = 8
+# settings under this floor keep masks that SAM itself takes for poor: not worth decoding
+FLOOR = Floor(iou_pred=0.5, stability=0.5)
 
 
 def artefacts(
@@ -109,7 +112,7 @@ def static_by_truth(
     seed: int,
     points_per_side: Sequence[int] = (16, 32),
 ) -> tuple[Settings, float, str]:
-    """The settings with the highest mean F1 at IoU 0.5 over labelled frames.
+    """The settings above `FLOOR` with the highest mean F1 at IoU 0.5 over labelled frames.
 
     Parameters
     ----------
@@ -128,11 +131,11 @@ def static_by_truth(
         work = [(points, frame) for points in points_per_side for frame in frames]
         for points, frame in progress.track(work, description="SAM's proposals"):
             prompt = Settings(points_per_side=points).prompt
-            proposals.setdefault(points, []).append(engine.propose(frame, prompt))
+            proposals.setdefault(points, []).append(engine.propose(frame, prompt, floor=FLOOR))
 
     def mean_f1(vector: Vectors) -> float:
         settings = task.space.decode(vector)
-        if settings.points_per_side not in proposals:
+        if settings.points_per_side not in proposals or not FLOOR.is_under(settings):
             return 0.0
         found = (
             segment(of_frame, settings, length_unit_px=task.length_unit_px(frame))

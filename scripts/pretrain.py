@@ -38,9 +38,9 @@ def pretrain(
     """Train the embedded SAM on simulated micrographs and EMPS.
 
     Run it again to resume; --images and --decay-share may change as long as the rate has not begun
-    to fall, so that the end can be chosen by the clock. The run folder holds checkpoint.pt, TensorBoard events and
-    validation.jsonl; simulated images are cached beside it. `samstar finish-sam` calibrates the
-    result and packs it.
+    to fall, so that the end can be chosen by the clock. The run folder holds checkpoint.pt,
+    TensorBoard events and validation.jsonl; simulated images are cached beside it.
+    `samstar finish-sam` calibrates the result and packs it.
     """
     torch.set_num_threads(threads)
     # subnormal gradients are slow; threads inherit this if it comes before the first of them

@@ -192,7 +192,9 @@ def test_expected_count_does_not_depend_on_what_is_found(
         )
 
 
-@pytest.mark.parametrize("name", ["shape", "contrast", "purity", "confidence", "homogeneity", "smoothness"])
+@pytest.mark.parametrize(
+    "name", ["shape", "contrast", "purity", "confidence", "homogeneity", "smoothness"]
+)
 def test_leaving_particles_out_never_helps(
     name: str, drawn: tuple[Frame, list[np.ndarray]]
 ) -> None:
@@ -206,7 +208,9 @@ def test_leaving_particles_out_never_helps(
     assert half == pytest.approx(whole / 2, rel=0.2)
 
 
-@pytest.mark.parametrize("name", ["shape", "contrast", "purity", "confidence", "homogeneity", "smoothness", "overlap"])
+@pytest.mark.parametrize(
+    "name", ["shape", "contrast", "purity", "confidence", "homogeneity", "smoothness", "overlap"]
+)
 def test_duplicates_never_help(name: str, drawn: tuple[Frame, list[np.ndarray]]) -> None:
     frame, masks = drawn
     term, target = TERMS[name], EXAMPLES[name]
