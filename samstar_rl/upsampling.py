@@ -17,12 +17,15 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 from segment_anything.modeling import Sam
 from torch import Tensor
 from torch.nn import functional as F
 
 Logits = NDArray[np.float32]
 STOCK_CHANNELS = 3
+# windows that a dense product takes more multiplications for than this are multiplied sparsely
+MOST_DENSE_PRODUCTS = 2_000_000
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,7 @@ class _Axis:
     """
 
     weights: Logits
+    sparse: csr_array
     reach: NDArray[np.intp]
     taps: NDArray[np.intp]
 
@@ -43,7 +47,8 @@ class _Axis:
         """Compose both interpolations: low -> padded, cut to used, -> full."""
         both = _interpolation(used, full) @ _interpolation(low, padded)[:used]
         weights = both.astype(np.float32)
-        return cls(weights, _nonzero_ranges(weights.T), _nonzero_ranges(weights))
+        reach, taps = _nonzero_ranges(weights.T), _nonzero_ranges(weights)
+        return cls(weights, csr_array(weights), reach, taps)
 
     def span(self, low_first: int, low_last: int) -> tuple[slice, slice]:
         """Pixels reached by a range of logits (ends included), and all logits that those need."""
@@ -120,10 +125,26 @@ class LogitUpsampler:
         low_columns = np.flatnonzero(above.any(axis=0))
         rows, row_taps = self._rows.span(int(low_rows[0]), int(low_rows[-1]))
         columns, column_taps = self._columns.span(int(low_columns[0]), int(low_columns[-1]))
+        multiply = self._multiply_densely
+        if (rows.stop - rows.start) * (row_taps.stop - row_taps.start) * (
+            columns.stop - columns.start
+        ) > MOST_DENSE_PRODUCTS:
+            multiply = self._multiply_sparsely
+        return (columns.start, rows.start), multiply(low, rows, row_taps, columns, column_taps)
+
+    def _multiply_densely(
+        self, low: Logits, rows: slice, row_taps: slice, columns: slice, column_taps: slice
+    ) -> Logits:
+        """Quick for small windows, where a sparse matrix is mostly bookkeeping."""
         vertical = self._rows.weights[rows, row_taps] @ low[row_taps, column_taps]
-        return (columns.start, rows.start), _product(
-            vertical, self._columns.weights[columns, column_taps].T
-        )
+        return np.asarray(vertical @ self._columns.weights[columns, column_taps].T)
+
+    def _multiply_sparsely(
+        self, low: Logits, rows: slice, row_taps: slice, columns: slice, column_taps: slice
+    ) -> Logits:
+        """Quick for large windows: a pixel looks at four logits or fewer along each axis."""
+        horizontal = self._columns.sparse[columns] @ np.ascontiguousarray(low.T)
+        return np.asarray(self._rows.sparse[rows] @ np.ascontiguousarray(horizontal.T))
 
     def full(self, low: Tensor) -> Tensor:
         """Upsample (n, h, w) logits to (n, H, W) in the stock arithmetic, bit for bit.
@@ -137,8 +158,3 @@ class LogitUpsampler:
         full = self._sam.postprocess_masks(threes, self.input_size, self.picture_size)
         return full.flatten(0, 1)[: len(low)]
 
-
-def _product(left: Logits, right: Logits) -> Logits:
-    """Matrix product; torch's is threaded as the rest of SAM is."""
-    product = torch.from_numpy(np.ascontiguousarray(left)) @ torch.from_numpy(right)
-    return product.numpy()
