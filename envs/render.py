@@ -64,7 +64,7 @@ def _fit(picture: Picture) -> Picture:
 
 def _panel(frame: Frame, task: Task, evaluation: Evaluation | None) -> Picture:
     """At least as high as a frame, higher where there are many terms and settings."""
-    rows = 0 if evaluation is None else 1 + len(evaluation.score.terms) + task.space.n
+    rows = 1 + len(task.terms) + task.space.n
     height = max(FRAME_SIDE_PX, _PANEL_HEAD_PX + _BAR_STEP_PX * rows)
     image = Image.new("RGB", (PANEL_WIDTH_PX, height), _BACKGROUND)
     pen = _Pen(ImageDraw.Draw(image))

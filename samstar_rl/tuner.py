@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
 
@@ -133,6 +133,17 @@ class LiveFrame:
                 self.frame, settings.prompt, embedding=self.embedding
             )
         return segment(self._proposals[settings.prompt], settings, length_unit_px=length_unit_px)
+
+
+class UnusableFrame(LiveFrame):
+    """A frame in which any mask would be fiction (blank, saturated): no settings find a particle.
+
+    See `samstar_rl.frames.quality.inspect_frame`.
+    """
+
+    def segment(self, settings: Settings, length_unit_px: float) -> Segmentation:
+        """Find nothing."""
+        return replace(Segmentation.from_masks([], self.frame), settings=settings)
 
 
 class Objective:

@@ -157,4 +157,3 @@ class LogitUpsampler:
         threes = threes.unflatten(0, (-1, STOCK_CHANNELS))
         full = self._sam.postprocess_masks(threes, self.input_size, self.picture_size)
         return full.flatten(0, 1)[: len(low)]
-

@@ -28,7 +28,7 @@ from samstar_rl.scripts.command import make_progress, run_command
 from samstar_rl.scripts.preparation import Bench, prepare_task
 from samstar_rl.scripts.workers import open_client, spread
 from samstar_rl.task import Task, load_task
-from samstar_rl.tuner import Evaluation, LiveFrame, Tuner, tune_frame
+from samstar_rl.tuner import Evaluation, LiveFrame, Tuner, UnusableFrame, tune_frame
 
 SOME_FAILED = 1
 
@@ -210,10 +210,13 @@ class Plan:
         frame: Frame,
         last: Evaluation | None,
     ) -> tuple[Evaluation, dict[str, Any]]:
-        source = LiveFrame(bench.engine, frame, searches=tuner.searches)
+        quality = inspect_frame(frame)
+        kind = LiveFrame if quality.usable else UnusableFrame
+        source = kind(bench.engine, frame, searches=tuner.searches)
         tuned = tune_frame(tuner, source, bench.objective, last)
-        notes = inspect_frame(frame).findings
-        result = FrameResult.of(tuned, task=bench.task.name, tuner=self.tuner, notes=notes)
+        result = FrameResult.of(
+            tuned, task=bench.task.name, tuner=self.tuner, notes=quality.findings
+        )
         write_formats(self.out, result, writers)
         return tuned.evaluation, result.to_record()
 
