@@ -105,7 +105,7 @@ def _column(title: str, task: Task, labelled: LabelledFrame, found: Segmentation
     score = PhysicsReward(task).score(found, labelled.frame)
     heading = f"{title}: score {score.total:.2f}, F1 {f1_at(found, labelled.truth):.2f}"
     terms = [f"{name} {value:.2f}" for name, value in score.terms.items()]
-    lines = ["   ".join(terms[start : start + 3]) for start in range(0, len(terms), 3)]
+    lines = ["   ".join(terms[start : start + 2]) for start in range(0, len(terms), 2)]
     return heading, draw_outlines(labelled.frame, found), "\n".join(lines)
 
 
