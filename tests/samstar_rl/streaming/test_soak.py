@@ -108,7 +108,10 @@ def test_a_long_run_leaves_nothing_behind(tmp_path, frames, segmenter, queue, in
     n_bad = len(range(1, N_FRAMES, BAD_EVERY)) + len(range(2, N_FRAMES, BAD_EVERY))
     assert counts.failed == n_bad if queue == "all" else counts.failed <= n_bad
     assert len(os.listdir("/proc/self/fd")) <= before
-    assert max(sweeper.descriptors[len(sweeper.descriptors) // 4 :]) <= sweeper.descriptors[0]
+    # a file may be open just when it is looked: what is lost for good raises the median
+    n_looks = len(sweeper.descriptors) // 4
+    early, late = sweeper.descriptors[n_looks : 2 * n_looks], sweeper.descriptors[-n_looks:]
+    assert np.median(late) <= np.median(early)
     assert {thread.name for thread in threading.enumerate()} <= threads
     quarter = len(sweeper.megabytes) // 4
     assert quarter > 1, "too few frames to judge the memory by"
