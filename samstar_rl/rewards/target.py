@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, Any, ClassVar, Literal, Self, get_args
+from typing import Annotated, Any, ClassVar, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-Contrast = Literal["bright", "dark", "either"]
-Sizes = Literal["alike", "mixed"]
+from samstar_rl.foreground import Contrast, Sizes
 
 #: Marks a field that is a length in the task's unit, or a number per unit of area.
 LENGTH = "length"
