@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
@@ -22,8 +21,8 @@ from segment_anything.modeling import Sam
 from segment_anything.utils.amg import build_point_grid, generate_crop_boxes
 from torch import Tensor
 
-from samstar_rl import decoder
-from samstar_rl.collecting import Collection, Crop, CropCollector, Decoded
+from samstar_rl.collecting import Collection, Crop, CropCollector
+from samstar_rl.decoding import Arithmetic, PointDecoder, Precision, one_ahead
 from samstar_rl.frames.conversion import unit_to_rgb
 from samstar_rl.frames.frame import Frame
 from samstar_rl.particles import Scene
@@ -41,12 +40,9 @@ __all__ = [
     "ProposalsError",
 ]
 
-Arithmetic = Literal["folded", "stock"]
-Precision = Literal["float32", "bfloat16", "float16"]
 Skip = Literal["none", "covered"]
 RGB = NDArray[np.uint8]
 
-MASKS_PER_POINT = 3
 PROBE_POINTS_PER_SIDE = 6
 """Points along a side of the coarse probe that observations look at."""
 
@@ -166,6 +162,7 @@ class ProposalEngine:
         self.name: str | None = getattr(sam, "samstar_name", None)
         self.sha256: str | None = getattr(sam, "samstar_sha256", None)
         self._predictor = SamPredictor(sam)
+        self._decoder = PointDecoder(sam, arithmetic=arithmetic, precision=precision)
 
     @torch.no_grad()
     def embed(self, image: Frame | RGB) -> Embedding:
@@ -173,7 +170,7 @@ class ProposalEngine:
         started = time.perf_counter()
         scene = _scene_of(image)
         rgb = unit_to_rgb(scene.unit) if isinstance(image, Frame) else image
-        with self._autocast():
+        with self._decoder.autocast():
             self._predictor.set_image(rgb)
         features = self._predictor.get_image_embedding().float()
         height, width = self._predictor.input_size
@@ -210,7 +207,7 @@ class ProposalEngine:
         points = _grid_points(build_point_grid(points_per_side), (0, 0, width, height))
         starts = range(0, len(points), self.points_per_batch)
         batches = [
-            self._decode_all(embedding, points[start : start + self.points_per_batch])
+            self._decoder.decode_all(embedding, points[start : start + self.points_per_batch])
             for start in starts
         ]
         iou_pred = torch.cat([iou for iou, _ in batches])
@@ -347,9 +344,13 @@ class ProposalEngine:
             stock=self.arithmetic == "stock",
         )
         n_decoded = 0
-        for batch in self._batches(len(crop.points_px), collector):
-            collector.collect(self._decode(embedding, crop.points_px[batch], batch, floor))
-            n_decoded += len(batch)
+        begun = (
+            self._decoder.begin(embedding, crop.points_px[batch], batch, floor)
+            for batch in self._batches(len(crop.points_px), collector)
+        )
+        for decoding in one_ahead(begun):
+            collector.collect(decoding.finish())
+            n_decoded += len(decoding.points)
         return n_decoded
 
     def _batches(self, n_points: int, collector: CropCollector) -> Iterator[NDArray[np.intp]]:
@@ -361,99 +362,6 @@ class ProposalEngine:
             waiting = waiting[self.points_per_batch :]
             if covered:
                 waiting = collector.uncovered(waiting)
-
-    def _decode(
-        self,
-        embedding: Embedding,
-        points_px: NDArray[np.float64],
-        points: NDArray[np.intp],
-        floor: Floor,
-    ) -> Decoded:
-        """Decode a batch of points; masks below the floor of predicted IoU do not come out."""
-        if self.arithmetic == "stock":
-            iou_pred, low = self._decode_stock(embedding, points_px)
-            above = _above(iou_pred, floor)
-            low = low[above]
-        else:
-            tokens = self._point_tokens(embedding, points_px)
-            iou_pred, queries, image_tokens = self._transform(embedding, tokens)
-            above = _above(iou_pred, floor)
-            low = self._upscale(embedding, queries, image_tokens, above)
-        rows = torch.nonzero(above)[:, 0].cpu().numpy()
-        return Decoded(points[rows], iou_pred[above].cpu().numpy(), low)
-
-    def _decode_stock(
-        self, embedding: Embedding, points_px: NDArray[np.float64]
-    ) -> tuple[Tensor, Tensor]:
-        """Predicted IoU (P, 3) and logits (P, 3, h, w) in the stock arithmetic."""
-        coords = self._input_coords(embedding, points_px)[:, None, :]
-        labels = torch.ones(coords.shape[:2], dtype=torch.int, device=coords.device)
-        sparse, dense = self.sam.prompt_encoder(points=(coords, labels), boxes=None, masks=None)
-        low, iou_pred = self.sam.mask_decoder(
-            image_embeddings=embedding.features,
-            image_pe=self.sam.prompt_encoder.get_dense_pe(),
-            sparse_prompt_embeddings=sparse,
-            dense_prompt_embeddings=dense,
-            multimask_output=True,
-        )
-        return iou_pred, low
-
-    def _decode_all(
-        self, embedding: Embedding, points_px: NDArray[np.float64]
-    ) -> tuple[Tensor, Tensor]:
-        """Predicted IoU (P, 3) and logits (P, 3, h, w) of every mask, whatever it is worth."""
-        if self.arithmetic == "stock":
-            return self._decode_stock(embedding, points_px)
-        tokens = self._point_tokens(embedding, points_px)
-        iou_pred, queries, image_tokens = self._transform(embedding, tokens)
-        everything = torch.ones_like(iou_pred, dtype=torch.bool)
-        low = self._upscale(embedding, queries, image_tokens, everything)
-        return iou_pred, low.unflatten(0, (-1, MASKS_PER_POINT))
-
-    def _transform(self, embedding: Embedding, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Run the two-way transformer: predicted IoU (P, 3), query tokens, image tokens."""
-        prompt_encoder = self.sam.prompt_encoder
-        with self._autocast():
-            queries, image_tokens = decoder.run_transformer(
-                self.sam.mask_decoder,
-                embedding.features,
-                prompt_encoder.get_dense_pe(),
-                prompt_encoder.no_mask_embed.weight.reshape(1, -1, 1, 1),
-                tokens,
-            )
-            iou_pred = self.sam.mask_decoder.iou_prediction_head(queries[:, 0])[:, 1:]
-        return iou_pred.float(), queries, image_tokens
-
-    def _upscale(
-        self, embedding: Embedding, queries: Tensor, image_tokens: Tensor, above: Tensor
-    ) -> Tensor:
-        """Logits (N, h, w) of the masks above the floor; the others are never upscaled."""
-        prompts = above.any(dim=1)
-        grid = (embedding.features.shape[-2], embedding.features.shape[-1])
-        if not prompts.any():
-            return embedding.features.new_zeros((0, 4 * grid[0], 4 * grid[1]))
-        # a single prompt's image tokens are those of the picture where no layer changed them
-        tokens = image_tokens[prompts] if len(image_tokens) == len(queries) else image_tokens
-        with self._autocast():
-            low = decoder.upscale_masks(self.sam.mask_decoder, queries[prompts], tokens, grid)
-        return low[:, 1:][above[prompts]].float()
-
-    def _point_tokens(self, embedding: Embedding, points_px: NDArray[np.float64]) -> Tensor:
-        """Prompt tokens (P, 2, C): each point and the padding that SAM adds to it."""
-        points = self._input_coords(embedding, points_px)
-        coords = torch.stack([points, torch.zeros_like(points)], dim=1)
-        labels = torch.tensor([1, -1], device=coords.device).expand(len(coords), -1)
-        return decoder.point_tokens(self.sam.prompt_encoder, coords, labels)
-
-    def _input_coords(self, embedding: Embedding, points_px: NDArray[np.float64]) -> Tensor:
-        coords = self._predictor.transform.apply_coords(points_px, embedding.picture_size)
-        return torch.as_tensor(coords, device=self.sam.device)
-
-    def _autocast(self) -> AbstractContextManager[object]:
-        if self.precision == "float32":
-            return nullcontext()
-        dtype = {"bfloat16": torch.bfloat16, "float16": torch.float16}[self.precision]
-        return torch.autocast(self.sam.device.type, dtype=dtype)
 
 
 def _check_option(name: str, value: object, allowed: tuple[str, ...]) -> None:
@@ -508,13 +416,6 @@ def _coarse_to_fine(n_points: int) -> NDArray[np.intp]:
     rows, columns = np.divmod(np.arange(n_points), side)
     level = sum((rows % step != 0) | (columns % step != 0) for step in (8, 4, 2))
     return np.argsort(level, kind="stable")
-
-
-def _above(iou_pred: Tensor, floor: Floor) -> Tensor:
-    """The stock generator's filter: none at 0."""
-    if floor.iou_pred <= 0:
-        return torch.ones_like(iou_pred, dtype=torch.bool)
-    return iou_pred > floor.iou_pred
 
 
 def _stacked(rows: Sequence[NDArray[Any]], width: int, dtype: type[Any]) -> NDArray[Any]:

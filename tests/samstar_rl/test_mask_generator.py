@@ -100,9 +100,12 @@ def test_more_boxes_than_torchvision_suppresses_at_once(
 def test_no_masks_are_no_records(blob_sam):
     for layers in (0, 1):
         generator = MaskGenerator(
-            blob_sam, points_per_side=3, pred_iou_thresh=1.0, crop_n_layers=layers
+            blob_sam,
+            points_per_side=3,
+            pred_iou_thresh=1.0,
+            crop_n_layers=layers,
+            arithmetic="stock",
         )
-        generator.engine.arithmetic = "stock"
         assert generator.generate(random_image(40, 50, 0)) == []
 
 
@@ -249,7 +252,7 @@ def test_pixels_flip_only_where_the_logit_is_close_to_the_threshold(monkeypatch)
         torch.as_tensor(coords)[:, None], torch.ones(len(coords), 1), return_logits=True
     )
     with torch.no_grad():
-        _, low = engine._decode_all(embedding, points)
+        _, low = engine._decoder.decode_all(embedding, points)
     upsampler = LogitUpsampler(sam, embedding.input_size, embedding.picture_size)
     for logits, expected in zip(low.flatten(0, 1).numpy(), stock.flatten(0, 1), strict=True):
         (x, y), window = upsampler.window(logits, -np.inf)

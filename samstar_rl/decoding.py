@@ -1,0 +1,237 @@
+"""Decode the points of a picture: predicted IoU of every mask, logits of those worth having.
+
+On a CPU the folded decoder works through few prompts at a time, so that their image tokens stay in
+a core's cache, and on as many such groups at once as torch has threads, each on one thread: for
+tensors of this size that is two to three times faster than all threads on one operation. The
+groups do not depend on the number of threads, and so neither does any result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from segment_anything.modeling import Sam
+from segment_anything.utils.transforms import ResizeLongestSide
+from torch import Tensor
+
+from samstar_rl import decoder
+from samstar_rl.collecting import Decoded
+from samstar_rl.proposal_data import Floor
+
+if TYPE_CHECKING:
+    from samstar_rl.proposals import Embedding
+
+Arithmetic = Literal["folded", "stock"]
+Precision = Literal["float32", "bfloat16", "float16"]
+
+MASKS_PER_POINT = 3
+
+TOKEN_BYTES = 6 << 20
+"""Image tokens of the prompts that a core decodes together: what its cache holds."""
+
+
+@dataclass(frozen=True)
+class _Part:
+    """What a group of prompts gives: predicted IoU (P, 3), and (N, h, w) logits above a floor."""
+
+    iou_pred: Tensor
+    above: Tensor
+    low: Tensor
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """Points that are being decoded."""
+
+    points: NDArray[np.intp]
+    parts: Sequence[Callable[[], _Part]]
+
+    def finish(self) -> Decoded:
+        """Wait for the masks above the floor."""
+        parts = [part() for part in self.parts]
+        above = torch.cat([part.above for part in parts])
+        iou_pred = torch.cat([part.iou_pred for part in parts])
+        rows = torch.nonzero(above)[:, 0].cpu().numpy()
+        low = torch.cat([part.low for part in parts])
+        return Decoded(self.points[rows], iou_pred[above].cpu().numpy(), low)
+
+
+class PointDecoder:
+    """Decode points with one SAM.
+
+    Parameters
+    ----------
+    sam : Sam
+    arithmetic : {"folded", "stock"}
+    precision : {"float32", "bfloat16", "float16"}
+        As for `ProposalEngine`.
+    """
+
+    def __init__(self, sam: Sam, *, arithmetic: Arithmetic, precision: Precision) -> None:
+        self.sam = sam
+        self.arithmetic = arithmetic
+        self.precision = precision
+        self._transform_points = ResizeLongestSide(sam.image_encoder.img_size)
+
+    def begin(
+        self,
+        embedding: Embedding,
+        points_px: NDArray[np.float64],
+        points: NDArray[np.intp],
+        floor: Floor,
+    ) -> Decoding:
+        """Begin to decode a batch; masks below the floor of predicted IoU do not come out.
+
+        Parameters
+        ----------
+        embedding : Embedding
+        points_px : (P, 2) float64 array
+            In the picture.
+        points : (P,) int array
+            What the points are called in `Decoded`.
+        floor : Floor
+        """
+        if self.arithmetic == "stock":
+            return Decoding(points, [lambda: self._stock_part(embedding, points_px, floor)])
+        groups = self._groups(embedding, points_px)
+        if self._pool is None:
+            return Decoding(
+                points, [lambda g=g: self._folded_part(embedding, g, floor) for g in groups]
+            )
+        futures = [self._pool.submit(self._folded_part, embedding, g, floor) for g in groups]
+        return Decoding(points, [future.result for future in futures])
+
+    @torch.no_grad()
+    def decode_all(
+        self, embedding: Embedding, points_px: NDArray[np.float64]
+    ) -> tuple[Tensor, Tensor]:
+        """Predicted IoU (P, 3) and logits (P, 3, h, w) of every mask, whatever it is worth."""
+        if self.arithmetic == "stock":
+            return self._decode_stock(embedding, points_px)
+        everything = self.begin(embedding, points_px, np.arange(len(points_px)), Floor())
+        parts = [part() for part in everything.parts]
+        low = torch.cat([part.low for part in parts])
+        return torch.cat([p.iou_pred for p in parts]), low.unflatten(0, (-1, MASKS_PER_POINT))
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """The context in which SAM works at the precision asked for."""
+        if self.precision == "float32":
+            return nullcontext()
+        dtype = {"bfloat16": torch.bfloat16, "float16": torch.float16}[self.precision]
+        return torch.autocast(self.sam.device.type, dtype=dtype)
+
+    @cached_property
+    def _pool(self) -> ThreadPoolExecutor | None:
+        """One thread of Python for each of torch's; None where that gains nothing."""
+        n_threads = torch.get_num_threads()
+        if self.sam.device.type != "cpu" or n_threads == 1:
+            return None
+        # OpenMP keeps the number of threads for each thread of its own
+        return ThreadPoolExecutor(
+            n_threads, "samstar-decode", initializer=torch.set_num_threads, initargs=(1,)
+        )
+
+    def _groups(
+        self, embedding: Embedding, points_px: NDArray[np.float64]
+    ) -> list[NDArray[np.float64]]:
+        """Points to decode together."""
+        if self.sam.device.type != "cpu":
+            return [points_px]
+        size = max(1, TOKEN_BYTES // (4 * embedding.features.nelement()))
+        return [points_px[start : start + size] for start in range(0, len(points_px), size)]
+
+    @torch.no_grad()
+    def _stock_part(
+        self, embedding: Embedding, points_px: NDArray[np.float64], floor: Floor
+    ) -> _Part:
+        iou_pred, low = self._decode_stock(embedding, points_px)
+        above = _above(iou_pred, floor)
+        return _Part(iou_pred, above, low[above])
+
+    def _decode_stock(
+        self, embedding: Embedding, points_px: NDArray[np.float64]
+    ) -> tuple[Tensor, Tensor]:
+        """Predicted IoU (P, 3) and logits (P, 3, h, w) in the stock arithmetic."""
+        coords = self._input_coords(embedding, points_px)[:, None, :]
+        labels = torch.ones(coords.shape[:2], dtype=torch.int, device=coords.device)
+        sparse, dense = self.sam.prompt_encoder(points=(coords, labels), boxes=None, masks=None)
+        low, iou_pred = self.sam.mask_decoder(
+            image_embeddings=embedding.features,
+            image_pe=self.sam.prompt_encoder.get_dense_pe(),
+            sparse_prompt_embeddings=sparse,
+            dense_prompt_embeddings=dense,
+            multimask_output=True,
+        )
+        return iou_pred, low
+
+    @torch.no_grad()
+    def _folded_part(
+        self, embedding: Embedding, points_px: NDArray[np.float64], floor: Floor
+    ) -> _Part:
+        tokens = self._point_tokens(embedding, points_px)
+        iou_pred, queries, image_tokens = self._transform(embedding, tokens)
+        above = _above(iou_pred, floor)
+        return _Part(iou_pred, above, self._upscale(embedding, queries, image_tokens, above))
+
+    def _transform(self, embedding: Embedding, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Run the two-way transformer: predicted IoU (P, 3), query tokens, image tokens."""
+        prompt_encoder = self.sam.prompt_encoder
+        with self.autocast():
+            queries, image_tokens = decoder.run_transformer(
+                self.sam.mask_decoder,
+                embedding.features,
+                prompt_encoder.get_dense_pe(),
+                prompt_encoder.no_mask_embed.weight.reshape(1, -1, 1, 1),
+                tokens,
+            )
+            iou_pred = self.sam.mask_decoder.iou_prediction_head(queries[:, 0])[:, 1:]
+        return iou_pred.float(), queries, image_tokens
+
+    def _upscale(
+        self, embedding: Embedding, queries: Tensor, image_tokens: Tensor, above: Tensor
+    ) -> Tensor:
+        """Logits (N, h, w) of the masks above the floor; the others are never upscaled."""
+        prompts = above.any(dim=1)
+        grid = (embedding.features.shape[-2], embedding.features.shape[-1])
+        if not prompts.any():
+            return embedding.features.new_zeros((0, 4 * grid[0], 4 * grid[1]))
+        # a single prompt's image tokens are those of the picture where no layer changed them
+        tokens = image_tokens[prompts] if len(image_tokens) == len(queries) else image_tokens
+        with self.autocast():
+            low = decoder.upscale_masks(self.sam.mask_decoder, queries[prompts], tokens, grid)
+        return low[:, 1:][above[prompts]].float()
+
+    def _point_tokens(self, embedding: Embedding, points_px: NDArray[np.float64]) -> Tensor:
+        """Prompt tokens (P, 2, C): each point and the padding that SAM adds to it."""
+        points = self._input_coords(embedding, points_px)
+        coords = torch.stack([points, torch.zeros_like(points)], dim=1)
+        labels = torch.tensor([1, -1], device=coords.device).expand(len(coords), -1)
+        return decoder.point_tokens(self.sam.prompt_encoder, coords, labels)
+
+    def _input_coords(self, embedding: Embedding, points_px: NDArray[np.float64]) -> Tensor:
+        coords = self._transform_points.apply_coords(points_px, embedding.picture_size)
+        return torch.as_tensor(coords, device=self.sam.device)
+
+
+def one_ahead(decodings: Iterator[Decoding]) -> Iterator[Decoding]:
+    """Begin the next decoding before the last one is handed out, to be collected meanwhile."""
+    waiting = next(decodings, None)
+    while waiting is not None:
+        following = next(decodings, None)
+        yield waiting
+        waiting = following
+
+
+def _above(iou_pred: Tensor, floor: Floor) -> Tensor:
+    """The stock generator's filter: none at 0."""
+    if floor.iou_pred <= 0:
+        return torch.ones_like(iou_pred, dtype=torch.bool)
+    return iou_pred > floor.iou_pred
