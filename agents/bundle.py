@@ -13,7 +13,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ import numpy as np
 
 from samstar_rl.agents.network import Array, Normalisation, PolicyNetwork
 from samstar_rl.envs.observation import ObservationSchema
+from samstar_rl.envs.union import TaskUnion
 from samstar_rl.settings import SETTINGS, SettingsSpace
 from samstar_rl.task import Task
 
@@ -49,6 +50,7 @@ class PolicyBundle:
     env_id : str
         The environment it was trained in.
     task : Task
+        The one it was trained for; with a union, the one it is to serve.
     schema : ObservationSchema
     normalisation : Normalisation
         Inside the ONNX graph too; here for whoever asks how far an observation is from training.
@@ -57,6 +59,8 @@ class PolicyBundle:
     training : dict
         How it was trained: algorithm, seed, steps, score, versions.
     policy_onnx : bytes
+    union : TaskUnion, optional
+        Given if the policy serves any task: the settings and terms that it knows.
     """
 
     name: str
@@ -68,7 +72,13 @@ class PolicyBundle:
     sam_sha256: str
     training: Mapping[str, Any]
     policy_onnx: bytes
+    union: TaskUnion | None = None
     _session: list[Any] = field(default_factory=list, repr=False)
+
+    @property
+    def n_actions(self) -> int:
+        """Length of the action."""
+        return self.task.space.n if self.union is None else self.union.n
 
     @classmethod
     def of(
@@ -82,6 +92,7 @@ class PolicyBundle:
         sam_name: str,
         sam_sha256: str,
         training: Mapping[str, Any],
+        union: TaskUnion | None = None,
     ) -> PolicyBundle:
         """Bundle a network.
 
@@ -90,7 +101,7 @@ class PolicyBundle:
         BundleError
             If the network's input or output has another length than the schema or the task.
         """
-        expected = (schema.size, task.space.n)
+        expected = (schema.size, task.space.n if union is None else union.n)
         if (network.n_observations, network.n_actions) != expected:
             raise BundleError(
                 f"the network maps {network.n_observations} numbers to {network.n_actions}, the "
@@ -106,6 +117,7 @@ class PolicyBundle:
             sam_sha256=sam_sha256,
             training=dict(training),
             policy_onnx=network.to_onnx(),
+            union=union,
         )
 
     def act(self, observation: Array) -> Array:
@@ -141,7 +153,8 @@ class PolicyBundle:
         return target
 
     def _sheet(self) -> dict[str, Any]:
-        return {
+        sheet = {} if self.union is None else {"union": self.union.to_dict()}
+        return sheet | {
             "format": FORMAT,
             "version": VERSION,
             "name": self.name,
@@ -166,7 +179,8 @@ class PolicyBundle:
         name_or_path : str or path
             A bundle folder, or the name of a bundle that ships with the package.
         task : Task, optional
-            The task it is to serve.
+            The task it is to serve. A policy of many tasks serves any that leaves free some of the
+            settings it knows; what it does not know stays at the task's static settings.
         sam_sha256 : str, optional
             The SAM it is to run with.
 
@@ -179,6 +193,7 @@ class PolicyBundle:
         bundle = _read(folder)
         if task is not None:
             _check_task(bundle, task, folder)
+            bundle = bundle if bundle.union is None else replace(bundle, task=task)
         if sam_sha256 is not None and sam_sha256 != bundle.sam_sha256:
             raise BundleError(
                 f"the policy {folder} was trained with the SAM {bundle.sam_name!r} (sha256 "
@@ -286,6 +301,7 @@ def _parse(sheet: Mapping[str, Any], policy_onnx: bytes, folder: Path) -> Policy
             sam_sha256=str(sheet["sam"]["sha256"]),
             training=dict(sheet["training"]),
             policy_onnx=policy_onnx,
+            union=TaskUnion.from_dict(sheet["union"]) if "union" in sheet else None,
         )
         space = SettingsSpace.from_dict(sheet["settings"])
     except (KeyError, TypeError, ValueError) as error:
@@ -303,7 +319,7 @@ def _check_graph(bundle: PolicyBundle, folder: Path) -> None:
     except Exception as error:  # onnxruntime raises its own unrelated types
         raise BundleError(f"{folder / _POLICY} is no ONNX model that runs here: {error}") from error
     found = (session.get_inputs()[0].shape[-1], session.get_outputs()[0].shape[-1])
-    expected = (bundle.schema.size, bundle.task.space.n)
+    expected = (bundle.schema.size, bundle.n_actions)
     if found != expected or len(bundle.normalisation.mean) != expected[0]:
         raise BundleError(
             f"{folder / _POLICY} maps {found[0]} numbers to {found[1]}, {_SHEET} describes "
@@ -313,6 +329,13 @@ def _check_graph(bundle: PolicyBundle, folder: Path) -> None:
 
 
 def _check_task(bundle: PolicyBundle, task: Task, folder: Path) -> None:
+    if bundle.union is not None:
+        if not bundle.union.serves(task):
+            raise BundleError(
+                f"the policy {folder} chooses {', '.join(bundle.union.settings)}, none of which "
+                f"the task {task.name!r} leaves free: train one for it"
+            )
+        return
     difference = task_difference(bundle.task, task)
     if difference:
         raise BundleError(

@@ -1,13 +1,15 @@
-"""PPO and SAC of Stable-Baselines3, started at the task's static settings.
+"""Learners of Stable-Baselines3 and sb3-contrib, started at the task's static settings.
 
 An untrained policy answers the static settings on every frame, so that learning never begins worse
-than the baseline. PPO's Gaussian is clipped to the action's range: its mean begins at the encoded
-static settings. SAC's is squashed, and a squashed mean near a bound could hardly move: SAC acts in
-coordinates centred on the static settings instead (`CentredAction`), where it begins at 0.
+than the baseline. The Gaussians of PPO, A2C and TRPO are clipped to the action's range: their means
+begin at the encoded static settings. The policies of SAC, TQC, TD3 and DDPG are squashed, and a
+squashed mean near a bound could hardly move: they act in coordinates centred on the static settings
+instead (`CentredAction`), where they begin at 0.
 """
 
 from __future__ import annotations
 
+import importlib
 import math
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -16,15 +18,31 @@ import gymnasium
 import numpy as np
 import torch
 from gymnasium import spaces
-from stable_baselines3 import PPO, SAC
 from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.noise import NormalActionNoise
+from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor, nn
 
 from samstar_rl.agents.network import Array, Normalisation, PolicyNetwork
 
-ALGORITHMS: dict[str, type[BaseAlgorithm]] = {"ppo": PPO, "sac": SAC}
+ALGORITHMS = {
+    "ppo": "stable_baselines3:PPO",
+    "a2c": "stable_baselines3:A2C",
+    "sac": "stable_baselines3:SAC",
+    "td3": "stable_baselines3:TD3",
+    "ddpg": "stable_baselines3:DDPG",
+    "trpo": "sb3_contrib:TRPO",
+    "tqc": "sb3_contrib:TQC",
+}
+"""Name, in small letters, of each learner's class, and the package it comes from."""
+
+CLIPPED = ("ppo", "a2c", "trpo")
+"""Learners whose policy is a Gaussian that is clipped to the action's range."""
+
+NOISY = ("td3", "ddpg")
+"""Learners whose policy is deterministic and explores by noise of our choice."""
 
 SPAN = 2.0
 """Half the range of a centred action: from any centre, both bounds can be reached."""
@@ -32,7 +50,49 @@ SPAN = 2.0
 FINAL_RATE = 0.1
 """The learning rate falls linearly to this share of its first value."""
 
-_OWN = ("total_steps", "n_envs", "initial_std", "net_arch", "embedding_gain", "learning_rate")
+OWN = (
+    "total_steps", "n_envs", "initial_std", "net_arch", "embedding_gain", "targets_gain",
+    "learning_rate",
+)  # fmt: skip
+"""Hyperparameters that are not arguments of SB3's classes, or not as they stand."""
+
+
+class AlgorithmError(ValueError):
+    """A learner was asked for that does not exist."""
+
+
+def algorithm_name(name: str) -> str:
+    """The learner's name in `ALGORITHMS`, however its class name is capitalised.
+
+    Raises
+    ------
+    AlgorithmError
+        If there is no such learner.
+    """
+    if name.lower() not in ALGORITHMS:
+        known = ", ".join(target.partition(":")[2] for target in ALGORITHMS.values())
+        raise AlgorithmError(f"no learner {name!r}: expected one of {known}")
+    return name.lower()
+
+
+def algorithm_class(name: str) -> type[BaseAlgorithm]:
+    """The class of a learner.
+
+    Raises
+    ------
+    AlgorithmError
+        If there is no such learner.
+    ImportError
+        If sb3-contrib is not installed and the learner comes from there.
+    """
+    package, _, kind = ALGORITHMS[algorithm_name(name)].partition(":")
+    try:
+        found: type[BaseAlgorithm] = getattr(importlib.import_module(package), kind)
+    except ImportError as error:
+        raise ImportError(
+            f"the learner {kind} needs sb3-contrib: pip install 'samstar-rl[contrib]'"
+        ) from error
+    return found
 
 
 class CentredAction(gymnasium.ActionWrapper):
@@ -79,7 +139,7 @@ class NormalisingExtractor(BaseFeaturesExtractor):
 
 def wrapper_for(algorithm: str, centre: Array) -> Callable[[gymnasium.Env], gymnasium.Env] | None:
     """What an algorithm's environments are wrapped in, if anything."""
-    if algorithm != "sac":
+    if algorithm in CLIPPED:
         return None
     return lambda env: CentredAction(env, centre)
 
@@ -97,11 +157,12 @@ def make_learner(
 
     Parameters
     ----------
-    algorithm : {"ppo", "sac"}
+    algorithm : str
+        A name of `ALGORITHMS`.
     env : VecEnv
         Its environments wrapped as `wrapper_for` says.
     centre : (n,) array
-        The encoded static settings.
+        The encoded static settings, which the untrained policy answers.
     normalisation : Normalisation
     hyperparameters : mapping
         As in agents/hyperparams.
@@ -109,27 +170,23 @@ def make_learner(
 
     Raises
     ------
-    ValueError
-        If the algorithm is unknown.
+    AlgorithmError
+        If there is no such learner.
+    ImportError
+        If it comes from sb3-contrib, which is not installed.
     """
-    if algorithm not in ALGORITHMS:
-        raise ValueError(f"algorithm must be one of {', '.join(ALGORITHMS)}, got {algorithm!r}")
+    kind = algorithm_class(algorithm)
     rate = float(hyperparameters["learning_rate"])
-    given = {key: value for key, value in hyperparameters.items() if key not in _OWN}
-    policy = {
-        "net_arch": list(hyperparameters["net_arch"]),
-        "features_extractor_class": NormalisingExtractor,
-        "features_extractor_kwargs": {"normalisation": normalisation},
-        "activation_fn": nn.Tanh if algorithm == "ppo" else nn.ReLU,
-    }
     std = float(hyperparameters["initial_std"])
-    if algorithm == "ppo":
-        policy["log_std_init"] = math.log(std)
-    learner = ALGORITHMS[algorithm](
+    given = {key: value for key, value in hyperparameters.items() if key not in OWN}
+    if algorithm in NOISY:
+        n = len(centre)
+        given["action_noise"] = NormalActionNoise(np.zeros(n), np.full(n, std / SPAN))
+    learner = kind(
         "MlpPolicy",
         env,
         learning_rate=lambda progress: rate * (FINAL_RATE + (1 - FINAL_RATE) * progress),
-        policy_kwargs=policy,
+        policy_kwargs=_policy_arguments(algorithm, normalisation, hyperparameters["net_arch"], std),
         seed=seed,
         device="cpu",
         **given,
@@ -138,44 +195,66 @@ def make_learner(
     return learner
 
 
+def _policy_arguments(
+    algorithm: str, normalisation: Normalisation, net_arch: list[int], std: float
+) -> dict[str, Any]:
+    clipped = algorithm in CLIPPED
+    arguments: dict[str, Any] = {
+        "net_arch": list(net_arch),
+        "features_extractor_class": NormalisingExtractor,
+        "features_extractor_kwargs": {"normalisation": normalisation},
+        "activation_fn": nn.Tanh if clipped else nn.ReLU,
+    }
+    return arguments | ({"log_std_init": math.log(std)} if clipped else {})
+
+
 def to_network(learner: Any, *, centre: Array) -> PolicyNetwork:
     """The learner's policy, without exploration, as plain numbers."""
-    extractor: Any
-    if isinstance(learner, PPO):
-        extractor = learner.policy.features_extractor
-        layers = [*learner.policy.mlp_extractor.policy_net, learner.policy.action_net]
+    layers = _layers(learner)
+    if isinstance(learner, OnPolicyAlgorithm):
+        extractor: Any = learner.policy.features_extractor
         centre, span, squash = np.zeros_like(centre), 1.0, False
     else:
         extractor = learner.actor.features_extractor
-        layers = [*learner.actor.latent_pi, learner.actor.mu]
         span, squash = SPAN, True
-    linear = [layer for layer in layers if isinstance(layer, nn.Linear)]
     return PolicyNetwork(
         normalisation=Normalisation(
             _numbers(extractor.mean), _numbers(extractor.scale), extractor.limit
         ),
-        weights=tuple(_numbers(layer.weight) for layer in linear),
-        biases=tuple(_numbers(layer.bias) for layer in linear),
-        activation="tanh" if isinstance(learner, PPO) else "relu",
+        weights=tuple(_numbers(layer.weight) for layer in layers),
+        biases=tuple(_numbers(layer.bias) for layer in layers),
+        activation="relu" if squash else "tanh",
         squash=squash,
         centre=np.asarray(centre, dtype=np.float32),
         span=span,
     )
 
 
+def _layers(learner: Any) -> list[nn.Linear]:
+    """The linear layers from the normalised observation to the action's mean."""
+    if isinstance(learner, OnPolicyAlgorithm):
+        policy: Any = learner.policy
+        layers = [*policy.mlp_extractor.policy_net, policy.action_net]
+    elif isinstance(learner.actor.mu, nn.Sequential):  # TD3, DDPG
+        layers = list(learner.actor.mu)
+    else:
+        layers = [*learner.actor.latent_pi, learner.actor.mu]
+    return [layer for layer in layers if isinstance(layer, nn.Linear)]
+
+
 @torch.no_grad()
 def _start_at(learner: Any, centre: Array, std: float) -> None:
     """Let the policy answer the centre whatever it sees, with a small spread."""
-    if isinstance(learner, PPO):
-        action_net: Any = learner.policy.action_net
-        action_net.weight.zero_()
-        action_net.bias.copy_(torch.as_tensor(centre))
-        return
-    actor = learner.actor
-    actor.mu.weight.zero_()
-    actor.mu.bias.zero_()
-    actor.log_std.weight.zero_()
-    actor.log_std.bias.fill_(math.log(std / SPAN))
+    last = _layers(learner)[-1]
+    last.weight.zero_()
+    last.bias.zero_()
+    if isinstance(learner, OnPolicyAlgorithm):
+        last.bias.copy_(torch.as_tensor(centre))
+    elif hasattr(learner, "actor_target"):
+        learner.actor_target.load_state_dict(learner.actor.state_dict())
+    else:
+        learner.actor.log_std.weight.zero_()
+        learner.actor.log_std.bias.fill_(math.log(std / SPAN))
 
 
 def _numbers(tensor: Tensor) -> Array:

@@ -1,37 +1,47 @@
-"""Training a policy on a bank: seeded, resumable, watched on frames that it does not train on."""
+"""Training a policy on banks: seeded, resumable, watched on frames that it does not train on."""
 
 from __future__ import annotations
 
-import json
-import os
-import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gymnasium
 import numpy as np
-import torch
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import configure
-from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.utils import set_random_seed
 from stable_baselines3.common.vec_env import DummyVecEnv
 
+from samstar_rl.agents.checkpoints import TrainingError, load_checkpoint, save_checkpoint
 from samstar_rl.agents.events import CurveWriter
 from samstar_rl.agents.learners import make_learner, to_network, wrapper_for
-from samstar_rl.agents.network import PolicyNetwork
+from samstar_rl.agents.network import Array, PolicyNetwork
 from samstar_rl.agents.normalisation import fit_normalisation
 from samstar_rl.agents.tuners import PolicyTuner
 from samstar_rl.envs import StreamEnv
 from samstar_rl.envs.frames import BankFrames
+from samstar_rl.envs.observation import Vector
+from samstar_rl.envs.union import TaskUnion
+from samstar_rl.envs.variation import vary_targets
 from samstar_rl.task import Task
 from samstar_rl.tuner import COST_WEIGHT, Objective, run_tuner
 
 if TYPE_CHECKING:
     from samstar_rl.bank import Bank
+
+__all__ = [
+    "Progress",
+    "Trained",
+    "TrainedUnion",
+    "TrainingError",
+    "TrainingPlan",
+    "split_streams",
+    "train_multi_policy",
+    "train_policy",
+]
 
 CHECKPOINTS = 20
 """How often a training is checkpointed and judged on the validation frames."""
@@ -39,28 +49,33 @@ CHECKPOINTS = 20
 VALIDATION_SHARE = 0.2
 EVENTS = "tensorboard"
 
-
-class TrainingError(RuntimeError):
-    """A training cannot begin or be resumed as asked."""
+OnProgress = Callable[["Progress"], None]
 
 
 @dataclass(frozen=True)
 class TrainingPlan:
-    """All that decides how a training goes, besides task and bank.
+    """All that decides how a training goes, besides tasks and banks.
 
     Attributes
     ----------
-    algorithm : {"ppo", "sac"}
+    algorithm : str
+        A name of `samstar_rl.agents.learners.ALGORITHMS`.
     hyperparameters : dict
         As in agents/hyperparams.
     seed : int
     cost_weight : float
+    variation : float
+        Share by which targets vary from episode to episode, see `vary_targets`.
+    without : tuple of str
+        Blocks of the observation that the policy does not see.
     """
 
     algorithm: str
     hyperparameters: Mapping[str, Any]
     seed: int = 0
     cost_weight: float = COST_WEIGHT
+    variation: float = 0.0
+    without: tuple[str, ...] = ()
 
 
 @dataclass
@@ -74,7 +89,8 @@ class Progress:
     seconds : float
         Of training, judging left out.
     curve : list of dict
-        ``steps``, ``seconds``, ``score`` and ``reward`` on the validation frames.
+        ``steps``, ``seconds``, ``score`` and ``reward`` on the validation frames; of several tasks
+        the mean, and ``score_TASK`` of each.
     """
 
     steps: int = 0
@@ -89,12 +105,42 @@ class Trained:
     Attributes
     ----------
     network : PolicyNetwork
-        The best on the validation frames; never worse there than the static settings.
+        The best on the validation frames; never worse there than the untrained policy, which for
+        a single task answers the static settings.
     progress : Progress
     """
 
     network: PolicyNetwork
     progress: Progress
+
+
+@dataclass(frozen=True, eq=False)
+class TrainedUnion(Trained):
+    """What a training on several tasks came to: one policy for any task.
+
+    Attributes
+    ----------
+    union : TaskUnion
+        What the network's observation and action speak of.
+    """
+
+    union: TaskUnion
+
+    def tuner(self, frames: BankFrames | Bank, task: Task, name: str = "policy") -> PolicyTuner:
+        """The policy as a tuner for the frames of a bank.
+
+        Parameters
+        ----------
+        frames : Bank or BankFrames
+            Frames to judge on. A `BankFrames` of the same bank object is taken only for its bank:
+            its observations are those of a policy for one task.
+        task : Task
+            Any task, whether the policy was trained on it or not.
+        name : str
+        """
+        bank = frames.bank if isinstance(frames, BankFrames) else frames
+        of_union = BankFrames(bank, task, union=self.union)
+        return PolicyTuner(self.network, of_union.builder, name, frames=of_union)
 
 
 def split_streams(
@@ -132,9 +178,9 @@ def train_policy(
     folder: str | Path,
     *,
     resume: bool = False,
-    on_progress: Callable[[Progress], None] | None = None,
+    on_progress: OnProgress | None = None,
 ) -> Trained:
-    """Train a policy for `samstar/Stream-v0`.
+    """Train a policy for one task in `samstar/Stream-v0`.
 
     Parameters
     ----------
@@ -159,55 +205,115 @@ def train_policy(
     TrainingError
         If the folder's checkpoint belongs to another training.
     """
-    folder = Path(folder)
-    run = _Run(task, bank, plan, folder)
+    run = _Run([(task, bank)], plan, Path(folder))
+    return _train(run, resume, on_progress)
+
+
+def train_multi_policy(
+    tasks_and_banks: Sequence[tuple[Task, Bank]],
+    plan: TrainingPlan,
+    folder: str | Path,
+    *,
+    union: TaskUnion | None = None,
+    resume: bool = False,
+    on_progress: OnProgress | None = None,
+) -> TrainedUnion:
+    """Train one policy for many samples: it is told what the task expects, and serves any task.
+
+    The action is the union of the tasks' free settings, each entry saying where in the task's own
+    range a setting lies; the observation has the task's targets and says which settings are free.
+    The same network then serves every task, those included that it never saw::
+
+        seen = [(load_task(name), Bank(folder / name)) for name in ("particles", "overlap")]
+        trained = train_multi_policy(seen, plan, "runs/others")
+        tuner = trained.tuner(test_bank, load_task("size"))      # an unseen sample
+        rows = Judge(test_bank, Objective(load_task("size"))).judge(tuner)
+
+    No static settings of the unseen task enter: its own are used only for settings that none of
+    the training tasks leaves free.
+
+    Parameters
+    ----------
+    tasks_and_banks : sequence of (Task, Bank)
+        Each bank with proposals for the prompt settings of its task, all of the same SAM. The last
+        fifth of each bank's streams validates. Two entries may have the same task.
+    plan : TrainingPlan
+        Its ``variation`` is what makes the policy read the targets (`VARIATION` is a good one);
+        ``n_envs`` is rounded up so that each task gets as many environments.
+    folder : path
+        Gets ``checkpoints/`` and, in ``tensorboard/``, events.
+    union : TaskUnion, optional
+        By default that of the tasks given. A larger one leaves room for settings that none of them
+        moves; their entries stay untrained.
+    resume, on_progress
+        As for `train_policy`.
+
+    Returns
+    -------
+    TrainedUnion
+        The network, the union, and ``tuner(bank, task)``.
+
+    Raises
+    ------
+    TrainingError
+        If the folder's checkpoint belongs to another training, or the banks' SAMs differ.
+    """
+    if not tasks_and_banks:
+        raise TrainingError("there is nothing to train on: give at least one task and its bank")
+    union = union or TaskUnion.of(task for task, _ in tasks_and_banks)
+    run = _Run(tasks_and_banks, plan, Path(folder), union)
+    trained = _train(run, resume, on_progress)
+    return TrainedUnion(trained.network, trained.progress, union)
+
+
+def _train(run: _Run, resume: bool, on_progress: OnProgress | None) -> Trained:
     watcher = _Watcher(run, on_progress)
     if resume:
         watcher.restore()
-    remaining = int(plan.hyperparameters["total_steps"]) - run.learner.num_timesteps
+    remaining = int(run.plan.hyperparameters["total_steps"]) - run.learner.num_timesteps
     if remaining > 0:
         run.learner.learn(remaining, callback=watcher, reset_num_timesteps=False)
     watcher.finish()
     return Trained(watcher.best, watcher.progress)
 
 
-class _Run:
-    """Environments, learner and judge of one training."""
+class _Course:
+    """One task with its bank: what to train on, what to validate on."""
 
-    def __init__(self, task: Task, bank: Bank, plan: TrainingPlan, folder: Path) -> None:
-        self.task, self.bank, self.plan, self.folder = task, bank, plan, folder
+    def __init__(
+        self, task: Task, bank: Bank, plan: TrainingPlan, union: TaskUnion | None = None
+    ) -> None:
+        self.task, self.bank, self.plan, self.union = task, bank, plan, union
         self.training, self.validation = split_streams(bank.streams)
-        self.centre = task.space.encode(task.static)
-        self.frames = BankFrames(bank, task)
+        self.frames = BankFrames(bank, task, union=union)
         self.objective = Objective(task, plan.cost_weight)
-        hyperparameters = plan.hyperparameters
-        self.normalisation = fit_normalisation(
-            self.frames.builder.schema,
-            (self.frames.part(i) for stream in self.training for i in stream),
-            embedding_gain=float(hyperparameters["embedding_gain"]),
-        )
-        makers = [self._make_env] * int(hyperparameters["n_envs"])
-        self.env = DummyVecEnv(makers)
-        self.learner = make_learner(
-            plan.algorithm,
-            self.env,
-            centre=self.centre,
-            normalisation=self.normalisation,
-            hyperparameters=hyperparameters,
-            seed=plan.seed,
-        )
-        self.learner.set_logger(configure(str(folder / EVENTS), ["tensorboard"]))
 
-    def _make_env(self) -> gymnasium.Env:
-        env: gymnasium.Env = StreamEnv(
-            self.task, self.bank, streams=self.training, cost_weight=self.plan.cost_weight
+    def make_env(self) -> gymnasium.Env:
+        """An environment on the training streams."""
+        return StreamEnv(
+            self.task,
+            self.bank,
+            streams=self.training,
+            cost_weight=self.plan.cost_weight,
+            union=self.union,
+            variation=self.plan.variation,
         )
-        wrap = wrapper_for(self.plan.algorithm, self.centre)
-        return env if wrap is None else wrap(env)
 
-    def network(self) -> PolicyNetwork:
-        """The policy as it is now."""
-        return to_network(self.learner, centre=self.centre)
+    def parts(self) -> Iterator[Vector]:
+        """What the training frames alone decide of the observation, targets varied as there."""
+        rng = np.random.default_rng([self.plan.seed, 7])
+        for stream in self.training:
+            for index in stream:
+                varied = vary_targets(self.task, rng, self.plan.variation)
+                yield self.frames.part_of(index, self.frames.builder.for_task(varied))
+
+    def static(self) -> Array:
+        """The encoded static settings, NaN for what the task fixes."""
+        builder = self.frames.builder
+        encoded = builder.encode(self.task.static)
+        if self.union is None:
+            return encoded
+        return np.where(self.union.free(self.task.space) > 0, encoded, np.nan)
 
     def judge(self, network: PolicyNetwork) -> dict[str, float]:
         """Mean score and reward on the validation streams."""
@@ -220,6 +326,94 @@ class _Run:
         return {
             "score": float(np.mean([e.score.total for e in evaluations])),
             "reward": float(np.mean([e.reward for e in evaluations])),
+        }
+
+
+class _Run:
+    """Environments, learner and judge of one training."""
+
+    def __init__(
+        self,
+        tasks_and_banks: Sequence[tuple[Task, Bank]],
+        plan: TrainingPlan,
+        folder: Path,
+        union: TaskUnion | None = None,
+    ) -> None:
+        self.plan, self.folder = plan, folder
+        self.courses = [_Course(task, bank, plan, union) for task, bank in tasks_and_banks]
+        self._check_sams()
+        self.centre = self._centre()
+        hyperparameters = plan.hyperparameters
+        self.normalisation = fit_normalisation(
+            self.courses[0].frames.builder.schema,
+            (part for course in self.courses for part in course.parts()),
+            embedding_gain=float(hyperparameters["embedding_gain"]),
+            targets_gain=float(hyperparameters["targets_gain"]),
+            without=plan.without,
+        )
+        self.env = DummyVecEnv(self._makers(int(hyperparameters["n_envs"])))
+        self.learner = make_learner(
+            plan.algorithm,
+            self.env,
+            centre=self.centre,
+            normalisation=self.normalisation,
+            hyperparameters=hyperparameters,
+            seed=plan.seed,
+        )
+        self.learner.set_logger(configure(str(folder / EVENTS), ["tensorboard"]))
+
+    def _makers(self, n_envs: int) -> list[Callable[[], gymnasium.Env]]:
+        """As many environments of each task."""
+        wrap = wrapper_for(self.plan.algorithm, self.centre) or (lambda env: env)
+        each = -(-n_envs // len(self.courses))
+        return [
+            lambda course=course: wrap(course.make_env())  # type: ignore[misc]
+            for course in self.courses
+            for _ in range(each)
+        ]
+
+    def _centre(self) -> Array:
+        """What the untrained policy answers: the static settings, of several tasks their mean.
+
+        Where all tasks fix a setting it is the middle of the range.
+        """
+        static = np.ma.masked_invalid([course.static() for course in self.courses])
+        return np.ma.filled(static.mean(axis=0), 0.0).astype(np.float32)
+
+    def _check_sams(self) -> None:
+        known = {course.bank.sam_sha256 for course in self.courses}
+        if len(known) > 1:
+            raise TrainingError(
+                f"the banks were built with {len(known)} different SAMs: build all with the same"
+            )
+
+    def network(self) -> PolicyNetwork:
+        """The policy as it is now."""
+        return to_network(self.learner, centre=self.centre)
+
+    def judge(self, network: PolicyNetwork) -> dict[str, float]:
+        """Mean score and reward on the validation streams, all tasks counting alike."""
+        judged = [course.judge(network) for course in self.courses]
+        means = {name: float(np.mean([j[name] for j in judged])) for name in judged[0]}
+        if len(judged) > 1:
+            for course, of_task in zip(self.courses, judged, strict=True):
+                means[f"score_{course.task.name}"] = of_task["score"]
+        return means
+
+    def key(self) -> dict[str, Any]:
+        """What must agree for a checkpoint to go on."""
+        plan = self.plan
+        streams = [course.training for course in self.courses]
+        return {
+            "tasks": [course.task.to_dict() for course in self.courses],
+            "algorithm": plan.algorithm,
+            "seed": plan.seed,
+            "cost_weight": plan.cost_weight,
+            "variation": plan.variation,
+            "without": list(plan.without),
+            "hyperparameters": dict(plan.hyperparameters),
+            "frames": [[[s.start, s.stop] for s in of_task] for of_task in streams],
+            "sam_sha256": self.courses[0].bank.sam_sha256,
         }
 
     def restart(self) -> None:
@@ -239,7 +433,7 @@ class _Run:
 class _Watcher(BaseCallback):
     """Judge, checkpoint and reseed a training at regular steps."""
 
-    def __init__(self, run: _Run, on_progress: Callable[[Progress], None] | None) -> None:
+    def __init__(self, run: _Run, on_progress: OnProgress | None) -> None:
         super().__init__()
         self.run = run
         self.progress = Progress()
@@ -250,6 +444,7 @@ class _Watcher(BaseCallback):
         self._clock = time.perf_counter()
         self._scores: list[float] = []
         self._events = CurveWriter(run.folder / EVENTS)
+        self._checkpoints, self._key = run.folder / "checkpoints", run.key()
 
     def _on_rollout_start(self) -> None:
         steps = self.run.learner.num_timesteps
@@ -283,7 +478,9 @@ class _Watcher(BaseCallback):
             self.best = network
         progress.curve.append({"steps": progress.steps, "seconds": progress.seconds, **judged})
         self._log(judged)
-        save_checkpoint(self.run, progress, self.best)
+        save_checkpoint(
+            self._checkpoints, self.run.learner, self.best, key=self._key, progress=asdict(progress)
+        )
         if self._on_progress is not None:
             self._on_progress(progress)
 
@@ -296,151 +493,9 @@ class _Watcher(BaseCallback):
 
     def restore(self) -> None:
         """Go on from the folder's last checkpoint, if there is one."""
-        restored = load_checkpoint(self.run)
+        restored = load_checkpoint(
+            self._checkpoints, self.run.learner, self.run.network(), key=self._key
+        )
         if restored is not None:
-            self.progress, self.best = restored
+            self.progress, self.best = Progress(**restored[0]), restored[1]
             self._resumed_at = self.progress.steps
-
-
-def save_checkpoint(run: _Run, progress: Progress, best: PolicyNetwork) -> None:
-    """Write ``checkpoints/NNNNNNNNN/``: it appears complete or not at all; older ones go.
-
-    State dicts (read with ``weights_only=True``), npz and JSON; nothing that must be unpickled.
-    """
-    folder = run.folder / "checkpoints"
-    target = folder / f"{progress.steps:09d}"
-    draft = folder / f".{target.name}.{os.getpid()}"
-    shutil.rmtree(draft, ignore_errors=True)
-    draft.mkdir(parents=True)
-    torch.save(_states(run.learner), draft / "learner.pt")
-    np.savez(draft / "best.npz", **_network_arrays(best))
-    if isinstance(run.learner, OffPolicyAlgorithm):
-        np.savez(draft / "replay.npz", **_replay_arrays(run.learner))
-    sheet = {"key": _key(run), "progress": asdict(progress)}
-    (draft / "progress.json").write_text(json.dumps(sheet, indent=1) + "\n", encoding="utf-8")
-    shutil.rmtree(target, ignore_errors=True)
-    os.replace(draft, target)
-    for older in _checkpoints(folder)[:-1]:
-        shutil.rmtree(older, ignore_errors=True)
-
-
-def load_checkpoint(run: _Run) -> tuple[Progress, PolicyNetwork] | None:
-    """Bring the learner to the last checkpoint's state; None if there is none.
-
-    Raises
-    ------
-    TrainingError
-        If it belongs to another training.
-    """
-    found = _checkpoints(run.folder / "checkpoints")
-    if not found:
-        return None
-    sheet = json.loads((found[-1] / "progress.json").read_text(encoding="utf-8"))
-    _check_key(sheet["key"], _key(run), found[-1])
-    states = torch.load(found[-1] / "learner.pt", map_location="cpu", weights_only=True)
-    _load_states(run.learner, states)
-    if isinstance(run.learner, OffPolicyAlgorithm):
-        with np.load(found[-1] / "replay.npz", allow_pickle=False) as arrays:
-            _load_replay(run.learner, arrays)
-    progress = Progress(**sheet["progress"])
-    run.learner.num_timesteps = progress.steps
-    with np.load(found[-1] / "best.npz", allow_pickle=False) as arrays:
-        best = _network_from(arrays, run.network())
-    return progress, best
-
-
-def _checkpoints(folder: Path) -> list[Path]:
-    if not folder.is_dir():
-        return []
-    return sorted(path for path in folder.iterdir() if path.name.isdigit())
-
-
-def _key(run: _Run) -> dict[str, Any]:
-    """What must agree for a checkpoint to go on."""
-    plan = run.plan
-    return {
-        "task": run.task.to_dict(),
-        "algorithm": plan.algorithm,
-        "seed": plan.seed,
-        "cost_weight": plan.cost_weight,
-        "hyperparameters": dict(plan.hyperparameters),
-        "frames": [[stream.start, stream.stop] for stream in run.training],
-        "sam_sha256": run.bank.sam_sha256,
-    }
-
-
-def _check_key(found: Mapping[str, Any], wanted: Mapping[str, Any], path: Path) -> None:
-    wanted = json.loads(json.dumps(wanted))
-    for name, value in wanted.items():
-        if found.get(name) != value:
-            raise TrainingError(
-                f"{path} belongs to another training: its {name} is {found.get(name)!r}, asked for "
-                f"is {value!r}. Train in another folder, or ask for what was begun there"
-            )
-
-
-def _modules(learner: Any) -> dict[str, Any]:
-    """Everything with a state dict."""
-    if isinstance(learner, OffPolicyAlgorithm):
-        off_policy: Any = learner
-        parts = {
-            "policy": learner.policy,
-            "actor_optimizer": learner.actor.optimizer,
-            "critic_optimizer": off_policy.critic.optimizer,
-        }
-        if getattr(learner, "ent_coef_optimizer", None) is not None:
-            parts["ent_coef_optimizer"] = off_policy.ent_coef_optimizer
-        return parts
-    return {"policy": learner.policy, "optimizer": learner.policy.optimizer}
-
-
-def _states(learner: Any) -> dict[str, Any]:
-    states: dict[str, Any] = {name: part.state_dict() for name, part in _modules(learner).items()}
-    states["n_updates"] = learner._n_updates
-    if getattr(learner, "log_ent_coef", None) is not None:
-        states["log_ent_coef"] = learner.log_ent_coef.detach()
-    return states
-
-
-def _load_states(learner: Any, states: Mapping[str, Any]) -> None:
-    for name, part in _modules(learner).items():
-        part.load_state_dict(states[name])
-    learner._n_updates = int(states["n_updates"])
-    if getattr(learner, "log_ent_coef", None) is not None:
-        learner.log_ent_coef.data.copy_(states["log_ent_coef"])
-
-
-_REPLAY = ("observations", "next_observations", "actions", "rewards", "dones", "timeouts")
-
-
-def _replay_arrays(learner: Any) -> dict[str, Any]:
-    buffer = learner.replay_buffer
-    filled = buffer.buffer_size if buffer.full else buffer.pos
-    arrays = {name: getattr(buffer, name)[:filled] for name in _REPLAY}
-    return {**arrays, "position": np.array([buffer.pos, int(buffer.full)])}
-
-
-def _load_replay(learner: Any, arrays: Mapping[str, Any]) -> None:
-    buffer = learner.replay_buffer
-    for name in _REPLAY:
-        getattr(buffer, name)[: len(arrays[name])] = arrays[name]
-    position, full = arrays["position"]
-    buffer.pos, buffer.full = int(position), bool(full)
-
-
-def _network_arrays(network: PolicyNetwork) -> dict[str, Any]:
-    arrays = {f"weight_{i}": weight for i, weight in enumerate(network.weights)}
-    return arrays | {f"bias_{i}": bias for i, bias in enumerate(network.biases)}
-
-
-def _network_from(arrays: Mapping[str, Any], like: PolicyNetwork) -> PolicyNetwork:
-    count = len(like.weights)
-    return PolicyNetwork(
-        normalisation=like.normalisation,
-        weights=tuple(arrays[f"weight_{i}"] for i in range(count)),
-        biases=tuple(arrays[f"bias_{i}"] for i in range(count)),
-        activation=like.activation,
-        squash=like.squash,
-        centre=like.centre,
-        span=like.span,
-    )

@@ -9,8 +9,10 @@ import numpy as np
 
 from samstar_rl.agents.search import (
     POPULATION,
+    Found,
     GeneticSearch,
     RandomSearch,
+    RefinedSearch,
     Search,
     TpeSearch,
     Vectors,
@@ -97,12 +99,17 @@ class SearchTuner:
     Parameters
     ----------
     task : Task
-    algorithm : {"genetic", "random", "tpe"}
+    algorithm : {"genetic", "random", "tpe", "refined"}
     n_evaluations : int
         Spent on each frame.
     warm : bool
         Start from the last frame's surviving population instead of from the static settings alone.
     seed : int
+
+    Attributes
+    ----------
+    on_found : callable, optional
+        Called with what the search came to on each frame; set it to watch.
 
     Raises
     ------
@@ -111,6 +118,7 @@ class SearchTuner:
     """
 
     searches = True
+    on_found: Callable[[Found], None] | None = None
 
     def __init__(
         self,
@@ -150,6 +158,8 @@ class SearchTuner:
         )
         if self.warm and isinstance(search, GeneticSearch):
             self._survivors = search.survivors()
+        if self.on_found is not None:
+            self.on_found(found)
         return space.decode(found.vector)
 
     def _next_seed(self) -> int:
@@ -169,10 +179,15 @@ def _tpe(n: int, seed: int, start: Vectors) -> Search:
     return TpeSearch(n, seed=seed, start=start)
 
 
+def _refined(n: int, seed: int, start: Vectors) -> Search:
+    return RefinedSearch(n, seed=seed, start=start)
+
+
 SEARCHES: dict[str, Callable[[int, int, Vectors], Search]] = {
     "genetic": _genetic,
     "random": _random,
     "tpe": _tpe,
+    "refined": _refined,
 }
 
 
@@ -218,7 +233,7 @@ class PolicyTuner:
         from samstar_rl.envs.observation import ObservationBuilder
 
         n_channels = len(bundle.schema["embedding"].entries)
-        builder = ObservationBuilder(bundle.task, n_channels)
+        builder = ObservationBuilder(bundle.task, n_channels, union=bundle.union)
         difference = builder.schema.difference(bundle.schema)
         if difference:
             raise BundleError(
@@ -232,7 +247,7 @@ class PolicyTuner:
 
     def propose(self, context: FrameContext) -> Settings:
         """Look at the frame and answer."""
-        return self.builder.task.space.decode(self.act(self.observe(context)))
+        return self.builder.decode(self.act(self.observe(context)))
 
     def observe(self, context: FrameContext) -> Vector:
         """The raw observation of a frame."""
@@ -241,5 +256,5 @@ class PolicyTuner:
         part = self.builder.frame_part(context.frame, features) if known is None else known
         if context.last_settings is None or context.last_score is None:
             return self.builder.build(part)
-        last_action = self.builder.task.space.encode(context.last_settings)
+        last_action = self.builder.encode(context.last_settings)
         return self.builder.build(part, last_action, context.last_score)

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from samstar_rl.envs.observation import ObservationBuilder, Vector
+from samstar_rl.envs.union import TaskUnion
 from samstar_rl.task import Task, load_task
 from samstar_rl.tuner import BankFrame
 
@@ -33,6 +34,7 @@ class BankFrames:
     bank : Bank
     task : Task
     tuning : bool
+    union : TaskUnion, optional
         As for `ObservationBuilder`.
 
     Raises
@@ -41,12 +43,15 @@ class BankFrames:
         If the bank is empty or lacks prompt settings that the task's actions reach.
     """
 
-    def __init__(self, bank: Bank, task: Task, *, tuning: bool = False) -> None:
+    def __init__(
+        self, bank: Bank, task: Task, *, tuning: bool = False, union: TaskUnion | None = None
+    ) -> None:
         if len(bank) == 0:
             raise ValueError("the bank holds no frames: build it from a source that has some")
         _check_prompts(bank, task)
         self.bank = bank
-        self.builder = ObservationBuilder(task, len(bank.features(0).pooled), tuning=tuning)
+        n_channels = len(bank.features(0).pooled)
+        self.builder = ObservationBuilder(task, n_channels, tuning=tuning, union=union)
         self._sensed = _SENSED.setdefault(bank, {})
         self._parts: dict[int, Vector] = {}
         self._sources: dict[int, BankFrame] = {}
@@ -60,14 +65,17 @@ class BankFrames:
         return self._sources[index]
 
     def part(self, index: int) -> Vector:
-        """The blocks image, embedding, probe and targets of the frame's observation."""
+        """The blocks image, embedding, probe and targets (and free) of the frame's observation."""
         if index not in self._parts:
-            source = self.source(index)
-            if index not in self._sensed:
-                self._sensed[index] = self.builder.sense(source.frame, source.features)
-            targets = self.builder.targets(source.frame)
-            self._parts[index] = np.concatenate([self._sensed[index], targets])
+            self._parts[index] = self.part_of(index, self.builder)
         return self._parts[index]
+
+    def part_of(self, index: int, builder: ObservationBuilder) -> Vector:
+        """The same with the targets of another builder's task."""
+        source = self.source(index)
+        if index not in self._sensed:
+            self._sensed[index] = self.builder.sense(source.frame, source.features)
+        return np.concatenate([self._sensed[index], builder.targets(source.frame)])
 
     def known_part(self, frame: Frame) -> Vector | None:
         """The part of a frame that `source` handed out; None for any other frame."""

@@ -7,6 +7,7 @@ stores the schema and refuses to run where it differs.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,8 @@ from samstar_rl.envs.statistics import (
     image_statistics,
     probe_statistics,
 )
+from samstar_rl.envs.union import TaskUnion
+from samstar_rl.settings import Settings
 from samstar_rl.task import Task, target_vector_names
 
 if TYPE_CHECKING:
@@ -35,6 +38,9 @@ EMBEDDING_LIMIT = 10.0
 
 TARGET_LIMIT = 100.0
 """Targets are clipped to +- this."""
+
+RANGE_LIMIT = 4.0
+"""Ends of the ranges of lengths are clipped to this many short sides of the frame."""
 
 
 @dataclass(frozen=True)
@@ -72,24 +78,35 @@ class ObservationSchema:
     blocks: tuple[Block, ...]
 
     @classmethod
-    def for_task(cls, task: Task, n_channels: int, *, tuning: bool = False) -> ObservationSchema:
+    def for_task(
+        cls, task: Task, n_channels: int, *, tuning: bool = False, union: TaskUnion | None = None
+    ) -> ObservationSchema:
         """The schema of a task's observations.
 
         Parameters
         ----------
         task : Task
+            What it is, with a union, does not matter: the schema is that of all tasks.
         n_channels : int
             Channels of the SAM's embedding.
         tuning : bool
             Add the block ``search`` of `samstar/Tuning-v0`.
+        union : TaskUnion, optional
+            Speak of the settings and terms of many tasks, and add the block ``free``.
         """
+        settings = task.space.names if union is None else union.settings
+        terms = tuple(task.terms) if union is None else union.terms
         limits: list[tuple[str, Sequence[tuple[str, float, float]]]] = [
             ("image", IMAGE_STATISTICS),
             ("embedding", _numbered("channel", n_channels, EMBEDDING_LIMIT)),
             ("probe", PROBE_STATISTICS),
             ("targets", [(n, -TARGET_LIMIT, TARGET_LIMIT) for n in target_vector_names()]),
-            ("last_settings", [(name, -1.0, 1.0) for name in task.space.names]),
-            ("last_terms", [(name, 0.0, 1.0) for name in (*task.terms, "score")]),
+        ]
+        if union is not None:
+            limits.append(("free", _free_limits(union)))
+        limits += [
+            ("last_settings", [(name, -1.0, 1.0) for name in settings]),
+            ("last_terms", [(name, 0.0, 1.0) for name in (*terms, "score")]),
             ("has_last", [("has_last", 0.0, 1.0)]),
         ]
         if tuning:
@@ -176,7 +193,7 @@ class ObservationSchema:
 
 
 class ObservationBuilder:
-    """Fill observations of one task.
+    """Fill observations of one task, and read the actions that answer them.
 
     Parameters
     ----------
@@ -185,18 +202,44 @@ class ObservationBuilder:
         Channels of the SAM's embedding.
     tuning : bool
         As for `ObservationSchema.for_task`.
+    union : TaskUnion, optional
+        For a policy of many tasks: the observation's layout and the action are the union's.
     """
 
-    def __init__(self, task: Task, n_channels: int, *, tuning: bool = False) -> None:
+    def __init__(
+        self, task: Task, n_channels: int, *, tuning: bool = False, union: TaskUnion | None = None
+    ) -> None:
         self.task = task
-        self.schema = ObservationSchema.for_task(task, n_channels, tuning=tuning)
+        self.union = union
+        self.schema = ObservationSchema.for_task(task, n_channels, tuning=tuning, union=union)
         self._low, self._high = self.schema.limits()
-        self._term_names = tuple(task.terms)
+        self._term_names = tuple(task.terms) if union is None else union.terms
         self._template = np.zeros(self.schema.size, dtype=np.float32)
-        self._frame_part = slice(0, self.schema["targets"].stop)
+        self._frame_part = slice(0, self.schema["last_settings"].start)
         self._settings = self.schema["last_settings"].slice
         self._terms = self.schema["last_terms"].slice
         self._has_last = self.schema["has_last"].start
+
+    def for_task(self, task: Task) -> ObservationBuilder:
+        """The builder of another task over the same union, or of the same task varied."""
+        other = copy.copy(self)
+        other.task = task
+        return other
+
+    @property
+    def n_actions(self) -> int:
+        """Length of the action."""
+        return self.task.space.n if self.union is None else self.union.n
+
+    def encode(self, settings: Settings) -> Vector:
+        """The action that asks for these settings, (n_actions,) in [-1, 1]."""
+        space = self.task.space
+        return space.encode(settings) if self.union is None else self.union.encode(space, settings)
+
+    def decode(self, action: Vector) -> Settings:
+        """The settings that an action asks for; what lies outside of [-1, 1] is clipped."""
+        space = self.task.space
+        return space.decode(action) if self.union is None else self.union.decode(space, action)
 
     def sense(self, frame: Frame, features: FrameFeatures) -> Vector:
         """The blocks image, embedding and probe: what is seen of a frame, whatever the task.
@@ -216,8 +259,15 @@ class ObservationBuilder:
         return np.concatenate(parts).astype(np.float32)
 
     def targets(self, frame: Frame) -> Vector:
-        """The block targets: what the task expects, lengths as shares of the frame's short side."""
-        return np.asarray(self.task.target_vector(frame), dtype=np.float32)
+        """The block targets: what the task expects, lengths as shares of the frame's short side.
+
+        With a union the block ``free`` follows it.
+        """
+        targets = np.asarray(self.task.target_vector(frame), dtype=np.float32)
+        if self.union is None:
+            return targets
+        free = self.union.free(self.task.space)
+        return np.concatenate([targets, free, self.union.ranges(self.task, frame)])
 
     def frame_part(self, frame: Frame, features: FrameFeatures) -> Vector:
         """The blocks that the frame decides, without the stream: `sense` and `targets`."""
@@ -236,7 +286,7 @@ class ObservationBuilder:
         ----------
         frame_part : (D,) array
             From `frame_part`.
-        last_action : (n,) array, optional
+        last_action : (n_actions,) array, optional
             Encoded settings of the last frame; None where there was none.
         last_score : Score, optional
             Their score; given exactly when ``last_action`` is.
@@ -248,7 +298,8 @@ class ObservationBuilder:
         if last_action is not None and last_score is not None:
             observation[self._settings] = last_action
             terms = last_score.terms
-            observation[self._terms] = [*(terms[n] for n in self._term_names), last_score.total]
+            known = [terms.get(name, 0.0) for name in self._term_names]
+            observation[self._terms] = [*known, last_score.total]
             observation[self._has_last] = 1.0
         if search is not None:
             observation[self.schema["search"].slice] = search
@@ -257,6 +308,12 @@ class ObservationBuilder:
 
 def _numbered(name: str, count: int, limit: float) -> list[tuple[str, float, float]]:
     return [(f"{name}_{i}", -limit, limit) for i in range(count)]
+
+
+def _free_limits(union: TaskUnion) -> list[tuple[str, float, float]]:
+    flags = [(name, 0.0, 1.0) for name in union.settings]
+    ends = [f"{name}_{end}" for name in union.lengths for end in ("low", "high")]
+    return flags + [(end, 0.0, RANGE_LIMIT) for end in ends]
 
 
 def _shorten(entries: Sequence[str], count: int = 8) -> str:

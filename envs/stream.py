@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 
 from samstar_rl.envs.frames import BankFrames, choose_streams, open_bank, open_task, windows
 from samstar_rl.envs.observation import Vector
+from samstar_rl.envs.union import TaskUnion
+from samstar_rl.envs.variation import vary_targets
 from samstar_rl.task import Task
 from samstar_rl.tuner import COST_WEIGHT, Evaluation, FrameEvaluator, Objective
 
@@ -49,12 +51,19 @@ class StreamEnv(gymnasium.Env[Vector, Vector]):
     | last_terms | k + 1 | [0, 1] | the last frame's score: each term, then their combination |
     | has_last | 1 | 0 or 1 | whether there was a last frame; else the two blocks above are 0 |
 
-    image: size, missing and saturated pixels, quantiles, moments, Otsu's split, noise, detail at
-    five scales, edges, streaks, shading. probe: quantiles, means and shares of the predicted IoU
-    and stability of the three masks of each point.
+    With ``union`` the environment speaks for many tasks: n and k count the settings and terms of
+    all of them, an action's entries for settings that this task fixes are ignored, and behind the
+    targets stands
 
-    A first frame has no last one. In training the flag is reset at random (``forget``), so that
-    the policy works on single images too.
+    | block | numbers | range | what |
+    |---|---|---|---|
+    | free | n + 2 l | [0, 1], [0, 4] | see below |
+
+    free: 1 for each setting that this task leaves free, else 0; then low and high of each of the l
+    lengths among the settings, as shares of the frame's short side.
+
+    With ``variation`` the targets differ in every episode (`vary_targets`), in the reward and in
+    the observation alike.
 
     Reward: ``score - cost_weight * prompts decoded / prompts of the dearest settings``, the score
     in [0, 1]. The prompts decoded include those of the coarse probe; seconds never count.
@@ -84,6 +93,10 @@ class StreamEnv(gymnasium.Env[Vector, Vector]):
         Probability with which the last frame is hidden at each step; 0 when judging.
     cost_weight : float
         Score that the dearest prompt settings must gain over free ones.
+    union : TaskUnion, optional
+        Settings and terms of all tasks that the policy is for.
+    variation : float
+        Share by which the targets vary from episode to episode; 0 when judging.
     render_mode : {None, "rgb_array"}
         Frame, masks, settings and terms as a picture.
 
@@ -104,19 +117,23 @@ class StreamEnv(gymnasium.Env[Vector, Vector]):
         window: int = WINDOW_FRAMES,
         forget: float = FORGET_PROBABILITY,
         cost_weight: float = COST_WEIGHT,
+        union: TaskUnion | None = None,
+        variation: float = 0.0,
         render_mode: str | None = None,
     ) -> None:
-        _check(window, forget, render_mode)
+        _check(window, forget, variation, render_mode)
         self.task = open_task(task)
         self.bank = open_bank(bank, self.task)
         self.forget = forget
         self.objective = Objective(self.task, cost_weight)
         self.render_mode = render_mode
-        self._frames = BankFrames(self.bank, self.task)
+        self.variation = variation
+        self._frames = BankFrames(self.bank, self.task, union=union)
+        self._builder = self._frames.builder
         self._windows = windows(choose_streams(self.bank, streams), window)
-        self.schema = self._frames.builder.schema
+        self.schema = self._builder.schema
         self.observation_space = cast("spaces.Space[Vector]", self.schema.space())
-        bounds = spaces.Box(-1.0, 1.0, (self.task.space.n,), np.float32)
+        bounds = spaces.Box(-1.0, 1.0, (self._builder.n_actions,), np.float32)
         self.action_space = cast("spaces.Space[Vector]", bounds)
         self._index = self._stop = 0
         self._last: Evaluation | None = None
@@ -137,6 +154,8 @@ class StreamEnv(gymnasium.Env[Vector, Vector]):
         super().reset(seed=seed)
         self._index, self._stop = self._draw_window(options or {})
         self._last = self._shown = None
+        if self.variation > 0:
+            self._vary()
         return self._observe(), self._frame_info()
 
     def step(self, action: Vector) -> tuple[Vector, float, bool, bool, dict[str, Any]]:
@@ -158,6 +177,12 @@ class StreamEnv(gymnasium.Env[Vector, Vector]):
         index, evaluation = self._shown or (self._index, None)
         return draw_step(self._frames.source(index).frame, self.task, evaluation)
 
+    def _vary(self) -> None:
+        """Other targets for the episode that begins."""
+        varied = vary_targets(self.task, self.np_random, self.variation)
+        self.objective = Objective(varied, self.objective.cost_weight)
+        self._builder = self._frames.builder.for_task(varied)
+
     def _draw_window(self, options: dict[str, Any]) -> tuple[int, int]:
         if "start" not in options:
             start, stop = self._windows[self.np_random.integers(len(self._windows))]
@@ -172,7 +197,7 @@ class StreamEnv(gymnasium.Env[Vector, Vector]):
         return chosen, int(stops[0])
 
     def _evaluate(self, action: Vector) -> tuple[Evaluation, dict[str, Any]]:
-        settings = self.task.space.decode(np.clip(action, -1.0, 1.0))
+        settings = self._builder.decode(np.clip(action, -1.0, 1.0))
         previous = None if self._last is None else self._last.segmentation
         source = self._frames.source(self._index)
         evaluator = FrameEvaluator(source, self.objective, previous=previous)
@@ -189,21 +214,26 @@ class StreamEnv(gymnasium.Env[Vector, Vector]):
         return evaluation, info
 
     def _observe(self) -> Vector:
-        part = self._frames.part(self._index)
-        last = self._last
+        builder, last = self._builder, self._last
+        if self.variation > 0:
+            part = self._frames.part_of(self._index, builder)
+        else:
+            part = self._frames.part(self._index)
         if last is None or self.np_random.random() < self.forget:
-            return self._frames.builder.build(part)
-        return self._frames.builder.build(part, self.task.space.encode(last.settings), last.score)
+            return builder.build(part)
+        return builder.build(part, builder.encode(last.settings), last.score)
 
     def _frame_info(self) -> dict[str, Any]:
         frame = self._frames.source(self._index).frame
         return {"frame_id": frame.id, "frame_index": self._index}
 
 
-def _check(window: int, forget: float, render_mode: str | None) -> None:
+def _check(window: int, forget: float, variation: float, render_mode: str | None) -> None:
     if window < 1:
         raise ValueError(f"window must be at least 1 frame, got {window}")
     if not 0 <= forget <= 1:
         raise ValueError(f"forget is a probability in [0, 1], got {forget}")
+    if not 0 <= variation < 1:
+        raise ValueError(f"variation is a share in [0, 1), got {variation}")
     if render_mode not in (None, "rgb_array"):
         raise ValueError(f"render_mode must be None or 'rgb_array', got {render_mode!r}")

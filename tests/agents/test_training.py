@@ -63,7 +63,7 @@ def without_seconds(curve):
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_untrained_policy_is_the_static_settings(algorithm, task, bank, tmp_path):
-    run = _Run(task, bank, make_plan(algorithm), tmp_path)
+    run = _Run([(task, bank)], make_plan(algorithm), tmp_path)
     network = run.network()
     observations = np.random.default_rng(0).normal(size=(20, network.n_observations))
     for action in network(observations.astype(np.float32)):
@@ -72,12 +72,13 @@ def test_untrained_policy_is_the_static_settings(algorithm, task, bank, tmp_path
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_network_does_what_the_learner_does(algorithm, task, bank, tmp_path):
-    run = _Run(task, bank, make_plan(algorithm), tmp_path)
+    run = _Run([(task, bank)], make_plan(algorithm), tmp_path)
     with torch.no_grad():
         for parameter in run.learner.policy.parameters():
             parameter.add_(0.05 * torch.randn_like(parameter))
     network = to_network(run.learner, centre=run.centre)
-    observations = np.stack([run.frames.builder.build(run.frames.part(i)) for i in range(6)])
+    frames = run.courses[0].frames
+    observations = np.stack([frames.builder.build(frames.part(i)) for i in range(6)])
     actions, _ = run.learner.predict(observations, deterministic=True)
     if algorithm == "sac":
         actions = np.clip(run.centre + 2 * actions, -1, 1)
