@@ -60,6 +60,10 @@ COMMANDS: dict[str, Command] = {
         "finish_sam:finish_sam",
         "Calibrate a trained embedded SAM on EMPS' `tune` frames and pack it.",
     ),
+    "pretrain-foreground": Command(
+        "pretrain_foreground:pretrain_foreground",
+        "Train the network that estimates which pixels belong to particles.",
+    ),
     "artefacts": Command(
         "artefacts:artefacts",
         "Rebuild what depends on the embedded SAM: static settings, policies, figures.",

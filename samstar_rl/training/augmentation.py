@@ -84,10 +84,19 @@ def _random_symmetry(
 def _random_window(
     rng: np.random.Generator, image: Image, labels: Labels, size: int
 ) -> tuple[Image, Labels]:
-    height, width = image.shape
-    longest = max(SMALLEST_CROP_PX + 1, min(height, width) * 1.1)
+    longest = max(SMALLEST_CROP_PX + 1, min(image.shape) * 1.1)
     side = np.exp(rng.uniform(np.log(SMALLEST_CROP_PX), np.log(longest)))
-    transform = _window_transform(rng, (height, width), side, size)
+    return window(rng, image, labels, side, size)
+
+
+def window(
+    rng: np.random.Generator, image: Image, labels: Labels, side: float, size: int
+) -> tuple[Image, Labels]:
+    """A rotated and mirrored square window of `side` px, scaled to `size` px.
+
+    What lies outside the image is its reflection.
+    """
+    transform = _window_transform(rng, image.shape, side, size)
     zoom = size / side
     if zoom < 1:  # against aliasing
         image = cv2.GaussianBlur(image, (0, 0), 0.45 / zoom)

@@ -1,0 +1,250 @@
+"""How likely each pixel of a micrograph belongs to a particle, by a small convolutional network.
+
+The network sees the image at a short side of 256 px, in its eight orientations, and knows nothing
+of the contrast's sign. Its weights are packaged; `samstar pretrain-foreground` trains them.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib import resources
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from samstar_rl.frames.conversion import normalise
+
+Field = NDArray[np.float32]
+
+WEIGHTS = "foreground.safetensors"
+#: Short side in px at which the network sees an image; smaller images are not enlarged.
+WORKING_SHORT_SIDE_PX = 256
+#: Both sides of the network's input are multiples of this.
+LARGEST_STRIDE = 32
+#: Channels at the strides 2, 4, 8, 16 and 32.
+WIDTHS = (16, 32, 48, 48, 64)
+#: Residual blocks at the strides 2, 4, 8, 16 and 32.
+DEPTHS = (1, 2, 3, 1, 1)
+_SMALLEST_SIDE_PX = 8
+#: Grey differences below this are the rounding of a constant image.
+_LEAST_SPREAD = 1e-3
+
+
+@dataclass(frozen=True, eq=False)
+class ForegroundMaps:
+    """What the network says of an image, at working size.
+
+    Parameters
+    ----------
+    probability : (h, w) float32 array
+        That the pixel belongs to a particle.
+    core : (h, w) float32 array
+        That the pixel lies in the inner part of a single particle, a quarter of its inscribed
+        radius away from its outline: touching particles come apart.
+    """
+
+    probability: Field
+    core: Field
+
+
+def particle_probability(image: ArrayLike) -> ForegroundMaps:
+    """Estimate where the particles of an image are.
+
+    The estimate is the mean over the eight symmetries of the square: it turns and flips with the
+    image.
+
+    Parameters
+    ----------
+    image : (H, W) array
+        Intensities of any range, as for `normalise`; NaN marks missing pixels.
+
+    Returns
+    -------
+    ForegroundMaps
+        Of the shape that `working_shape` gives. A constant image has no particles.
+
+    Raises
+    ------
+    ValueError
+        If the image is not two-dimensional, is empty, or is not of real numbers.
+    """
+    return map_particles(packaged_network(), normalise(image))
+
+
+def map_particles(network: ForegroundNetwork, unit: Field) -> ForegroundMaps:
+    """The maps that a network in evaluation mode draws of an image in [0, 1], (H, W)."""
+    work = standardise(at_working_size(unit))
+    if work is None:
+        nothing = np.zeros(working_shape(unit.shape), dtype=np.float32)
+        return ForegroundMaps(nothing, nothing.copy())
+    with torch.no_grad():
+        # one at a time: the activations of one image stay within a core's cache
+        views = [_undone(_maps_of(network, _done(work, k)), k) for k in range(8)]
+    probability, core = np.mean(views, axis=0, dtype=np.float32)
+    return ForegroundMaps(probability, core)
+
+
+def working_shape(shape: tuple[int, ...]) -> tuple[int, int]:
+    """Height and width in px at which the network sees an image of (H, W)."""
+    scale = min(1.0, WORKING_SHORT_SIDE_PX / min(shape))
+    height, width = (max(round(side * scale), _SMALLEST_SIDE_PX) for side in shape)
+    return height, width
+
+
+def at_working_size(unit: Field) -> Field:
+    """The image (H, W) resampled by area to its `working_shape`."""
+    height, width = working_shape(unit.shape)
+    return np.asarray(cv2.resize(unit, (width, height), interpolation=cv2.INTER_AREA))
+
+
+def standardise(unit: Field) -> Field | None:
+    """The image with mean 0 and standard deviation 1, or None if it is constant."""
+    spread = float(unit.std(dtype=np.float64))
+    if spread < _LEAST_SPREAD:
+        return None
+    return ((unit - unit.mean(dtype=np.float64)) / spread).astype(np.float32)
+
+
+class ForegroundNetwork(nn.Module):
+    """A residual U-Net that adds its skips, from stride 2 to 32, with a look at the whole image.
+
+    Pixels are unshuffled into channels before the first convolution and back after the last, so
+    that nothing is computed at full resolution.
+
+    Parameters
+    ----------
+    widths, depths : tuple of int
+        Channels and residual blocks at the strides 2, 4, 8, ...
+    """
+
+    def __init__(self, widths: tuple[int, ...] = WIDTHS, depths: tuple[int, ...] = DEPTHS) -> None:
+        super().__init__()
+        self.stages = nn.ModuleList(
+            nn.Sequential(
+                _convolution(before, width, stride=2 if level else 1),
+                *(_Residual(width) for _ in range(depth)),
+            )
+            for level, (before, width, depth) in enumerate(
+                zip((4, *widths), widths, depths, strict=False)
+            )
+        )
+        # which grey is a particle's may be decided by the far side of the image
+        self.context = nn.Linear(widths[-1], widths[-1])
+        pairs = list(zip(widths[1:], widths, strict=False))
+        self.lifts = nn.ModuleList(nn.Conv2d(deep, width, 1) for deep, width in pairs)
+        self.merges = nn.ModuleList(_convolution(width, width) for _, width in pairs)
+        self.readout = nn.Conv2d(widths[0], 2 * 4, 3, padding=1)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Logits of probability and core, (B, 2, H, W), of standardised images (B, 1, H, W)."""
+        features = F.pixel_unshuffle(image, 2).contiguous(memory_format=torch.channels_last)
+        levels = []
+        for stage in self.stages:
+            features = stage(features)
+            levels.append(features)
+        whole = self.context(features.mean(dim=(2, 3)))
+        features = F.relu(features + whole[:, :, None, None])
+        for level in reversed(range(len(self.lifts))):
+            deeper = F.interpolate(self.lifts[level](features), scale_factor=2.0, mode="nearest")
+            features = self.merges[level](levels[level] + deeper)
+        return F.pixel_shuffle(self.readout(features), 2)
+
+
+class _Residual(nn.Module):
+    """Two 3x3 convolutions beside an identity; starts as the identity."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.first = _convolution(channels, channels)
+        self.second = _convolution(channels, channels, activation=False)
+        nn.init.zeros_(self.second.get_parameter("1.weight"))
+
+    def forward(self, features: Tensor) -> Tensor:
+        return F.relu(features + self.second(self.first(features)))
+
+
+def load_network(path: Path) -> ForegroundNetwork:
+    """Read packed weights into a network ready for inference.
+
+    Raises
+    ------
+    ValueError
+        If the file is missing or holds other weights.
+    """
+    if not path.is_file():
+        raise ValueError(
+            f"no weights of the foreground network at {path}: install the package with its data, "
+            "or train them with `samstar pretrain-foreground`"
+        )
+    network = for_inference(ForegroundNetwork())
+    try:
+        network.load_state_dict({key: value.float() for key, value in load_file(path).items()})
+    except (RuntimeError, OSError, ValueError) as error:
+        raise ValueError(
+            f"{path} does not fit the foreground network: {str(error).splitlines()[0]}; expected "
+            "what `samstar pretrain-foreground` packs"
+        ) from error
+    return network
+
+
+def for_inference(network: ForegroundNetwork) -> ForegroundNetwork:
+    """A copy in evaluation mode, its normalisations folded into the convolutions before them."""
+    network = copy.deepcopy(network).eval()
+    for module in list(network.modules()):
+        if isinstance(module, nn.Sequential) and isinstance(module[-1], nn.ReLU | nn.BatchNorm2d):
+            module[0] = fuse_conv_bn_eval(module[0], module[1])
+            module[1] = nn.Identity()
+    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+
+
+def packaged_weights_path() -> Path:
+    """Where the weights lie in the installed package."""
+    return Path(str(resources.files("samstar_rl.weights"))) / WEIGHTS
+
+
+@lru_cache(maxsize=1)
+def packaged_network() -> ForegroundNetwork:
+    """The network with the packaged weights, loaded at the first call."""
+    return load_network(packaged_weights_path())
+
+
+def _convolution(
+    channels_in: int, channels_out: int, *, stride: int = 1, activation: bool = True
+) -> nn.Sequential:
+    layers: list[nn.Module] = [
+        nn.Conv2d(channels_in, channels_out, 3, stride, 1, bias=False),
+        nn.BatchNorm2d(channels_out),
+    ]
+    if activation:
+        layers.append(nn.ReLU(inplace=True))
+    return nn.Sequential(*layers)
+
+
+def _maps_of(network: ForegroundNetwork, work: Field) -> Field:
+    """Probability and core, (2, h, w), of one orientation of a standardised image."""
+    height, width = work.shape
+    below, right = -height % LARGEST_STRIDE, -width % LARGEST_STRIDE
+    # NumPy reflects as often as needed; torch not beyond the image's own size
+    padded = np.pad(work, ((0, below), (0, right)), mode="reflect")
+    logits = network(torch.from_numpy(padded)[None, None])
+    return np.asarray(logits[0, :, :height, :width].sigmoid().numpy())
+
+
+def _done(image: Field, symmetry: int) -> Field:
+    """One of the eight symmetries: quarter turns, and above 3 a flip before them."""
+    flipped = image[..., ::-1] if symmetry >= 4 else image
+    return np.ascontiguousarray(np.rot90(flipped, symmetry % 4, axes=(-2, -1)))
+
+
+def _undone(maps: Field, symmetry: int) -> Field:
+    turned = np.rot90(maps, -(symmetry % 4), axes=(-2, -1))
+    return turned[..., ::-1] if symmetry >= 4 else turned

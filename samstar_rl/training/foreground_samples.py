@@ -1,0 +1,200 @@
+"""What the foreground network learns from: windows of real and simulated frames, and their maps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from samstar_rl.atomic import replacing
+from samstar_rl.foreground_network import WORKING_SHORT_SIDE_PX, standardise
+from samstar_rl.frames.conversion import normalise
+from samstar_rl.frames.simulator import SIMULATOR_VERSION, SimulatedStream, draw_family_image
+from samstar_rl.training.augmentation import random_exposure, window
+from samstar_rl.training.emps import Labelled
+
+Labels = NDArray[np.int32]
+Field = NDArray[np.float32]
+
+#: Presets and families whose instances lie on something; grains, cells and lattices fill the plane.
+PARTICLE_PRESETS = ("particles", "overlap", "morphology", "size", "core_shell")
+PARTICLE_FAMILIES = (
+    "scattered",
+    "aggregates",
+    "clouds",
+    "monolayer",
+    "dense",
+    "pile",
+    "mixture",
+    "beside_large",
+    "large_bodies",
+    "rods",
+    "decorated",
+    "core_shell",
+    "vesicles",
+)
+SIMULATED_SIZES_PX = (256, 320, 384)
+#: Seeds from here on are kept for judging.
+FIRST_JUDGING_SEED = 100_000
+LAST_DRIFTED_FRAME = 40
+#: Magnification relative to that at which the network sees whole frames.
+ZOOMS = (0.5, 2.0)
+#: The core begins at this share of the radius of an instance's inscribed disc.
+CORE_DEPTH = 0.25
+_BLOCK = np.ones((3, 3), np.uint8)
+
+
+class SimulatedFrames:
+    """A fixed number of simulated frames, each drawn at its first use and kept on disk.
+
+    Even ones are frames of the streams of `PARTICLE_PRESETS`, somewhere in their drift; odd ones
+    are single images of `PARTICLE_FAMILIES`.
+
+    Parameters
+    ----------
+    folder : Path
+        Cache; safe to share between runs and to delete.
+    count : int
+        Below twice `FIRST_JUDGING_SEED`.
+
+    Raises
+    ------
+    ValueError
+        If the count is out of range.
+    """
+
+    def __init__(self, folder: Path, count: int) -> None:
+        if not 0 < count < 2 * FIRST_JUDGING_SEED:
+            raise ValueError(
+                f"the number of simulated frames must be from 1 to {2 * FIRST_JUDGING_SEED - 1}, "
+                f"got {count}"
+            )
+        self.folder, self.count = folder / f"version{SIMULATOR_VERSION}", count
+        self.folder.mkdir(parents=True, exist_ok=True)
+
+    def __getitem__(self, index: int) -> Labelled:
+        with np.load(self.draw(index)) as stored:
+            return stored["image"], stored["labels"].astype(np.int32)
+
+    def draw(self, index: int) -> Path:
+        """The file of a frame, drawn if it was not yet."""
+        path = self.folder / f"{index:06d}.npz"
+        if not path.exists():
+            image, labels = draw_simulated(index)
+            with replacing(path) as temporary:
+                np.savez(temporary, image=image, labels=labels.astype(np.uint16))
+        return path
+
+
+def draw_simulated(index: int) -> Labelled:
+    """The simulated frame of an index: grey values (H, W) uint8 and labels (H, W) int32."""
+    rng, seed = np.random.default_rng([7, index]), index // 2
+    size = int(rng.choice(SIMULATED_SIZES_PX))
+    if index % 2:
+        family = PARTICLE_FAMILIES[seed % len(PARTICLE_FAMILIES)]
+        return draw_family_image(rng, family, (size, size))
+    preset = PARTICLE_PRESETS[seed % len(PARTICLE_PRESETS)]
+    with SimulatedStream(preset, seed=seed, size=size) as stream:
+        labelled = stream.frame_at(int(rng.integers(LAST_DRIFTED_FRAME)))
+    return labelled.frame.image.astype(np.uint8), labelled.truth.astype(np.int32)
+
+
+@dataclass(frozen=True)
+class ForegroundSpec:
+    """What a training sample is made of.
+
+    Parameters
+    ----------
+    size : int
+        Side of the windows in px.
+    real_share : float
+        Share of windows of real frames; the rest is simulated.
+    """
+
+    size: int = 224
+    real_share: float = 0.5
+
+
+class ForegroundBatches(torch.utils.data.Dataset[dict[str, Tensor]]):
+    """Batches by step number.
+
+    Step k depends on the seed and k alone, so that a training resumes where it was killed.
+
+    Parameters
+    ----------
+    spec : ForegroundSpec
+    simulated : SimulatedFrames
+    real : list of (image, labels)
+    batch_size, seed : int
+    """
+
+    def __init__(
+        self,
+        spec: ForegroundSpec,
+        simulated: SimulatedFrames,
+        real: list[Labelled],
+        *,
+        batch_size: int,
+        seed: int,
+    ) -> None:
+        self.spec, self.simulated, self.real = spec, simulated, real
+        self.batch_size, self.seed = batch_size, seed
+
+    def __getitem__(self, step: int) -> dict[str, Tensor]:
+        """``image`` (B, 1, S, S), and ``target`` (B, 2, S, S): particle, core."""
+        rng = np.random.default_rng([self.seed, step])
+        samples = [self._sample(rng) for _ in range(self.batch_size)]
+        images, targets = zip(*samples, strict=True)
+        return {
+            "image": torch.from_numpy(np.stack(images)[:, None]),
+            "target": torch.from_numpy(np.stack(targets)),
+        }
+
+    def _sample(self, rng: np.random.Generator) -> tuple[Field, Field]:
+        while True:
+            if self.real and rng.random() < self.spec.real_share:
+                frame = self.real[rng.integers(len(self.real))]
+            else:
+                frame = self.simulated[int(rng.integers(self.simulated.count))]
+            image, labels = random_sample(rng, *frame, self.spec.size)
+            seen = standardise(normalise(image))
+            if seen is not None:
+                return seen, target_maps(labels)
+
+
+def random_sample(
+    rng: np.random.Generator, image: NDArray[np.uint8], labels: Labels, size: int
+) -> Labelled:
+    """A random window of a frame as another microscope might have recorded it."""
+    zoom = np.exp(rng.uniform(*np.log(ZOOMS)))
+    side = min(image.shape) * size / (WORKING_SHORT_SIDE_PX * zoom)
+    view, view_labels = window(rng, image, labels, side, size)
+    view, view_labels = random_exposure(rng, view, view_labels)
+    return (255 - view if rng.random() < 0.5 else view), view_labels
+
+
+def target_maps(labels: Labels) -> Field:
+    """Particle and core of instance labels (H, W): (2, H, W) of 0 and 1."""
+    particle = labels > 0
+    distance = _distance_outwards(labels)
+    deepest = np.zeros(labels.max() + 1, dtype=np.float32)
+    np.maximum.at(deepest, labels, distance)
+    deepest[0] = np.inf
+    return np.stack([particle, distance > CORE_DEPTH * deepest[labels]]).astype(np.float32)
+
+
+def _distance_outwards(labels: Labels) -> Field:
+    """Distance of each pixel to what is not its instance; 0 where another instance is next to it.
+
+    Cores of touching instances are therefore separated, however small they are.
+    """
+    values = labels.astype(np.float32)
+    above = cv2.dilate(values, _BLOCK)
+    below = cv2.erode(np.where(values > 0, values, np.float32(np.inf)), _BLOCK)
+    alone = (labels > 0) & (above == values) & (below == values)
+    return np.asarray(cv2.distanceTransform(alone.astype(np.uint8), cv2.DIST_L2, 5))

@@ -1,0 +1,321 @@
+"""The training of the foreground network: one loop that resumes where it was killed."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from safetensors.torch import save_file
+from torch import Tensor
+from torch.nn import functional as F
+from torch.utils.data import DataLoader
+
+from samstar_rl.atomic import replacing
+from samstar_rl.foreground_network import ForegroundNetwork, for_inference
+from samstar_rl.training.emps import Labelled
+from samstar_rl.training.foreground_samples import (
+    ForegroundBatches,
+    ForegroundSpec,
+    SimulatedFrames,
+)
+
+DICE_WEIGHT = 1.0
+CORE_WEIGHT = 0.7
+#: An image with this share of foreground has the weight 1 in the cross-entropies.
+USUAL_SHARE = 0.25
+IMAGE_WEIGHTS = (0.7, 3.0)
+MAY_CHANGE = ("steps", "minutes")
+LOG_EVERY_S = 20.0
+
+
+@dataclass(frozen=True)
+class ForegroundTraining:
+    """Everything that decides the result, beside the data.
+
+    Parameters
+    ----------
+    steps : int, optional
+        Optimiser steps in all.
+    minutes : float, optional
+        In place of steps: how long to train in all, pauses between resumptions not counted. How
+        many steps that makes depends on the machine.
+    batch_size : int
+    learning_rate : float
+        Highest rate, after the warm-up; it then falls to zero as a half cosine.
+    warmup_steps : int
+    weight_decay : float
+    ema_decay : float
+        Of the moving average of the weights, which is what is packed.
+    size : int
+        Side of the windows in px, a multiple of 32.
+    real_share : float
+        Share of windows of real frames.
+    simulated_frames : int
+        In the pool from which windows are drawn.
+    precision : {"float32", "bfloat16"}
+    seed : int
+
+    Raises
+    ------
+    ValueError
+        If not exactly one of steps and minutes is given, or one is not positive.
+    """
+
+    steps: int | None = None
+    minutes: float | None = None
+    batch_size: int = 8
+    learning_rate: float = 3e-3
+    warmup_steps: int = 100
+    weight_decay: float = 0.02
+    ema_decay: float = 0.997
+    size: int = 224
+    real_share: float = 0.5
+    simulated_frames: int = 800
+    precision: str = "float32"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if (self.steps is None) == (self.minutes is None):
+            raise ValueError("give either steps or minutes: how long the training shall be")
+        if (self.steps or self.minutes or 0) <= 0:
+            raise ValueError("steps or minutes must be above 0")
+
+    def progress(self, step: int, trained_s: float) -> float:
+        """How much of the training is done, in [0, 1]."""
+        done = step / self.steps if self.steps else trained_s / (60 * float(self.minutes or 1))
+        return min(done, 1.0)
+
+    def rate(self, step: int, progress: float) -> float:
+        """Learning rate: linear warm-up, then a half cosine."""
+        warm = min(1.0, (step + 1) / self.warmup_steps)
+        return self.learning_rate * warm * 0.5 * (1 + math.cos(math.pi * progress))
+
+
+class ForegroundTrainer:
+    """Trains the foreground network and keeps a checkpoint from which it resumes.
+
+    Parameters
+    ----------
+    config : ForegroundTraining
+    folder : Path
+        Run folder: ``checkpoint.pt`` (tensors and numbers only), ``losses.jsonl``.
+    pool_folder : Path
+        Cache of simulated frames, shared between runs.
+    real : list of (image, labels)
+        Real frames to train on.
+    workers : int
+        Processes that prepare batches; 0 prepares them in this one.
+    network : ForegroundNetwork, optional
+        Another size, for tests; its weights are drawn anew.
+    """
+
+    def __init__(
+        self,
+        config: ForegroundTraining,
+        folder: Path,
+        *,
+        pool_folder: Path,
+        real: list[Labelled],
+        workers: int = 0,
+        widths: tuple[int, ...] | None = None,
+    ) -> None:
+        self.config, self.folder, self.workers = config, folder, workers
+        sizes = {} if widths is None else {"widths": widths}
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(config.seed)
+            self.network = ForegroundNetwork(**sizes)
+        self.network.train().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.average = ForegroundNetwork(**sizes).eval()
+        self.average.load_state_dict(self.network.state_dict())
+        self.optimizer = self._build_optimizer()
+        self.step, self.trained_s = 0, 0.0
+        self.batches = ForegroundBatches(
+            ForegroundSpec(config.size, config.real_share),
+            SimulatedFrames(pool_folder, config.simulated_frames),
+            real,
+            batch_size=config.batch_size,
+            seed=config.seed,
+        )
+
+    @property
+    def checkpoint(self) -> Path:
+        """Where the training resumes from."""
+        return self.folder / "checkpoint.pt"
+
+    def run(self, *, save_every_s: float = 60) -> ForegroundNetwork:
+        """Train to the end and return the averaged network in evaluation mode."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if self.checkpoint.exists():
+            self._resume()
+        saved = logged = before = time.monotonic()
+        history: list[dict[str, float]] = []
+        with _progress_bar() as bar:
+            task = bar.add_task("training", total=1.0)
+            for batch in self._loader():
+                if self._done >= 1:
+                    break
+                history.append(self.train_step(batch))
+                now = time.monotonic()
+                self.trained_s += now - before
+                before = now
+                if now - logged > LOG_EVERY_S:
+                    self._log(history, now - logged)
+                    logged, history = now, []
+                if now - saved > save_every_s:
+                    self._save()
+                    saved = time.monotonic()
+                self._show(bar, task, history)
+        self._save()
+        return self.average
+
+    def train_step(self, batch: dict[str, Tensor]) -> dict[str, float]:
+        """Take one step of the optimiser and return the losses."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.config.rate(self.step, self._done)
+        losses = self._losses(batch)
+        self.optimizer.zero_grad(set_to_none=True)
+        total_loss(losses).backward()
+        norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
+        if torch.isfinite(norm):
+            self.optimizer.step()
+        self._follow()
+        self.step += 1
+        return {key: float(value.detach()) for key, value in losses.items()}
+
+    @property
+    def _done(self) -> float:
+        return self.config.progress(self.step, self.trained_s)
+
+    def _losses(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        enabled = self.config.precision == "bfloat16"
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            logits = self.network(batch["image"])
+        return foreground_losses(logits.float(), batch["target"])
+
+    def _build_optimizer(self) -> torch.optim.AdamW:
+        parameters = list(self.network.parameters())
+        groups = [
+            {
+                "params": [parameter for parameter in parameters if parameter.ndim > 1],
+                "weight_decay": self.config.weight_decay,
+            },
+            {
+                "params": [parameter for parameter in parameters if parameter.ndim <= 1],
+                "weight_decay": 0.0,
+            },
+        ]
+        return torch.optim.AdamW(groups, lr=self.config.learning_rate, betas=(0.9, 0.99))
+
+    def _loader(self) -> Iterator[dict[str, Tensor]]:
+        last = self.config.steps or 10**9
+        return iter(
+            DataLoader(
+                self.batches,
+                batch_size=None,
+                sampler=range(self.step, last),
+                num_workers=self.workers,
+                prefetch_factor=4 if self.workers else None,
+            )
+        )
+
+    @torch.no_grad()
+    def _follow(self) -> None:
+        """Exponential moving average of the weights, short at the start."""
+        decay = min(self.config.ema_decay, (self.step + 1) / (self.step + 20))
+        averaged, current = self.average.state_dict(), self.network.state_dict()
+        floats = [key for key in averaged if averaged[key].is_floating_point()]
+        torch._foreach_lerp_(
+            [averaged[key] for key in floats], [current[key] for key in floats], 1 - decay
+        )
+
+    def _log(self, history: list[dict[str, float]], seconds: float) -> None:
+        entry = {"step": self.step, "images_per_second": 0.0}
+        entry |= {key: math.fsum(h[key] for h in history) / len(history) for key in history[0]}
+        entry["images_per_second"] = len(history) * self.config.batch_size / seconds
+        with (self.folder / "losses.jsonl").open("a") as file:
+            file.write(json.dumps(entry) + "\n")
+
+    def _show(self, bar: Progress, task: TaskID, history: list[dict[str, float]]) -> None:
+        loss = f"{sum(history[-1].values()):.3f}" if history else ""
+        bar.update(task, completed=self._done, description=f"step {self.step} {loss}")
+
+    def _save(self) -> None:
+        state = {
+            "config": asdict(self.config),
+            "step": self.step,
+            "trained_s": self.trained_s,
+            "network": self.network.state_dict(),
+            "average": self.average.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+        }
+        with replacing(self.checkpoint) as temporary:
+            torch.save(state, temporary)
+
+    def _resume(self) -> None:
+        state = torch.load(self.checkpoint, weights_only=True)
+        self._check_config(state["config"])
+        self.network.load_state_dict(state["network"])
+        self.average.load_state_dict(state["average"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.step, self.trained_s = state["step"], state["trained_s"]
+
+    def _check_config(self, earlier: dict[str, Any]) -> None:
+        for key, now in asdict(self.config).items():
+            if key not in MAY_CHANGE and earlier.get(key) != now:
+                raise ValueError(
+                    f"{self.checkpoint} was begun with {key} = {earlier.get(key)}, now it is "
+                    f"{now}: resume with the same options (only steps and minutes may change) or "
+                    "choose another folder"
+                )
+
+
+def foreground_losses(logits: Tensor, target: Tensor) -> dict[str, Tensor]:
+    """Compare logits (B, 2, H, W) of particle and core with their maps of 0 and 1.
+
+    Returns
+    -------
+    dict
+        ``particle`` and ``core``: binary cross-entropies, images with few particles weighing more;
+        ``dice``: soft Dice loss of the particles, mean over images.
+    """
+    errors = F.binary_cross_entropy_with_logits(logits, target, reduction="none").mean(dim=(2, 3))
+    share = target[:, 0].mean(dim=(1, 2))
+    weight = (USUAL_SHARE / share.clamp_min(1e-3)).sqrt().clamp(*IMAGE_WEIGHTS)
+    particle, core = ((weight[:, None] * errors).sum(dim=0) / weight.sum()).unbind()
+    return {"particle": particle, "core": core, "dice": soft_dice(logits[:, 0], target[:, 0])}
+
+
+def soft_dice(logits: Tensor, target: Tensor) -> Tensor:
+    """1 - Dice of probabilities, mean over images (B, H, W)."""
+    probability = logits.sigmoid().flatten(1)
+    shared = (probability * target.flatten(1)).sum(dim=1)
+    total = probability.sum(dim=1) + target.flatten(1).sum(dim=1)
+    # a few hundredths of a percent of the image, so that an empty one has a slope too
+    least = 3e-4 * probability.shape[1]
+    return (1 - (2 * shared + least) / (total + least)).mean()
+
+
+def total_loss(losses: dict[str, Tensor]) -> Tensor:
+    """What the optimiser minimises."""
+    return losses["particle"] + DICE_WEIGHT * losses["dice"] + CORE_WEIGHT * losses["core"]
+
+
+def pack(network: ForegroundNetwork, path: Path) -> None:
+    """Store a network for inference, in float16 as safetensors, complete or not at all."""
+    weights = {
+        name: value.half().contiguous()
+        for name, value in for_inference(network).state_dict().items()
+    }
+    with replacing(path) as temporary:
+        save_file(weights, temporary)
+
+
+def _progress_bar() -> Progress:
+    return Progress(TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())

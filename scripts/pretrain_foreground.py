@@ -1,0 +1,139 @@
+"""Train the network that estimates foregrounds: one command, resumable at any time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated
+
+import cv2
+import numpy as np
+import torch
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from samstar_rl.foreground_network import (
+    ForegroundNetwork,
+    load_network,
+    packaged_weights_path,
+)
+from samstar_rl.scripts.command import make_progress, run_command
+from samstar_rl.training.emps import Labelled, load_labelled, split_names
+from samstar_rl.training.foreground_evaluation import ForegroundResult, judge, judging_frames
+from samstar_rl.training.foreground_samples import PARTICLE_PRESETS
+from samstar_rl.training.foreground_training import ForegroundTrainer, ForegroundTraining, pack
+
+CACHE = Path.home() / ".cache" / "samstar_rl" / "foreground"
+JUDGED_SEEDS = 31
+JUDGED_SIZE_PX = 512
+
+
+def pretrain_foreground(
+    emps: Annotated[
+        Path, typer.Option(help="Folder of EMPS' train split: images/*.png and labels/*.png.")
+    ],
+    out: Annotated[Path, typer.Option("-o", "--out", help="Run folder.")] = CACHE / "run",
+    steps: Annotated[int | None, typer.Option(min=1, help="Optimiser steps in all.")] = None,
+    minutes: Annotated[
+        float | None, typer.Option(help="In place of --steps: minutes of training in all.")
+    ] = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Windows a step.")] = 8,
+    learning_rate: Annotated[float, typer.Option(help="Highest learning rate.")] = 3e-3,
+    simulated: Annotated[int, typer.Option(min=1, help="Simulated frames to learn from.")] = 800,
+    precision: Annotated[
+        str, typer.Option(help="float32, or bfloat16 (a CPU that has it).")
+    ] = "float32",
+    threads: Annotated[int, typer.Option(min=1, help="Threads of torch.")] = 1,
+    workers: Annotated[int, typer.Option(min=0, help="Processes that prepare batches.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of weights, data and order.")] = 0,
+    weights: Annotated[
+        Path | None,
+        typer.Option(help="Weights to write (or evaluate); by default the packaged ones."),
+    ] = None,
+    evaluate: Annotated[
+        bool, typer.Option("--evaluate", help="Train nothing: judge the weights and end.")
+    ] = False,
+) -> None:
+    """Train the network that estimates which pixels belong to particles.
+
+    Learns from EMPS' `sam` frames and simulated ones, which are cached. Run it again to resume. The
+    run folder holds checkpoint.pt and losses.jsonl. --evaluate judges on EMPS' `tune` frames and
+    on simulated ones of seeds that no training sees.
+    """
+    torch.set_num_threads(threads)
+    cv2.setNumThreads(threads)
+    torch.set_flush_denormal(True)  # subnormal gradients are slow
+    weights = weights or packaged_weights_path()
+    if not evaluate:
+        config = ForegroundTraining(
+            steps=steps,
+            minutes=minutes,
+            batch_size=batch_size,
+            learning_rate=learning_rate,
+            simulated_frames=simulated,
+            precision=precision,
+            seed=seed,
+        )
+        real = load_labelled(emps, split_names("sam"))
+        trainer = ForegroundTrainer(
+            config, out, pool_folder=CACHE / "pool", real=real, workers=workers
+        )
+        with make_progress() as bar:
+            frames = range(config.simulated_frames)
+            for index in bar.track(frames, description="simulated frames"):
+                trainer.batches.simulated.draw(index)
+        pack(trainer.run(), weights)
+        typer.echo(f"trained {trainer.step} steps; weights: {weights}")
+        return
+    Console().print(evaluation_table(load_network(weights), emps))
+
+
+def evaluation_table(network: ForegroundNetwork, emps: Path) -> Table:
+    """Judge a network and `estimate_foreground` beside it on frames that it was not trained on."""
+    table = Table(title="Foregrounds against ground truth")
+    for column in (
+        "frames",
+        "number",
+        "Dice, network",
+        "Dice, estimate",
+        "worst tenth, network",
+        "worst tenth, estimate",
+        "count error, cores",
+        "count error, estimate",
+    ):
+        table.add_column(column, justify="left" if column == "frames" else "right")
+    with make_progress() as bar:
+        task = bar.add_task("judging", total=70 + JUDGED_SEEDS * len(PARTICLE_PRESETS))
+
+        def judged(frames: Iterable[Labelled]) -> list[ForegroundResult]:
+            results = []
+            for image, labels in frames:
+                results.append(judge(network, image, labels))
+                bar.advance(task)
+            return results
+
+        table.add_row("EMPS tune", *_cells(judged(load_labelled(emps, split_names("tune")))))
+        for preset in PARTICLE_PRESETS:
+            frames = judging_frames(preset, seeds=range(JUDGED_SEEDS), size=JUDGED_SIZE_PX)
+            table.add_row(f"simulated, {preset}", *_cells(judged(frames)))
+    return table
+
+
+def _cells(results: list[ForegroundResult]) -> list[str]:
+    network = np.array([result.network_dice for result in results])
+    estimate = np.array([result.estimate_dice for result in results])
+    counts = [
+        float(np.median([result.network_count_error for result in results])),
+        float(np.median([result.estimate_count_error for result in results])),
+    ]
+    values = [network.mean(), estimate.mean(), _worst_tenth(network), _worst_tenth(estimate)]
+    return [str(len(results)), *(f"{value:.3f}" for value in [*values, *counts])]
+
+
+def _worst_tenth(values: np.ndarray) -> float:
+    return float(np.sort(values)[: max(1, len(values) // 10)].mean())
+
+
+if __name__ == "__main__":
+    run_command(pretrain_foreground)
