@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from functools import cached_property
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from samstar_rl import atomic
 from samstar_rl.agents.amortised import amortise, search_each_frame
-from samstar_rl.agents.events import CurveWriter
+from samstar_rl.agents.arena import Arena, Ready, ScriptedTuner, Watch
 from samstar_rl.agents.evolved import evolve_policy
 from samstar_rl.agents.hyperparameters import load_hyperparameters
-from samstar_rl.agents.judging import Judge
 from samstar_rl.agents.network import PolicyNetwork
 from samstar_rl.agents.normalisation import fit_normalisation
-from samstar_rl.agents.search import GeneticSearch, maximise
+from samstar_rl.agents.nsga2 import Nsga2Tuner
+from samstar_rl.agents.search import RefinedSearch, maximise
 from samstar_rl.agents.static_search import search_static
-from samstar_rl.agents.training import TrainingPlan, split_streams, train_policy
+from samstar_rl.agents.training import TrainingPlan, train_policy
+from samstar_rl.agents.transfer import prepare_others_static
 from samstar_rl.agents.tuners import (
     PolicyTuner,
     RandomTuner,
@@ -30,126 +28,17 @@ from samstar_rl.agents.tuners import (
     default_tuner,
 )
 from samstar_rl.envs import STREAM_ID
-from samstar_rl.envs.frames import BankFrames
 from samstar_rl.metrics import f1_at
-from samstar_rl.settings import Settings
-from samstar_rl.task import Task
-from samstar_rl.tuner import BankFrame, FrameContext, FrameEvaluator, Objective, Tuner
-
-if TYPE_CHECKING:
-    from samstar_rl.bank import Bank
+from samstar_rl.tuner import BankFrame, FrameEvaluator
 
 FIRST_FRAMES = 6
 """Frames at the start of a stream on which an operator tunes before the experiment runs."""
 
 EMBEDDING_GAIN = 0.25
-
-
-@dataclass(eq=False)
-class Arena:
-    """Where contenders prepare and meet: one task, a bank to learn from, one to be judged on.
-
-    Attributes
-    ----------
-    task : Task
-    bank, test : Bank
-    steps : int
-        Evaluations that each learner, and the search for a static choice, may spend.
-    n_evaluations : int
-        That a search may spend on each test frame.
-    folder : Path
-        For checkpoints and TensorBoard's events of this contender.
-    """
-
-    task: Task
-    bank: Bank
-    test: Bank
-    steps: int
-    n_evaluations: int
-    folder: Path
-
-    @cached_property
-    def objective(self) -> Objective:
-        """What all maximise."""
-        return Objective(self.task)
-
-    @cached_property
-    def frames(self) -> BankFrames:
-        """Of the bank to learn from."""
-        return BankFrames(self.bank, self.task)
-
-    @cached_property
-    def judge(self) -> Judge:
-        """On the test bank."""
-        return Judge(self.test, self.objective)
-
-    @property
-    def training(self) -> tuple[range, ...]:
-        """Streams to learn from."""
-        return split_streams(self.bank.streams)[0]
-
-    @property
-    def validation(self) -> tuple[range, ...]:
-        """Streams of the same bank on which learning is watched."""
-        return split_streams(self.bank.streams)[1]
-
-    @property
-    def training_frames(self) -> list[int]:
-        """Indices of the frames to learn from."""
-        return [index for stream in self.training for index in stream]
-
-
-@dataclass(eq=False)
-class Ready:
-    """A contender that may now be judged.
-
-    Attributes
-    ----------
-    tuner : Tuner
-    curve : list of (evaluations, seconds, score)
-        On the validation streams while it learned or searched.
-    evaluations : int
-        Spent on getting ready.
-    seconds : float
-        Wall time of getting ready, watching left out.
-    network : PolicyNetwork, optional
-        What can be bundled.
-    """
-
-    tuner: Tuner
-    curve: list[tuple[int, float, float]] = field(default_factory=list)
-    evaluations: int = 0
-    seconds: float = 0.0
-    network: PolicyNetwork | None = None
-
-
-class ScriptedTuner:
-    """Settings that were chosen beforehand: for each stream, or for each of its frames.
-
-    Parameters
-    ----------
-    script : sequence of sequence of Settings
-        One sequence a stream; its last settings hold for all further frames.
-    name : str
-    """
-
-    searches = False
-
-    def __init__(self, script: Sequence[Sequence[Settings]], name: str) -> None:
-        self.name = name
-        self._script = script
-        self._stream = self._frame = -1
-
-    def reset(self) -> None:
-        """Go on to the next stream, and from the last to the first."""
-        self._stream = (self._stream + 1) % len(self._script)
-        self._frame = -1
-
-    def propose(self, context: FrameContext) -> Settings:
-        """The settings of the script."""
-        self._frame += 1
-        scene = self._script[self._stream]
-        return scene[min(self._frame, len(scene) - 1)]
+SEARCH_FILE = "search.json"
+"""Mean best reward after each evaluation on a frame."""
+FRONT_FILE = "front.json"
+"""What NSGA-II tried on one frame."""
 
 
 def prepare_default(arena: Arena, seed: int) -> Ready:
@@ -168,12 +57,16 @@ def prepare_random(arena: Arena, seed: int) -> Ready:
 
 
 def prepare_static_search(arena: Arena, seed: int) -> Ready:
-    """One static choice, searched by the genetic algorithm on the training frames: SAM* itself."""
+    """One static choice, searched on the training frames by a genetic algorithm and refined.
+
+    What SAM* as published would do, with the learners' budget.
+    """
     sources = [arena.frames.source(index) for index in arena.training_frames]
-    with _Watch(arena, "static-search") as watch:
+    with Watch(arena) as watch:
         found = search_static(
             sources,
             arena.objective,
+            algorithm="refined",
             n_evaluations=arena.steps,
             seed=seed,
             on_round=lambda spent, settings, _: watch.point(spent, StaticTuner(settings)),
@@ -199,6 +92,7 @@ def _prepare_per_stream(arena: Arena, seed: int, n_frames: int | None, name: str
         found = search_static(
             sources,
             arena.objective,
+            algorithm="refined",
             n_evaluations=arena.n_evaluations * len(sources),
             seed=seed + number,
         )
@@ -212,14 +106,14 @@ def prepare_oracle(arena: Arena, seed: int) -> Ready:
     """For each frame the settings that are best by ground truth: nobody's to have, a bound."""
     space, script = arena.task.space, []
     start = np.asarray([space.encode(arena.task.static)], dtype=float)
-    for stream in arena.test.streams:
+    for stream in arena.streams:
         chosen = []
         for index in stream:
             evaluator = FrameEvaluator(BankFrame(arena.test, index), arena.objective)
             truth = arena.judge.truth(index)
             if truth is None:
                 raise ValueError("the oracle needs ground truth: judge on frames with labels")
-            search = GeneticSearch(space.n, seed=seed + index, start=start)
+            search = RefinedSearch(space.n, seed=seed + index, start=start)
 
             def f1(vector: np.ndarray, e: FrameEvaluator = evaluator, t: object = truth) -> float:
                 return f1_at(e(space.decode(vector)).segmentation, t)  # type: ignore[arg-type]
@@ -231,23 +125,53 @@ def prepare_oracle(arena: Arena, seed: int) -> Ready:
 
 def prepare_random_search(arena: Arena, seed: int) -> Ready:
     """The best of many random settings on each frame."""
-    return Ready(SearchTuner(arena.task, "random", n_evaluations=arena.n_evaluations, seed=seed))
+    return _prepare_search(arena, seed, "random")
 
 
 def prepare_genetic(arena: Arena, seed: int) -> Ready:
     """A genetic search on each frame."""
-    return Ready(SearchTuner(arena.task, n_evaluations=arena.n_evaluations, seed=seed))
+    return _prepare_search(arena, seed, "genetic")
 
 
 def prepare_genetic_warm(arena: Arena, seed: int) -> Ready:
     """A genetic search that goes on from the last frame's population: its fair streaming form."""
-    tuner = SearchTuner(arena.task, n_evaluations=arena.n_evaluations, warm=True, seed=seed)
-    return Ready(tuner)
+    return _prepare_search(arena, seed, "genetic", warm=True)
 
 
 def prepare_tpe(arena: Arena, seed: int) -> Ready:
     """A tree-structured Parzen estimator (Optuna) on each frame."""
-    return Ready(SearchTuner(arena.task, "tpe", n_evaluations=arena.n_evaluations, seed=seed))
+    return _prepare_search(arena, seed, "tpe")
+
+
+def _prepare_search(arena: Arena, seed: int, algorithm: str, *, warm: bool = False) -> Ready:
+    n_evaluations = arena.n_evaluations
+    tuner = SearchTuner(arena.task, algorithm, n_evaluations=n_evaluations, warm=warm, seed=seed)
+    progress: list[np.ndarray] = []
+    tuner.on_found = lambda found: progress.append(found.best_so_far())
+
+    def keep(folder: Path) -> None:
+        mean = np.mean(progress, axis=0)
+        atomic.write_json(folder / SEARCH_FILE, {"best_reward": [float(r) for r in mean]})
+
+    return Ready(tuner, keep=keep)
+
+
+def prepare_nsga2(arena: Arena, seed: int) -> Ready:
+    """NSGA-II over the terms on each frame; the task's weights choose from its front."""
+    tuner = Nsga2Tuner(arena.task, n_evaluations=arena.n_evaluations, seed=seed)
+
+    def keep(folder: Path) -> None:
+        front = tuner.fronts[len(arena.streams[0]) // 2]  # of the first stream's middle frame
+        content = {
+            "frame_id": front.frame_id,
+            "names": list(front.names),
+            "values": front.values.tolist(),
+            "optimal": front.optimal.tolist(),
+            "chosen": front.chosen,
+        }
+        atomic.write_json(folder / FRONT_FILE, content)
+
+    return Ready(tuner, keep=keep)
 
 
 def prepare_ppo(arena: Arena, seed: int) -> Ready:
@@ -268,7 +192,10 @@ def _prepare_learner(arena: Arena, seed: int, algorithm: str) -> Ready:
     trained = train_policy(arena.task, arena.bank, plan, arena.folder, resume=True)
     curve = [(int(p["steps"]), p["seconds"], p["score"]) for p in trained.progress.curve]
     tuner = _judged(arena, trained.network, algorithm)
-    return Ready(tuner, curve, trained.progress.steps, trained.progress.seconds, trained.network)
+    progress = trained.progress
+    return Ready(
+        tuner, curve, progress.steps, progress.seconds, trained.network, dict(hyperparameters)
+    )
 
 
 def prepare_evolved(arena: Arena, seed: int) -> Ready:
@@ -277,7 +204,7 @@ def prepare_evolved(arena: Arena, seed: int) -> Ready:
     normalisation = fit_normalisation(
         arena.frames.builder.schema, parts, embedding_gain=EMBEDDING_GAIN
     )
-    with _Watch(arena, "evolved") as watch:
+    with Watch(arena) as watch:
         evolved = evolve_policy(
             arena.frames,
             arena.training,
@@ -329,6 +256,7 @@ CONTENDERS: dict[str, Callable[[Arena, int], Ready]] = {
     "hindsight": prepare_hindsight,
     "random-search": prepare_random_search,
     "tpe": prepare_tpe,
+    "nsga2": prepare_nsga2,
     "genetic": prepare_genetic,
     "genetic-warm": prepare_genetic_warm,
     "nearest": prepare_nearest,
@@ -337,43 +265,27 @@ CONTENDERS: dict[str, Callable[[Arena, int], Ready]] = {
     "evolved": prepare_evolved,
     "ppo": prepare_ppo,
     "sac": prepare_sac,
+    "others-static": prepare_others_static,
     "oracle": prepare_oracle,
 }
+"""Contenders by name, in the order of the tables."""
+
+LEARNERS = ("ppo", "sac")
+"""Those that carry claims, and so run with several seeds."""
+
+POLICIES = ("nearest", "mlp", "forest", "evolved", *LEARNERS)
+"""Those that answer each frame at once from what they see of it."""
+
+TRANSFERS = ("others-static",)
+"""Those that never learn from the task on which they are judged; they need several tasks."""
+
+ON_STREAMS = ("frozen-start", "hindsight", "genetic-warm")
+"""Those that mean nothing where each frame is a stream of its own."""
+
+SLOW = ("tpe", "nsga2", "random-search")
+"""Searches whose own overhead is large, or that carry no claim: a plan may spare frames on them."""
 
 
 def _judged(arena: Arena, network: PolicyNetwork, name: str) -> PolicyTuner:
     frames = arena.judge.frames
     return PolicyTuner(network, frames.builder, name, frames=frames)
-
-
-class _Watch:
-    """Judge on the validation streams while something searches; the clock stands still then."""
-
-    def __init__(self, arena: Arena, name: str) -> None:
-        self.seconds = 0.0
-        self.curve: list[tuple[int, float, float]] = []
-        self._judge = Judge(arena.bank, arena.objective, arena.validation, against_truth=False)
-        self._events = CurveWriter(arena.folder / "tensorboard")
-        self._clock = 0.0
-
-    def __enter__(self) -> _Watch:
-        self._clock = time.perf_counter()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.seconds += time.perf_counter() - self._clock
-        self._events.close()
-
-    def point(self, evaluations: int, tuner: Tuner) -> None:
-        """A point of the curve."""
-        with self._standing():
-            rows = self._judge.judge(tuner)
-            values = {name: float(rows[name].mean()) for name in ("score", "reward")}
-            self.curve.append((evaluations, self.seconds, values["score"]))
-            self._events.point(values, evaluations=evaluations, seconds=self.seconds)
-
-    @contextmanager
-    def _standing(self) -> Iterator[None]:
-        self.seconds += time.perf_counter() - self._clock
-        yield
-        self._clock = time.perf_counter()

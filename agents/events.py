@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -16,6 +17,9 @@ BY_EVALUATIONS, BY_SECONDS = "eval", "eval_by_second"
 class CurveWriter:
     """Write learning curves: against evaluations, and again against seconds.
 
+    Each point's wall time is when the writer was made plus the seconds spent, so that TensorBoard's
+    horizontal axis "relative" counts those seconds too, to their fractions.
+
     Parameters
     ----------
     folder : path
@@ -27,6 +31,7 @@ class CurveWriter:
 
         folder.mkdir(parents=True, exist_ok=True)
         self._writer = SummaryWriter(str(folder))
+        self._began = time.time()
 
     def __enter__(self) -> CurveWriter:
         return self
@@ -45,9 +50,14 @@ class CurveWriter:
 
     def point(self, values: Mapping[str, float], *, evaluations: int, seconds: float) -> None:
         """A point of each curve, such as ``{"score": 0.7}`` as the tag ``eval/score``."""
+        at = self._began + seconds
         for name, value in values.items():
-            self._writer.add_scalar(f"{BY_EVALUATIONS}/{name}", value, evaluations)
-            self._writer.add_scalar(f"{BY_SECONDS}/{name}", value, round(seconds))
+            self._writer.add_scalar(f"{BY_EVALUATIONS}/{name}", value, evaluations, walltime=at)
+            self._writer.add_scalar(f"{BY_SECONDS}/{name}", value, round(seconds), walltime=at)
+
+    def scalar(self, tag: str, value: float, step: int) -> None:
+        """A single point of any other curve."""
+        self._writer.add_scalar(tag, value, step)
 
     def picture(self, tag: str, picture: NDArray[np.uint8]) -> None:
         """A picture (H, W, 3)."""

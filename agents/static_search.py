@@ -56,7 +56,7 @@ def search_static(
     ----------
     sources : sequence of FrameSource
     objective : Objective
-    algorithm : {"genetic", "random", "tpe"}
+    algorithm : {"genetic", "random", "tpe", "refined"}
     n_evaluations : int
         In all; one is one choice of settings on one frame.
     seed : int

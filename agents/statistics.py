@@ -3,7 +3,12 @@
 The unit of chance is a stream and a seed, never a frame: intervals resample seeds and streams
 (with all their frames) with replacement. The interquartile mean and performance profiles follow
 R. Agarwal et al., "Deep reinforcement learning at the edge of the statistical precipice", NeurIPS
-2021 (rliable).
+2021: both as their package ``rliable`` 1.2 defines them (`scipy.stats.trim_mean` at 25 % over all
+runs, share of runs strictly above a threshold), its intervals with ``task_bootstrap=True``, a
+stream standing where it has a task.
+
+The package itself is not used: its bootstrap needs ``arch``, which cannot be imported beside
+pandas 3, and it knows neither paired differences nor a contender with a single seed.
 """
 
 from __future__ import annotations

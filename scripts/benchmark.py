@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from samstar_rl.scripts import options
 from samstar_rl.scripts.command import run_command
-from samstar_rl.scripts.options import Out
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+    from samstar_rl.agents.benchmark import BenchmarkPlan, BenchmarkResults, RealFrames, Unit
+
+SIZES = "How much (what is left out stays as the plan has it)"
 
 
 def benchmark(
@@ -23,44 +32,244 @@ def benchmark(
         list[str] | None,
         typer.Option("--tuner", metavar="NAME", help="Repeatable; by default all contenders."),
     ] = None,
-    out: Out = Path("runs/benchmark"),
+    out: options.Out = Path("runs/benchmark"),
     quick: Annotated[
         bool, typer.Option("--quick", help="One task, the main contenders, two seeds: 10 minutes.")
     ] = False,
-    seeds: Annotated[
-        int | None, typer.Option("--seeds", min=1, help="Of PPO and SAC; by default 5.")
+    frames: Annotated[
+        Path | None,
+        typer.Option("--frames", metavar="FOLDER", help="Images in place of simulated streams."),
     ] = None,
+    labels: Annotated[
+        Path | None,
+        typer.Option("--labels", metavar="FOLDER", help="Their labels, under the same names."),
+    ] = None,
+    names: Annotated[
+        str | None,
+        typer.Option(
+            "--names",
+            metavar="emps:PART|FILE",
+            help="Images to judge on: a part of the EMPS split, or a text file of names. By "
+            "default every second one.",
+        ),
+    ] = None,
+    fit_names: Annotated[
+        str | None,
+        typer.Option(
+            "--fit-names", metavar="emps:PART|FILE", help="Images to fit on; by default the others."
+        ),
+    ] = None,
+    pixel_size: options.PixelSize = None,
     workers: Annotated[
         int | None, typer.Option("--workers", min=1, help="Processes; by default one a core.")
+    ] = None,
+    scheduler: options.Scheduler = None,
+    report_only: Annotated[
+        bool,
+        typer.Option("--report-only", help="Write report and table of what OUT holds, no more."),
+    ] = False,
+    seeds: Annotated[
+        int | None,
+        typer.Option("--seeds", min=1, help="Of the learners; 5.", rich_help_panel=SIZES),
+    ] = None,
+    steps: Annotated[
+        int | None,
+        typer.Option(
+            "--steps", min=512, help="Evaluations of a learner; 20,000.", rich_help_panel=SIZES
+        ),
+    ] = None,
+    evaluations: Annotated[
+        int | None,
+        typer.Option(
+            "--evaluations", min=2, help="Of a search on a frame; 300.", rich_help_panel=SIZES
+        ),
+    ] = None,
+    streams: Annotated[
+        int | None,
+        typer.Option("--streams", min=2, help="Streams to learn from.", rich_help_panel=SIZES),
+    ] = None,
+    stream_frames: Annotated[
+        int | None, typer.Option("--stream-frames", min=1, help="In each.", rich_help_panel=SIZES)
+    ] = None,
+    test_streams: Annotated[
+        int | None,
+        typer.Option("--test-streams", min=1, help="Streams to judge on.", rich_help_panel=SIZES),
+    ] = None,
+    test_frames: Annotated[
+        int | None, typer.Option("--test-frames", min=1, help="In each.", rich_help_panel=SIZES)
+    ] = None,
+    size: Annotated[
+        int | None,
+        typer.Option("--size", min=64, help="Side of simulated frames.", rich_help_panel=SIZES),
+    ] = None,
+    points_per_side: Annotated[
+        list[int] | None,
+        typer.Option("--points-per-side", min=1, help="Repeatable.", rich_help_panel=SIZES),
     ] = None,
 ) -> None:
     """Compare tuners on the same unseen frames.
 
-    Every contender gets the same simulated frames to learn from, the same number of evaluations
-    and the same objective, and is judged on fresh streams. Run again, it goes on where it was
-    stopped. OUT/report.html tells all; OUT/tensorboard overlays RL and genetic search.
+    Every contender gets the same frames to learn from, the same number of evaluations and the same
+    objective, and is judged on frames that none has seen: simulated streams, or with --frames real
+    images. Run again, it goes on where it was stopped. OUT/report.html tells all, OUT/table.md is
+    its headline, OUT/results.parquet every frame; OUT/tensorboard overlays RL and genetic search.
     """
-    from samstar_rl.agents.benchmark import BenchmarkPlan, run_benchmark
-    from samstar_rl.agents.benchmark_report import summarise_task, write_benchmark_report
+    from samstar_rl.agents.benchmark import BenchmarkPlan, read_plan, read_results
     from samstar_rl.run_folder import RunFolder
-    from samstar_rl.scripts.display import StageDisplay, print_comparison, print_outputs
 
-    tasks = tuple(task or ())
-    plan = BenchmarkPlan.quick(*tasks[:1]) if quick else BenchmarkPlan()
-    if tasks:
-        plan = replace(plan, tasks=tasks)
-    if contender:
-        plan = replace(plan, contenders=tuple(contender))
-    if seeds is not None:
-        plan = replace(plan, n_seeds=seeds)
-    run = RunFolder(out)
-    run.record({"plan": vars(plan), "workers": workers})
-    with StageDisplay() as display:
-        results = run_benchmark(plan, out, n_workers=workers, announce=display.announce)
+    if report_only:
+        plan = read_plan(out)
+        _report(plan, read_results(plan, out), out)
+        typer.echo((out / "table.md").read_text(encoding="utf-8"))
+        return
+    chosen = tuple(task or ())
+    if frames is not None:
+        real = choose_images(frames, labels, names, fit_names, pixel_size)
+        plan = BenchmarkPlan.on(real, *chosen[:1])
+    elif labels is not None or names is not None or fit_names is not None:
+        raise ValueError("--labels, --names and --fit-names go with --frames")
+    else:
+        plan = BenchmarkPlan.quick(*chosen[:1]) if quick else BenchmarkPlan()
+    changes: dict[str, Any] = {
+        "tasks": chosen,
+        "contenders": tuple(contender or ()),
+        "n_seeds": seeds,
+        "steps": steps,
+        "n_evaluations": evaluations,
+        "n_streams": streams,
+        "n_frames": stream_frames,
+        "n_test_streams": test_streams,
+        "n_test_frames": test_frames,
+        "size_px": size,
+        "points_per_side": tuple(points_per_side or ()),
+    }
+    plan = replace(plan, **{name: value for name, value in changes.items() if value})
+    RunFolder(out).record({"plan": vars(plan), "workers": workers, "scheduler": scheduler})
+    _report(plan, _run(plan, out, workers, scheduler), out)
+
+
+def choose_images(
+    frames: Path,
+    labels: Path | None,
+    names: str | None,
+    fit_names: str | None,
+    pixel_size_nm: float | None,
+) -> RealFrames:
+    """Which images of a folder to fit on, and which to judge on.
+
+    Raises
+    ------
+    ValueError
+        If there are no labels, a name is not that of an image, or a choice is empty.
+    """
+    from samstar_rl.agents.benchmark import RealFrames
+
+    if labels is None:
+        raise ValueError("give --labels FOLDER with the ground truth of the frames, for judging")
+    paths = {path.stem: path for path in find_named(frames, None)}
+    judged = [path.stem for path in find_named(frames, names)]
+    if names is None and fit_names is None:
+        judged = judged[1::2]
+    if fit_names is None:
+        fitted = [name for name in paths if name not in set(judged)]
+    else:
+        fitted = [path.stem for path in find_named(frames, fit_names)]
+        judged = [name for name in judged if names is not None or name not in set(fitted)]
+    return RealFrames(
+        fit=tuple(str(paths[name]) for name in fitted),
+        judge=tuple(str(paths[name]) for name in judged),
+        labels=str(labels),
+        pixel_size_nm=pixel_size_nm,
+    )
+
+
+def find_named(folder: Path, names: str | None) -> list[Path]:
+    """The images of a folder, or those of ``emps:PART`` or of a file of names among them.
+
+    Raises
+    ------
+    ValueError
+        If there is no image, or none of a name.
+    """
+    from samstar_rl.frames.files import list_image_files
+    from samstar_rl.scripts.validate import read_names
+
+    paths = {path.stem: path for path in list_image_files(folder)}
+    if not paths:
+        raise ValueError(f"there is no image in {folder}")
+    if names is None:
+        return list(paths.values())
+    wanted = read_names(names)
+    missing = [name for name in wanted if name not in paths]
+    if missing:
+        raise ValueError(f"{names} names {missing[0]!r}, of which there is no image in {folder}")
+    return [paths[name] for name in wanted]
+
+
+def _run(
+    plan: BenchmarkPlan, out: Path, workers: int | None, scheduler: str | None
+) -> BenchmarkResults:
+    from samstar_rl.agents.benchmark import begin, run_benchmark
+    from samstar_rl.scripts.display import StageDisplay
+    from samstar_rl.scripts.workers import open_client, spread
+
+    with ExitStack() as stack:
+        display = stack.enter_context(StageDisplay())
+        if scheduler is None:
+            return run_benchmark(plan, out, n_workers=workers, announce=display.announce)
+        if workers is not None:
+            raise ValueError("give either --workers or --scheduler, not both")
+        client = stack.enter_context(open_client(None, scheduler))
+        begin(plan, out)
+        for name in plan.tasks:
+            _propose_on(client, plan, out, name, display.announce)
+
+        def spread_units(function: Callable[[Unit], Unit], units: Sequence[Unit]) -> Iterator[Unit]:
+            return spread(client, function, units)
+
+        return run_benchmark(plan, out, spread=spread_units, announce=display.announce)
+
+
+def _propose_on(
+    client: Client | None,
+    plan: BenchmarkPlan,
+    out: Path,
+    name: str,
+    announce: Callable[[str, float], None],
+) -> None:
+    """Let workers compute the proposals; what is built afterwards finds every frame finished."""
+    from samstar_rl.agents.benchmark import PARTS, bank_path, is_built
+    from samstar_rl.proposal_data import Floor
+    from samstar_rl.scripts.bank_parts import PartPlan, join_parts, number_frames
+    from samstar_rl.scripts.workers import spread
+
+    task = plan.task(name)
+    for part in PARTS:
+        if is_built(plan, out, name, part):
+            continue
+        n_streams, n_frames = plan.size_of(part)
+        bank, floor = bank_path(out, name, part).absolute(), Floor.under(task.space)
+        parts = PartPlan(bank, "tiny", "cpu", "float32", tuple(task.space.prompts()), floor)
+        frames = number_frames(plan.streams(name, part))
+        waiting = (item for item in frames if parts.missing(item[0]))
+        stage = f"{name}: workers propose masks to {part} on"
+        for count, _ in enumerate(spread(client, parts.compute, waiting), start=1):
+            announce(stage, count / (n_streams * n_frames))
+        join_parts(parts.folder, bank)
+
+
+def _report(plan: BenchmarkPlan, results: BenchmarkResults, out: Path) -> None:
+    from samstar_rl.agents.benchmark_report import summarise_task, write_benchmark_report
+    from samstar_rl.scripts.display import print_comparison, print_outputs
+
+    if results.rows.empty:
+        raise ValueError(f"{out} holds no results yet: no contender is done")
     report = write_benchmark_report(plan, results, out)
     for name in plan.tasks:
         rows = results.rows[results.rows["task"] == name]
-        print_comparison(summarise_task(rows), title=f"Fresh streams of '{name}'")
+        if len(rows):
+            where = "Fresh streams" if plan.real is None else "Images"
+            print_comparison(summarise_task(rows), title=f"{where}, task '{name}'")
     print_outputs(report, out / "tensorboard")
 
 

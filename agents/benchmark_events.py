@@ -1,0 +1,124 @@
+"""TensorBoard's view of a benchmark: a run for each task, contender and seed, all on the same tags.
+
+``eval/score`` and ``eval/reward`` against evaluations and, as ``eval_by_second/...``, against
+seconds, for all that learns or searches before it is judged; ``search/reward`` against the
+evaluations of a single frame, for searches on each frame and, as level lines, for what answers at
+once. HPARAMS compares all runs by what they came to on the test frames.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
+
+from samstar_rl.agents.benchmark import BenchmarkPlan, BenchmarkResults, Unit
+from samstar_rl.agents.benchmark_figures import draw_front, front_of, levels_of, searches_of
+from samstar_rl.agents.events import BY_EVALUATIONS, BY_SECONDS, CurveWriter
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+BY_FRAME = "search"
+LAYOUT = {
+    "RL and GA on the same axes": {
+        "score against evaluations": ["Multiline", [f"{BY_EVALUATIONS}/score"]],
+        "score against seconds": ["Multiline", [f"{BY_SECONDS}/score"]],
+    },
+    "A search on each frame beside a single answer": {
+        "best reward against evaluations of a frame": ["Multiline", [f"{BY_FRAME}/reward"]],
+    },
+}
+_SHOWN_HYPERPARAMETERS = ("learning_rate", "batch_size", "n_steps", "gamma", "initial_std")
+_POINTS = 40
+
+
+def write_events(plan: BenchmarkPlan, results: BenchmarkResults, folder: Path) -> None:
+    """Write all events anew.
+
+    Parameters
+    ----------
+    plan : BenchmarkPlan
+    results : BenchmarkResults
+    folder : path
+        For ``tensorboard --logdir``; a task's own folder in it shows that task alone.
+    """
+    shutil.rmtree(folder, ignore_errors=True)
+    for task in plan.tasks:
+        rows = results.rows[results.rows["task"] == task]
+        _write_runs(results, task, rows, folder / task)
+        _write_searches(results, task, rows, folder / task)
+        _write_pictures(results, task, folder / task / "pictures")
+    with CurveWriter(folder) as events:
+        events.layout(LAYOUT)
+
+
+def _write_runs(results: BenchmarkResults, task: str, rows: pd.DataFrame, folder: Path) -> None:
+    for unit, sheet in results.sheets.items():
+        if unit.task != task:
+            continue
+        own = rows[(rows["tuner"] == unit.contender) & (rows["seed"] == unit.seed)]
+        with CurveWriter(folder / f"{unit.contender}-{unit.seed}") as events:
+            for evaluations, seconds, score in sheet["curve"]:
+                events.point({"score": score}, evaluations=int(evaluations), seconds=seconds)
+            events.hyperparameters(*_hyperparameters(unit, sheet, own))
+
+
+def _hyperparameters(
+    unit: Unit, sheet: dict[str, Any], rows: pd.DataFrame
+) -> tuple[dict[str, Any], dict[str, float]]:
+    """What a run was made with, and what it came to."""
+    chosen = {"task": unit.task, "contender": unit.contender, "seed": unit.seed}
+    known = sheet["hyperparameters"]
+    chosen |= {name: known[name] for name in _SHOWN_HYPERPARAMETERS if name in known}
+    results = {f"test/{n}": float(rows[n].mean()) for n in ("score", "f1", "ms") if n in rows}
+    results["test/evaluations"] = float(rows["n_evaluations"].mean())
+    return chosen, results | {"train/seconds": sheet["seconds"]}
+
+
+def _write_searches(results: BenchmarkResults, task: str, rows: pd.DataFrame, folder: Path) -> None:
+    searches = searches_of(results, task)
+    if not searches:
+        return
+    longest = max(map(len, searches.values()))
+    for name, rewards in searches.items():
+        with CurveWriter(folder / f"{name}-0") as events:
+            for step in _spread(len(rewards)):
+                events.scalar(f"{BY_FRAME}/reward", float(rewards[step - 1]), step)
+    for name, level in levels_of(rows).items():
+        with CurveWriter(folder / f"{name}-0") as events:
+            for step in (1, longest):
+                events.scalar(f"{BY_FRAME}/reward", level, step)
+
+
+def _spread(count: int) -> list[int]:
+    """Steps from 1 to a count, denser at the start."""
+    return sorted({int(step) for step in np.geomspace(1, count, min(_POINTS, count)).round()})
+
+
+def _write_pictures(results: BenchmarkResults, task: str, folder: Path) -> None:
+    with CurveWriter(folder) as events:
+        for title, pictures in shown_pictures(results, task).items():
+            for number, path in enumerate(pictures, start=1):
+                events.picture(f"frame {number}/{title}", np.asarray(Image.open(path)))
+        front = front_of(results, task)
+        if front is not None:
+            events.figure("Pareto front of one frame", draw_front(front))
+
+
+def shown_pictures(
+    results: BenchmarkResults, task: str, contenders: Sequence[str] = ()
+) -> dict[str, list[Path]]:
+    """The pictures that each contender's first seed left, by contender."""
+    pictures: dict[str, list[Path]] = {}
+    for unit in results.sheets:
+        wanted = not contenders or unit.contender in contenders
+        if unit.task == task and unit.seed == 0 and wanted:
+            found = sorted(unit.folder(results.root).glob("frame-*.png"))
+            if found:
+                pictures[unit.contender] = found
+    return pictures
