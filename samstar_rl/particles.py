@@ -6,7 +6,6 @@ a mask, when first asked for, from the mask's window. Lengths are in px, y point
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import cached_property
 
 import cv2
@@ -14,10 +13,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from samstar_rl.columns import Column, MaskColumns
 from samstar_rl.frames.conversion import normalise
 from samstar_rl.masks import Ids, MaskStore, Window
-
-Column = NDArray[np.float64]
 
 SHAPE_COLUMNS = (
     "perimeter",
@@ -81,16 +79,17 @@ class ParticleDescriptors:
     ) -> None:
         self.store = store
         self.scene = scene
-        self._shapes = _Columns(SHAPE_COLUMNS, self._describe_shape)
-        self._intensities = _Columns(INTENSITY_COLUMNS, self._describe_intensity)
+        self._shapes = MaskColumns(SHAPE_COLUMNS)
+        self._intensities = MaskColumns(INTENSITY_COLUMNS)
         if known is not None:
             self._shapes.fill(known[:, : len(SHAPE_COLUMNS)])
             self._intensities.fill(known[:, len(SHAPE_COLUMNS) :])
 
     def column(self, name: str, ids: Ids) -> Column:
         """One descriptor of K masks, (K,)."""
-        group = self._shapes if name in SHAPE_COLUMNS else self._intensities
-        return group.get(name, ids, len(self.store))
+        if name in SHAPE_COLUMNS:
+            return self._shapes.get(name, ids, len(self.store), self._describe_shape)
+        return self._intensities.get(name, ids, len(self.store), self._describe_intensity)
 
     def all(self, ids: Ids) -> NDArray[np.float32]:
         """Every descriptor of K masks, (K, D) float32, in the order of `DESCRIPTOR_COLUMNS`."""
@@ -104,39 +103,6 @@ class ParticleDescriptors:
     def _describe_intensity(self, mask_id: int) -> tuple[float, ...]:
         box = self.store.boxes[mask_id].tolist()
         return describe_intensity(self.store.window(mask_id), box, self.scene)
-
-
-class _Columns:
-    """A group of descriptors that are computed together, a row a mask."""
-
-    def __init__(
-        self, names: tuple[str, ...], describe: Callable[[int], tuple[float, ...]]
-    ) -> None:
-        self._index = {name: column for column, name in enumerate(names)}
-        self._describe = describe
-        self._values = np.zeros((len(names), 0), dtype=np.float32)
-        self._known = np.zeros(0, dtype=bool)
-
-    def fill(self, values: NDArray[np.float32]) -> None:
-        """Take the first rows as computed already."""
-        self._values = np.ascontiguousarray(values.T)
-        self._known = np.ones(len(values), dtype=bool)
-
-    def get(self, name: str, ids: Ids, n_masks: int) -> Column:
-        """One column of some masks, the missing rows computed now."""
-        if n_masks > len(self._known):
-            self._grow(n_masks)
-        known = self._known[ids]
-        if not known.all():
-            for mask_id in ids[~known].tolist():
-                self._values[:, mask_id] = self._describe(mask_id)
-                self._known[mask_id] = True
-        return self._values[self._index[name]][ids].astype(np.float64)
-
-    def _grow(self, n_masks: int) -> None:
-        more = max(n_masks, 2 * len(self._known)) - len(self._known)
-        self._values = np.pad(self._values, ((0, 0), (0, more)))
-        self._known = np.pad(self._known, (0, more))
 
 
 class ParticleTable:

@@ -9,12 +9,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from samstar_rl.columns import MaskColumns
 from samstar_rl.foreground import Foreground, foreground_of, slopes
 from samstar_rl.frames.frame import Frame
 from samstar_rl.masks import MaskStore, Window
 from samstar_rl.rewards.target import Sample
 from samstar_rl.segmentation import Segmentation
 
+_EVIDENCE = ("purity", "rim_support", "inside_std")
 _MARGIN_PX = 5
 _STEPS = 4095
 
@@ -46,9 +48,9 @@ class MaskEvidence:
 _EXPLAINED: WeakKeyDictionary[Segmentation, WeakKeyDictionary[Foreground, Explained]] = (
     WeakKeyDictionary()
 )
-_DESCRIBED: WeakKeyDictionary[
-    MaskStore, WeakKeyDictionary[Foreground, dict[int, tuple[float, ...]]]
-] = WeakKeyDictionary()
+_DESCRIBED: WeakKeyDictionary[MaskStore, WeakKeyDictionary[Foreground, MaskColumns]] = (
+    WeakKeyDictionary()
+)
 
 
 def foreground_for(frame: Frame, sample: Sample) -> Foreground:
@@ -70,16 +72,18 @@ def explained(segmentation: Segmentation, foreground: Foreground) -> Explained:
 
 def mask_evidence(segmentation: Segmentation, foreground: Foreground) -> MaskEvidence:
     """Evidence for each mask of a segmentation."""
-    store = segmentation.masks
-    known = _DESCRIBED.setdefault(store, WeakKeyDictionary()).setdefault(foreground, {})
-    ids = segmentation.mask_ids.tolist()
-    for mask_id in ids:
-        if mask_id not in known:
-            box = store.boxes[mask_id].tolist()
-            unit = segmentation.proposals.scene.unit
-            known[mask_id] = _describe(store.window(mask_id), box, unit, foreground)
-    rows = np.array([known[mask_id] for mask_id in ids], dtype=np.float64).reshape(-1, 3)
-    return MaskEvidence(*rows.T)
+    store, unit = segmentation.masks, segmentation.proposals.scene.unit
+    of_store = _DESCRIBED.setdefault(store, WeakKeyDictionary())
+    columns = of_store.get(foreground)
+    if columns is None:
+        columns = of_store[foreground] = MaskColumns(_EVIDENCE)
+
+    def describe(mask_id: int) -> tuple[float, ...]:
+        box = store.boxes[mask_id].tolist()
+        return _describe(store.window(mask_id), box, unit, foreground)
+
+    ids, n_masks = segmentation.mask_ids, len(store)
+    return MaskEvidence(*(columns.get(name, ids, n_masks, describe) for name in _EVIDENCE))
 
 
 def frame_rim(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:

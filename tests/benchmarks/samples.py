@@ -13,6 +13,8 @@ from samstar_rl.frames.simulator import SimulatedStream
 from samstar_rl.training.emps import load_labelled, split_names
 
 EMPS = Path("../shared/data/emps/train")
+# frames with fewer particles hardly give a filter anything to do
+LEAST_PARTICLES = 20
 
 
 def frames(count: int, folder: Path | None = None) -> list[LabelledFrame]:
@@ -24,10 +26,16 @@ def frames(count: int, folder: Path | None = None) -> list[LabelledFrame]:
 
 
 def _real(count: int, folder: Path) -> Iterator[LabelledFrame]:
-    names = split_names("check")[:count] if folder == EMPS else []
-    names = names or sorted(path.stem for path in (folder / "images").glob("*.png"))[:count]
-    for name, (image, labels) in zip(names, load_labelled(folder, names), strict=True):
-        yield LabelledFrame(Frame(image, id=name), labels)
+    """The first frames with at least `LEAST_PARTICLES` particles."""
+    names = split_names("check") if folder == EMPS else []
+    names = names or sorted(path.stem for path in (folder / "images").glob("*.png"))
+    for name in names:
+        ((image, labels),) = load_labelled(folder, [name])
+        if len(np.unique(labels)) > LEAST_PARTICLES:
+            yield LabelledFrame(Frame(image, id=name), labels)
+            count -= 1
+        if count == 0:
+            return
 
 
 def enlarged(item: LabelledFrame, long_side: int) -> LabelledFrame:

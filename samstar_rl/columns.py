@@ -1,0 +1,61 @@
+"""Numbers about a store's masks, each row computed when first asked for and then remembered."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from samstar_rl.masks import Ids
+
+Column = NDArray[np.float64]
+
+
+class MaskColumns:
+    """A group of numbers that are computed together, a row a mask.
+
+    Parameters
+    ----------
+    names : tuple of str
+        Of the columns.
+    """
+
+    def __init__(self, names: tuple[str, ...]) -> None:
+        self._index = {name: column for column, name in enumerate(names)}
+        self._values = np.zeros((len(names), 0), dtype=np.float32)
+        self._known = np.zeros(0, dtype=bool)
+
+    def fill(self, values: NDArray[np.float32]) -> None:
+        """Take the (M, columns) rows of the first M masks as computed already."""
+        self._values = np.ascontiguousarray(values.T)
+        self._known = np.ones(len(values), dtype=bool)
+
+    def get(
+        self, name: str, ids: Ids, n_masks: int, describe: Callable[[int], tuple[float, ...]]
+    ) -> Column:
+        """One column of K masks, (K,).
+
+        Parameters
+        ----------
+        name : str
+        ids : (K,) int array
+        n_masks : int
+            That the store holds now.
+        describe : callable
+            The row of a mask's id. It is handed in rather than kept, so that columns which are
+            remembered for a store do not keep that store alive.
+        """
+        if n_masks > len(self._known):
+            self._grow(n_masks)
+        known = self._known[ids]
+        if not known.all():
+            for mask_id in ids[~known].tolist():
+                self._values[:, mask_id] = describe(mask_id)
+                self._known[mask_id] = True
+        return self._values[self._index[name]][ids].astype(np.float64)
+
+    def _grow(self, n_masks: int) -> None:
+        more = max(n_masks, 2 * len(self._known)) - len(self._known)
+        self._values = np.pad(self._values, ((0, 0), (0, more)))
+        self._known = np.pad(self._known, (0, more))
