@@ -161,7 +161,6 @@ class ProposalEngine:
         self.points_per_batch = points_per_batch
         self.name: str | None = getattr(sam, "samstar_name", None)
         self.sha256: str | None = getattr(sam, "samstar_sha256", None)
-        self._predictor = SamPredictor(sam)
         self._decoder = PointDecoder(sam, arithmetic=arithmetic, precision=precision)
 
     @torch.no_grad()
@@ -170,11 +169,13 @@ class ProposalEngine:
         started = time.perf_counter()
         scene = _scene_of(image)
         rgb = unit_to_rgb(scene.unit) if isinstance(image, Frame) else image
+        # a predictor keeps its picture: a stream, which encodes the next frame beside the crops of
+        # the last one, would mix them up in a common one
+        predictor = SamPredictor(self.sam)
         with self._decoder.autocast():
-            self._predictor.set_image(rgb)
-        features = self._predictor.get_image_embedding().float()
-        height, width = self._predictor.input_size
-        self._predictor.reset_image()
+            predictor.set_image(rgb)
+        features = predictor.get_image_embedding().float()
+        height, width = predictor.input_size
         seconds = time.perf_counter() - started
         return Embedding(features, (height, width), (rgb.shape[0], rgb.shape[1]), scene, seconds)
 

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
+import torch
 
 from samstar_rl.frames.frame import Frame
 from samstar_rl.frames.simulator import SimulatedStream
@@ -56,6 +59,16 @@ def test_an_embedding_saves_the_encoder(engine, item, proposals, monkeypatch):
     monkeypatch.setattr(engine, "embed", None)
     again = engine.propose(item.frame, SETTINGS.prompt, embedding=embedding)
     np.testing.assert_array_equal(again.iou_pred, proposals.iou_pred)
+
+
+def test_frames_may_be_encoded_in_several_threads_at_once(engine):
+    """As in a stream, which encodes the next frame beside the crops of the last."""
+    frames = [item.frame for item in SimulatedStream("particles", seed=3, size=96, length=6)]
+    alone = [engine.embed(frame).features for frame in frames]
+    with ThreadPoolExecutor(3) as pool:
+        together = [embedding.features for embedding in pool.map(engine.embed, frames)]
+    for one, other in zip(alone, together, strict=True):
+        torch.testing.assert_close(one, other)
 
 
 def test_features_have_a_fixed_size_and_are_repeatable(engine, item):
