@@ -89,7 +89,7 @@ def paired_cells(first: pd.DataFrame, second: pd.DataFrame, measure: str) -> Cel
 
 def mean_interval(cells: Cells, *, seed: int = 0) -> Estimate:
     """Mean and its bootstrap interval over seeds and streams."""
-    return bootstrap(cells, np.mean, seed=seed)
+    return bootstrap(cells, lambda values: values.mean(axis=-1), seed=seed)
 
 
 def iqm_interval(cells: Cells, *, seed: int = 0) -> Estimate:
@@ -101,29 +101,42 @@ def ratio_interval(ours: Cells, theirs: Cells, *, seed: int = 0) -> Estimate:
     """Ratio of means, ours over theirs, resampled together; one seed pairs with all."""
     shape = np.broadcast_shapes(ours.shape, theirs.shape)
     both = np.stack([np.broadcast_to(ours, shape), np.broadcast_to(theirs, shape)])
-    return bootstrap(both, lambda cells: float(cells[0].mean() / cells[1].mean()), seed=seed)
+
+    def ratio(values: Cells) -> Cells:
+        means = values.mean(axis=-1)
+        return np.asarray(means[0] / means[1])
+
+    return bootstrap(both, ratio, seed=seed)
 
 
-def interquartile_mean(values: Cells) -> float:
-    """Mean of the middle half of all values."""
-    return float(trim_mean(np.ravel(values), 0.25))
+def interquartile_mean(values: Cells) -> Cells:
+    """Mean of the middle half of the values along the last axis."""
+    return np.asarray(trim_mean(values, 0.25, axis=-1))
 
 
 def bootstrap(
-    cells: Cells, statistic: Callable[[Cells], float], *, seed: int = 0, resamples: int = RESAMPLES
+    cells: Cells, statistic: Callable[[Cells], Cells], *, seed: int = 0, resamples: int = RESAMPLES
 ) -> Estimate:
     """A statistic of (..., seeds, streams) cells with its percentile interval.
 
     Seeds and streams are resampled independently with replacement.
+
+    Parameters
+    ----------
+    cells : (..., seeds, streams) array
+    statistic : callable
+        Of (..., resamples, seeds * streams) values, over their last axis.
+    seed, resamples : int
     """
     rng = np.random.default_rng(seed)
     n_seeds, n_streams = cells.shape[-2:]
     rows = rng.integers(n_seeds, size=(resamples, n_seeds, 1))
     columns = rng.integers(n_streams, size=(resamples, 1, n_streams))
-    drawn = [statistic(cells[..., row, column]) for row, column in zip(rows, columns, strict=True)]
+    drawn = cells[..., rows, columns].reshape(*cells.shape[:-2], resamples, n_seeds * n_streams)
+    whole = cells.reshape(*cells.shape[:-2], 1, n_seeds * n_streams)
     tail = 50 * (1 - LEVEL)
-    low, high = np.percentile(drawn, (tail, 100 - tail))
-    return Estimate(float(statistic(cells)), float(low), float(high))
+    low, high = np.percentile(statistic(drawn), (tail, 100 - tail))
+    return Estimate(float(statistic(whole)[0]), float(low), float(high))
 
 
 def performance_profile(
