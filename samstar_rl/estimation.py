@@ -12,7 +12,7 @@ from skimage.segmentation import watershed
 from samstar_rl.foreground import body_peaks, estimate_foreground
 from samstar_rl.frames.frame import Frame
 from samstar_rl.segmentation import Segmentation
-from samstar_rl.task import Task, load_task
+from samstar_rl.task import DENSITY_SUFFIXES, Task, load_task
 
 #: Below this many particles a distribution is a guess, and its width is taken to be 25 %.
 FEW_PARTICLES = 8
@@ -103,6 +103,7 @@ def _contrast(particles: Segmentation) -> str:
 def _terms(particles: Segmentation, unit: str, unit_px: float) -> dict[str, Any]:
     terms = load_task("particles").to_dict()["terms"]
     terms["size"] = {"weight": 1.0, **_size(particles, unit, unit_px)}
+    terms["completeness"] = {"weight": 0.5, **_density(particles, unit, unit_px)}
     table = particles.table
     whole = ~table.touches_border if (~table.touches_border).any() else slice(None)
     terms["shape"] = terms["shape"] | {
@@ -122,6 +123,16 @@ def _size(particles: Segmentation, unit: str, unit_px: float) -> dict[str, Any]:
         f"median_diameter_{unit}": _rounded(np.exp(np.median(logarithms))),
         "geometric_std": _rounded(spread),
     }
+
+
+def _density(particles: Segmentation, unit: str, unit_px: float) -> dict[str, Any]:
+    """Range of the number of particles per area; another frame of the sample holds others."""
+    height, width = particles.shape
+    suffix, size = DENSITY_SUFFIXES[unit]
+    density = len(particles) / (height * width) * unit_px**2 / size
+    # two standard deviations of a Poisson number, at least half as many again
+    factor = 1 + max(0.5, 2 / np.sqrt(len(particles)))
+    return {f"number_density_{suffix}": [_rounded(density / factor), _rounded(density * factor)]}
 
 
 def _settings(particles: Segmentation, unit_px: float) -> dict[str, Any]:

@@ -75,7 +75,7 @@ from samstar_rl.settings import SETTINGS, Bound, Settings, SettingsSpace
 LengthUnit = Literal["px", "nm", "frame"]
 
 #: How a number per area is written in a task file, and its size in 1 / (length unit squared).
-_DENSITY_SUFFIXES: dict[str, tuple[str, float]] = {
+DENSITY_SUFFIXES: dict[str, tuple[str, float]] = {
     "px": ("per_mpx", 1e-6),
     "nm": ("per_um2", 1e-6),
     "frame": ("per_frame", 1.0),
@@ -379,7 +379,7 @@ def load_task(name_or_path: str | Path) -> Task:
 
 
 def task_names() -> tuple[str, ...]:
-    """Names of the tasks that ship with the package."""
+    """Names of the tasks that ship with the package, experimental ones among them."""
     folder = Path(str(resources.files("samstar_rl.tasks")))
     return tuple(sorted(path.stem for path in folder.glob("*.toml")))
 
@@ -487,7 +487,7 @@ def _validated(data: Mapping[str, Any], source: str, text: str) -> Task:
     problems: list[tuple[KeyPath, str]] = []
     unit = data.get("length_unit")
     plain: dict[str, Any] = dict(data)
-    if unit not in _DENSITY_SUFFIXES:
+    if unit not in DENSITY_SUFFIXES:
         given = "" if unit is None else f", got {unit!r}"
         problems.append((("length_unit",), f"must be one of px, nm, frame{given}"))
     else:
@@ -534,7 +534,7 @@ def _read_units(
 def _read_density(kind: type[Quantities], field: str, value: Any, unit: str) -> Any:
     if kind.dimension_of(field) != DENSITY:
         return value
-    factor = _DENSITY_SUFFIXES[unit][1]
+    factor = DENSITY_SUFFIXES[unit][1]
     if isinstance(value, list):
         return [entry * factor if isinstance(entry, int | float) else entry for entry in value]
     return value * factor if isinstance(value, int | float) else value
@@ -545,7 +545,7 @@ def _written(kind: type[Quantities], fields: dict[str, Any], unit: str) -> dict[
     written: dict[str, Any] = {}
     for field, value in fields.items():
         if kind.dimension_of(field) == DENSITY:
-            factor = _DENSITY_SUFFIXES[unit][1]
+            factor = DENSITY_SUFFIXES[unit][1]
             value = [v / factor for v in value] if isinstance(value, list) else value / factor
         written[_written_name(kind, field, unit)] = value
     return written
@@ -556,7 +556,7 @@ def _written_name(kind: type[Quantities], field: str, unit: str) -> str:
         case "length":
             return f"{field}_{unit}"
         case "density":
-            return f"{field}_{_DENSITY_SUFFIXES[unit][0]}"
+            return f"{field}_{DENSITY_SUFFIXES[unit][0]}"
         case _:
             return field
 
@@ -569,7 +569,7 @@ def _stem(kind: type[Quantities], key: str) -> str | None:
 
 def _problem(error: Any, unit: Any) -> tuple[KeyPath, str]:
     path = tuple(str(part) for part in error["loc"])
-    if len(path) >= 3 and path[0] == "terms" and path[1] in TARGETS and unit in _DENSITY_SUFFIXES:
+    if len(path) >= 3 and path[0] == "terms" and path[1] in TARGETS and unit in DENSITY_SUFFIXES:
         path = (*path[:2], _written_name(TARGETS[path[1]], path[2], unit), *path[3:])
     message = error["msg"].removeprefix("Value error, ")
     # Checks across keys put the key they blame in front of their message.
@@ -595,7 +595,7 @@ def _known_keys(path: KeyPath, unit: Any) -> Iterator[str]:
         kind = TARGETS[path[1]] if path[0] == "terms" else kinds[path[0]]
         for field in kind.model_fields:
             if not (path[0] == "terms" and field == "sample"):
-                known_unit = unit in _DENSITY_SUFFIXES and issubclass(kind, Quantities)
+                known_unit = unit in DENSITY_SUFFIXES and issubclass(kind, Quantities)
                 yield _written_name(kind, field, unit) if known_unit else field  # type: ignore[arg-type]
 
 

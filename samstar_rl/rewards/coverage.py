@@ -1,6 +1,11 @@
-"""Term `coverage`: the masks explain the foreground, all of it and nothing else."""
+"""Term `coverage`: the masks explain the foreground, or cover the share that they should."""
 
 from __future__ import annotations
+
+from typing import Self
+
+import numpy as np
+from pydantic import model_validator
 
 from samstar_rl.frames.frame import Frame
 from samstar_rl.rewards.evidence import explained, foreground_for
@@ -9,7 +14,25 @@ from samstar_rl.segmentation import Segmentation
 
 
 class CoverageTarget(Target):
-    """Agreement with the foreground estimated from the frame."""
+    """What the masks should cover.
+
+    Parameters
+    ----------
+    areal_fraction : (float, float), optional
+        Least and greatest share of the frame's area that particles cover. Without it the masks are
+        compared with the foreground estimated from the frame.
+    """
+
+    areal_fraction: tuple[float, float] | None = None
+
+    @model_validator(mode="after")
+    def _check_range(self) -> Self:
+        share = self.areal_fraction
+        if share is not None and not 0 < share[0] < share[1] <= 1:
+            raise ValueError(
+                f"areal_fraction must be [low, high], 0 < low < high <= 1, got {share}"
+            )
+        return self
 
 
 def coverage(
@@ -18,9 +41,13 @@ def coverage(
     target: CoverageTarget,
     previous: Segmentation | None = None,
 ) -> float:
-    r"""Score the agreement of the masks' union with the estimated foreground.
+    r"""Score the agreement of the masks' union with the foreground, or with an areal fraction.
 
-    .. math:: 2 |U \cap F| / (|U| + |F|)
+    .. math:: 2 |U \cap F| / (|U| + |F|) \quad\mathrm{or}\quad \min(c / e, e / c)
+
+    the first (L. R. Dice, Ecology 26, 1945) with the union :math:`U` and the estimated foreground
+    :math:`F`; the second where the target states an areal fraction, with the share :math:`c` of
+    the frame that the union covers and :math:`e` the nearest share in the target's range.
 
     Returns
     -------
@@ -29,6 +56,15 @@ def coverage(
     """
     if len(segmentation) == 0:
         return 0.0
+    if target.areal_fraction is not None:
+        return _share_agreement(segmentation, target.areal_fraction)
     foreground = foreground_for(frame, target.sample)
     found = explained(segmentation, foreground)
     return 2 * found.shared_px / max(found.union_px + foreground.area_px, 1)
+
+
+def _share_agreement(segmentation: Segmentation, areal_fraction: tuple[float, float]) -> float:
+    starts, stops = segmentation.union_runs
+    covered = float((stops - starts).sum()) / (segmentation.shape[0] * segmentation.shape[1])
+    expected = float(np.clip(covered, *areal_fraction))
+    return min(covered / expected, expected / max(covered, 1e-12))

@@ -25,6 +25,8 @@ class OrderTarget(Target):
         Symmetry around each particle; "any" looks at distances alone.
     lattice_constant : float
         Distance of nearest neighbours, in the task's unit.
+    uncertainty : float
+        How far off that may be, as a share of it: within, the lattice tells its own constant.
     tolerance : float
         Deviation of a nearest-neighbour distance, as a share of the lattice constant, at which
         its value has fallen to 1/e.
@@ -36,6 +38,7 @@ class OrderTarget(Target):
 
     lattice: Literal["hexagonal", "square", "any"] = "any"
     lattice_constant: Length
+    uncertainty: Annotated[float, Field(ge=0)] = 0.0
     tolerance: Annotated[float, Field(gt=0)] = 0.1
 
 
@@ -55,7 +58,8 @@ def order(
     1979; tetratic m = 4), 1 for "any"; and :math:`C` the peak of the pair correlation function
     around the lattice constant against that of the lattice: neighbours found between 0.75 and
     1.25 a, at most those expected. Particles within 1.3 a of the border are no centres, for they
-    lack neighbours.
+    lack neighbours. :math:`a` is the target's constant, or, where that is uncertain, the median
+    nearest-neighbour distance as far as the uncertainty (a factor either way) allows.
 
     Returns
     -------
@@ -65,14 +69,20 @@ def order(
     positions = np.column_stack([segmentation.table.centroid_x, segmentation.table.centroid_y])
     if len(positions) < 3:
         return 0.0
-    constant = target.lattice_constant
     distances = nearest_distances(positions)
+    constant = _constant(distances, target)
     fit = np.exp(-np.abs(distances - constant) / (target.tolerance * constant)).mean()
     inner = _inner(positions, segmentation.shape, 1.3 * constant)
     tree, fold = cKDTree(positions), _NEIGHBOURS.get(target.lattice)
     bonds = 1.0 if fold is None else float(bond_order(positions, fold)[inner].mean())
     shell = _shell_completeness(tree, positions[inner], constant, fold or 4)
     return float(np.cbrt(fit * bonds * shell))
+
+
+def _constant(distances: NDArray[np.float64], target: OrderTarget) -> float:
+    factor = 1 + target.uncertainty
+    expected = target.lattice_constant
+    return float(np.clip(np.median(distances), expected / factor, expected * factor))
 
 
 def nearest_distances(positions: NDArray[np.float64]) -> NDArray[np.float64]:

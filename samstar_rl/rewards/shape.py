@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 
 from samstar_rl.frames.frame import Frame
 from samstar_rl.rewards.counting import mean_over_expected
+from samstar_rl.rewards.facets import polygon_sides
 from samstar_rl.rewards.target import Target
 from samstar_rl.segmentation import Segmentation
 
@@ -25,6 +26,10 @@ class ShapeTarget(Target):
         In [0, 1].
     aspect_ratio : (float, float)
         Long over short axis, from 1.
+    sides : (float, float)
+        Sides of the polygon around it, 3 to 8; 12 stands for a round outline (`facets`).
+    facetting : (float, float)
+        In [0, 1]: 0 for discs and ellipses, 1 for polygons.
     softness : float
         Distance beyond a range at which a mask's value has fallen to 1/e, as a share of the value
         of the range's end.
@@ -34,6 +39,8 @@ class ShapeTarget(Target):
     solidity: ShapeRange | None = None
     aspect_ratio: ShapeRange | None = None
     eccentricity: ShapeRange | None = None
+    sides: ShapeRange | None = None
+    facetting: ShapeRange | None = None
     softness: Annotated[float, Field(gt=0)] = 0.15
 
     @model_validator(mode="after")
@@ -47,7 +54,8 @@ class ShapeTarget(Target):
         return self
 
 
-_DESCRIPTORS = ("circularity", "solidity", "aspect_ratio", "eccentricity")
+_TABLE_DESCRIPTORS = ("circularity", "solidity", "aspect_ratio", "eccentricity")
+_DESCRIPTORS = (*_TABLE_DESCRIPTORS, "sides", "facetting")
 
 
 def shape(
@@ -79,9 +87,16 @@ def shape_memberships(segmentation: Segmentation, target: ShapeTarget) -> NDArra
     for name in _DESCRIPTORS:
         bounds = getattr(target, name)
         if bounds is not None:
-            values = np.asarray(getattr(segmentation.table, name), dtype=np.float64)
+            values = _descriptor(segmentation, name)
             fit = np.minimum(fit, range_membership(values, bounds, target.softness))
     return fit
+
+
+def _descriptor(segmentation: Segmentation, name: str) -> NDArray[np.float64]:
+    if name in _TABLE_DESCRIPTORS:
+        return np.asarray(getattr(segmentation.table, name), dtype=np.float64)
+    sides, facetting = polygon_sides(segmentation)
+    return sides if name == "sides" else facetting
 
 
 def range_membership(

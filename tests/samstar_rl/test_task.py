@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from samstar_rl.frames.frame import Frame
+from samstar_rl.frames.simulator import PRESETS
 from samstar_rl.rewards import TERMS
-from samstar_rl.settings import Settings
+from samstar_rl.settings import GATE_NAMES, SETTINGS, Settings
 from samstar_rl.task import (
     Task,
     TaskError,
@@ -42,6 +43,23 @@ def test_the_four_tasks_of_the_bars_ship() -> None:
     assert not any(
         load_task(name).experimental for name in ("particles", "overlap", "morphology", "size")
     )
+
+
+@pytest.mark.parametrize("name", ("core_shell", "lattice", "grains", "cells"))
+def test_experimental_tasks_say_so_and_have_a_preset(name: str) -> None:
+    assert load_task(name).experimental
+    assert name in PRESETS
+
+
+@pytest.mark.parametrize("gate", GATE_NAMES)
+def test_a_task_may_let_any_gate_move(gate: str) -> None:
+    spec = SETTINGS[gate]
+    low, high = (1.0, 5.0) if spec.high > 1 else (0.1, 0.9)
+    data = load_task("size").to_dict()
+    data["settings"] = {gate: {"low": low, "high": high}}
+    data["static"] = {gate: low}
+    space = Task.from_dict(data).space
+    assert [getattr(space.decode([end]), gate) for end in (-1, 1)] == pytest.approx([low, high])
 
 
 @pytest.mark.parametrize("name", task_names())
