@@ -6,6 +6,7 @@ import tomllib
 from pathlib import Path
 
 from samstar_rl.agents.bundle import BundleError, PolicyBundle, shipped_bundles
+from samstar_rl.agents.per_frame import PerFrameTuner
 from samstar_rl.agents.tuners import (
     EVALUATIONS,
     PolicyTuner,
@@ -66,7 +67,7 @@ def make_tuner(
     if spec == "static":
         return StaticTuner(task.static)
     if spec.startswith("static:"):
-        return StaticTuner(read_static(spec.removeprefix("static:")), spec)
+        return _tuner_of_file(spec)
     if spec == "random":
         return RandomTuner(task, seed=seed)
     if spec in ("genetic", "genetic-warm", "random-search", "tpe"):
@@ -107,6 +108,22 @@ def read_static(file: str) -> Settings:
         raise TunerError(f"{name} has no {wanted}: was it written by `samstar tune`?") from error
     except SettingsError as error:
         raise TunerError(f"{name}: {error}") from error
+
+
+def _tuner_of_file(spec: str) -> Tuner:
+    """Static settings, or those of each frame where the file holds them."""
+    file = spec.removeprefix("static:")
+    settings = read_static(file)
+    by_frame = {} if "#" in file else _read_by_frame(file)
+    return PerFrameTuner(by_frame, settings, spec) if by_frame else StaticTuner(settings, spec)
+
+
+def _read_by_frame(file: str) -> dict[str, Settings]:
+    frames = tomllib.loads(Path(file).read_text(encoding="utf-8")).get("frames", {})
+    try:
+        return {frame_id: Settings.from_dict(values) for frame_id, values in frames.items()}
+    except (AttributeError, SettingsError, TypeError) as error:
+        raise TunerError(f"{file}: [frames] must hold settings by frame: {error}") from error
 
 
 def _position(number: str, name: str) -> int:

@@ -1,4 +1,4 @@
-"""Draw the pictures of the README."""
+"""Draw the pictures of the README and of the documentation."""
 
 from __future__ import annotations
 
@@ -22,9 +22,10 @@ from samstar_rl.sam import load_sam
 from samstar_rl.scripts.browser import BrowserMissingError
 from samstar_rl.scripts.command import run_command
 from samstar_rl.scripts.dashboard_figure import photograph_dashboard
+from samstar_rl.scripts.task_figures import write_task_picture
 from samstar_rl.segmentation import Segmentation
 from samstar_rl.settings import Settings
-from samstar_rl.task import Task, load_task
+from samstar_rl.task import Task, load_task, task_names
 
 FAILURE_MODES = {
     "overlap": "overlapping clusters",
@@ -40,16 +41,23 @@ def figures(
     ),
     seed: Annotated[int, typer.Option(help="Of the simulated frames.")] = 2000,
     only: Annotated[
-        Literal["failure-modes", "dashboard"] | None,
+        Literal["failure-modes", "tasks", "dashboard"] | None,
         typer.Option("--only", help="One of them; all by default."),
     ] = None,
 ) -> None:
     """Draw the pictures of the README.
 
-    SAM*'s three failure modes: SAM's defaults, tuned by score, truth. And the dashboard of a run
-    (needs Chromium: make system-deps).
+    SAM*'s three failure modes: SAM's defaults, tuned by score, truth. For each task a simulated
+    frame, what the task's static settings find, and the truth. And the dashboard of a run (needs
+    Chromium: make system-deps).
     """
     out.mkdir(parents=True, exist_ok=True)
+    if only in (None, "tasks"):
+        engine = ProposalEngine(load_sam("tiny"))
+        for name in task_names():
+            path = out / f"task_{name}.png"
+            write_task_picture(path, engine, load_task(name), seed)
+            typer.echo(f"wrote {path}")
     if only in (None, "failure-modes"):
         path = out / "failure_modes.png"
         picture = draw_failure_modes(ProposalEngine(load_sam("tiny")), seed)

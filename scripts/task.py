@@ -24,7 +24,7 @@ from samstar_rl.rewards.evidence import foreground_for
 from samstar_rl.rewards.size import SizeTarget
 from samstar_rl.sam import load_sam
 from samstar_rl.scripts import options
-from samstar_rl.scripts.command import reporting_errors
+from samstar_rl.scripts.command import make_progress, reporting_errors
 from samstar_rl.segmentation import Segmentation
 from samstar_rl.task import Task, TaskError, load_task, task_toml
 
@@ -53,8 +53,9 @@ def new(
 ) -> None:
     """Estimate a task's targets from one frame and write them as a task file to edit.
 
-    From labels: size distribution, ranges of shape, sign of contrast, and gates around them. From
-    an image alone the same is proposed from the frame's foreground: look at every number.
+    From labels: size distribution, ranges of shape, number density, sign of contrast, and gates
+    around them. From an image alone the same is proposed from the frame's foreground: look at
+    every number.
     """
     if (from_labels is None) == (from_image is None):
         raise ValueError("give either --from-labels IMAGE LABELS or --from-image IMAGE")
@@ -120,18 +121,20 @@ def contributions(task: Task, frame: Frame, found: Segmentation) -> NDArray[np.f
     """What the score would lose without each mask, (K,); negative where it would gain."""
     reward = PhysicsReward(task)
     whole = reward.score(found, frame).total
-    losses = []
-    for k in range(len(found)):
-        others = np.delete(np.arange(len(found)), k)
-        rest = Segmentation(
-            found.frame_id,
-            found.settings,
-            found.proposals,
-            found.kept[others],
-            found.mask_ids[others],
-        )
-        losses.append(whole - reward.score(rest, frame).total)
-    return np.array(losses)
+    with make_progress() as progress:
+        positions = progress.track(range(len(found)), description="contributions")
+        return np.array([whole - reward.score(_without(found, k), frame).total for k in positions])
+
+
+def _without(found: Segmentation, k: int) -> Segmentation:
+    others = np.delete(np.arange(len(found)), k)
+    return Segmentation(
+        found.frame_id,
+        found.settings,
+        found.proposals,
+        found.kept[others],
+        found.mask_ids[others],
+    )
 
 
 def draw_check(task: Task, frame: Frame, found: Segmentation, score: Score) -> Figure:
@@ -142,7 +145,8 @@ def draw_check(task: Task, frame: Frame, found: Segmentation, score: Score) -> F
     _draw_foreground(panels[0, 1], task, frame)
     _draw_terms(panels[1, 0], task, score)
     _draw_diameters(panels[1, 1], task, frame, found)
-    figure.suptitle(f"{task.name} on {frame.id}: score {score.total:.3f}, {len(found)} masks")
+    name = f"{task.name} (experimental)" if task.experimental else task.name
+    figure.suptitle(f"{name} on {frame.id}: score {score.total:.3f}, {len(found)} masks")
     return figure
 
 

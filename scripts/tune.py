@@ -13,6 +13,7 @@ import typer
 
 from samstar_rl import atomic
 from samstar_rl.agents import StaticFound, search_static
+from samstar_rl.agents.per_frame import search_per_frame
 from samstar_rl.frames.files import FrameReadError, iterate_file
 from samstar_rl.frames.frame import Frame
 from samstar_rl.proposals import FrameFeatures, ProposalEngine, Proposals
@@ -20,6 +21,7 @@ from samstar_rl.run_folder import RunFolder
 from samstar_rl.sam import load_sam
 from samstar_rl.scripts import options
 from samstar_rl.scripts.command import make_progress, run_command
+from samstar_rl.scripts.pareto import FrontRequest, tune_front
 from samstar_rl.scripts.preparation import Bench, prepare
 from samstar_rl.scripts.segment import find_images
 from samstar_rl.scripts.workers import open_client, spread
@@ -50,6 +52,31 @@ def tune(
             "--evaluations", min=1, help="One evaluation is one choice of settings on one frame."
         ),
     ] = 3000,
+    pareto: Annotated[
+        bool,
+        typer.Option("--pareto", help="Search a front between terms of the score (NSGA-II)."),
+    ] = False,
+    terms: Annotated[
+        str | None,
+        typer.Option(
+            "--terms", metavar="A,B,...", help="Of the front; by default the three weightiest."
+        ),
+    ] = None,
+    pick: Annotated[
+        str,
+        typer.Option(
+            "--pick",
+            metavar="weights|knee|floor:TERM=0.8,...",
+            help="Which point of the front becomes the settings.",
+        ),
+    ] = "weights",
+    per_frame: Annotated[
+        bool,
+        typer.Option(
+            "--per-frame",
+            help="Also choose for each frame, its scores drawn towards the mean over the others.",
+        ),
+    ] = False,
     out: options.Out = Path("out"),
     pixel_size: options.PixelSize = None,
     max_frames: Annotated[
@@ -64,9 +91,14 @@ def tune(
     """Search the one choice of settings that serves frames best.
 
     No ground truth is needed: the task's physics score judges. OUT/settings.toml is what
-    --tuner static:OUT/settings.toml of segment and deploy reads.
+    --tuner static:OUT/settings.toml of segment and deploy reads. With --pareto the file holds a
+    whole front besides, of which static:OUT/settings.toml#7 is the seventh point; OUT/front.csv
+    and OUT/front.png show it. With --per-frame it holds settings for each of the frames.
     """
     bench = prepare(task, sam=sam, device=device)
+    front = _front_request(bench, pareto, terms, pick, algo, evaluations, seed)
+    if pareto and per_frame:
+        raise ValueError("give either --pareto or --per-frame, not both")
     frames = list(islice(_read_frames(inputs, pixel_size), max_frames))
     run = RunFolder(out)
     run.record(
@@ -74,6 +106,7 @@ def tune(
             "inputs": inputs,
             "task": bench.task.to_dict(),
             "algo": algo,
+            "front": None if front is None else vars(front),
             "evaluations": evaluations,
             "frames": [frame.id for frame in frames],
             "sam": {"name": sam, "sha256": bench.sam_sha256},
@@ -83,6 +116,12 @@ def tune(
     )
     with open_client(workers, scheduler) as client:
         sources = decode_frames(bench, frames, Decoding.of(bench, sam, device), client)
+    if front is not None:
+        tune_front(bench, sources, front, run, SETTINGS_FILE)
+        return
+    if per_frame:
+        _tune_per_frame(bench, sources, run, algo, evaluations, seed)
+        return
     found = _search(bench, sources, algo, evaluations, seed)
     before = mean_score(bench, sources, bench.task.static)
     after = mean_score(bench, sources, found.settings)
@@ -207,13 +246,39 @@ def mean_score(bench: Bench, sources: Sequence[DecodedFrame], settings: Settings
     return sum(scores) / len(scores)
 
 
-def write_settings(path: Path, settings: Settings, facts: dict[str, Any]) -> None:
-    """Write settings as TOML: a table [settings], and how they were found."""
+def write_settings(
+    path: Path,
+    settings: Settings,
+    facts: dict[str, Any],
+    by_frame: Mapping[str, Settings] | None = None,
+) -> None:
+    """Write settings as TOML: a table [settings], how they were found, and those of frames."""
     lines = ["# Written by samstar tune; read by --tuner static:FILE.", "[settings]"]
     lines += [f"{name} = {toml_value(value)}" for name, value in settings.to_dict().items()]
     lines += ["", "[found]"]
     lines += [f"{name} = {toml_value(value)}" for name, value in facts.items()]
+    for frame_id, chosen in (by_frame or {}).items():
+        lines += ["", f"[frames.{toml_value(frame_id)}]"]
+        lines += [f"{name} = {toml_value(value)}" for name, value in chosen.to_dict().items()]
     atomic.write_text(path, "\n".join(lines) + "\n")
+
+
+def _front_request(
+    bench: Bench,
+    pareto: bool,
+    terms: str | None,
+    pick: str,
+    algo: str,
+    evaluations: int,
+    seed: int,
+) -> FrontRequest | None:
+    if pareto and algo == "genetic":
+        return FrontRequest.read(bench.task, terms, pick, evaluations, seed)
+    if pareto:
+        raise ValueError(f"--pareto searches by NSGA-II: leave out --algo, got {algo!r}")
+    if terms is not None or pick != "weights":
+        raise ValueError("--terms and --pick are about a front: give --pareto with them")
+    return None
 
 
 def _read_frames(inputs: Sequence[Path], pixel_size_nm: float | None) -> Iterator[Frame]:
@@ -237,6 +302,42 @@ def _search(
             seed=seed,
             on_round=lambda done, settings, reward: progress.update(bar, completed=done),
         )
+
+
+def _tune_per_frame(
+    bench: Bench,
+    sources: Sequence[DecodedFrame],
+    run: RunFolder,
+    algorithm: str,
+    n_evaluations: int,
+    seed: int,
+) -> None:
+    with make_progress() as progress:
+        bar = progress.add_task("evaluations", total=n_evaluations)
+        found = search_per_frame(
+            sources,
+            bench.objective,
+            algorithm=algorithm,
+            n_evaluations=n_evaluations,
+            seed=seed,
+            on_round=lambda done: progress.update(bar, completed=done),
+        )
+    facts = {
+        "task": bench.task.name,
+        "algorithm": algorithm,
+        "frames": len(sources),
+        "evaluations": found.n_evaluations,
+        "seed": seed,
+        "mean_reward": found.reward,
+    }
+    path = run.path / SETTINGS_FILE
+    write_settings(path, found.settings, facts, found.by_frame)
+    run.write_results(facts)
+    typer.echo(
+        f"{len(set(found.by_frame.values()))} different choices for {len(sources)} frames, mean "
+        f"reward {found.reward:.3f} after {found.n_evaluations} evaluations\n"
+        f"use them: samstar segment IMAGES --task {bench.task.name} --tuner static:{path}"
+    )
 
 
 def _write_curve(run: RunFolder, found: StaticFound, facts: dict[str, Any]) -> None:

@@ -25,3 +25,14 @@ def test_the_dashboard_is_photographed_while_it_runs(tmp_path):
     with Image.open(path) as picture:
         assert picture.size == (1600, 1010)
         assert len(picture.convert("RGB").getcolors(1 << 20)) > 50  # no empty page
+
+
+def test_the_picture_of_a_task_is_small(samstar, tmp_path, monkeypatch):
+    monkeypatch.setattr("samstar_rl.scripts.figures.task_names", lambda: ("cells",))
+    done = samstar("figures", "--only", "tasks", "-o", tmp_path)
+    assert done.exit_code == 0, done.output
+    path = tmp_path / "task_cells.png"
+    assert path.stat().st_size < 60_000
+    with Image.open(path) as picture:
+        assert picture.size == (3 * 256 + 2 * 4, 256)
+        assert len(picture.convert("RGB").getcolors(1 << 20)) > 20

@@ -48,3 +48,86 @@ def test_the_same_seed_finds_the_same(samstar, small_task, images, tmp_path):
 def test_too_few_evaluations_are_refused(samstar, small_task, images, tmp_path):
     done = samstar("tune", images, "--task", small_task, "--evaluations", 2, "-o", tmp_path / "o")
     assert done.exit_code == 2 and "too few" in done.stderr
+
+
+def test_a_front_is_written_and_any_of_its_points_deploys(samstar, small_task, images, tmp_path):
+    out = tmp_path / "front"
+    done = samstar(
+        *("tune", images, "--task", small_task, "--pareto", "--terms", "purity,contrast"),
+        *("--evaluations", 180, "--pick", "knee", "-o", out),
+    )
+    assert done.exit_code == 0, done.output
+    file = out / "settings.toml"
+    text = tomllib.loads(file.read_text())
+    points = text["points"]
+    assert text["found"]["picked_by"] == "knee" and text["found"]["terms"] == ["purity", "contrast"]
+    assert read_static(str(file)) == read_static(f"{file}#{text['found']['point']}")
+    assert [point["score"] for point in points] == sorted(
+        (point["score"] for point in points), reverse=True
+    )
+    values = [(point["terms"]["purity"], point["terms"]["contrast"]) for point in points]
+    for mine in values:  # none beats another in both
+        assert not any(a > mine[0] and b > mine[1] for a, b in values)
+    rows = (out / "front.csv").read_text().splitlines()
+    assert rows[0].startswith("point,score,") and len(rows) == len(points) + 1
+    assert (out / "front.png").stat().st_size > 10_000
+    assert json.loads((out / "results.json").read_text())["points"][0]["point"] == 1
+
+    done = samstar(
+        *("segment", images / "a.png", "--task", small_task),
+        *("--tuner", f"static:{file}#{len(points)}", "-o", tmp_path / "out"),
+    )
+    assert done.exit_code == 0, done.output
+    record = json.loads((tmp_path / "out" / "a.json").read_text())
+    assert Settings.from_dict(record["settings"]) == Settings.from_dict(points[-1]["settings"])
+
+
+def test_a_floor_that_no_point_reaches_leaves_the_front(samstar, small_task, images, tmp_path):
+    out = tmp_path / "front"
+    done = samstar(
+        *("tune", images / "a.png", "--task", small_task, "--pareto", "--evaluations", 12),
+        *("--pick", "floor:purity=1.1", "-o", out),
+    )
+    assert done.exit_code == 2 and "no point of the front reaches" in done.stderr
+    text = tomllib.loads((out / "settings.toml").read_text())
+    assert "settings" not in text and text["points"]
+    assert read_static(f"{out / 'settings.toml'}#1")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--pareto", "--terms", "purity,order"), "no term 'order'"),
+        (("--pareto", "--terms", "purity"), "two or more"),
+        (("--pareto", "--pick", "elbow"), "weights, knee or floor"),
+        (("--pareto", "--algo", "random"), "NSGA-II"),
+        (("--terms", "purity,contrast"), "give --pareto"),
+        (("--pareto", "--per-frame"), "not both"),
+        (("--pareto", "--evaluations", "3"), "too few"),
+        (("--per-frame", "--evaluations", "3"), "too few"),
+    ],
+)
+def test_what_cannot_be_asked_of_a_front_is_refused(
+    samstar, small_task, images, tmp_path, arguments, message
+):
+    done = samstar("tune", images, "--task", small_task, *arguments, "-o", tmp_path / "o")
+    assert done.exit_code == 2 and message in done.stderr
+
+
+def test_each_frame_gets_settings_that_segment_uses(samstar, small_task, images, tmp_path):
+    out = tmp_path / "tuned"
+    done = samstar(
+        *("tune", images, "--task", small_task, "--per-frame", "--evaluations", 90, "-o", out)
+    )
+    assert done.exit_code == 0, done.output
+    file = out / "settings.toml"
+    text = tomllib.loads(file.read_text())
+    assert list(text["frames"]) == ["a", "b-00000", "b-00001"]
+    done = samstar(
+        *("segment", images, "--task", small_task, "--tuner", f"static:{file}"),
+        *("-o", tmp_path / "out"),
+    )
+    assert done.exit_code == 0, done.output
+    for name, settings in text["frames"].items():
+        record = json.loads((tmp_path / "out" / f"{name}.json").read_text())
+        assert Settings.from_dict(record["settings"]) == Settings.from_dict(settings)
