@@ -90,16 +90,16 @@ class Arena:
         """Indices of the frames to learn from."""
         return [index for stream in self.training for index in stream]
 
-    @property
-    def bank_seconds(self) -> float:
-        """What SAM took for the bank to learn from: every learner needs it."""
-        return float(
-            sum(
-                self.bank.features(index).seconds
-                + sum(self.bank.proposals(index, prompt).seconds for prompt in self.bank.prompts)
-                for index in range(len(self.bank))
-            )
+
+def sam_seconds(bank: Bank) -> float:
+    """What SAM took for the frames of a bank."""
+    return float(
+        sum(
+            bank.features(index).seconds
+            + sum(bank.proposals(index, prompt).seconds for prompt in bank.prompts)
+            for index in range(len(bank))
         )
+    )
 
 
 @dataclass(eq=False)
@@ -115,6 +115,8 @@ class Ready:
         Spent on getting ready.
     seconds : float
         Wall time of getting ready, watching left out.
+    learned_from : tuple of Bank
+        Whose frames SAM had to see before.
     network : PolicyNetwork, optional
         What can be bundled.
     hyperparameters : dict
@@ -127,6 +129,7 @@ class Ready:
     curve: list[tuple[int, float, float]] = field(default_factory=list)
     evaluations: int = 0
     seconds: float = 0.0
+    learned_from: tuple[Bank, ...] = ()
     network: PolicyNetwork | None = None
     hyperparameters: dict[str, Any] = field(default_factory=dict)
     keep: Callable[[Path], None] | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import functools
+import importlib.util
 import json
 import multiprocessing
 import os
@@ -18,8 +19,8 @@ import pandas as pd
 from PIL import Image
 
 from samstar_rl import atomic
-from samstar_rl.agents.arena import Arena, Ready
-from samstar_rl.agents.contenders import CONTENDERS, LEARNERS, ON_STREAMS, SLOW, TRANSFERS
+from samstar_rl.agents.arena import Arena, Ready, sam_seconds
+from samstar_rl.agents.contenders import CONTENDERS, NEEDS, ON_STREAMS, SEEDED, SLOW, TRANSFERS
 from samstar_rl.agents.streams import read_labelled, simulated_stream
 from samstar_rl.bank import Bank, BankError, build_bank
 from samstar_rl.envs.simulated import preset_of, with_ladder
@@ -95,7 +96,7 @@ class BenchmarkPlan:
     everywhere : tuple of str
         Contenders that take part in every task.
     n_seeds : int
-        Of PPO and SAC; the others run once.
+        Of the contenders of `SEEDED`; the others run once.
     n_streams, n_frames, n_test_streams, n_test_frames : int
         Simulated streams to learn from and to be judged on, and frames in each.
     frame_step, test_frame_step : int
@@ -125,7 +126,7 @@ class BenchmarkPlan:
     contenders: tuple[str, ...] = tuple(CONTENDERS)
     everywhere: tuple[str, ...] = (
         "default", "random", "static", "static-search", "frozen-start", "hindsight", "genetic",
-        "others-static", "ppo", "sac", "oracle",
+        "others-static", "unseen", "ppo", "sac", "oracle",
     )  # fmt: skip
     n_seeds: int = 5
     n_streams: int = 12
@@ -200,7 +201,7 @@ class BenchmarkPlan:
             return n_others
         if contender in TRANSFERS and n_others == 0:
             return 0
-        return self.n_seeds if contender in LEARNERS else 1
+        return self.n_seeds if contender in SEEDED else 1
 
     def task(self, name: str) -> Task:
         """A task with the plan's ladder of prompt densities."""
@@ -311,13 +312,14 @@ def run_benchmark(
     BenchmarkError
         If the folder holds another benchmark, or workers die again and again.
     """
+    check_extras(plan)
     begin(plan, root)
     for task in plan.tasks:
         build_banks(plan, root, task, announce)
     run = spread or functools.partial(_spread_over_processes, n_workers or os.cpu_count() or 1)
     waiting = sorted(
         (unit for unit in plan.units() if not unit.is_done(root)),
-        key=lambda unit: unit.contender not in LEARNERS,  # the longest first
+        key=lambda unit: unit.contender not in SEEDED,  # the longest first
     )
     announce("contenders", 0.0)
     function = functools.partial(run_unit, plan, root.absolute())
@@ -346,7 +348,7 @@ def run_unit(plan: BenchmarkPlan, root: Path, unit: Unit) -> Unit:
         ready.keep(folder)
     with atomic.replacing(folder / ROWS) as temporary:
         rows.to_csv(temporary, index=False)
-    atomic.write_json(folder / SHEET, _sheet(unit, ready, arena))
+    atomic.write_json(folder / SHEET, _sheet(unit, ready))
     return unit
 
 
@@ -375,6 +377,23 @@ def read_results(plan: BenchmarkPlan, root: Path) -> BenchmarkResults:
             tables.append(pd.read_csv(folder / ROWS))
     rows = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
     return BenchmarkResults(root, rows, sheets)
+
+
+def check_extras(plan: BenchmarkPlan) -> None:
+    """See that all contenders can run before hours have passed.
+
+    Raises
+    ------
+    BenchmarkError
+        If one needs a package that is not installed.
+    """
+    for name in plan.contenders:
+        package, extra = NEEDS.get(name, ("", ""))
+        if package and importlib.util.find_spec(package) is None:
+            raise BenchmarkError(
+                f"the contender {name!r} needs {package}: pip install 'samstar-rl[{extra}]', or "
+                "choose others with --tuner"
+            )
 
 
 def begin(plan: BenchmarkPlan, root: Path) -> None:
@@ -507,12 +526,12 @@ def _spread_over_processes(
                 ) from error
 
 
-def _sheet(unit: Unit, ready: Ready, arena: Arena) -> dict[str, Any]:
+def _sheet(unit: Unit, ready: Ready) -> dict[str, Any]:
     return {
         **asdict(unit),
         "curve": [list(point) for point in ready.curve],
         "evaluations": ready.evaluations,
         "seconds": ready.seconds,
-        "bank_seconds": arena.bank_seconds if ready.evaluations else 0.0,
+        "bank_seconds": sum(map(sam_seconds, ready.learned_from)),
         "hyperparameters": ready.hyperparameters,
     }

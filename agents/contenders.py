@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from samstar_rl.agents.nsga2 import Nsga2Tuner
 from samstar_rl.agents.search import RefinedSearch, maximise
 from samstar_rl.agents.static_search import search_static
 from samstar_rl.agents.training import TrainingPlan, train_policy
-from samstar_rl.agents.transfer import prepare_others_static
+from samstar_rl.agents.transfer import curve_of, prepare_others_static, prepare_unseen
 from samstar_rl.agents.tuners import (
     PolicyTuner,
     RandomTuner,
@@ -72,7 +73,7 @@ def prepare_static_search(arena: Arena, seed: int) -> Ready:
             on_round=lambda spent, settings, _: watch.point(spent, StaticTuner(settings)),
         )
     tuner = StaticTuner(found.settings, "static-search")
-    return Ready(tuner, watch.curve, found.n_evaluations, watch.seconds)
+    return Ready(tuner, watch.curve, found.n_evaluations, watch.seconds, (arena.bank,))
 
 
 def prepare_frozen_start(arena: Arena, seed: int) -> Ready:
@@ -174,27 +175,22 @@ def prepare_nsga2(arena: Arena, seed: int) -> Ready:
     return Ready(tuner, keep=keep)
 
 
-def prepare_ppo(arena: Arena, seed: int) -> Ready:
-    """A policy learned by PPO."""
-    return _prepare_learner(arena, seed, "ppo")
-
-
-def prepare_sac(arena: Arena, seed: int) -> Ready:
-    """A policy learned by SAC."""
-    return _prepare_learner(arena, seed, "sac")
-
-
-def _prepare_learner(arena: Arena, seed: int, algorithm: str) -> Ready:
+def prepare_learner(arena: Arena, seed: int, *, algorithm: str) -> Ready:
+    """A policy learned by reinforcement, by the name of a learner's hyperparameters."""
     hyperparameters = load_hyperparameters(
         algorithm, task=arena.task.name, env_id=STREAM_ID, overrides={"total_steps": arena.steps}
     )
     plan = TrainingPlan(algorithm, hyperparameters, seed=seed)
     trained = train_policy(arena.task, arena.bank, plan, arena.folder, resume=True)
-    curve = [(int(p["steps"]), p["seconds"], p["score"]) for p in trained.progress.curve]
-    tuner = _judged(arena, trained.network, algorithm)
     progress = trained.progress
     return Ready(
-        tuner, curve, progress.steps, progress.seconds, trained.network, dict(hyperparameters)
+        _judged(arena, trained.network, algorithm),
+        curve_of(progress),
+        progress.steps,
+        progress.seconds,
+        (arena.bank,),
+        trained.network,
+        dict(hyperparameters),
     )
 
 
@@ -217,7 +213,8 @@ def prepare_evolved(arena: Arena, seed: int) -> Ready:
             ),
         )
     tuner = _judged(arena, evolved.network, "evolved")
-    return Ready(tuner, watch.curve, evolved.n_evaluations, watch.seconds, evolved.network)
+    spent, seconds = evolved.n_evaluations, watch.seconds
+    return Ready(tuner, watch.curve, spent, seconds, (arena.bank,), evolved.network)
 
 
 def prepare_nearest(arena: Arena, seed: int) -> Ready:
@@ -244,7 +241,7 @@ def _prepare_amortised(arena: Arena, seed: int, kind: str) -> Ready:
     tuner = amortise(arena.frames, indices, actions, kind, seed=seed, judged=arena.judge.frames)
     tuner.name = kind
     spent = arena.steps // len(indices) * len(indices)
-    return Ready(tuner, [], spent, time.perf_counter() - started)
+    return Ready(tuner, [], spent, time.perf_counter() - started, (arena.bank,))
 
 
 CONTENDERS: dict[str, Callable[[Arena, int], Ready]] = {
@@ -263,21 +260,36 @@ CONTENDERS: dict[str, Callable[[Arena, int], Ready]] = {
     "mlp": prepare_mlp,
     "forest": prepare_forest,
     "evolved": prepare_evolved,
-    "ppo": prepare_ppo,
-    "sac": prepare_sac,
+    "td3": partial(prepare_learner, algorithm="td3"),
+    "tqc": partial(prepare_learner, algorithm="tqc"),
+    "trpo": partial(prepare_learner, algorithm="trpo"),
+    "ppo": partial(prepare_learner, algorithm="ppo"),
+    "sac": partial(prepare_learner, algorithm="sac"),
     "others-static": prepare_others_static,
+    "unseen": prepare_unseen,
     "oracle": prepare_oracle,
 }
 """Contenders by name, in the order of the tables."""
 
 LEARNERS = ("ppo", "sac")
+"""Those among which the best learned policy of a task is chosen."""
+
+SEEDED = (*LEARNERS, "unseen")
 """Those that carry claims, and so run with several seeds."""
 
-POLICIES = ("nearest", "mlp", "forest", "evolved", *LEARNERS)
+POLICIES = ("nearest", "mlp", "forest", "evolved", "td3", "tqc", "trpo", *LEARNERS, "unseen")
 """Those that answer each frame at once from what they see of it."""
 
-TRANSFERS = ("others-static",)
+TRANSFERS = ("others-static", "unseen")
 """Those that never learn from the task on which they are judged; they need several tasks."""
+
+NEEDS = {
+    "forest": ("sklearn", "amortised"),
+    "tpe": ("optuna", "optuna"),
+    "tqc": ("sb3_contrib", "contrib"),
+    "trpo": ("sb3_contrib", "contrib"),
+}
+"""Modules that contenders need, and the extras that install them."""
 
 ON_STREAMS = ("frozen-start", "hindsight", "genetic-warm")
 """Those that mean nothing where each frame is a stream of its own."""

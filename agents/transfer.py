@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from samstar_rl.agents.arena import Arena, Ready
+from samstar_rl.agents.hyperparameters import load_hyperparameters
+from samstar_rl.agents.training import Progress, TrainingPlan, train_multi_policy
+from samstar_rl.envs import STREAM_ID
+from samstar_rl.envs.variation import VARIATION
 from samstar_rl.settings import SETTINGS, Settings
 from samstar_rl.task import Task
 from samstar_rl.tuner import FrameContext
@@ -44,3 +48,28 @@ def prepare_others_static(arena: Arena, seed: int) -> Ready:
     """
     foreign, _ = list(arena.others.values())[seed]
     return Ready(ForeignStaticTuner(foreign, arena.task))
+
+
+def prepare_unseen(arena: Arena, seed: int) -> Ready:
+    """One policy that PPO learned on the other tasks: it never met this one, nor its settings."""
+    hyperparameters = load_hyperparameters(
+        "ppo", task="all", env_id=STREAM_ID, overrides={"total_steps": arena.steps}
+    )
+    plan = TrainingPlan("ppo", hyperparameters, seed=seed, variation=VARIATION)
+    others = list(arena.others.values())
+    trained = train_multi_policy(others, plan, arena.folder, resume=True)
+    progress = trained.progress
+    return Ready(
+        trained.tuner(arena.test, arena.task, "unseen"),
+        curve_of(progress),
+        progress.steps,
+        progress.seconds,
+        tuple(bank for _, bank in others),
+        trained.network,
+        dict(hyperparameters),
+    )
+
+
+def curve_of(progress: Progress) -> list[tuple[int, float, float]]:
+    """A training's curve as (evaluations, seconds, score)."""
+    return [(int(p["steps"]), p["seconds"], p["score"]) for p in progress.curve]

@@ -1,0 +1,88 @@
+"""`samstar benchmark` on a folder of labelled images, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from samstar_rl.scripts.benchmark import choose_images, find_named
+
+
+@pytest.fixture
+def labelled(tmp_path):
+    """Four images of bright discs with their labels, and a file of two of their names."""
+    rng = np.random.default_rng(0)
+    yy, xx = np.mgrid[:72, :72]
+    for folder in ("images", "labels"):
+        (tmp_path / folder).mkdir()
+    for name in "abcd":
+        labels = np.zeros((72, 72), dtype=np.uint8)
+        for number, (y, x) in enumerate(((18, 18), (18, 52), (52, 30)), start=1):
+            labels[np.hypot(yy - y, xx - x) < 8] = number
+        image = 60 + 100 * (labels > 0) + rng.normal(0, 4, labels.shape)
+        Image.fromarray(image.clip(0, 255).astype(np.uint8)).save(tmp_path / f"images/{name}.png")
+        Image.fromarray(labels).save(tmp_path / f"labels/{name}.png")
+    (tmp_path / "some.txt").write_text("b\nd\n")
+    return tmp_path
+
+
+def stems(paths):
+    return [path.rsplit("/", 1)[-1].removesuffix(".png") for path in paths]
+
+
+def test_every_second_image_judges_unless_names_say_otherwise(labelled):
+    images, labels = labelled / "images", labelled / "labels"
+    real = choose_images(images, labels, None, None, None)
+    assert (stems(real.fit), stems(real.judge)) == (["a", "c"], ["b", "d"])
+    real = choose_images(images, labels, str(labelled / "some.txt"), None, None)
+    assert (stems(real.fit), stems(real.judge)) == (["a", "c"], ["b", "d"])
+    real = choose_images(images, labels, None, str(labelled / "some.txt"), None)
+    assert (stems(real.fit), stems(real.judge)) == (["b", "d"], ["a", "c"])
+
+
+def test_names_must_be_those_of_images(labelled):
+    (labelled / "other.txt").write_text("nope\n")
+    with pytest.raises(ValueError, match="names 'nope'"):
+        find_named(labelled / "images", str(labelled / "other.txt"))
+    with pytest.raises(ValueError, match="no image in"):
+        find_named(labelled, None)
+
+
+def test_real_frames_are_compared_and_the_report_can_be_written_anew(samstar, labelled, tmp_path):
+    out = tmp_path / "out"
+    done = samstar(
+        *("benchmark", "--frames", labelled / "images", "--labels", labelled / "labels"),
+        *("--tuner", "static", "--tuner", "genetic", "--tuner", "nearest"),
+        *("--steps", 512, "--evaluations", 6, "--points-per-side", 4, "--workers", 1),
+        *("-o", out),
+    )
+    assert done.exit_code == 0, done.output
+    rows = pd.read_parquet(out / "results.parquet")
+    assert set(rows["tuner"]) == {"static", "genetic", "nearest"}
+    assert rows["stream"].nunique() == 2 and rows["f1"].between(0, 1).all()
+    assert json.loads((out / "plan.json").read_text())["real"]["labels"].endswith("labels")
+    (out / "report.html").unlink()
+    again = samstar("benchmark", "--report-only", "-o", out)
+    assert again.exit_code == 0, again.output
+    assert (out / "report.html").exists() and "| genetic |" in again.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--labels", "somewhere"], "go with --frames"),
+        (["--frames", "IMAGES"], "give --labels"),
+        (["--tuner", "annealing"], "no contender 'annealing'"),
+        (["--report-only"], "holds no benchmark"),
+        (["--frames", "IMAGES", "--labels", "LABELS", "--tuner", "hindsight"], "needs streams"),
+    ],
+)
+def test_what_cannot_be_is_bad_input(samstar, labelled, tmp_path, arguments, message):
+    known = {"IMAGES": labelled / "images", "LABELS": labelled / "labels"}
+    done = samstar("benchmark", *(known.get(a, a) for a in arguments), "-o", tmp_path / "out")
+    assert done.exit_code == 2
+    assert message in done.output
