@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from samstar_rl.agents.judging import Judge, summarise
     from samstar_rl.agents.registry import TUNERS, TunerError, make_tuner
     from samstar_rl.agents.static_search import StaticFound, search_static
-    from samstar_rl.agents.training import TrainingPlan, train_policy
+    from samstar_rl.agents.training import TrainingPlan, train_multi_policy, train_policy
     from samstar_rl.agents.tuners import PolicyTuner, RandomTuner, SearchTuner, StaticTuner
 
 # Heavy libraries stand behind some of these: each is imported when it is asked for.
@@ -32,6 +32,7 @@ _HOMES = {
     "search_static": "static_search",
     "shipped_bundles": "bundle",
     "summarise": "judging",
+    "train_multi_policy": "training",
     "train_policy": "training",
 }
 
@@ -52,6 +53,7 @@ __all__ = [
     "search_static",
     "shipped_bundles",
     "summarise",
+    "train_multi_policy",
     "train_policy",
 ]
 

@@ -128,6 +128,10 @@ class PolicyBundle:
         (action,) = self._session[0].run(["action"], {"observation": batch})
         return np.asarray(action[0], dtype=np.float32)
 
+    def renamed(self, name: str) -> PolicyBundle:
+        """The same under another name."""
+        return replace(self, name=name)
+
     def distance(self, observation: Array) -> float:
         """Root mean square of the normalised observation: about 1 for what training was like."""
         normalised = self.normalisation(observation)
@@ -222,7 +226,8 @@ def find_bundle(name_or_path: str | Path) -> Path:
     """
     path = Path(name_or_path)
     for candidate in (path, path.with_name(path.name + SUFFIX)):
-        if candidate.is_dir():
+        # a folder of results may well be called like a shipped policy
+        if candidate.is_dir() and (candidate.suffix == SUFFIX or (candidate / _SHEET).is_file()):
             return candidate
     shipped = _shipped_folder() / f"{name_or_path}{SUFFIX}"
     if str(name_or_path) in shipped_bundles():

@@ -6,15 +6,17 @@ import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock
 from platformdirs import user_cache_path
 
-from samstar_rl.bank import Bank, BankError, build_bank
+from samstar_rl.bank import VERSION, Bank, BankError, build_bank
+from samstar_rl.frames.frame import LabelledFrame
 from samstar_rl.frames.simulator import PRESETS, SIMULATOR_VERSION, SimulatedStream
+from samstar_rl.particles import DESCRIPTOR_COLUMNS
 from samstar_rl.proposal_data import Floor
 from samstar_rl.proposals import ProposalEngine
 from samstar_rl.sam import load_sam
@@ -38,11 +40,16 @@ def simulated_bank(
     n_frames: int = N_FRAMES,
     size_px: int = SIZE_PX,
     drift: float = DRIFT,
+    every: int = 1,
     first_seed: int = 0,
     engine: ProposalEngine | None = None,
     on_frame: Callable[[int], None] | None = None,
 ) -> Bank:
     """A small bank of simulated streams for a task, built once and then taken from the cache.
+
+    It is built anew when what SAM does changes: the SAM, the prompt settings that the task can
+    reach, the frames. Other weights, targets or static settings use the same bank: proposals do
+    not depend on them.
 
     Parameters
     ----------
@@ -55,6 +62,8 @@ def simulated_bank(
         Side of a frame.
     drift : float
         Of dose, focus, magnification and density; 1 is an ordinary experiment.
+    every : int
+        Take every so many-th frame of an experiment: fewer frames then show more of its drift.
     first_seed : int
         The streams have this seed and those that follow.
     engine : ProposalEngine, optional
@@ -73,22 +82,30 @@ def simulated_bank(
         "size_px": size_px,
         "drift": drift,
         "first_seed": first_seed,
-    }
+    } | ({} if every == 1 else {"every": every})
     folder = cache_folder() / "banks" / f"{preset_of(task)}-{_key(task, engine, parameters)}"
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{folder}.lock"):
         with contextlib.suppress(BankError):
-            return Bank(folder)
-        return build_simulated_bank(
+            return open_whole(folder)
+        build_simulated_bank(
             task,
             folder,
             seeds=range(first_seed, first_seed + n_streams),
             n_frames=n_frames,
             size_px=size_px,
             drift=drift,
+            every=every,
             engine=engine,
             on_frame=on_frame,
         )
+    return open_whole(folder)
+
+
+def open_whole(folder: Path) -> Bank:
+    """Open a bank with room for all its proposals: training meets each of them again and again."""
+    bank = Bank(folder)
+    return Bank(folder, cached_proposals=max(1, len(bank) * len(bank.prompts)))
 
 
 def build_simulated_bank(
@@ -99,6 +116,7 @@ def build_simulated_bank(
     n_frames: int,
     size_px: int = SIZE_PX,
     drift: float = DRIFT,
+    every: int = 1,
     engine: ProposalEngine | None = None,
     on_frame: Callable[[int], None] | None = None,
 ) -> Bank:
@@ -108,8 +126,9 @@ def build_simulated_bank(
     """
     engine = engine or ProposalEngine(load_sam("tiny"))
     preset = preset_of(task)
+    length = n_frames * every
     streams = [
-        SimulatedStream(preset, seed=seed, size=size_px, length=n_frames, drift=drift)
+        _take(SimulatedStream(preset, seed=seed, size=size_px, length=length, drift=drift), every)
         for seed in seeds
     ]
     return build_bank(
@@ -120,6 +139,13 @@ def build_simulated_bank(
         floor=Floor.under(task.space),
         on_progress=None if on_frame is None else lambda progress: on_frame(progress.n_frames),
     )
+
+
+def _take(stream: SimulatedStream, every: int) -> Iterator[LabelledFrame]:
+    """Every so many-th frame."""
+    with stream:
+        for index in range(0, stream.length or 0, every):
+            yield stream.frame_at(index)
 
 
 def preset_of(task: Task) -> str:
@@ -146,6 +172,8 @@ def _key(task: Task, engine: ProposalEngine, parameters: dict[str, Any]) -> str:
         "preset": preset_of(task),
         "prompts": [prompt.to_dict() for prompt in task.space.prompts()],
         "floor": [floor.iou_pred, floor.stability],
+        "bank": [VERSION, *DESCRIPTOR_COLUMNS],
+        "arithmetic": [engine.arithmetic, engine.precision],
         **parameters,
     }
     text = json.dumps(content, sort_keys=True)

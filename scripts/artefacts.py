@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -11,6 +10,7 @@ import numpy as np
 import typer
 from rich.console import Console
 
+from samstar_rl.agents.bundle import PolicyBundle
 from samstar_rl.agents.search import GeneticSearch, Vectors, maximise
 from samstar_rl.agents.static_search import search_static
 from samstar_rl.frames.frame import Frame
@@ -21,6 +21,7 @@ from samstar_rl.proposals import ProposalEngine, Proposals
 from samstar_rl.sam import load_sam
 from samstar_rl.scripts.command import make_progress, run_command
 from samstar_rl.scripts.figures import figures
+from samstar_rl.scripts.lessons import ALL
 from samstar_rl.scripts.preparation import prepare
 from samstar_rl.scripts.train import POLICY, train
 from samstar_rl.scripts.tune import decode_frames
@@ -48,7 +49,12 @@ def artefacts(
         ),
     ] = None,
     task: Annotated[
-        list[str] | None, typer.Option("--task", "-t", help="Repeatable; by default all four.")
+        list[str] | None,
+        typer.Option(
+            "--task",
+            "-t",
+            help="Repeatable; by default all four, and of policies the one for many samples (all).",
+        ),
     ] = None,
     only: Annotated[
         list[str] | None,
@@ -61,20 +67,26 @@ def artefacts(
     unknown = set(stages) - {"static", "policies", "figures"}
     if unknown:
         raise ValueError(f"--only takes static, policies or figures, got {sorted(unknown)[0]!r}")
-    names = task or list(TASKS)
+    names = [name for name in task or TASKS if name != ALL]
     console = Console()
     if "static" in stages:
         for name in names:
             _rebuild_static(load_task(name), emps, seed, console)
     if "policies" in stages:
-        for name in names:
-            folder = Path("build") / "policies" / name
-            train(task=name, out=folder, seed=seed)
-            shipped = POLICIES / f"{name}.bundle"
-            shutil.rmtree(shipped, ignore_errors=True)
-            shutil.copytree(folder / f"{POLICY}.bundle", shipped)
+        for name in task or [*TASKS, ALL]:
+            _rebuild_policy(name, seed)
     if "figures" in stages:
         figures()
+
+
+def _rebuild_policy(name: str, seed: int) -> None:
+    """Train a policy and put its bundle among those that ship.
+
+    Of `ALL` the policy for many samples: it learns on the banks of all `TASKS`.
+    """
+    folder = Path("build") / "policies" / name
+    train(task=list(TASKS) if name == ALL else [name], out=folder, seed=seed)
+    PolicyBundle.load(folder / POLICY).renamed(name).save(POLICIES / name)
 
 
 def _rebuild_static(task: Task, emps: Path | None, seed: int, console: Console) -> None:

@@ -43,6 +43,7 @@ COMMANDS: dict[str, Command] = {
     "tune": Command("tune:tune", "Search the one choice of settings that serves frames best."),
     "train": Command("train:train", "Train a policy that sets the generator for each frame."),
     "benchmark": Command("benchmark:benchmark", "Compare tuners on the same unseen frames."),
+    "ablate": Command("ablate:ablate", "Find out which blocks of the observation a policy needs."),
     "headroom": Command("headroom:headroom", "Measure where adapting pays, before any training."),
     "bank": Command("bank:app", "Build banks of frames and proposals, and say what is in them."),
     "validate": Command(

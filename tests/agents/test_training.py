@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -11,7 +13,16 @@ from samstar_rl.agents.hyperparameters import (
     parse_override,
 )
 from samstar_rl.agents.judging import Judge
-from samstar_rl.agents.learners import to_network
+from samstar_rl.agents.learners import (
+    ALGORITHMS as KNOWN,
+)
+from samstar_rl.agents.learners import (
+    CLIPPED,
+    AlgorithmError,
+    algorithm_class,
+    algorithm_name,
+    to_network,
+)
 from samstar_rl.agents.training import (
     TrainingError,
     TrainingPlan,
@@ -24,7 +35,8 @@ from samstar_rl.envs.frames import BankFrames
 from samstar_rl.task import load_task
 from samstar_rl.tuner import Objective
 
-ALGORITHMS = ("ppo", "sac")
+ALGORITHMS = ("ppo", "sac", "td3", "trpo", "tqc")
+LEARNED = ("ppo", "sac")
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +57,9 @@ def one_thread():
 def make_plan(algorithm, **overrides):
     small = {"total_steps": 64, "n_envs": 2, "net_arch": [8]}
     small |= {"ppo": {"n_steps": 8, "batch_size": 16, "n_epochs": 2}}.get(algorithm, {})
-    small |= {"sac": {"learning_starts": 16, "batch_size": 16}}.get(algorithm, {})
+    small |= {"trpo": {"n_steps": 8, "batch_size": 16}}.get(algorithm, {})
+    if algorithm in ("sac", "td3", "tqc"):
+        small |= {"learning_starts": 16, "batch_size": 16}
     hyperparameters = load_hyperparameters(algorithm, overrides=small | overrides)
     return TrainingPlan(algorithm, hyperparameters, seed=3)
 
@@ -80,7 +94,7 @@ def test_network_does_what_the_learner_does(algorithm, task, bank, tmp_path):
     frames = run.courses[0].frames
     observations = np.stack([frames.builder.build(frames.part(i)) for i in range(6)])
     actions, _ = run.learner.predict(observations, deterministic=True)
-    if algorithm == "sac":
+    if algorithm not in CLIPPED:
         actions = np.clip(run.centre + 2 * actions, -1, 1)
     np.testing.assert_allclose(network(observations), actions, atol=1e-5)
 
@@ -148,7 +162,7 @@ def test_streams_are_split_between_training_and_validation():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize("algorithm", LEARNED)
 def test_learning_beats_the_static_settings_on_fresh_streams(algorithm, task, tmp_path):
     bank = SyntheticBank(task, n_streams=16, n_frames=4)
     fresh = SyntheticBank(task, n_streams=6, n_frames=4, seed=1)
@@ -184,5 +198,24 @@ def test_bad_hyperparameters_are_refused(overrides, message):
 
 
 def test_unknown_algorithm_is_refused():
-    with pytest.raises(HyperparameterError, match="genetic, ppo, sac"):
+    with pytest.raises(HyperparameterError, match="ppo, sac"):
         load_hyperparameters("dqn")
+    with pytest.raises(AlgorithmError, match="PPO, A2C, SAC"):
+        algorithm_name("DQN")
+
+
+@pytest.mark.parametrize("name", KNOWN)
+def test_every_learner_has_its_class_and_hyperparameters(name):
+    assert algorithm_class(name.upper()).__name__.lower() == name
+    assert load_hyperparameters(name)["total_steps"] > 0
+
+
+def test_a_block_left_out_is_never_seen(task, bank, tmp_path):
+    plan = replace(make_plan("ppo"), without=("probe", "last_terms"))
+    run = _Run([(task, bank)], plan, tmp_path)
+    schema = run.courses[0].frames.builder.schema
+    seen = {block.name for block in schema.blocks if run.normalisation.scale[block.slice].any()}
+    assert "image" in seen
+    assert not seen & {"probe", "last_terms"}
+    with pytest.raises(ValueError, match="no block 'nose'"):
+        _Run([(task, bank)], replace(plan, without=("nose",)), tmp_path)

@@ -1,0 +1,52 @@
+"""The policies that ship run on the tasks and with the SAM that ship, without any training."""
+
+from __future__ import annotations
+
+import shutil
+
+import numpy as np
+import pytest
+from bundles import untrained_bundle
+from synthetic_bank import N_CHANNELS
+
+from samstar_rl.agents import bundle as bundles
+from samstar_rl.agents.bundle import PolicyBundle, find_bundle, shipped_bundles
+from samstar_rl.agents.registry import make_tuner
+from samstar_rl.sam import packaged_weights_sha256
+from samstar_rl.task import load_task, task_names
+
+
+@pytest.mark.parametrize("name", shipped_bundles())
+def test_a_shipped_policy_fits_the_sam_and_the_task_that_ship(name):
+    served = [name] if name in task_names() else ["particles", "overlap", "morphology", "size"]
+    for task in served:
+        tuner = make_tuner(name, load_task(task), sam_sha256=packaged_weights_sha256())
+        assert tuner.name == name
+    bundle = PolicyBundle.load(name)
+    action = bundle.act(bundle.normalisation.mean)
+    assert action.shape == (bundle.n_actions,)
+    assert np.isfinite(action).all()
+
+
+@pytest.fixture
+def shipped(tmp_path, monkeypatch):
+    """A package whose only policy is one for `particles`."""
+    monkeypatch.setattr(bundles, "_shipped_folder", lambda: tmp_path / "policies")
+    task = load_task("particles")
+    made = untrained_bundle(task, N_CHANNELS, sam_sha256=packaged_weights_sha256())
+    made.renamed("particles").save(tmp_path / "policies" / "particles")
+    return tmp_path
+
+
+def test_a_shipped_policy_is_found_by_its_name(shipped):
+    assert shipped_bundles() == ("particles",)
+    tuner = make_tuner("particles", load_task("particles"), sam_sha256=packaged_weights_sha256())
+    assert tuner.name == "particles"
+
+
+def test_a_folder_of_results_does_not_hide_a_shipped_policy(shipped, monkeypatch):
+    monkeypatch.chdir(shipped)
+    (shipped / "particles").mkdir()
+    assert find_bundle("particles").parent.name == "policies"
+    shutil.copytree(find_bundle("particles"), "particles", dirs_exist_ok=True)
+    assert find_bundle("particles").parent.name != "policies"  # now it is a bundle
