@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -123,9 +124,25 @@ def result_path(folder: Path, frame_id: str, suffix: str) -> Path:
 
 
 def safe_name(frame_id: str) -> str:
-    """Turn a frame's id, which may come from a network, into the name of a file in one folder."""
-    name = re.sub(r"[^\w.+=@ ()\[\]-]", "_", frame_id).strip(" .")[:MAX_NAME_LENGTH]
-    return name or "frame"
+    """Turn a frame's id, which may come from a network, into the name of a file in one folder.
+
+    An id that is no such name as it stands gets a part of its hash: no two ids share a name.
+    """
+    name = re.sub(r"[^\w.+=@ ()\[\]-]", "_", frame_id).strip(" .")
+    if name == frame_id and len(name.encode()) <= MAX_NAME_LENGTH and not _is_reserved(name):
+        return name
+    digest = hashlib.sha256(frame_id.encode("utf-8", "surrogatepass")).hexdigest()[:8]
+    return f"{_shortened(name) or 'frame'}-{digest}"
+
+
+def _is_reserved(name: str) -> bool:
+    """Whether Windows takes the name for a device, whatever its suffix."""
+    return re.fullmatch(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", name.casefold()) is not None
+
+
+def _shortened(name: str) -> str:
+    """Within the bytes that file systems allow, suffixes and temporary names included."""
+    return name.encode()[:MAX_NAME_LENGTH].decode(errors="ignore").strip(" .")
 
 
 def label_image(segmentation: Segmentation) -> NDArray[np.uint16] | NDArray[np.uint32]:
@@ -142,7 +159,12 @@ def write_labels(path: Path, result: FrameResult) -> None:
         per_cm = NM_PER_UNIT["cm"] / result.frame.pixel_size_nm
         resolution = {"resolution": (per_cm, per_cm), "resolutionunit": "CENTIMETER"}
     tifffile.imwrite(
-        path, label_image(result.segmentation), compression="zlib", metadata=None, **resolution
+        path,
+        label_image(result.segmentation),
+        compression="zlib",
+        compressionargs={"level": 1},  # labels are flat: more effort saves next to nothing
+        metadata=None,
+        **resolution,
     )
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
-import sys
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any, Literal
@@ -30,11 +30,13 @@ from samstar_rl.streaming.guard import GuardRules
 from samstar_rl.streaming.live import LiveSegmenter
 from samstar_rl.streaming.output_folder import OutputFolder
 from samstar_rl.streaming.runner import RunError, Runner, WriteError
-from samstar_rl.streaming.sinks import FolderSink, JournalSink, Sink, TensorBoardSink
+from samstar_rl.streaming.sinks import PICTURE_EVERY, FolderSink, JournalSink, Sink, TensorBoardSink
 
 RUN_BROKE = 3
 CANNOT_WRITE = 4
 QUIT = 130
+# of the drive, or of what this user may store on it
+FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
 TOKEN_VARIABLE = "SAMSTAR_TOKEN"
 DASHBOARD_PORT = 5006
 # what the dashboard offers besides the tuner that the run began with
@@ -48,7 +50,8 @@ def deploy(
             "--source",
             "-s",
             metavar="SOURCE",
-            help="sim:PRESET?drift=1&seed=0, folder:PATH (watched), file:STACK, or a path.",
+            help="sim:PRESET?drift=1&seed=0, folder:PATH (watched), file:STACK, a path, or an "
+            "instrument: asyncroscopy://HOST:PORT, dtmicroscope://HOST:PORT, pva://CHANNEL.",
         ),
     ] = "sim:particles",
     task: options.Task = "particles",
@@ -118,7 +121,7 @@ def deploy(
     formats: options.Formats = None,
     picture_every: Annotated[
         int, typer.Option("--picture-every", min=0, help="Draw each such frame; 0 draws none.")
-    ] = 1,
+    ] = PICTURE_EVERY,
     pixel_size: options.PixelSize = None,
     evaluations: options.Evaluations = 300,
     sam: options.Sam = "tiny",
@@ -127,9 +130,10 @@ def deploy(
 ) -> None:
     """Run beside a microscope: segment frames as they come.
 
-    OUT gets NAME.labels.tif and NAME.particles.csv (or what --format asks for), NAME.overlay.png
-    and NAME.json for each frame, each complete or absent at any moment, and OUT/run/frames.jsonl a
-    line a frame. The first Ctrl-C finishes the frame in work and ends, the second quits at once.
+    OUT gets NAME.labels.tif, NAME.particles.csv (or what --format asks for) and NAME.json for each
+    frame, NAME.overlay.png for some, each complete or absent at any moment, and
+    OUT/run/frames.jsonl a line a frame. The first Ctrl-C finishes the frame in work and ends, the
+    second quits at once.
 
     Exit codes: 0 ended or stopped; 2 bad input; 3 the source broke or frame after frame failed;
     4 results cannot be written; 130 quit.
@@ -147,7 +151,7 @@ def deploy(
     )
     mode = queue or ("latest" if opened.live else "all")
     counters, pause = Counters(), PauseSwitch()
-    with ExitStack() as stack:
+    with _full_disk_noticed(), ExitStack() as stack:
         folder = stack.enter_context(OutputFolder(out, resume=resume))
         folder.run.record(
             {
@@ -194,9 +198,8 @@ def deploy(
         )
         if folder.n_done:
             typer.echo(f"{folder.n_done} frames are done already", err=True)
-        counts = _run(runner)
-        folder.run.write_results(summary(counters))
-    typer.echo(describe(counts) + f"; results in {out}")
+        _run(runner, folder)
+    typer.echo(describe(counters.counts) + f"; results in {out}")
 
 
 def summary(counters: Counters) -> dict[str, Any]:
@@ -219,14 +222,29 @@ def describe(counts: Counts) -> str:
     )
 
 
-def _run(runner: Runner[Any]) -> Counts:
-    """Run, showing the counts, until the end or a signal."""
+def _run(runner: Runner[Any], folder: OutputFolder) -> None:
+    """Run, showing the counts, until the end or a signal; write down what came of it."""
     try:
         with _counts_shown(runner), _stopping_on_signals(runner):
-            return runner.run()
+            runner.run()
     except RunError as error:
         report_error(error)
+        with suppress(OSError):  # the disk may be what ended the run
+            folder.run.write_results(summary(runner.counters))
         raise typer.Exit(CANNOT_WRITE if isinstance(error, WriteError) else RUN_BROKE) from error
+    folder.run.write_results(summary(runner.counters))
+
+
+@contextmanager
+def _full_disk_noticed() -> Iterator[None]:
+    """Outside of the loop, too, a full disk has its own exit code: it is no bad input."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        report_error(error)
+        raise typer.Exit(CANNOT_WRITE) from error
 
 
 @contextmanager
@@ -250,7 +268,8 @@ def _stopping_on_signals(runner: Runner[Any]) -> Iterator[None]:
             os._exit(QUIT)  # results are complete or absent at any moment
         asked.append(number)
         runner.request_stop()
-        print("\nfinishing the frame in work; Ctrl-C again quits at once", file=sys.stderr)
+        with suppress(OSError):  # not print: the signal may have come in the middle of one
+            os.write(2, b"\nfinishing the frame in work; Ctrl-C again quits at once\n")
 
     asked: list[int] = []
     names = [name for name in ("SIGINT", "SIGTERM", "SIGBREAK") if hasattr(signal, name)]

@@ -9,7 +9,7 @@ import numpy as np
 from samstar_rl.settings import PromptSettings, Settings
 from samstar_rl.streaming.live import WatchedTuner
 from samstar_rl.task import Task
-from samstar_rl.tuner import FrameContext, TunedFrame, Tuner
+from samstar_rl.tuner import FrameContext, LiveFrame, TunedFrame, Tuner
 
 # the pace is the median over this many of the last frames
 PACE_WINDOW = 32
@@ -20,8 +20,8 @@ PLANNED_SHARE = 0.9
 class DeadlineTuner(WatchedTuner):
     """Take the densest prompt settings of the task that a budget allows, if the chosen ones do not.
 
-    Time goes with the number of prompts that SAM decodes; how long one takes is measured as frames
-    go by. The first frame is not limited.
+    Encoding a frame takes its time, whatever is chosen; from there on time goes with the number of
+    prompts that SAM decodes. Both are measured as frames go by. The first frame is not limited.
 
     Parameters
     ----------
@@ -29,7 +29,7 @@ class DeadlineTuner(WatchedTuner):
     task : Task
         Its settings space says which prompt settings there are.
     budget_ms : float
-        From the beginning of a frame's treatment to its score.
+        From the beginning of a frame's encoding to its score.
 
     Raises
     ------
@@ -49,6 +49,7 @@ class DeadlineTuner(WatchedTuner):
         self.budget_ms = budget_ms
         self._prompts = sorted(task.space.prompts(), key=lambda prompt: prompt.n_prompts)
         self._pace_ms: deque[float] = deque(maxlen=PACE_WINDOW)
+        self._encoding_ms: deque[float] = deque(maxlen=PACE_WINDOW)
 
     def propose(self, context: FrameContext) -> Settings:
         """Let the inner tuner choose, and shrink its prompts to what the budget allows."""
@@ -69,6 +70,8 @@ class DeadlineTuner(WatchedTuner):
     def observe(self, tuned: TunedFrame) -> None:
         """Measure the pace."""
         super().observe(tuned)
+        if isinstance(tuned.source, LiveFrame):
+            self._encoding_ms.append(tuned.source.embedding.seconds * 1e3)
         n_prompts = tuned.expense.n_prompts_decoded
         if n_prompts > 0:
             self._pace_ms.append(tuned.seconds * 1e3 / n_prompts)
@@ -77,7 +80,8 @@ class DeadlineTuner(WatchedTuner):
         """How long a frame with these prompt settings will take; None before the first frame."""
         if not self._pace_ms:
             return None
-        return float(np.median(self._pace_ms)) * prompt.n_prompts
+        encoding_ms = float(np.median(self._encoding_ms)) if self._encoding_ms else 0.0
+        return encoding_ms + float(np.median(self._pace_ms)) * prompt.n_prompts
 
     def _densest_within_budget(self, chosen: PromptSettings) -> PromptSettings:
         """The last of the task's choices that fits, the cheapest if none does."""

@@ -7,11 +7,15 @@
 from __future__ import annotations
 
 import json
+import os
+import selectors
+import socket
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from socketserver import TCPServer
 from typing import Any, Self
 from urllib.parse import parse_qs, urlsplit
 
@@ -181,32 +185,49 @@ def particle_columns(result: FrameResult) -> dict[str, list[Any]]:
 def prometheus_text(counters: Counters, last: FrameResult | None) -> str:
     """Counters, latencies and the last frame's figures in Prometheus' text format."""
     counts = counters.counts
-    lines = ["# TYPE samstar_frames_received_total counter"]
-    lines += [f"samstar_frames_received_total {counts.received}"]
-    lines += ["# TYPE samstar_frames_total counter"]
-    for fate in ("done", "dropped", "failed"):
-        lines.append(f'samstar_frames_total{{fate="{fate}"}} {getattr(counts, fate)}')
-    lines.append("# TYPE samstar_latency_seconds summary")
-    for quantile in (0.5, 0.99):
-        latency_ms = counters.latency_ms(100 * quantile)
-        if latency_ms is not None:
-            lines.append(f'samstar_latency_seconds{{quantile="{quantile}"}} {latency_ms / 1e3:.6g}')
+    lines = _family("frames_received_total", "counter", "Frames that came.", {"": counts.received})
+    fates = {f'{{fate="{fate}"}}': getattr(counts, fate) for fate in ("done", "dropped", "failed")}
+    lines += _family("frames_total", "counter", "Frames by what became of them.", fates)
+    latencies = {
+        f'{{quantile="{quantile}"}}': latency_ms / 1e3
+        for quantile in (0.5, 0.99)
+        if (latency_ms := counters.latency_ms(100 * quantile)) is not None
+    }
+    about = "From arrival to results on disk, over the last frames."
+    lines += _family("latency_seconds", "summary", about, latencies)
     if last is not None:
-        lines += ["# TYPE samstar_score gauge", f"samstar_score {last.score.total:.6g}"]
-        lines += ["# TYPE samstar_term gauge"]
-        lines += [f'samstar_term{{name="{k}"}} {v:.6g}' for k, v in last.score.terms.items()]
-        lines += ["# TYPE samstar_particles gauge", f"samstar_particles {len(last.segmentation)}"]
+        terms = {f'{{name="{name}"}}': value for name, value in last.score.terms.items()}
+        lines += _family("score", "gauge", "Of the last frame.", {"": last.score.total})
+        lines += _family("term", "gauge", "Of the last frame's score.", terms)
+        found = {"": len(last.segmentation)}
+        lines += _family("particles", "gauge", "Found in the last frame.", found)
     return "\n".join(lines) + "\n"
+
+
+def _family(name: str, kind: str, about: str, samples: Mapping[str, float]) -> list[str]:
+    """The lines of one metric; a sample by its labels in braces."""
+    head = [f"# HELP samstar_{name} {about}", f"# TYPE samstar_{name} {kind}"]
+    return head + [f"samstar_{name}{labels} {value:.10g}" for labels, value in samples.items()]
 
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
     block_on_close = False
-    allow_reuse_address = False
+    # after a restart connections of the last run linger on POSIX; on Windows the same option would
+    # let two programs listen on one port
+    allow_reuse_address = os.name == "posix"
 
     def __init__(self, address: tuple[str, int], feed: Feed) -> None:
         self.feed = feed
+        if ":" in address[0]:
+            self.address_family = socket.AF_INET6
         super().__init__(address, _Handler)
+
+    def server_bind(self) -> None:
+        """Bind without asking the network for this machine's name, which takes its time offline."""
+        TCPServer.server_bind(self)
+        host, port = self.server_address[:2]
+        self.server_name, self.server_port = str(host), int(port)
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -277,9 +298,15 @@ class _Handler(BaseHTTPRequestHandler):
             stopped = feed.stopped.is_set()
             lines, number = feed.lines_from(number)
             self.wfile.write(b"".join(lines))
-            self.wfile.flush()
-            if stopped:
+            if stopped or self._reader_has_gone():
                 return
+
+    def _reader_has_gone(self) -> bool:
+        """A reader that gave up while nothing was sent; its place is another's."""
+        with selectors.DefaultSelector() as selector:
+            selector.register(self.connection, selectors.EVENT_READ)
+            readable = bool(selector.select(0))
+        return readable and not self.connection.recv(1, socket.MSG_PEEK)
 
     def _answer(self, status: HTTPStatus, body: bytes, kind: str = "text/plain") -> None:
         self.send_response(status)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from samstar_rl.frames.frame import Frame
 from samstar_rl.frames.quality import UnusableFrameError, inspect_frame
 from samstar_rl.proposals import ProposalEngine
@@ -68,6 +70,27 @@ class WatchedTuner:
         self._notes.append(text)
 
 
+class PreparedFrame(LiveFrame):
+    """A frame that was inspected and encoded ahead of its turn.
+
+    Parameters
+    ----------
+    engine : ProposalEngine
+    frame : Frame
+    searches : bool
+        As for `LiveFrame`.
+    findings : sequence of str
+        What people should know about the frame's quality.
+    """
+
+    def __init__(
+        self, engine: ProposalEngine, frame: Frame, *, searches: bool, findings: Sequence[str]
+    ) -> None:
+        super().__init__(engine, frame, searches=searches)
+        self.findings = findings
+        _ = self.embedding  # computed here, ahead of time
+
+
 class LiveSegmenter:
     """Segment the frames of a stream, each knowing what the last one came to.
 
@@ -85,7 +108,7 @@ class LiveSegmenter:
         self._last: Evaluation | None = None
         tuner.reset()
 
-    def prepare(self, frame: Frame) -> LiveFrame:
+    def prepare(self, frame: Frame) -> PreparedFrame:
         """Inspect and encode a frame.
 
         Raises
@@ -96,17 +119,16 @@ class LiveSegmenter:
         quality = inspect_frame(frame)
         if not quality.usable:
             raise UnusableFrameError("; ".join(quality.findings))
-        source = LiveFrame(self.engine, frame, searches=self.tuner.searches)
-        _ = source.embedding  # computed here, ahead of time
-        return source
+        searches = self.tuner.searches
+        return PreparedFrame(self.engine, frame, searches=searches, findings=quality.findings)
 
-    def segment(self, prepared: LiveFrame) -> FrameResult:
+    def segment(self, prepared: PreparedFrame) -> FrameResult:
         """Let the tuner choose, segment, score."""
         prepared.searches = self.tuner.searches  # another tuner may have been chosen meanwhile
         tuned = tune_frame(self.tuner, prepared, self.objective, self._last)
         self.tuner.observe(tuned)
         self._last = tuned.evaluation
-        notes = [*inspect_frame(prepared.frame).findings, *self.tuner.take_notes()]
+        notes = [*prepared.findings, *self.tuner.take_notes()]
         if len(tuned.evaluation.segmentation) == 0:
             notes.append("no particle was found")
         return FrameResult.of(

@@ -80,7 +80,8 @@ class OutputFolder:
         """Find out what is complete; remove what is not; mend the journal."""
         atomic.remove_leftovers(self.path)
         names = {path.name for path in self.path.iterdir() if path.is_file()}
-        complete = {name for name in names if _is_record(name)}
+        # a loss of power may leave an empty file under the final name
+        complete = {n for n in names if _is_record(n) and (self.path / n).stat().st_size > 0}
         if (complete or self.journal.exists()) and not self.resume:
             raise OutputFolderError(
                 f"{self.path} holds an earlier run's results: continue it with --resume, or choose "

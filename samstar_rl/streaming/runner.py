@@ -1,25 +1,28 @@
-"""The live loop: acquire, segment and write side by side, until the source ends or is stopped.
+"""The live loop: acquire, prepare, segment and write side by side, until the source ends.
 
-    source -> [acquire] -> frames -> [segment] -> outcomes -> [write] -> sinks
+    source -> [acquire] -> frames -> [prepare] -> ready -> [segment] -> outcomes -> [write] -> sinks
 
-Each stage is a thread; segmenting is the caller's own. Where nothing may be dropped, acquiring also
-prepares (encodes) the next frame while the last one is decoded. Whatever goes wrong with one frame
-is reported and counted; only results that cannot be written end the run.
+Each stage is a thread; segmenting is the caller's own. While a frame is decoded the next one is
+prepared (encoded), the one after it acquired, and the one before it written. Whatever goes wrong
+with one frame is reported and counted; only results that cannot be written end the run.
 """
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar, cast
 
 from samstar_rl.frames.frame import Frame
 from samstar_rl.frames.quality import UnusableFrameError
 from samstar_rl.frames.source import Fault, Source
 from samstar_rl.results import FrameResult
+from samstar_rl.streaming.ahead import JustInTime
 from samstar_rl.streaming.control import PauseSwitch
 from samstar_rl.streaming.counters import Counters, Counts
 from samstar_rl.streaming.events import Event
@@ -60,11 +63,21 @@ class FrameSegmenter(Protocol[Prepared]):
 
 
 @dataclass(frozen=True)
-class _Arrival(Generic[Prepared]):
-    """A frame with the time at which it came, and what acquiring has made of it already."""
+class _Arrival:
+    """A frame, the how manyth it is, and the time at which it came."""
 
     frame: Frame
+    number: int
     arrived: float
+
+
+@dataclass(frozen=True)
+class _Ready(Generic[Prepared]):
+    """A frame that was taken from the queue, and what preparing has made of it."""
+
+    arrival: _Arrival
+    taken: float
+    seconds: float
     prepared: Prepared | None = None
     error: Exception | None = None
 
@@ -118,12 +131,16 @@ class Runner(Generic[Prepared]):
         self.on_progress = on_progress
         self.counters = counters or Counters()
         self.pause = pause or PauseSwitch()
-        self._frames: StreamQueue[_Arrival[Prepared]] = StreamQueue(queue)
+        self._frames: StreamQueue[_Arrival] = StreamQueue(queue)
+        self._ready: StreamQueue[_Ready[Prepared]] = StreamQueue("all", 1)
         self._outcomes: StreamQueue[_Outcome | Event] = StreamQueue("all", 4)
+        self._pace = JustInTime()
+        self._n_arrived = 0
         self._stop_requested = False
         self._source_error: Exception | None = None
         self._write_error: Exception | None = None
         self._failures: list[str] = []
+        self._failed_writes: list[str] = []
 
     def request_stop(self) -> None:
         """Finish the frame in work and end; safe to call from a signal handler or any thread."""
@@ -148,15 +165,20 @@ class Runner(Generic[Prepared]):
         RunError
             If the source broke, or frame after frame failed.
         """
-        acquire = threading.Thread(target=self._acquire, name="acquire", daemon=True)
-        write = threading.Thread(target=self._write, name="write", daemon=True)
-        write.start()
-        acquire.start()
+        write, prepare, acquire = (
+            threading.Thread(target=stage, name=name, daemon=True)
+            for name, stage in (
+                ("write", self._write), ("prepare", self._prepare), ("acquire", self._acquire),
+            )
+        )  # fmt: skip
+        for thread in (write, prepare, acquire):
+            thread.start()
         try:
             self._segment_all()
         finally:
             self._stop_source()
             acquire.join(JOIN_TIMEOUT_S)
+            prepare.join(JOIN_TIMEOUT_S)
             self._outcomes.close()
             write.join()
         self._raise_what_ended_the_run()
@@ -170,22 +192,15 @@ class Runner(Generic[Prepared]):
             with self.source:
                 for frame in self.source:
                     self.counters.receive()
-                    self.counters.drop(self._frames.put(self._arrive(frame)))
+                    self._n_arrived += 1
+                    arrival = _Arrival(frame, self._n_arrived, time.perf_counter())
+                    self.counters.drop(self._frames.put(arrival))
                     if self._enough():
                         break
         except Exception as error:  # a source that cannot go on; its frames so far are finished
             self._source_error = error
         finally:
             self._frames.close()
-
-    def _arrive(self, frame: Frame) -> _Arrival[Prepared]:
-        arrived = time.perf_counter()
-        if self._frames.mode == "latest":
-            return _Arrival(frame, arrived)  # it may well be dropped: spend nothing on it
-        try:
-            return _Arrival(frame, arrived, prepared=self.segmenter.prepare(frame))
-        except Exception as error:  # whatever it is, it concerns this frame alone
-            return _Arrival(frame, arrived, error=error)
 
     def _on_fault(self, fault: Fault) -> None:
         if fault.cost_a_frame:
@@ -198,16 +213,47 @@ class Runner(Generic[Prepared]):
         received = self.counters.counts.received
         return self.max_frames is not None and received >= self.max_frames
 
+    # preparing
+
+    def _prepare(self) -> None:
+        try:
+            while not self._frames.finished:
+                # at an instrument the later the fresher; otherwise the order is fixed anyway
+                in_time = self._frames.mode == "all" or self._pace.wait(STOP_LATENCY_S)
+                if in_time and self._may_prepare():
+                    arrival = self._frames.get(STOP_LATENCY_S)
+                    if arrival is not None:
+                        self.counters.drop(self._ready.put(self._make_ready(arrival)))
+        finally:
+            self._ready.close()
+
+    def _may_prepare(self) -> bool:
+        return self.pause.wait(STOP_LATENCY_S) or self._must_stop()
+
+    def _make_ready(self, arrival: _Arrival) -> _Ready[Prepared]:
+        taken, prepared, failure = time.perf_counter(), None, None
+        try:
+            with self._pace.preparing():
+                prepared = self.segmenter.prepare(arrival.frame)
+        except Exception as error:  # whatever it is, it concerns this frame alone
+            failure = error
+        return _Ready(arrival, taken, time.perf_counter() - taken, prepared, failure)
+
     # segmenting
 
     def _segment_all(self) -> None:
-        while not self._frames.finished:
+        while not self._ready.finished:
             self._wait_while_paused()
             if self._must_stop():
                 self._stop_source()
-            arrival = self._frames.get(STOP_LATENCY_S)
-            if arrival is not None:
-                self._segment(arrival)
+            ready = self._ready.get(STOP_LATENCY_S)
+            if ready is None:
+                continue
+            if self._is_stale(ready):
+                self.counters.drop()
+            else:
+                with self._pace.segmenting():
+                    self._segment(ready)
 
     def _wait_while_paused(self) -> None:
         if not self.pause.paused:
@@ -215,16 +261,27 @@ class Runner(Generic[Prepared]):
         self.report(Event("run", "paused by the operator"))
         while not self._must_stop() and not self.pause.wait(STOP_LATENCY_S):
             pass
-        self.report(Event("run", "goes on"))
+        if not self.pause.paused:
+            self.report(Event("run", "goes on"))
+
+    def _is_stale(self, ready: _Ready[Prepared]) -> bool:
+        """Whether a frame was prepared before a pause, and newer ones have come since."""
+        if self._frames.mode == "all" or ready.taken > self.pause.resumed_at:
+            return False
+        return ready.arrival.number < self._n_arrived
 
     def _must_stop(self) -> bool:
-        hopeless = len(self._failures) >= MAX_FAILURES_IN_A_ROW
+        longest = max(len(self._failures), len(self._failed_writes))
+        hopeless = longest >= MAX_FAILURES_IN_A_ROW
         return self._stop_requested or self._write_error is not None or hopeless
 
-    def _segment(self, arrival: _Arrival[Prepared]) -> None:
-        started = time.perf_counter()
+    def _segment(self, ready: _Ready[Prepared]) -> None:
+        arrival = ready.arrival
+        waited_s = max(0.0, time.perf_counter() - arrival.arrived - ready.seconds)
         try:
-            result = self._treat(arrival)
+            if ready.error is not None:
+                raise ready.error
+            result = self.segmenter.segment(cast(Prepared, ready.prepared))
         except UnusableFrameError as error:
             self._fail(arrival.frame.id, str(error))
             return
@@ -234,17 +291,9 @@ class Runner(Generic[Prepared]):
             self._failures.append(f"{arrival.frame.id}: {reason}")
             return
         self._failures.clear()
-        waited_ms = (started - arrival.arrived) * 1e3
-        result = replace(result, milliseconds={**result.milliseconds, "waited": waited_ms})
+        milliseconds = {"waited": waited_s * 1e3, "prepared": ready.seconds * 1e3}
+        result = replace(result, milliseconds={**result.milliseconds, **milliseconds})
         self._outcomes.put(_Outcome(result, arrival.arrived))
-
-    def _treat(self, arrival: _Arrival[Prepared]) -> FrameResult:
-        if arrival.error is not None:
-            raise arrival.error
-        prepared = arrival.prepared
-        if prepared is None:
-            prepared = self.segmenter.prepare(arrival.frame)
-        return self.segmenter.segment(prepared)
 
     def _fail(self, name: str, reason: str) -> None:
         self.counters.fail()
@@ -252,50 +301,84 @@ class Runner(Generic[Prepared]):
 
     def _stop_source(self) -> None:
         self.source.stop()
-        self.counters.drop(self._frames.close(discard=True))
+        self.counters.drop(self._frames.close(discard=True) + self._ready.close(discard=True))
 
     # writing
 
     def _write(self) -> None:
         while not self._outcomes.finished:
             outcome = self._outcomes.get()
-            if outcome is not None:
-                self._write_one(outcome)
-                if self.on_progress is not None:
+            if isinstance(outcome, Event):
+                self._tell(outcome)
+            elif outcome is not None:
+                self._write_result(outcome)
+            if self.on_progress is not None:
+                with suppress(Exception):  # a console that has gone must not end the run
                     self.on_progress(self.counters.counts)
+        self._tell(Event("run", self._ending()))
         for sink in self.sinks:
             self._guarded(sink.close)
 
-    def _write_one(self, outcome: _Outcome | Event) -> None:
-        if isinstance(outcome, Event):
-            for sink in self.sinks:
-                self._guarded(partial(sink.report, outcome))
-            return
+    def _write_result(self, outcome: _Outcome) -> None:
+        """Nothing may follow a gap: after an error of the disk no result is written."""
         for sink in self.sinks:
-            self._guarded(partial(sink.write, outcome.result))
+            if self._write_error is not None:
+                break
+            try:
+                sink.write(outcome.result)
+            except OSError as error:  # the disk is full, the drive is away
+                self._write_error = error
+            except Exception as error:  # whatever it is, it concerns this frame alone
+                self._fail_to_write(outcome.result.frame.id, error)
+                return
         if self._write_error is None:
+            self._failed_writes.clear()
             self.counters.finish((time.perf_counter() - outcome.arrived) * 1e3)
         else:
             self.counters.fail()
 
-    def _guarded(self, write: Callable[[], None]) -> None:
-        """Write unless writing has failed before: nothing may follow a gap."""
-        if self._write_error is None:
-            try:
-                write()
-            except Exception as error:  # OSError above all: the disk is full, the drive is away
-                self._write_error = error
+    def _fail_to_write(self, frame_id: str, error: Exception) -> None:
+        reason = f"its results cannot be written: {str(error) or type(error).__name__}"
+        self._failed_writes.append(f"{frame_id}: {reason}")
+        self.counters.fail()
+        self._tell(Event("failed", reason, frame=frame_id))
+
+    def _tell(self, event: Event) -> None:
+        """Whoever can still be told is told, also of what ended the run."""
+        for sink in self.sinks:
+            self._guarded(partial(sink.report, event))
+
+    def _guarded(self, call: Callable[[], None]) -> None:
+        try:
+            call()
+        except OSError as error:
+            self._write_error = self._write_error or error
+        except Exception:  # an event that a sink cannot show is no reason to end a run
+            logging.getLogger(__name__).exception("a sink broke")
+
+    def _ending(self) -> str:
+        """Why the run ends, for people."""
+        error = self._what_ended_the_run()
+        if error is not None:
+            return f"ended: {error}"
+        return "stopped by the operator" if self._stop_requested else "ended: no more frames"
 
     def _raise_what_ended_the_run(self) -> None:
+        error = self._what_ended_the_run()
+        if error is not None:
+            raise error from (self._write_error or self._source_error)
+
+    def _what_ended_the_run(self) -> RunError | None:
         if self._write_error is not None:
-            raise WriteError(
+            return WriteError(
                 f"results cannot be written ({self._write_error}); what was written before is "
                 "complete: free some space, then go on with --resume"
-            ) from self._write_error
-        if self._source_error is not None:
-            raise RunError(f"the source broke: {self._source_error}") from self._source_error
-        if len(self._failures) >= MAX_FAILURES_IN_A_ROW:
-            raise RunError(
-                f"{MAX_FAILURES_IN_A_ROW} frames in a row failed, the last with: "
-                f"{self._failures[-1]}"
             )
+        if self._source_error is not None:
+            return RunError(f"the source broke: {self._source_error}")
+        failures = max(self._failures, self._failed_writes, key=len)
+        if len(failures) >= MAX_FAILURES_IN_A_ROW:
+            return RunError(
+                f"{MAX_FAILURES_IN_A_ROW} frames in a row failed, the last with: {failures[-1]}"
+            )
+        return None

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
@@ -11,6 +15,11 @@ from samstar_rl import atomic
 from samstar_rl.formats import DEFAULT_FORMATS, load_formats
 from samstar_rl.results import OVERLAY_SUFFIX, RECORD_SUFFIX, WRITERS, FrameResult, result_path
 from samstar_rl.streaming.events import Event
+
+# the overlay is the dearest of a frame's files
+PICTURE_EVERY = 10
+# curves need no more points than people can see, and each costs time
+CURVES_INTERVAL_S = 0.5
 
 
 class Sink(Protocol):
@@ -42,7 +51,7 @@ class FolderSink:
     folder : Path
         Exists.
     picture_every : int
-        Draw the overlay of each such frame only; 0 draws none.
+        Draw the overlay of each such frame only, beginning with the first; 0 draws none.
     formats : sequence of str
         Names from `samstar_rl.formats.FORMATS`.
 
@@ -58,7 +67,7 @@ class FolderSink:
         self,
         folder: Path,
         *,
-        picture_every: int = 1,
+        picture_every: int = PICTURE_EVERY,
         formats: Sequence[str] = DEFAULT_FORMATS,
     ) -> None:
         self.folder = folder
@@ -109,11 +118,19 @@ class JournalSink:
         self.append(event.to_record())
 
     def append(self, record: dict[str, Any]) -> None:
-        """Append a line."""
+        """Append a line, whole or not at all.
+
+        Raises
+        ------
+        OSError
+            If the disk is full, or away.
+        """
         line = json.dumps(record, allow_nan=False).encode() + b"\n"
+        size = self._file.seek(0, os.SEEK_END)
         written = self._file.write(line)
         if written != len(line):  # a full disk may take a part
-            raise OSError(f"{self.path}: only {written} of {len(line)} bytes could be written")
+            self._file.truncate(size)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
 
     def close(self) -> None:
         """Close the file."""
@@ -129,18 +146,27 @@ class TensorBoardSink:
         Where event files go.
     first_step : int
         Step of the first frame.
+    interval_s : float
+        Least time from one point of the curves to the next; the journal has every frame.
     """
 
-    def __init__(self, folder: Path, *, first_step: int = 0) -> None:
+    def __init__(
+        self, folder: Path, *, first_step: int = 0, interval_s: float = CURVES_INTERVAL_S
+    ) -> None:
         from torch.utils.tensorboard import SummaryWriter  # takes seconds to import
 
         self._writer = SummaryWriter(str(folder))
         self._step = first_step
+        self._interval_s = interval_s
+        self._last_s = float("-inf")
 
     def write(self, result: FrameResult) -> None:
-        """Add the frame's scalars."""
-        for tag, value in scalars(result).items():
-            self._writer.add_scalar(tag, value, self._step)
+        """Add the frame's scalars, unless the last ones were added just now."""
+        now = time.monotonic()
+        if now - self._last_s >= self._interval_s:
+            self._last_s = now
+            for tag, value in scalars(result).items():
+                self._writer.add_scalar(tag, value, self._step)
         self._step += 1
 
     def report(self, event: Event) -> None:
@@ -169,8 +195,10 @@ def read_journal(path: Path) -> Iterator[dict[str, Any]]:
         return
     with path.open("rb") as file:
         for line in file:
-            if line.endswith(b"\n"):
-                yield json.loads(line)
+            with suppress(ValueError):  # what a loss of power leaves
+                record = json.loads(line) if line.endswith(b"\n") else None
+                if isinstance(record, dict):
+                    yield record
 
 
 def cut_broken_line(path: Path) -> None:

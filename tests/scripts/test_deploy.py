@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,10 @@ import pytest
 from bundles import untrained_bundle
 from PIL import Image
 
+from samstar_rl.frames.frame import Frame
+from samstar_rl.frames.sources import SimulatedSource
 from samstar_rl.results import WRITERS
+from samstar_rl.run_folder import RunFolder
 from samstar_rl.sam import load_sam
 from samstar_rl.streaming.output_folder import OutputFolder
 from samstar_rl.streaming.sinks import FolderSink, read_journal
@@ -30,13 +34,21 @@ def journal(out: Path) -> list[dict]:
     return list(read_journal(out / "run" / "frames.jsonl"))
 
 
+def records(out: Path) -> list[dict]:
+    """The journal's lines that are of frames."""
+    return [line for line in journal(out) if "score" in line]
+
+
 def test_a_simulated_stream_leaves_four_files_a_frame(samstar, small_task, tmp_path):
     out = tmp_path / "out"
-    done = samstar("deploy", "--source", SOURCE, "--task", small_task, "--frames", 3, "-o", out)
+    done = samstar(
+        *("deploy", "--source", SOURCE, "--task", small_task, "--frames", 3, "-o", out),
+        *("--picture-every", 1),
+    )
     assert done.exit_code == 0, done.output
     assert "3 frames received, 3 done, 0 dropped, 0 failed" in done.stdout
     names = [f"particles-2-{number:05d}" for number in range(3)]
-    assert [line["frame"] for line in journal(out)] == names
+    assert [line["frame"] for line in records(out)] == names
     for name in names:
         for suffix in WRITERS:
             assert (out / f"{name}{suffix}").stat().st_size > 0
@@ -53,7 +65,7 @@ def test_a_run_is_continued_only_when_asked_to(samstar, small_task, tmp_path):
     assert refused.exit_code == 2 and "--resume" in refused.stderr
     done = samstar(*base, "--resume", *out)
     assert done.exit_code == 0 and "2 frames received, 2 done" in done.stdout
-    frames = [line["frame"] for line in journal(tmp_path / "out")]
+    frames = [line["frame"] for line in records(tmp_path / "out")]
     assert frames == [f"particles-2-{number:05d}" for number in range(4)]
 
 
@@ -99,6 +111,42 @@ def test_a_folder_in_use_by_another_run_is_refused(samstar, small_task, tmp_path
     assert done.exit_code == 2 and "in use by another run" in done.stderr
 
 
+@pytest.mark.parametrize("function", ["record", "write_results"])
+def test_a_disk_that_is_full_from_the_start_has_the_same_code(
+    samstar, small_task, tmp_path, monkeypatch, function
+):
+    def fill_the_disk(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(RunFolder, function, fill_the_disk)
+    base = ("deploy", "--source", SOURCE, "--task", small_task, "--frames", 1)
+    done = samstar(*base, "-o", tmp_path / "out")
+    assert done.exit_code == 4 and "No space left on device" in done.stderr
+
+
+def test_a_budget_that_nothing_keeps_is_noted(samstar, small_task, tmp_path):
+    base = ("deploy", "--source", SOURCE, "--task", small_task, "--frames", 3, "--budget-ms", 1)
+    done = samstar(*base, "-o", tmp_path / "out")
+    assert done.exit_code == 0, done.output
+    first, *others = records(tmp_path / "out")
+    assert not any("deadline" in note for note in first["notes"])
+    assert all("nothing is cheaper" in " ".join(line["notes"]) for line in others)
+
+
+def test_counts_are_written_down_when_the_run_breaks(samstar, small_task, tmp_path, monkeypatch):
+    def break_after_one(source) -> Iterator[Frame]:
+        yield Frame(np.random.default_rng(0).normal(size=(64, 64)), id="only")
+        raise RuntimeError("the cable was pulled")
+
+    monkeypatch.setattr(SimulatedSource, "__iter__", break_after_one)
+    out = tmp_path / "out"
+    done = samstar("deploy", "--source", SOURCE, "--task", small_task, "-o", out)
+    assert done.exit_code == 3 and "the cable was pulled" in done.stderr
+    results = json.loads((out / "run" / "results.json").read_text())
+    assert results["received"] == results["done"] + results["failed"] == 1
+    assert "the cable was pulled" in journal(out)[-1]["message"]
+
+
 def test_a_full_disk_ends_with_its_own_code_and_loses_nothing(
     samstar, small_task, tmp_path, monkeypatch
 ):
@@ -117,11 +165,11 @@ def test_a_full_disk_ends_with_its_own_code_and_loses_nothing(
     done = samstar(*base, "-o", out)
     assert done.exit_code == 4, done.output
     assert "No space left on device" in done.stderr and "--resume" in done.stderr
-    assert len(journal(out)) == 3 and len(list(out.glob("*.json"))) == 3
+    assert len(records(out)) == 3 and len(list(out.glob("*.json"))) == 3
     monkeypatch.undo()
     done = samstar(*base, "--resume", "-o", out)
     assert done.exit_code == 0, done.output
-    frames = [line["frame"] for line in journal(out)]
+    frames = [line["frame"] for line in records(out)]
     assert frames == [f"particles-2-{number:05d}" for number in range(5)]
 
 
@@ -181,7 +229,7 @@ def test_a_policy_runs_under_its_guard(samstar, small_task, bundle, tmp_path):
         *("--frames", 2, "--picture-every", 0, "-o", tmp_path / "out"),
     )
     assert done.exit_code == 0, done.output
-    lines = journal(tmp_path / "out")
+    lines = records(tmp_path / "out")
     assert len(lines) == 2
     assert all(line["tuner"] == "untrained" or line["notes"] for line in lines)
 
@@ -286,7 +334,7 @@ def test_killed_at_random_moments_and_resumed_nothing_is_lost_or_done_twice(smal
     process = start(small_task, out, "--source", source, "--resume")
     process.communicate(timeout=600)
     assert process.returncode == 0
-    frames = [line["frame"] for line in journal(out) if "score" in line]
+    frames = [line["frame"] for line in records(out)]
     assert sorted(frames) == [f"particles-2-{number:05d}" for number in range(n_frames)]
     assert not list(out.glob(".*.part*"))
 

@@ -20,7 +20,9 @@ from samstar_rl.streaming.dashboard.text import (
 )
 
 UPDATE_MS = 500
-MILLISECONDS = ("waited", "segmented")
+# charts that would become narrower stand below the live frame instead of beside it
+NARROWEST_PX = 560
+MILLISECONDS = ("waited", "prepared", "segmented")
 FATES = ("dropped", "failed")
 LOST = "CONNECTION LOST · the run has ended, or the network is away; what you see is old"
 
@@ -84,7 +86,7 @@ class Page:
         self._scores.update(points, [{"score": p.score, **p.terms} for p in points])
         self._shares.update(points, [p.shares for p in points])
         self._latency.update(
-            points, [{"waited": p.waited_ms, "segmented": p.segmented_ms} for p in points]
+            points, [{name: getattr(p, f"{name}_ms") for name in MILLISECONDS} for p in points]
         )
         self._fates.update(
             points, [{name: getattr(p.counts, name) for name in FATES} for p in points]
@@ -95,21 +97,20 @@ class Page:
         controls = [self._outlines, self._pause]
         if self._tuner is not None:
             controls.insert(0, self._tuner)
-        header = row(
-            column(self._status, self._tiles, sizing_mode="stretch_width"),
-            *controls, sizing_mode="stretch_width",
-        )  # fmt: skip
+        header = _wrapping_row(
+            column(self._status, self._tiles, sizing_mode="stretch_width", min_width=420),
+            row(*controls),
+        )
         charts = column(
-            row(self._sizes.figure, self._settings, sizing_mode="stretch_width", spacing=10),
-            self._scores.figure, self._shares.figure, sizing_mode="stretch_width", spacing=4,
+            _wrapping_row(self._sizes.figure, self._settings),
+            self._scores.figure, self._shares.figure,
+            sizing_mode="stretch_width", min_width=NARROWEST_PX, spacing=4,
         )  # fmt: skip
+        below = (self._latency.figure, self._fates.figure, self._events)
+        for part in (self._sizes.figure, *below):
+            part.min_width = NARROWEST_PX // 2
         return column(
-            header,
-            row(self._frame.figure, charts, sizing_mode="stretch_width", spacing=10),
-            row(
-                self._latency.figure, self._fates.figure, self._events,
-                sizing_mode="stretch_width", spacing=10,
-            ),
+            header, _wrapping_row(self._frame.figure, charts), _wrapping_row(*below),
             sizing_mode="stretch_width", spacing=8,
         )  # fmt: skip
 
@@ -154,6 +155,12 @@ def _html(height: int | None = None, width: int | None = None) -> Div:
         text="", height=height, width=width, sizing_mode="fixed" if width else "stretch_width",
         disable_math=True, stylesheets=[_css(HTML_CSS)],
     )  # fmt: skip
+
+
+def _wrapping_row(*children: LayoutDOM) -> LayoutDOM:
+    """Beside each other, and below each other where the window is too narrow."""
+    wrap = _css(":host { flex-wrap: wrap; }")
+    return row(*children, sizing_mode="stretch_width", spacing=10, stylesheets=[wrap])
 
 
 def _css(text: str) -> InlineStyleSheet:

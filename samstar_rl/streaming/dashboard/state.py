@@ -50,8 +50,8 @@ class Point:
     shares : dict of str to float
         The same as shares of the ranges that the task allows them.
     n_particles : int
-    waited_ms, segmented_ms : float
-        From the frame's arrival to its turn, and from there to its score.
+    waited_ms, prepared_ms, segmented_ms : float
+        Idle in queues; inspected and encoded; from there to its score.
     counts : Counts
         When the frame came here.
     """
@@ -65,6 +65,7 @@ class Point:
     shares: dict[str, float]
     n_particles: int
     waited_ms: float
+    prepared_ms: float
     segmented_ms: float
     counts: Counts
 
@@ -207,7 +208,9 @@ class LiveState:
     def _to_point(self, result: FrameResult) -> Point:
         settings, space = result.settings.to_dict(), self.task.space
         shares = (space.encode(result.settings) + 1.0) / 2.0
-        waited_ms = float(result.milliseconds.get("waited", 0.0))
+        waited_ms, prepared_ms, segmented_ms = (
+            float(result.milliseconds.get(name, 0.0)) for name in ("waited", "prepared", "total")
+        )
         return Point(
             number=self._n_frames + 1,
             frame=result.frame.id,
@@ -218,6 +221,7 @@ class LiveState:
             shares={name: float(share) for name, share in zip(space.names, shares, strict=True)},
             n_particles=len(result.segmentation),
             waited_ms=waited_ms,
-            segmented_ms=float(result.milliseconds.get("total", 0.0)),
+            prepared_ms=prepared_ms,
+            segmented_ms=segmented_ms,
             counts=self.counters.counts,
         )

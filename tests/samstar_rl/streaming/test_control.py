@@ -59,7 +59,7 @@ def test_while_paused_nothing_is_segmented_and_counters_add_up(frames, segmenter
     pause.resume()
     thread.join(20)
     counts = runner.counters.counts
-    assert sink.messages == ["paused by the operator", "goes on"]
+    assert sink.messages == ["paused by the operator", "goes on", "ended: no more frames"]
     assert counts.in_flight == 0 and counts.done == len(sink.frames) > 0
     assert counts.dropped == (0 if queue == "all" else 30 - counts.done)
 

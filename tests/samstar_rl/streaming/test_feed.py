@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -11,7 +13,7 @@ import pytest
 from samstar_rl.streaming.access import admits, is_loopback
 from samstar_rl.streaming.counters import Counters
 from samstar_rl.streaming.events import Event
-from samstar_rl.streaming.feed import BACKLOG, Feed, FeedError
+from samstar_rl.streaming.feed import BACKLOG, MAX_CONNECTIONS, Feed, FeedError
 
 
 @pytest.fixture
@@ -114,3 +116,66 @@ def test_closing_leaves_no_thread(result):
         feed.write(result(1))
     feed.close()
     assert threading.active_count() <= before
+
+
+def test_after_a_restart_the_same_port_is_there_at_once(result):
+    with Feed(Counters()) as feed:
+        port = int(feed.address.rpartition(":")[2])
+        with urllib.request.urlopen(f"{feed.address}/frames", timeout=10) as stream:
+            feed.write(result(1))
+            assert stream.readline()
+            feed.close()  # the server closes first: the connection lingers on its side
+            stream.read()
+    with Feed(Counters(), port=port) as feed:
+        assert get(f"{feed.address}/metrics")[0] == 200
+
+
+def test_readers_that_give_up_while_nothing_comes_leave_their_places(feed):
+    for _ in range(2):
+        streams = [
+            urllib.request.urlopen(f"{feed.address}/frames", timeout=10)
+            for _ in range(MAX_CONNECTIONS)
+        ]
+        assert get(f"{feed.address}/metrics")[0] == 503
+        for stream in streams:
+            stream.close()
+        deadline = time.monotonic() + 20
+        while get(f"{feed.address}/metrics")[0] != 200:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+
+
+def test_the_other_loopback_address_is_served_as_well(result):
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        pytest.skip("this machine has no IPv6")
+    with Feed(Counters(), host="::1") as feed:
+        assert feed.address.startswith("http://[::1]:")
+        assert get(f"{feed.address}/metrics")[0] == 200
+
+
+def test_prometheus_can_read_the_metrics(feed, result):
+    parser = pytest.importorskip("prometheus_client.parser")
+    for _ in range(3):
+        feed.counters.receive()
+    feed.counters.finish(250.0)
+    feed.counters.drop()
+    feed.counters.fail()
+    feed.write(result(7))
+    text = get(f"{feed.address}/metrics")[1].decode()
+    families = {family.name: family for family in parser.text_string_to_metric_families(text)}
+    kinds = {name: family.type for name, family in families.items()}
+    assert kinds == {
+        "samstar_frames_received": "counter",
+        "samstar_frames": "counter",
+        "samstar_latency_seconds": "summary",
+        "samstar_score": "gauge",
+        "samstar_term": "gauge",
+        "samstar_particles": "gauge",
+    }
+    assert all(family.documentation for family in families.values())
+    fates = {s.labels["fate"]: s.value for s in families["samstar_frames"].samples}
+    assert fates == {"done": 1, "dropped": 1, "failed": 1}
+    terms = {s.labels["name"]: s.value for s in families["samstar_term"].samples}
+    assert terms == {"coverage": 0.4, "overlap": 0.6}

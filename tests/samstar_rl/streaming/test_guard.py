@@ -5,12 +5,12 @@ from types import SimpleNamespace
 import pytest
 
 from samstar_rl.rewards import Score
-from samstar_rl.settings import Settings
+from samstar_rl.settings import PromptSettings, Settings
 from samstar_rl.streaming.deadline import DeadlineTuner
 from samstar_rl.streaming.guard import Guard, GuardRules, out_of_bounds
 from samstar_rl.streaming.live import WatchedTuner
 from samstar_rl.task import load_task
-from samstar_rl.tuner import Objective
+from samstar_rl.tuner import LiveFrame, Objective
 
 TASK = load_task("particles")
 GOOD = TASK.static.replace(pred_iou_thresh=0.5)
@@ -164,8 +164,9 @@ def test_a_retune_that_breaks_is_said_and_changes_nothing():
     assert guard.fallback == TASK.static
 
 
-def tuned(seconds: float, n_prompts: int) -> SimpleNamespace:
-    return SimpleNamespace(seconds=seconds, expense=SimpleNamespace(n_prompts_decoded=n_prompts))
+def tuned(seconds: float, n_prompts: int, source: object = None) -> SimpleNamespace:
+    expense = SimpleNamespace(n_prompts_decoded=n_prompts)
+    return SimpleNamespace(source=source, seconds=seconds, expense=expense)
 
 
 def test_a_deadline_takes_cheaper_prompts_and_says_so():
@@ -194,3 +195,13 @@ def test_a_deadline_for_a_search_is_refused():
         DeadlineTuner(policy, TASK, budget_ms=100)
     with pytest.raises(ValueError, match="positive"):
         DeadlineTuner(Policy(), TASK, budget_ms=0)
+
+
+def test_a_deadline_counts_the_encoding():
+    tuner = DeadlineTuner(Policy(TASK.static.replace(points_per_side=16)), TASK, budget_ms=500)
+    frame = LiveFrame(None, None)  # type: ignore[arg-type]
+    frame.__dict__["embedding"] = SimpleNamespace(seconds=0.4)
+    tuner.observe(tuned(0.256, 256, frame))  # type: ignore[arg-type]
+    assert tuner.expected_ms(PromptSettings(points_per_side=16)) == pytest.approx(656)
+    assert tuner.propose(Context(0.5)).points_per_side == 8  # type: ignore[arg-type]
+    assert "256 prompts would take 656 of 500 ms" in tuner.take_notes()[0]

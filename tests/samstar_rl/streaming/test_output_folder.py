@@ -1,15 +1,28 @@
 from __future__ import annotations
 
+import io
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from samstar_rl import atomic
-from samstar_rl.results import RECORD_SUFFIX, WRITERS, write_result
+from samstar_rl.frames.source import MemorySource
+from samstar_rl.results import RECORD_SUFFIX, WRITERS, safe_name, write_result
+from samstar_rl.streaming.events import Event
 from samstar_rl.streaming.output_folder import OutputFolder, OutputFolderError
-from samstar_rl.streaming.sinks import FolderSink, JournalSink, cut_broken_line, read_journal
+from samstar_rl.streaming.runner import Runner, WriteError
+from samstar_rl.streaming.sinks import (
+    FolderSink,
+    JournalSink,
+    Sink,
+    TensorBoardSink,
+    cut_broken_line,
+    read_journal,
+)
 
 
 def test_a_second_run_on_the_same_folder_is_refused(tmp_path):
@@ -101,3 +114,88 @@ def test_records_name_the_frame_under_any_id(tmp_path, result):
     assert json.loads(record.read_text())["frame"] == "../../a:b\\c\n"
     with OutputFolder(tmp_path, resume=True) as folder:
         assert folder.is_done("../../a:b\\c\n")
+
+
+def test_names_stay_apart_and_within_what_file_systems_take():
+    long = "x" * 200
+    ids = [
+        "a_b",
+        "a:b",
+        "a/b",
+        "a#b",
+        f"{long}1",
+        f"{long}2",
+        "\u7c92" * 90,
+        "NUL",
+        "con.1",
+        "",
+        "a ",
+    ]
+    names = [safe_name(frame_id) for frame_id in ids]
+    assert len({name.casefold() for name in names}) == len(ids)
+    assert names[0] == "a_b" and safe_name("2026-11-25 frame (3)") == "2026-11-25 frame (3)"
+    assert all(len(name.encode()) < 200 for name in names)
+    assert not any(name.casefold() in ("nul", "con.1") for name in names)
+
+
+def test_a_line_that_the_disk_takes_in_part_is_taken_back(tmp_path, result):
+    class Full(io.FileIO):
+        def write(self, data) -> int:
+            return super().write(bytes(data)[:7])
+
+    journal = JournalSink(tmp_path / "a.jsonl")
+    journal.report(Event("run", "begins"))
+    journal._file = Full(tmp_path / "a.jsonl", "ab")
+    with pytest.raises(OSError, match="No space left"):
+        journal.write(result(1))
+    assert [line["message"] for line in read_journal(tmp_path / "a.jsonl")] == ["begins"]
+    assert (tmp_path / "a.jsonl").read_bytes().endswith(b"\n")
+
+
+def test_what_a_loss_of_power_leaves_is_done_again(tmp_path, result):
+    with OutputFolder(tmp_path) as folder:
+        write_result(tmp_path, result(1))
+        write_result(tmp_path, result(2))
+        (tmp_path / "f00002.json").write_bytes(b"")
+        folder.journal.write_bytes(bytes(50) + b"\n")
+    with OutputFolder(tmp_path, resume=True) as folder:
+        assert folder.is_done("f00001") and not folder.is_done("f00002")
+        assert [line["frame"] for line in read_journal(folder.journal)] == ["f00001"]
+
+
+@pytest.fixture
+def small_disk(tmp_path) -> Iterator[Path]:
+    """A real file system of 400 KiB."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=400k", "none", str(disk)]
+    if sys.platform != "linux" or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("a small file system can be mounted by root on Linux only")
+    yield disk
+    subprocess.run(["umount", str(disk)], check=True)
+
+
+@pytest.mark.slow
+def test_a_disk_that_is_really_full_ends_the_run_and_loses_nothing(small_disk, frames, segmenter):
+    def sinks(folder: OutputFolder) -> list[Sink]:
+        tensorboard = TensorBoardSink(folder.run.tensorboard)
+        files = FolderSink(folder.path, picture_every=1)
+        return [files, JournalSink(folder.journal), tensorboard]
+
+    many = frames(60)
+    with OutputFolder(small_disk) as folder:
+        runner = Runner(MemorySource(many), segmenter(), sinks(folder), queue="all")
+        with pytest.raises(WriteError, match="No space left"):
+            runner.run()
+    counts = runner.counters.counts
+    assert 0 < counts.done < len(many) and counts.in_flight == 0
+    subprocess.run(["mount", "-o", "remount,size=40m", str(small_disk)], check=True)
+    with OutputFolder(small_disk, resume=True) as folder:
+        assert counts.done <= folder.n_done <= counts.done + 1
+        source = MemorySource(many)
+        source.skip = folder.is_done
+        Runner(source, segmenter(), sinks(folder), queue="all").run()
+        lines = [line["frame"] for line in read_journal(folder.journal) if "score" in line]
+    assert sorted(lines) == [frame.id for frame in many]
+    for frame in many:
+        assert all((small_disk / f"{frame.id}{suffix}").stat().st_size for suffix in WRITERS)

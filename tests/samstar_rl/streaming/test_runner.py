@@ -5,6 +5,7 @@ import json
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -17,6 +18,8 @@ from samstar_rl.frames.instrument import InstrumentSource
 from samstar_rl.frames.quality import UnusableFrameError
 from samstar_rl.frames.source import Fault, MemorySource
 from samstar_rl.results import WRITERS, FrameResult
+from samstar_rl.streaming.ahead import JustInTime
+from samstar_rl.streaming.control import PauseSwitch
 from samstar_rl.streaming.events import Event
 from samstar_rl.streaming.runner import MAX_FAILURES_IN_A_ROW, RunError, Runner, WriteError
 from samstar_rl.streaming.sinks import FolderSink, JournalSink, read_journal
@@ -28,6 +31,7 @@ class Collector:
     def __init__(self, full_after: int | None = None) -> None:
         self.results: list[FrameResult] = []
         self.events: list[Event] = []
+        self.endings: list[str] = []
         self.closed = False
         self.full_after = full_after
 
@@ -37,21 +41,26 @@ class Collector:
         self.results.append(result)
 
     def report(self, event: Event) -> None:
-        self.events.append(event)
+        if event.kind == "run":
+            self.endings.append(event.message)
+        else:
+            self.events.append(event)
 
     def close(self) -> None:
         self.closed = True
 
 
 def test_every_frame_of_a_file_is_done_in_order(frames, segmenter, tmp_path):
-    sinks = [Collector(), FolderSink(tmp_path), JournalSink(tmp_path / "frames.jsonl")]
+    folder = FolderSink(tmp_path, picture_every=1)
+    sinks = [Collector(), folder, JournalSink(tmp_path / "frames.jsonl")]
     counts = Runner(MemorySource(frames(12)), segmenter(), sinks, queue="all").run()
     assert (counts.received, counts.done, counts.in_flight) == (12, 12, 0)
     assert [result.frame.id for result in sinks[0].results] == [f.id for f in frames(12)]
     assert sinks[0].closed
     assert len(list(tmp_path.glob("f0*"))) == 12 * len(WRITERS)
-    lines = list(read_journal(tmp_path / "frames.jsonl"))
+    *lines, last = read_journal(tmp_path / "frames.jsonl")
     assert [line["frame"] for line in lines] == [f.id for f in frames(12)]
+    assert sinks[0].endings == [last["message"]] == ["ended: no more frames"]
     assert {"settings", "terms", "score", "milliseconds", "notes"} <= set(lines[0])
     assert lines[0]["milliseconds"]["waited"] >= 0
 
@@ -143,7 +152,8 @@ def test_a_full_disk_ends_the_run_and_loses_nothing_written(frames, segmenter, t
         runner.run()
     counts = runner.counters.counts
     assert counts.done == 3 and counts.in_flight == 0
-    assert len(list(read_journal(tmp_path / "frames.jsonl"))) == 3
+    *lines, last = read_journal(tmp_path / "frames.jsonl")
+    assert len(lines) == 3 and "No space left" in last["message"]
     assert len(list(tmp_path.glob("f*.json"))) == 3
     assert not list(tmp_path.glob(".*"))
 
@@ -211,7 +221,7 @@ def test_a_clock_that_jumps_back_costs_no_frame(frames, segmenter, tmp_path, mon
     runner = Runner(Clocked("clocked"), segmenter(), sinks, queue="all", max_frames=6)
     counts = runner.run()
     assert counts.done == 6 and counts.in_flight == 0
-    lines = list(read_journal(tmp_path / "frames.jsonl"))
+    lines = [line for line in read_journal(tmp_path / "frames.jsonl") if "score" in line]
     names = [line["frame"] for line in lines]
     assert len(set(names)) == 6 and names == sorted(names)
     assert [line["time"] for line in lines] == [1000.0, 1001.0, 400.0, 401.0, 401.0, 1002.0]
@@ -222,3 +232,117 @@ def test_a_clock_that_jumps_back_costs_no_frame(frames, segmenter, tmp_path, mon
 def test_a_record_is_plain_json(result, tmp_path):
     record = json.loads(json.dumps(result(1).to_record(), allow_nan=False))
     assert record["n_particles"] == 3 and record["pixel_size_nm"] == 2.0
+
+
+class Slow:
+    """Takes its time for preparing and for segmenting, and so does its sink."""
+
+    def __init__(self, make, seconds: float) -> None:
+        self.make, self.seconds = make, seconds
+        self.written: list[str] = []
+
+    def prepare(self, frame: Frame) -> Frame:
+        time.sleep(self.seconds)
+        return frame
+
+    def segment(self, prepared: Frame) -> FrameResult:
+        time.sleep(self.seconds)
+        return replace(self.make, frame=prepared)
+
+    def write(self, result: FrameResult) -> None:
+        time.sleep(self.seconds)
+        self.written.append(result.frame.id)
+
+    def report(self, event: Event) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+def test_acquiring_preparing_segmenting_and_writing_overlap(frames, result):
+    slow, n, seconds = Slow(result(0), 0.05), 15, 0.05
+    started = time.monotonic()
+    Runner(MemorySource(frames(n), interval_s=seconds), slow, [slow], queue="all").run()
+    assert time.monotonic() - started < 0.6 * 4 * n * seconds
+    assert slow.written == [frame.id for frame in frames(n)]
+
+
+def test_at_an_instrument_preparing_and_segmenting_overlap_too(frames, result):
+    slow, seconds = Slow(result(0), 0.05), 0.05
+    started = time.monotonic()
+    source = MemorySource(frames(150), interval_s=0.01, live=True)
+    counts = Runner(source, slow, [slow], queue="latest").run()
+    one_after_the_other = (time.monotonic() - started) / (2 * seconds)
+    assert counts.done > 1.3 * one_after_the_other
+    assert counts.dropped > 0 and counts.in_flight == 0
+    assert slow.written == sorted(slow.written) and slow.written[-1] == "f00149"
+
+
+def test_a_result_that_cannot_be_written_as_it_is_costs_itself_alone(frames, segmenter, tmp_path):
+    class Picky(Collector):
+        def write(self, result: FrameResult) -> None:
+            if result.frame.id == "f00002":
+                raise ValueError("Out of range float values are not JSON compliant")
+            super().write(result)
+
+    sink, last = Picky(), Collector()
+    counts = Runner(MemorySource(frames(5)), segmenter(), [sink, last], queue="all").run()
+    assert (counts.done, counts.failed) == (4, 1)
+    assert [event.frame for event in last.events] == ["f00002"] and "JSON" in last.events[0].message
+    assert "f00002" not in [result.frame.id for result in last.results]
+
+
+def test_whoever_still_can_is_told_why_the_run_ended_and_closed(frames, segmenter):
+    full, page = Collector(full_after=2), Collector()
+    runner = Runner(MemorySource(frames(9)), segmenter(), [full, page], queue="all")
+    with pytest.raises(WriteError):
+        runner.run()
+    assert len(page.endings) == 1 and "No space left" in page.endings[0]
+    assert full.closed and page.closed
+    assert len(page.results) == 2  # nothing follows the gap
+
+
+def test_a_console_that_has_gone_does_not_end_the_run(frames, segmenter):
+    def broken_pipe(counts: object) -> None:
+        raise BrokenPipeError
+
+    runner = Runner(
+        MemorySource(frames(12)), segmenter(), [Collector()], queue="all", on_progress=broken_pipe
+    )
+    assert runner.run().done == 12
+
+
+def test_after_a_pause_no_frame_from_before_it_is_segmented(frames, segmenter):
+    pause, sink = PauseSwitch(), Collector()
+    source = MemorySource(frames(100), interval_s=0.01, live=True)
+    runner = Runner(source, segmenter(seconds=0.03), [sink], queue="latest", pause=pause)
+    thread = threading.Thread(target=runner.run)
+    thread.start()
+    while not sink.results:
+        time.sleep(0.005)
+    pause.pause()
+    while "paused by the operator" not in sink.endings:
+        time.sleep(0.005)
+    n_before, n_received = len(sink.results), runner.counters.counts.received
+    while runner.counters.counts.received < n_received + 20:
+        time.sleep(0.005)
+    newest = runner.counters.counts.received - 2
+    pause.resume()
+    thread.join(20)
+    assert int(sink.results[n_before].frame.id[1:]) >= newest
+    assert runner.counters.counts.in_flight == 0
+
+
+def test_the_next_frame_is_prepared_just_in_time():
+    pace = JustInTime()
+    assert pace.wait(0)  # nothing is segmented
+    with pace.preparing():
+        time.sleep(0.05)
+    with pace.segmenting():
+        time.sleep(0.2)
+    with pace.segmenting():
+        started = time.perf_counter()
+        assert not pace.wait(0.05)
+        assert pace.wait(10)
+        assert time.perf_counter() - started >= 0.1
