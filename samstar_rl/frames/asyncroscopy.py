@@ -12,6 +12,7 @@ import math
 import re
 import socket
 import struct
+import time
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,8 +29,11 @@ DTYPES = {
         *("float16", "float32", "float64"),
     )
 }
-HEADER = re.compile(rb"\[\s*([a-z]+\d*)\s*((?:,\s*\d{1,9}\s*)+)\]")
+# at most four axes: numpy knows a few more, an image needs two
+HEADER = re.compile(rb"\[\s*([a-z]+\d*)\s*((?:,\s*\d{1,9}\s*){1,4})\]")
 LONGEST_HEADER = 200
+# the central server asks the instrument and passes its answer on
+CENTRAL_PREFIX = "AS_"
 
 
 class AsyncroscopySource(InstrumentSource):
@@ -39,12 +43,15 @@ class AsyncroscopySource(InstrumentSource):
     ----------
     host, port
         Of the central server (9000) or the instrument's own (9001).
+    central : bool, optional
+        Which of the two listens there, for other ports: the central server wants the prefix
+        ``AS_``. By default it is the central one, except at the port 9001.
     detector : str
     size : int
         Pixels along a side.
     dwell_time_s : float
     timeout_s : float
-        Beyond the scan's own duration, without a byte.
+        For the whole reply, beyond the scan's own duration.
     interval_s : float
         Least time from one request to the next.
     pixel_size_nm : float, optional
@@ -56,6 +63,7 @@ class AsyncroscopySource(InstrumentSource):
         host: str,
         port: int = CENTRAL_PORT,
         *,
+        central: bool | None = None,
         detector: str = "HAADF",
         size: int = 512,
         dwell_time_s: float = 1e-6,
@@ -74,7 +82,9 @@ class AsyncroscopySource(InstrumentSource):
             )
         self.address = (host, port)
         self.timeout_s = timeout_s + size * size * dwell_time_s
-        prefix = "" if port == INSTRUMENT_PORT else "AS_"
+        if central is None:
+            central = port != INSTRUMENT_PORT
+        prefix = CENTRAL_PREFIX if central else ""
         self.request = (
             f"{prefix}get_scanned_image scanning_detector={detector} size={size} "
             f"dwell_time={dwell_time_s:g}"
@@ -82,9 +92,10 @@ class AsyncroscopySource(InstrumentSource):
 
     def acquire(self) -> NDArray[np.generic]:
         """Ask for one image on a connection of its own."""
+        deadline = time.monotonic() + self.timeout_s
         with socket.create_connection(self.address, timeout=self.timeout_s) as connection:
             send_message(connection, self.request.encode())
-            return decode_image(receive_message(connection))
+            return decode_image(receive_message(connection, deadline=deadline))
 
 
 def send_message(connection: socket.socket, payload: bytes) -> None:
@@ -92,8 +103,18 @@ def send_message(connection: socket.socket, payload: bytes) -> None:
     connection.sendall(struct.pack(">I", len(payload)) + payload)
 
 
-def receive_message(connection: socket.socket, limit: int = MAX_REPLY_BYTES) -> bytes:
+def receive_message(
+    connection: socket.socket, limit: int = MAX_REPLY_BYTES, *, deadline: float = math.inf
+) -> bytes:
     """Receive a length and so many bytes.
+
+    Parameters
+    ----------
+    connection : socket
+    limit : int
+        Most bytes that are taken.
+    deadline : float
+        On the clock of `time.monotonic`: a server that sends a byte now and then hangs as well.
 
     Raises
     ------
@@ -101,11 +122,13 @@ def receive_message(connection: socket.socket, limit: int = MAX_REPLY_BYTES) -> 
         If the length is beyond the limit: it is garbage, or nothing that fits here.
     ConnectionError
         If the other side closes before the end.
+    TimeoutError
+        If the end has not come by the deadline.
     """
-    (length,) = struct.unpack(">I", _receive_exactly(connection, 4))
+    (length,) = struct.unpack(">I", _receive_exactly(connection, 4, deadline))
     if length > limit:
         raise BadReplyError(f"a reply of {length} bytes was announced, at most {limit} are taken")
-    return _receive_exactly(connection, length)
+    return _receive_exactly(connection, length, deadline)
 
 
 def decode_image(payload: bytes) -> NDArray[np.generic]:
@@ -133,9 +156,14 @@ def decode_image(payload: bytes) -> NDArray[np.generic]:
     return np.frombuffer(body, DTYPES[name]).reshape(shape)
 
 
-def _receive_exactly(connection: socket.socket, length: int) -> bytes:
+def _receive_exactly(connection: socket.socket, length: int, deadline: float) -> bytes:
     buffer = bytearray()
     while len(buffer) < length:
+        left_s = deadline - time.monotonic()
+        if left_s <= 0:
+            raise TimeoutError(f"only {len(buffer)} of {length} bytes came in time")
+        if left_s < math.inf:
+            connection.settimeout(left_s)
         chunk = connection.recv(min(1 << 20, length - len(buffer)))
         if not chunk:
             raise ConnectionError(f"the reply ended after {len(buffer)} of {length} bytes")

@@ -50,8 +50,8 @@ class InstrumentSource(SourceBase):
         self.name = name
         self.interval_s = interval_s
         self.pixel_size_nm = pixel_size_nm
-        self._rng = np.random.default_rng()  # of the jitter alone
-        self._last_id = ""
+        self._ids = FrameIds()
+        self._away = False
 
     def acquire(self) -> NDArray[np.generic]:
         """Take one image, connecting first where needed.
@@ -69,53 +69,87 @@ class InstrumentSource(SourceBase):
         """Leave no connection open; called after each failure and at the end."""
 
     def __iter__(self) -> Iterator[Frame]:
-        n_failures = 0
+        backoff = Backoff()
         try:
             while not self.stopped:
                 started = time.monotonic()
-                image = self._try_to_acquire(n_failures)
+                image = self._try_to_acquire()
                 if image is None:
-                    n_failures += 1
-                    self.wait(self._backoff_s(n_failures))
+                    self.wait(backoff.next_s())
                     continue
-                if n_failures:
-                    self._report(f"is back after {n_failures} failures", cost_a_frame=False)
-                n_failures = 0
+                self._away = False
+                if backoff.n_failures:
+                    reason = f"is back after {backoff.n_failures} failures"
+                    self._report(reason, cost_a_frame=False)
+                backoff.reset()
                 yield self._to_frame(image)
                 self.wait(max(0.0, self.interval_s - (time.monotonic() - started)))
         finally:
             self.disconnect()
 
-    def _try_to_acquire(self, n_failures: int) -> NDArray[np.float32] | None:
+    def _try_to_acquire(self) -> NDArray[np.float32] | None:
         try:
             return as_image(self.acquire())
         except BadReplyError as error:
             self._report(str(error), cost_a_frame=True)
         except OSError as error:
-            if n_failures == 0 and not self.stopped:
+            if not self._away and not self.stopped:  # said once, however long it lasts
                 self._report(f"does not answer ({error}); asking again", cost_a_frame=False)
+            self._away = True
+        except Exception as error:  # whatever a reply provokes must not end an unattended run
+            reason = f"the reply cannot be read ({type(error).__name__}: {error})"
+            self._report(reason, cost_a_frame=True)
         self.disconnect()
         return None
-
-    def _backoff_s(self, n_failures: int) -> float:
-        """Twice as long after each failure, and never two clients in step."""
-        longest = min(LONGEST_BACKOFF_S, FIRST_BACKOFF_S * 2.0 ** min(n_failures - 1, 30))
-        return longest * float(self._rng.uniform(0.5, 1.0))
 
     def _report(self, reason: str, *, cost_a_frame: bool) -> None:
         self.on_fault(Fault(self.name, reason, cost_a_frame=cost_a_frame))
 
     def _to_frame(self, image: NDArray[np.float32]) -> Frame:
         now = time.time()
-        return Frame(image, self.pixel_size_nm, self._new_id(now), now)
+        return Frame(image, self.pixel_size_nm, self._ids.new(now), now)
 
-    def _new_id(self, now: float) -> str:
-        """The time of day in UTC; a suffix keeps ids apart when the clock stands or jumps back."""
+
+class Backoff:
+    """How long to wait before asking again: twice as long after each failure, up to a limit.
+
+    With jitter, so that no two clients stay in step.
+    """
+
+    def __init__(self) -> None:
+        self.n_failures = 0
+        self._rng = np.random.default_rng()  # unseeded: two clients must differ
+
+    def reset(self) -> None:
+        """It has worked."""
+        self.n_failures = 0
+
+    def next_s(self) -> float:
+        """It has failed: the seconds to wait."""
+        self.n_failures += 1
+        longest = min(LONGEST_BACKOFF_S, FIRST_BACKOFF_S * 2.0 ** min(self.n_failures - 1, 30))
+        return longest * float(self._rng.uniform(0.5, 1.0))
+
+
+class FrameIds:
+    """Ids for frames that come without a name, all different and in the order of the frames."""
+
+    def __init__(self) -> None:
+        self._last = ""
+
+    def new(self, now: float) -> str:
+        """The time of day in UTC; a suffix keeps ids apart when the clock stands or jumps back.
+
+        Parameters
+        ----------
+        now : float
+            Seconds since the epoch.
+        """
         frame_id = datetime.fromtimestamp(now, UTC).strftime("%Y%m%dT%H%M%S.%f")
-        if frame_id <= self._last_id:
-            stem, _, number = self._last_id.partition("+")
+        if frame_id <= self._last:
+            stem, _, number = self._last.partition("+")
             frame_id = f"{stem}+{int(number or 0) + 1:06d}"
-        self._last_id = frame_id
+        self._last = frame_id
         return frame_id
 
 

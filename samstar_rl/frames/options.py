@@ -55,3 +55,11 @@ def parse_not_negative(text: str) -> float:
     if not 0 <= value < float("inf"):
         raise ValueError("expected a number of 0 or above")
     return value
+
+
+def parse_positive(text: str) -> float:
+    """Read a finite number above 0."""
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise ValueError("expected a number above 0")
+    return value

@@ -50,7 +50,8 @@ def inspect_frame(frame: Frame) -> Quality:
         half of their pixels (NaN, infinity), or that hold their greatest value in more than nine
         tenths of them (saturated detector).
     """
-    known = frame.image[np.isfinite(frame.image)]
+    finite = np.isfinite(frame.image)
+    known = frame.image if finite.all() else frame.image[finite]
     missing = 1.0 - known.size / frame.image.size
     if missing > MAX_MISSING:
         return Quality(False, (f"{missing:.0%} of the pixels are missing (NaN or infinite)",))

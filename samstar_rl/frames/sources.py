@@ -16,7 +16,7 @@ from samstar_rl.frames.files import FrameReadError, iterate_file
 from samstar_rl.frames.folder import FolderSource
 from samstar_rl.frames.frame import Frame
 from samstar_rl.frames.instrument import parse_address
-from samstar_rl.frames.options import Options, parse_flag, parse_not_negative
+from samstar_rl.frames.options import Options, parse_flag, parse_not_negative, parse_positive
 from samstar_rl.frames.pva import PvaSource
 from samstar_rl.frames.simulator import SimulatedStream
 from samstar_rl.frames.source import Fault, Source, SourceBase, SourceError
@@ -118,12 +118,11 @@ def open_source(name: str, *, pixel_size_nm: float | None = None) -> Source:
     """
     kind, place, options = parse_source_name(name)
     try:
-        source = SOURCES[kind](place, Options(kind, options), pixel_size_nm)
+        return SOURCES[kind](place, Options(kind, options), pixel_size_nm)
     except SourceError:
         raise
     except ValueError as error:
         raise SourceError(f"{name}: {error}") from error
-    return source
 
 
 def parse_source_name(name: str) -> tuple[str, str, dict[str, str]]:
@@ -191,12 +190,13 @@ def _open_asyncroscopy(place: str, options: Options, pixel_size_nm: float | None
     source = AsyncroscopySource(
         host,
         port,
+        central=options.take("central", None, parse_flag),
         detector=options.take("detector", "HAADF", str),
         size=options.take("size", 512, int),
         dwell_time_s=options.take("dwell_time", 1e-6, parse_not_negative),
-        timeout_s=options.take("timeout", 10.0, parse_not_negative),
+        timeout_s=options.take("timeout", 10.0, parse_positive),
         interval_s=options.take("interval", 0.0, parse_not_negative),
-        pixel_size_nm=options.take("pixel_size", pixel_size_nm, parse_not_negative),
+        pixel_size_nm=options.take("pixel_size", pixel_size_nm, parse_positive),
     )
     options.finish()
     return source
@@ -209,9 +209,9 @@ def _open_dtmicroscope(place: str, options: Options, pixel_size_nm: float | None
         port,
         microscope=options.take("microscope", "STEM", str),
         data=options.take("data", None, str),
-        timeout_s=options.take("timeout", 10.0, parse_not_negative),
+        timeout_s=options.take("timeout", 10.0, parse_positive),
         interval_s=options.take("interval", 0.0, parse_not_negative),
-        pixel_size_nm=options.take("pixel_size", pixel_size_nm, parse_not_negative),
+        pixel_size_nm=options.take("pixel_size", pixel_size_nm, parse_positive),
     )
     options.finish()
     return source
@@ -219,7 +219,7 @@ def _open_dtmicroscope(place: str, options: Options, pixel_size_nm: float | None
 
 def _open_pva(place: str, options: Options, pixel_size_nm: float | None) -> Source:
     source = PvaSource(
-        place, pixel_size_nm=options.take("pixel_size", pixel_size_nm, parse_not_negative)
+        place, pixel_size_nm=options.take("pixel_size", pixel_size_nm, parse_positive)
     )
     options.finish()
     return source

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from itertools import islice
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,8 +24,16 @@ from samstar_rl.frames.asyncroscopy import (
 )
 from samstar_rl.frames.dtmicroscope import DTMicroscopeSource, decode_overview
 from samstar_rl.frames.frame import Frame
-from samstar_rl.frames.instrument import BadReplyError, parse_address
-from samstar_rl.frames.pva import PvaSource
+from samstar_rl.frames.instrument import (
+    FIRST_BACKOFF_S,
+    LONGEST_BACKOFF_S,
+    Backoff,
+    BadReplyError,
+    FrameIds,
+    InstrumentSource,
+    parse_address,
+)
+from samstar_rl.frames.pva import PvaSource, _Mailbox
 from samstar_rl.frames.source import Fault, SourceError
 from samstar_rl.frames.sources import open_source
 
@@ -107,8 +116,21 @@ def test_an_image_of_any_type_arrives(dtype):
     assert [frame.id for frame in frames] == sorted(frame.id for frame in frames)
 
 
-def test_the_instruments_own_server_is_asked_without_a_prefix():
-    assert AsyncroscopySource("localhost", 9001).request.startswith("get_scanned_image ")
+@pytest.mark.parametrize(
+    ("place", "command"),
+    [
+        ("localhost", "AS_get_scanned_image"),
+        ("localhost:9000", "AS_get_scanned_image"),
+        ("localhost:9001", "get_scanned_image"),
+        ("localhost:7000", "AS_get_scanned_image"),
+        ("localhost:7000?central=0", "get_scanned_image"),
+        ("localhost:9001?central=1", "AS_get_scanned_image"),
+    ],
+)
+def test_the_instruments_own_server_is_asked_without_a_prefix(place, command):
+    source = open_source(f"asyncroscopy://{place}")
+    assert isinstance(source, AsyncroscopySource)
+    assert source.request == f"{command} scanning_detector=HAADF size=512 dwell_time=1e-06"
 
 
 BAD_REPLIES = {
@@ -123,6 +145,8 @@ BAD_REPLIES = {
     "complex": framed(b"[complex64,1,1]" + bytes(8)),
     "giant": struct.pack(">I", 2**32 - 1),
     "giant shape": framed(b"[uint8,999999999,999999999]x"),
+    "many axes": framed(b"[uint8" + 90 * b",1" + b"]x"),
+    "no pixels": framed(b"[uint8,0,5]"),
     "ended": struct.pack(">I", 10_000) + b"[uint8,",
     "closed": b"",
 }
@@ -182,6 +206,102 @@ def test_a_server_that_hangs_is_left_and_asked_again():
     assert not any(fault.cost_a_frame for fault in faults)
 
 
+def test_a_server_that_sends_a_byte_now_and_then_hangs_as_well():
+    first = threading.Event()
+
+    class Trickle(_Conversation):
+        def handle(self) -> None:
+            if first.is_set():
+                super().handle()
+                return
+            first.set()
+            with contextlib.suppress(OSError):
+                for byte in framed(image_reply(IMAGE)):
+                    self.request.sendall(bytes([byte]))
+                    time.sleep(0.05)
+
+    with microscope(lambda command: framed(image_reply(IMAGE))) as server:
+        server.RequestHandlerClass = Trickle
+        source = AsyncroscopySource("127.0.0.1", server.port, size=1, timeout_s=0.5)
+        frames, faults = take(source, 1)
+    assert len(frames) == 1
+    assert "in time" in faults[0].reason or "timed out" in faults[0].reason
+
+
+@pytest.fixture
+def at_once(monkeypatch) -> None:
+    """Nobody waits before asking again."""
+    monkeypatch.setattr("samstar_rl.frames.instrument.FIRST_BACKOFF_S", 0.0)
+
+
+def garbage(rng: np.random.Generator) -> bytes:
+    """What a broken server might send: noise, with a plausible beginning or none."""
+    noise = rng.bytes(int(rng.integers(0, 40)))
+    starts = [
+        b"",
+        framed(noise),
+        framed(b"[uint8,4,4]" + noise),
+        framed(b"[" + noise),
+        b"\0\0\0\x08",
+    ]
+    return starts[rng.integers(len(starts))] + noise
+
+
+@pytest.mark.usefixtures("at_once")
+def test_a_thousand_garbage_replies_do_not_end_the_stream():
+    rng = np.random.default_rng(0)
+    replies = iter([garbage(rng) for _ in range(1000)])
+    with microscope(lambda command: next(replies, framed(image_reply(IMAGE)))) as server:
+        frames, faults = take(AsyncroscopySource("127.0.0.1", server.port, timeout_s=5.0), 40)
+    whole = [frame for frame in frames if frame.shape == IMAGE.shape]
+    assert len(whole) > 0, "the stream did not get beyond the garbage"
+    assert len(server.requests) >= 1000 and len(faults) > 100
+
+
+class Scripted(InstrumentSource):
+    """Answers, or raises, one thing after the other."""
+
+    def __init__(self, *answers: object) -> None:
+        super().__init__("scripted")
+        self.answers = iter(answers)
+
+    def acquire(self) -> np.ndarray:
+        answer = next(self.answers)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer  # type: ignore[return-value]
+
+
+@pytest.mark.usefixtures("at_once")
+def test_whatever_goes_wrong_the_instrument_is_asked_again():
+    errors = [ZeroDivisionError("?"), MemoryError(), UnicodeDecodeError("ascii", b"", 0, 1, "?")]
+    frames, faults = take(Scripted(*errors, RuntimeError("?"), IMAGE), 1)
+    assert len(frames) == 1
+    assert [fault.cost_a_frame for fault in faults] == [True] * 4 + [False]
+
+
+@pytest.mark.usefixtures("at_once")
+def test_a_server_that_goes_away_after_a_bad_reply_is_said_once():
+    away = [ConnectionRefusedError("refused")] * 5
+    _, faults = take(Scripted(BadReplyError("text"), *away, IMAGE, *away, IMAGE), 2)
+    reasons = [fault.reason.split(" (")[0] for fault in faults]
+    assert reasons == [
+        "text", "does not answer", "is back after 6 failures",
+        "does not answer", "is back after 5 failures",
+    ]  # fmt: skip
+
+
+def test_the_wait_doubles_up_to_a_limit_and_differs_from_client_to_client():
+    backoff, other = Backoff(), Backoff()
+    waits = [backoff.next_s() for _ in range(40)]
+    for number, seconds in enumerate(waits):
+        longest = min(LONGEST_BACKOFF_S, FIRST_BACKOFF_S * 2.0**number)
+        assert longest / 2 <= seconds <= longest
+    assert waits != [other.next_s() for _ in range(40)]
+    backoff.reset()
+    assert backoff.next_s() <= FIRST_BACKOFF_S
+
+
 def test_a_server_that_dies_and_returns_is_found_again():
     with microscope(lambda command: framed(image_reply(IMAGE))) as server:
         port = server.port
@@ -215,8 +335,8 @@ def test_stopping_does_not_wait_for_a_server_that_is_away():
 
 
 def test_ids_stay_apart_when_the_clock_stands_or_jumps_back():
-    source = AsyncroscopySource("localhost")
-    ids = [source._new_id(now) for now in (1000.0, 1000.0, 1000.0, 900.0, 1000.5)]
+    made = FrameIds()
+    ids = [made.new(now) for now in (1000.0, 1000.0, 1000.0, 900.0, 1000.5)]
     assert len(set(ids)) == 5 and ids == sorted(ids)
 
 
@@ -236,6 +356,9 @@ def test_addresses(place, expected):
         ("asyncroscopy://host?detector=A%20size=9", "a word such as HAADF"),
         ("asyncroscopy://host?dwell_time=0", "must be positive"),
         ("asyncroscopy://host?sise=5", "no option sise"),
+        ("asyncroscopy://host?pixel_size=0", "above 0"),
+        ("asyncroscopy://host?timeout=0", "above 0"),
+        ("asyncroscopy://host?central=perhaps", "expected 1 or 0"),
         ("pva://", "name of a channel"),
     ],
 )
@@ -308,51 +431,138 @@ def test_an_overview_that_does_not_fit_is_refused(reply):
 
 
 @pytest.fixture
-def channel() -> Iterator[tuple[Callable[..., None], PvaSource, threading.Event]]:
+def channel() -> Iterator[tuple[Any, PvaSource]]:
+    """A channel of p4p's own server, and a source that watches it."""
     p4p_server = pytest.importorskip("p4p.server")
+    from p4p import Value
     from p4p.nt import NTNDArray
     from p4p.server.thread import SharedPV
 
-    pv = SharedPV(nt=NTNDArray(), initial=np.zeros((2, 2), np.uint8))
+    class Careless(NTNDArray):
+        """Publishes what it is given, ill-formed or not."""
 
-    def post(image: np.ndarray, stamp: float) -> None:
-        pv.post(image, timestamp=stamp)
+        def wrap(self, value: Any, **options: Any) -> Any:
+            return value if isinstance(value, Value) else super().wrap(value, **options)
 
+    pv = SharedPV(nt=Careless(), initial=np.zeros((2, 2), np.uint8))
     with p4p_server.Server(providers=[{"test:image": pv}], isolate=True) as server:
-        source = PvaSource("test:image", conf=server.conf())
-        connected = threading.Event()
-        yield post, source, connected
+        yield pv, PvaSource("test:image", conf=server.conf())
+
+
+class Watched:
+    """Frames and faults of a source that is iterated in another thread."""
+
+    def __init__(self, source: PvaSource) -> None:
+        self.frames: list[Frame] = []
+        self.faults: list[Fault] = []
+        self.source = source
+        source.on_fault = self.faults.append
+        self._thread = threading.Thread(target=self._iterate)
+
+    def _iterate(self) -> None:
+        with self.source:
+            for frame in self.source:
+                if frame.shape == IMAGE.shape:
+                    self.frames.append(frame)
+
+    def __enter__(self) -> Watched:
+        self._thread.start()
+        self.wait_until(lambda: any("is connected" in fault.reason for fault in self.faults))
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.source.stop()
+        self._thread.join(10)
+        assert not self._thread.is_alive()
+
+    def wait_until(self, condition: Callable[[], bool], seconds: float = 30.0) -> None:
+        deadline = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < deadline, (self.frames, self.faults)
+            time.sleep(0.01)
 
 
 def test_a_channel_gives_each_image_once_in_order(channel):
-    post, source, connected = channel
-    faults: list[Fault] = []
-
-    def on_fault(fault: Fault) -> None:
-        faults.append(fault)
-        connected.set()
-
-    source.on_fault = on_fault
-    frames: list[Frame] = []
-
-    def collect() -> None:
-        for frame in source:
-            if frame.shape == IMAGE.shape:
-                frames.append(frame)
-            if len(frames) == 3:
-                return
-
-    thread = threading.Thread(target=collect)
-    thread.start()
-    assert connected.wait(10)
+    pv, source = channel
     base = time.time() + 100
     # twice the same, one out of order, a new one, and a clock set back by an hour
     posts = [(IMAGE, 0.0), (IMAGE, 0.0), (IMAGE + 1, -1.0), (IMAGE + 2, 1.0), (IMAGE + 3, -3600.0)]
-    for image, offset in posts:
-        post(image, base + offset)
-        time.sleep(0.2)
-    thread.join(10)
-    source.stop()
-    assert not thread.is_alive()
-    means = [float(frame.image.mean() - IMAGE.mean()) for frame in frames]
+    with Watched(source) as watched:
+        for image, offset in posts:
+            pv.post(image, timestamp=base + offset)
+            time.sleep(0.2)
+        watched.wait_until(lambda: len(watched.frames) == 3)
+    means = [float(frame.image.mean() - IMAGE.mean()) for frame in watched.frames]
     np.testing.assert_allclose(means, [0, 2, 3], atol=1e-3)
+    ids = [frame.id for frame in watched.frames]
+    assert ids == sorted(set(ids))
+
+
+def ill_formed(damage: str) -> Any:
+    """An NTNDArray that p4p's own client gives its subscription up for."""
+    from p4p.nt import NTNDArray
+
+    value = NTNDArray().wrap(IMAGE)
+    if damage == "truncated":
+        value.value = IMAGE.ravel()[:-7]
+    elif damage == "no dimensions":
+        value.dimension = []
+    elif damage == "compressed":
+        value.codec.name = "lz4"
+        value.value = IMAGE.ravel()[:100]
+    else:
+        value.timeStamp.secondsPastEpoch = 2**62
+        value.value = IMAGE.ravel()[:1]
+    return value
+
+
+def well_formed(stamp: float) -> Any:
+    """The next one; a server sends what has changed, so that the codec must be named again."""
+    from p4p.nt import NTNDArray
+
+    value = NTNDArray().wrap(IMAGE, timestamp=stamp)
+    value.codec.name = ""
+    return value
+
+
+@pytest.mark.parametrize("damage", ["truncated", "no dimensions", "compressed", "wild clock"])
+def test_an_image_that_is_ill_formed_costs_itself_alone(channel, damage):
+    pv, source = channel
+    with Watched(source) as watched:
+        pv.post(ill_formed(damage))
+        watched.wait_until(lambda: any(fault.cost_a_frame for fault in watched.faults))
+        pv.post(well_formed(time.time() + 50))
+        watched.wait_until(lambda: len(watched.frames) == 1)
+    (fault,) = (fault for fault in watched.faults if fault.cost_a_frame)
+    assert ("lz4" if damage == "compressed" else "shape") in fault.reason
+
+
+def test_a_channel_that_closes_is_found_again(channel):
+    pv, source = channel
+    with Watched(source) as watched:
+        pv.close()
+        watched.wait_until(lambda: any("disconnected" in f.reason for f in watched.faults))
+        pv.open(IMAGE, timestamp=time.time() + 50)
+        watched.wait_until(lambda: len(watched.frames) == 1)
+
+
+def test_a_channel_of_something_else_is_said():
+    p4p_server = pytest.importorskip("p4p.server")
+    from p4p.nt import NTScalar
+    from p4p.server.thread import SharedPV
+
+    pv = SharedPV(nt=NTScalar("d"), initial=1.5)
+    with (
+        p4p_server.Server(providers=[{"test:number": pv}], isolate=True) as server,
+        Watched(PvaSource("test:number", conf=server.conf())) as watched,
+    ):
+        watched.wait_until(lambda: any(fault.cost_a_frame for fault in watched.faults))
+    assert any("expected an NTNDArray" in fault.reason for fault in watched.faults)
+
+
+def test_updates_that_nobody_takes_do_not_pile_up():
+    mailbox = _Mailbox(4)
+    for number in range(100):
+        mailbox.put(number)
+    assert mailbox.take_n_lost() == 96 and mailbox.take_n_lost() == 0
+    assert [mailbox.get(0) for _ in range(5)] == [96, 97, 98, 99, None]
