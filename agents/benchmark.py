@@ -22,7 +22,7 @@ from samstar_rl import atomic
 from samstar_rl.agents.arena import Arena, Ready, sam_seconds
 from samstar_rl.agents.contenders import CONTENDERS, NEEDS, ON_STREAMS, SEEDED, SLOW, TRANSFERS
 from samstar_rl.agents.streams import read_labelled, simulated_stream
-from samstar_rl.bank import Bank, BankError, build_bank
+from samstar_rl.bank import Bank, BankError, Progress, build_bank
 from samstar_rl.envs.simulated import preset_of, with_ladder
 from samstar_rl.frames.frame import LabelledFrame
 from samstar_rl.overlay import draw_outlines
@@ -90,7 +90,8 @@ class BenchmarkPlan:
     Attributes
     ----------
     tasks : tuple of str
-        The first one is met by all contenders, the others by those of `everywhere`.
+        Names of shipped tasks, or TOML files. The first one is met by all contenders, the others
+        by those of `everywhere`.
     contenders : tuple of str
         Names of `CONTENDERS`.
     everywhere : tuple of str
@@ -178,6 +179,8 @@ class BenchmarkPlan:
                     f"{streaming[0]!r} needs streams, single images are none: leave it out, or "
                     "benchmark on simulated streams"
                 )
+        if len({short_name(task) for task in self.tasks}) < len(self.tasks) or not self.tasks:
+            raise BenchmarkError(f"tasks must be named, each once, got {', '.join(self.tasks)}")
         self._check_counts()
 
     def _check_counts(self) -> None:
@@ -246,7 +249,7 @@ class Unit:
 
     def folder(self, root: Path) -> Path:
         """Where its results lie."""
-        return root / UNITS / self.task / f"{self.contender}-{self.seed}"
+        return root / UNITS / short_name(self.task) / f"{self.contender}-{self.seed}"
 
     def is_done(self, root: Path) -> bool:
         """Whether its results are complete: the sheet is written last."""
@@ -440,9 +443,14 @@ def _with_tuples(content: dict[str, Any]) -> dict[str, Any]:
     return {k: tuple(v) if isinstance(v, list) else v for k, v in content.items()}
 
 
+def short_name(task: str) -> str:
+    """What a task's folders are called: its name, or that of its file."""
+    return Path(task).stem
+
+
 def bank_path(root: Path, task: str, part: str) -> Path:
     """Where the bank of ``train`` or ``test`` lies."""
-    return root / "banks" / task / part
+    return root / "banks" / short_name(task) / part
 
 
 def build_banks(plan: BenchmarkPlan, root: Path, name: str, announce: Announce) -> None:
@@ -454,8 +462,8 @@ def build_banks(plan: BenchmarkPlan, root: Path, name: str, announce: Announce) 
     announce(stage, 0.0)
     for part, (n_streams, n_frames) in sizes.items():
 
-        def on_frame(count: int, before: int = before) -> None:
-            announce(stage, (before + count) / total)
+        def on_progress(progress: Progress, before: int = before) -> None:
+            announce(stage, (before + progress.n_frames) / total)
 
         build_bank(
             plan.streams(name, part),
@@ -463,7 +471,7 @@ def build_banks(plan: BenchmarkPlan, root: Path, name: str, announce: Announce) 
             engine,
             task.space.prompts(),
             floor=Floor.under(task.space),
-            on_progress=lambda progress, show=on_frame: show(progress.n_frames),  # type: ignore[misc]
+            on_progress=on_progress,
         )
         before += n_streams * n_frames
 

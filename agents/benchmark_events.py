@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from samstar_rl.agents.benchmark import BenchmarkPlan, BenchmarkResults, Unit
+from samstar_rl.agents.benchmark import BenchmarkPlan, BenchmarkResults, Unit, short_name
 from samstar_rl.agents.benchmark_figures import draw_front, front_of, levels_of, searches_of
 from samstar_rl.agents.events import BY_EVALUATIONS, BY_SECONDS, CurveWriter
 
@@ -50,11 +50,12 @@ def write_events(plan: BenchmarkPlan, results: BenchmarkResults, folder: Path) -
     shutil.rmtree(folder, ignore_errors=True)
     for task in plan.tasks:
         rows = results.rows[results.rows["task"] == task]
-        _write_runs(results, task, rows, folder / task)
-        _write_searches(results, task, rows, folder / task)
-        _write_pictures(results, task, folder / task / "pictures")
-    with CurveWriter(folder) as events:
-        events.layout(LAYOUT)
+        own = folder / short_name(task)
+        _write_runs(results, task, rows, own)
+        _write_searches(results, task, rows, own)
+        _write_pictures(results, task, own / "pictures")
+        with CurveWriter(own) as events:  # the same in every task: TensorBoard shows it once
+            events.layout(LAYOUT)
 
 
 def _write_runs(results: BenchmarkResults, task: str, rows: pd.DataFrame, folder: Path) -> None:
@@ -72,7 +73,7 @@ def _hyperparameters(
     unit: Unit, sheet: dict[str, Any], rows: pd.DataFrame
 ) -> tuple[dict[str, Any], dict[str, float]]:
     """What a run was made with, and what it came to."""
-    chosen = {"task": unit.task, "contender": unit.contender, "seed": unit.seed}
+    chosen = {"task": short_name(unit.task), "contender": unit.contender, "seed": unit.seed}
     known = sheet["hyperparameters"]
     chosen |= {name: known[name] for name in _SHOWN_HYPERPARAMETERS if name in known}
     results = {f"test/{n}": float(rows[n].mean()) for n in ("score", "f1", "ms") if n in rows}

@@ -22,7 +22,7 @@ from samstar_rl.agents.bars import (
     gain_over,
     tables_of,
 )
-from samstar_rl.agents.benchmark import BenchmarkPlan, BenchmarkResults, bank_path
+from samstar_rl.agents.benchmark import BenchmarkPlan, BenchmarkResults, bank_path, short_name
 from samstar_rl.agents.benchmark_events import shown_pictures, write_events
 from samstar_rl.agents.benchmark_figures import (
     curves_of,
@@ -75,7 +75,7 @@ def summarise_task(rows: pd.DataFrame) -> pd.DataFrame:
                 line[f"{measure}_gain"] = gain_over(tables, name, measure)
         terms = [column for column in own if str(column).startswith("term_")]
         for measure in (*MEASURES, *terms, "n_evaluations", "n_prompts", "tuner_ms", "ms"):
-            if measure in own and measure != "f1":
+            if measure != "f1" and measure in own and own[measure].notna().any():
                 values = own[measure].abs() if measure in _UNSIGNED else own[measure]
                 line[str(measure)] = values.mean()
         lines.append(line)
@@ -117,7 +117,7 @@ def headline_table(plan: BenchmarkPlan, results: BenchmarkResults, bars: list[Ba
     lines = [
         "Mean score / mean F1 at IoU 0.5 over test frames.",
         "",
-        "| contender | evaluations a frame | " + " | ".join(summaries) + " |",
+        "| contender | evaluations a frame | " + " | ".join(map(short_name, summaries)) + " |",
         "|---|---:|" + "---:|" * len(summaries),
     ]
     for name in names:
@@ -132,7 +132,8 @@ def headline_table(plan: BenchmarkPlan, results: BenchmarkResults, bars: list[Ba
             "|---|---|---|---:|---|",
         ]
         lines += [
-            f"| {b.task} | {b.claim} | {b.needed} | {b.measured} | {_yes(b.holds)} |" for b in bars
+            f"| {short_name(b.task)} | {b.claim} | {b.needed} | {b.measured} | {_yes(b.holds)} |"
+            for b in bars
         ]
     return "\n".join(lines) + "\n"
 
@@ -170,8 +171,8 @@ def _add_bars(report: Report, bars: list[Bar]) -> None:
         return
     report.heading("Claims")
     table = pd.DataFrame(
-        {"task": b.task, "claim": b.claim, "needed": b.needed, "measured": str(b.measured),
-         "holds": _yes(b.holds)}
+        {"task": short_name(b.task), "claim": b.claim, "needed": b.needed,
+         "measured": str(b.measured), "holds": _yes(b.holds)}
         for b in bars
     )  # fmt: skip
     report.table(table, headings={**{n: n for n in table}, "measured": "measured [95 %]"})
@@ -205,7 +206,7 @@ class _TaskSection:
 
     def add(self) -> None:
         """Tables, curves, pictures."""
-        self.report.heading(f"Task {self.name}")
+        self.report.heading(f"Task {short_name(self.name)}")
         self._add_scores()
         self._add_costs()
         self._add_terms()

@@ -1,8 +1,9 @@
 """Where adapting pays: how much better settings that follow the frames could be, before training.
 
 Everything is measured on the same frames, among the same settings: drawn at random from the task's
-space, and for each stream the static choice that is best in hindsight, refined beyond what was
-drawn. F1 at IoU 0.5 judges; the score, where it chooses, never sees the truth.
+space, and for each stream the best static choices for its first frames and, in hindsight, for all
+of it, refined beyond what was drawn. F1 at IoU 0.5 judges; the score, where it chooses, never sees
+the truth.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ class HeadroomPlan:
     n_settings : int
         Drawn from the task's space.
     n_refined : int
-        Evaluations a frame that refine the static choice in hindsight.
+        Evaluations a frame that refine the static choices.
     seed : int
     """
 
@@ -198,12 +199,14 @@ class _Measurement:
         choices: dict[str, list[Grid]] = {}
         alone: list[dict[str, Grid]] = []
         for number, group in enumerate(self.groups):
-            best = self._refine(group, number)
-            candidates = [*self.drawn, best]
+            refined = [self._refine(group[:FIRST_FRAMES], number), self._refine(group, number)]
+            candidates = [*self.drawn, *refined]
             tried = [self._try(index, candidates, share / len(group)) for index in group]
-            for name, picked in self._choose(tried).items():
-                choices.setdefault(name, []).append(picked)
+            picks = self._pick(tried)
+            for name, values in _read_off(tried, picks).items():
+                choices.setdefault(name, []).append(values)
             if each_setting:
+                best = candidates[int(picks[HINDSIGHT][0])]
                 alone.append(self._adapt_alone(group, best, 0.3 / len(self.groups)))
         self._summarise(headroom, choices)
         for name in self.space.names if each_setting else ():
@@ -213,7 +216,7 @@ class _Measurement:
         return headroom
 
     def _refine(self, group: Sequence[int], number: int) -> Settings:
-        """The best static choice for a group of frames by the score, beyond any drawn."""
+        """The best static choice for some frames by the score, beyond any drawn."""
         sources = [self._sources[index] for index in group]
         found = search_static(
             sources,
@@ -239,32 +242,23 @@ class _Measurement:
         self._advance(share)
         return tried
 
-    def _choose(self, tried: Sequence[_Tried]) -> dict[str, Grid]:
-        """F1 and score of each way to choose on the frames of a group, (frames, 2).
+    def _pick(self, tried: Sequence[_Tried]) -> dict[str, NDArray[np.intp]]:
+        """Which candidate each way to choose takes on the frames of a group, (frames,)."""
+        rewards = np.stack([one.rewards for one in tried])
+        f1s = np.stack([one.f1s for one in tried])
 
-        The refined static choice stands last among the candidates. What is cross-validated are
-        gains instead, over the static choices in hindsight by score and by truth.
-        """
-        frames = np.arange(len(tried))
-        rewards, scores, f1s = (
-            np.stack([getattr(t, name) for t in tried]) for name in ("rewards", "scores", "f1s")
-        )
+        def static(values: Grid) -> NDArray[np.intp]:
+            return np.full(len(tried), values.mean(axis=0).argmax())
+
         picks = {
-            HINDSIGHT: np.full(len(tried), f1s.shape[1] - 1),
+            HINDSIGHT: static(rewards),
             BY_SCORE: rewards.argmax(axis=1),
-            HINDSIGHT_TRUTH: np.full(len(tried), f1s.mean(axis=0).argmax()),
+            HINDSIGHT_TRUTH: static(f1s),
             BY_TRUTH: f1s.argmax(axis=1),
         }
-        if self.is_stream:  # the refined choice is hindsight: who froze early did not know it
-            start = rewards[:FIRST_FRAMES, :-1].mean(axis=0).argmax()
-            picks[FROZEN] = np.full(len(tried), start)
-        chosen = {
-            name: np.stack([f1s[frames, pick], scores[frames, pick]], axis=1)
-            for name, pick in picks.items()
-        }
-        statics = [int(picks[name][0]) for name in (HINDSIGHT, HINDSIGHT_TRUTH)]
-        chosen[CROSS_VALIDATED] = np.stack([_cross_validated(t.halves, statics) for t in tried])
-        return chosen
+        if self.is_stream:  # who froze early did not know the choice refined in hindsight, the last
+            picks[FROZEN] = static(rewards[:FIRST_FRAMES, :-1])
+        return picks
 
     def _adapt_alone(self, group: Sequence[int], best: Settings, share: float) -> dict[str, Grid]:
         """What adapting one setting gains in F1 on each frame, by score and by truth, (frames, 2).
@@ -320,6 +314,21 @@ class _Measurement:
     def _advance(self, share: float) -> None:
         self._done = min(1.0, self._done + share)
         self.on_progress(self._done)
+
+
+def _read_off(tried: Sequence[_Tried], picks: dict[str, NDArray[np.intp]]) -> dict[str, Grid]:
+    """F1 and score of each way to choose on the frames of a group, (frames, 2).
+
+    What is cross-validated are gains instead, over the static choices in hindsight by score and by
+    truth.
+    """
+    read = {
+        name: np.array([(one.f1s[k], one.scores[k]) for one, k in zip(tried, picked, strict=True)])
+        for name, picked in picks.items()
+    }
+    statics = [int(picks[name][0]) for name in (HINDSIGHT, HINDSIGHT_TRUTH)]
+    read[CROSS_VALIDATED] = np.stack([_cross_validated(one.halves, statics) for one in tried])
+    return read
 
 
 def _cross_validated(halves: Grid, statics: Sequence[int]) -> Grid:

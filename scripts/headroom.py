@@ -92,18 +92,19 @@ def headroom(
     RunFolder(out).record(
         {"task": loaded.to_dict(), "frames": frames, "labels": labels, "names": names,
          "drift": drift, "streams": streams, "n_frames": n_frames, "n_settings": n_settings,
-         "size": size, "sam": sam, "seed": seed}
+         "size": size, "points_per_side": points_per_side, "pixel_size": pixel_size, "sam": sam,
+         "seed": seed}
     )  # fmt: skip
     plan = HeadroomPlan(n_settings=n_settings, n_refined=n_settings, seed=seed)
     engine = ProposalEngine(load_sam(sam, device=device), device=device)
+    by_drift: dict[float, Headroom] = {}
     with StageDisplay() as display:
         if images is not None and labels is not None:
             bank = _bank_of_images(loaded, images, labels, pixel_size, out, engine, display)
-            measured, by_drift = _measure(loaded, bank, plan, "images", display, alone=True), {}
+            measured = _measure(loaded, bank, plan, "images", display, alone=True)
         else:
             drifts = sorted(set(drift or DRIFTS))
             main = min(drifts, key=lambda value: abs(value - 1.0))
-            by_drift = {}
             for value in drifts:
                 bank = _bank_of_streams(
                     loaded, streams, n_frames, size, value, seed, out, engine, display

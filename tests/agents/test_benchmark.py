@@ -34,9 +34,9 @@ from samstar_rl.task import load_task
 TINY = BenchmarkPlan(
     tasks=("particles", "size"),
     contenders=("default", "static", "static-search", "frozen-start", "nsga2", "genetic",
-                "nearest", "others-static", "oracle"),
+                "nearest", "ppo", "others-static", "unseen", "oracle"),
     everywhere=("static",),
-    n_seeds=2,
+    n_seeds=1,
     n_streams=2,
     n_frames=2,
     n_test_streams=2,
@@ -137,7 +137,7 @@ def test_tensorboard_has_the_same_tags_for_all_and_a_layout(done):
     assert "search/reward" in tags("particles/static-0")["scalars"]
     pictures = tags("particles/pictures")["images"]
     assert "Pareto front of one frame" in pictures and "frame 1/static" in pictures
-    assert "custom_scalars__config__" in tags(".")["tensors"]
+    assert "custom_scalars__config__" in tags("particles")["tensors"]
 
 
 def test_resuming_needs_nothing_but_the_folder(done):
@@ -149,6 +149,8 @@ def test_resuming_needs_nothing_but_the_folder(done):
 def test_plans_that_cannot_be_are_refused():
     with pytest.raises(BenchmarkError, match="no contender 'annealing'"):
         BenchmarkPlan(contenders=("annealing",))
+    with pytest.raises(BenchmarkError, match="each once"):
+        replace(TINY, tasks=("particles", "other/particles.toml"))
     with pytest.raises(BenchmarkError, match="n_evaluations must be at least 1"):
         replace(TINY, n_evaluations=0)
     real = RealFrames(("a", "b"), ("c",), "labels")
