@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 TEMPORARY_SUFFIX = ".part"
+RENAME_WAITS_S = (0.02, 0.05, 0.1, 0.2, 0.5)
 
 
 @contextmanager
@@ -35,10 +37,22 @@ def replacing(path: Path) -> Iterator[Path]:
         yield temporary
         if temporary.is_dir():
             _remove(path)  # a folder is renamed onto nothing but an empty one
-        os.replace(temporary, path)
+        _rename(temporary, path)
     except BaseException:
         _remove(temporary)
         raise
+
+
+def _rename(temporary: Path, path: Path) -> None:
+    """Rename, through a moment in which a virus scanner or an indexer of Windows has the file."""
+    for wait_s in RENAME_WAITS_S:
+        try:
+            os.replace(temporary, path)
+        except PermissionError:
+            time.sleep(wait_s)
+        else:
+            return
+    os.replace(temporary, path)
 
 
 def write_bytes(path: Path, content: bytes) -> None:

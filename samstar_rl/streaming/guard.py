@@ -156,7 +156,7 @@ class Guard(WatchedTuner):
     def _compare(self, context: FrameContext, settings: Settings) -> Settings:
         """Evaluate both on this frame, keep the record, and take the better."""
         policy, static = context.evaluate(settings).total, context.evaluate(self.fallback).total
-        lost = policy < static - self.rules.margin
+        lost = not policy >= static - self.rules.margin  # NaN loses, too
         against_current = not lost if self.fallen_back else lost
         self._streak = self._streak + 1 if against_current else 0
         if self._streak >= self.rules.patience:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from samstar_rl import atomic
@@ -35,3 +37,25 @@ def test_json_knows_no_infinity(tmp_path):
     with pytest.raises(ValueError, match="JSON"):
         atomic.write_json(tmp_path / "a.json", {"x": float("nan")})
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("n_times", [1, 3, 100])
+def test_a_file_that_another_program_holds_for_a_moment_is_renamed_after_it(
+    tmp_path, monkeypatch, n_times
+):
+    replace, refusals = os.replace, iter(range(n_times))
+
+    def held(*paths: object) -> None:
+        if next(refusals, None) is not None:
+            raise PermissionError(13, "The process cannot access the file")
+        replace(*paths)
+
+    monkeypatch.setattr(atomic.os, "replace", held)
+    monkeypatch.setattr(atomic, "RENAME_WAITS_S", (0.0,) * 5)
+    if n_times < 5:
+        atomic.write_text(tmp_path / "a.txt", "whole")
+        assert (tmp_path / "a.txt").read_text() == "whole"
+    else:
+        with pytest.raises(PermissionError):
+            atomic.write_text(tmp_path / "a.txt", "whole")
+        assert list(tmp_path.iterdir()) == []

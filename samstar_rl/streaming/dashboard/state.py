@@ -201,9 +201,12 @@ class LiveState:
         return "running"
 
     def _frames_per_s(self) -> float:
-        if len(self._times) < 2 or self._times[-1] <= self._times[0]:
+        """Falls while no frame comes, and is 0 after the end."""
+        if self._stopped or len(self._times) < 2 or self._times[-1] <= self._times[0]:
             return 0.0
-        return (len(self._times) - 1) / (self._times[-1] - self._times[0])
+        n_intervals, span_s = len(self._times) - 1, self._times[-1] - self._times[0]
+        overdue_s = time.monotonic() - self._times[-1] - span_s / n_intervals
+        return n_intervals / (span_s + max(0.0, overdue_s))
 
     def _to_point(self, result: FrameResult) -> Point:
         settings, space = result.settings.to_dict(), self.task.space

@@ -98,12 +98,18 @@ def test_the_state_does_not_grow(state, result):
 
 
 def test_a_silent_source_is_said(state, result, monkeypatch):
-    state.write(result(1))
+    for number in (0, 1):
+        state.write(result(number))
+        time.sleep(0.01)
+    assert state.snapshot().frames_per_s > 1
     later = SimpleNamespace(monotonic=lambda: time.monotonic() + 60)
     monkeypatch.setattr("samstar_rl.streaming.dashboard.state.time", later)
     snapshot = state.snapshot()
     assert snapshot.status == "waiting"
     assert "no frame for 60 s" in status_html(snapshot, TASK)
+    assert snapshot.frames_per_s == pytest.approx(1 / 60, rel=0.1)
+    state.close()
+    assert state.snapshot().frames_per_s == 0
 
 
 def test_names_from_elsewhere_are_no_html(state, result):
