@@ -46,8 +46,9 @@ def iterate_frames(images: Any, *, pixel_size_nm: float | None = None) -> Iterat
     ----------
     images : Frame, array, HyperSpy signal or path
         NumPy, dask, Zarr, HDF5 or whatever `numpy.asarray` takes, of the shape (height, width),
-        (height, width, 3 or 4) or with further axes in front; a HyperSpy signal of images,
-        lazy ones too, whose axes give the pixel size; a path is read as `iterate_file` does.
+        (height, width, 3 or 4) or with further axes in front; pixels that are masked count as
+        missing. A HyperSpy signal of images, lazy ones too, whose axes give the pixel size. A path
+        is read as `iterate_file` does.
     pixel_size_nm : float, optional
         Takes precedence over what the images state.
 
@@ -77,8 +78,9 @@ def _array_of(images: Any) -> tuple[Any, str, float | None]:
     """The array, its name, and the pixel size where it is known."""
     if hasattr(images, "axes_manager"):
         return _array_of_signal(images)
-    # dask, Zarr and HDF5 arrays can be indexed as they are: nothing is read yet
-    if hasattr(images, "shape") and hasattr(images, "__getitem__"):
+    # dask, Zarr and HDF5 arrays can be indexed as they are: nothing is read yet. Tables, which have
+    # no dtype, are indexed otherwise.
+    if all(hasattr(images, name) for name in ("shape", "dtype", "__getitem__")):
         return images, "image", None
     return np.asarray(images), "image", None
 

@@ -10,22 +10,27 @@ from collections.abc import Callable
 
 from tifffile import TiffFile
 
+#: in the singular: `to_nm` understands plurals, and "metre" as well as "meter"
 NM_PER_UNIT = {
     "pm": 1e-3,
+    "picometer": 1e-3,
     "å": 0.1,
     "a": 0.1,
     "angstrom": 0.1,
+    "ångström": 0.1,
     "nm": 1.0,
     "nanometer": 1.0,
     "µm": 1e3,
     "μm": 1e3,
     "um": 1e3,
     "micron": 1e3,
-    "microns": 1e3,
     "micrometer": 1e3,
     "mm": 1e6,
+    "millimeter": 1e6,
     "cm": 1e7,
+    "centimeter": 1e7,
     "m": 1e9,
+    "meter": 1e9,
 }
 CENTIMETRE = 3
 # TIFF's own resolution field is meant for printers; no microscope has pixels above this
@@ -64,7 +69,10 @@ def tiff_pixel_size_nm(tiff: TiffFile) -> float | None:
 
 def to_nm(value: float, unit: str) -> float | None:
     """Convert a length to nm; None where the unit is unknown (pixels, inches)."""
-    factor = NM_PER_UNIT.get(unit.strip().casefold())
+    name = unit.strip().casefold()
+    if len(name) > 2:
+        name = name.removesuffix("s").replace("metre", "meter")
+    factor = NM_PER_UNIT.get(name)
     return None if factor is None else value * factor
 
 

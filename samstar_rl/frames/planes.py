@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+from numpy.lib.recfunctions import structured_to_unstructured
 from numpy.typing import NDArray
 
 # what the two sRGB-like weights of red, green and blue are in ITU-R BT.601
@@ -46,17 +47,29 @@ def iterate_planes(array: Any, name: str) -> Iterator[Plane]:
     Raises
     ------
     FrameReadError
-        If there are fewer than two axes.
+        If there are fewer than two axes, or an axis is empty.
     """
     shape = tuple(array.shape)
     n_axes = _plane_axes(shape)
-    if len(shape) < n_axes:
+    if len(shape) < n_axes or 0 in shape:
         raise FrameReadError(
             f"{name} holds an array of the shape {shape}: expected (height, width), "
             "(frames, height, width) or (height, width, 3)"
         )
     for index in np.ndindex(shape[:-n_axes]):
-        yield np.asarray(array[index])
+        yield as_plane(array[index])
+
+
+def as_plane(values: Any) -> Plane:
+    """One image as a plain array: masked pixels become NaN, HyperSpy's colours a last axis."""
+    if hasattr(values, "compute"):  # dask's own conversion forgets masks
+        values = values.compute()
+    if isinstance(values, np.ma.MaskedArray) and values.mask.any():
+        values = values.astype(np.float32).filled(np.nan)
+    plane = np.asarray(values)
+    if plane.dtype.names is not None and plane.dtype.names[:3] == ("R", "G", "B"):
+        plane = structured_to_unstructured(plane)
+    return plane
 
 
 def to_grey(plane: Plane, name: str) -> NDArray[np.float32]:

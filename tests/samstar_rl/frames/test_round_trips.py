@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from itertools import islice
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 
 from samstar_rl.frames.arrays import as_frame, iterate_frames
 from samstar_rl.frames.files import FrameReadError, iterate_file, list_image_files, read_frame
+from samstar_rl.frames.pixel_size import to_nm
 
 hs = pytest.importorskip("hyperspy.api")
 zarr = pytest.importorskip("zarr")
@@ -171,8 +173,44 @@ def test_lists_frames_and_paths_are_taken_as_well(tmp_path):
     assert as_frame(as_frame(STACK[0]), pixel_size_nm=3.0).pixel_size_nm == 3.0
 
 
+@pytest.mark.parametrize("lazy", [False, True])
+def test_masked_pixels_are_missing(lazy):
+    masked = np.ma.masked_less(STACK[0], 100)
+    given = masked
+    if lazy:
+        given = pytest.importorskip("dask.array").from_array(masked, chunks=16)
+    np.testing.assert_array_equal(np.isnan(as_frame(given).image), masked.mask)
+    np.testing.assert_array_equal(as_frame(given).image[~masked.mask], masked.compressed())
+
+
+def test_tables_are_taken_and_hyperspys_colours_become_luminance():
+    pd = pytest.importorskip("pandas")
+    np.testing.assert_array_equal(as_frame(pd.DataFrame(STACK[0])).image, STACK[0])
+    colour = np.zeros((8, 9, 3), np.uint8)
+    colour[..., 1] = 200
+    signal = hs.signals.Signal1D(colour)
+    signal.change_dtype("rgb8")
+    np.testing.assert_allclose(as_frame(signal).image, 0.587 * 200, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("unit", "nm"),
+    [
+        ("Å", 0.1),
+        ("nanometers", 1.0),
+        ("micrometre", 1e3),
+        ("Meter", 1e9),
+        ("px", None),
+        ("s", None),
+    ],
+)
+def test_units_are_known_by_symbol_and_name(unit, nm):
+    assert to_nm(2.0, unit) == (None if nm is None else pytest.approx(2 * nm))
+
+
 def test_a_stack_is_no_single_image():
     with pytest.raises(FrameReadError, match="a stack"):
         as_frame(STACK)
-    with pytest.raises(FrameReadError, match=r"shape \(5,\)"):
-        as_frame(np.zeros(5))
+    for shape in ((5,), (0, 8, 9)):
+        with pytest.raises(FrameReadError, match=re.escape(f"shape {shape}")):
+            as_frame(np.zeros(shape))
