@@ -13,7 +13,7 @@ import pandas as pd
 from samstar_rl import atomic
 from samstar_rl.agents.judging import Judge
 from samstar_rl.agents.statistics import Estimate, cells_of, mean_interval, paired_cells
-from samstar_rl.agents.training import TrainingPlan, train_policy
+from samstar_rl.agents.training import LAST_FRAME, TrainingPlan, train_policy
 from samstar_rl.agents.tuners import PolicyTuner
 from samstar_rl.task import Task
 from samstar_rl.tuner import Objective
@@ -26,7 +26,7 @@ BLOCKS: dict[str, tuple[str, ...]] = {
     "embedding": ("embedding",),
     "probe": ("probe",),
     "targets": ("targets",),
-    "last frame": ("last_settings", "last_terms", "has_last"),
+    "last frame": LAST_FRAME,
 }
 """What is left out together, by the name under which the table has it."""
 

@@ -46,6 +46,9 @@ __all__ = [
 CHECKPOINTS = 20
 """How often a training is checkpointed and judged on the validation frames."""
 
+LAST_FRAME = ("last_settings", "last_terms", "has_last")
+"""Blocks of the observation that tell of the last frame."""
+
 VALIDATION_SHARE = 0.2
 EVENTS = "tensorboard"
 
@@ -349,7 +352,7 @@ class _Run:
             (part for course in self.courses for part in course.parts()),
             embedding_gain=float(hyperparameters["embedding_gain"]),
             targets_gain=float(hyperparameters["targets_gain"]),
-            without=plan.without,
+            without=(*plan.without, *self._never_shown()),
         )
         self.env = DummyVecEnv(self._makers(int(hyperparameters["n_envs"])))
         self.learner = make_learner(
@@ -379,6 +382,14 @@ class _Run:
         """
         static = np.ma.masked_invalid([course.static() for course in self.courses])
         return np.ma.filled(static.mean(axis=0), 0.0).astype(np.float32)
+
+    def _never_shown(self) -> tuple[str, ...]:
+        """Blocks that say nothing in training: on single images there is no last frame.
+
+        Beside a stream there will be one, and the policy must not react to what it never saw.
+        """
+        streams = [stream for course in self.courses for stream in course.training]
+        return LAST_FRAME if all(len(stream) == 1 for stream in streams) else ()
 
     def _check_sams(self) -> None:
         known = {course.bank.sam_sha256 for course in self.courses}

@@ -32,6 +32,7 @@ from samstar_rl.agents.training import (
 )
 from samstar_rl.agents.tuners import PolicyTuner, RandomTuner, StaticTuner
 from samstar_rl.envs.frames import BankFrames
+from samstar_rl.rewards import Score
 from samstar_rl.task import load_task
 from samstar_rl.tuner import Objective
 
@@ -124,6 +125,17 @@ def test_resumed_training_is_the_uninterrupted_one(algorithm, task, bank, tmp_pa
     resumed = train_policy(task, bank, make_plan(algorithm), tmp_path / "part", resume=True)
     assert without_seconds(resumed.progress.curve) == without_seconds(whole.progress.curve)
     assert_same_network(resumed.network, whole.network)
+
+
+def test_single_images_teach_nothing_about_the_last_frame(task, tmp_path):
+    images = SyntheticBank(task, n_streams=4, n_frames=1)
+    trained = train_policy(task, images, make_plan("ppo"), tmp_path)
+    builder = BankFrames(images, task).builder
+    part = BankFrames(images, task).part(0)
+    first = trained.network(builder.build(part))
+    score = Score(0.9, dict.fromkeys(task.terms, 0.9))
+    second = trained.network(builder.build(part, np.ones(builder.n_actions, np.float32), score))
+    np.testing.assert_array_equal(first, second)
 
 
 def test_checkpoints_hold_no_pickles(task, bank, tmp_path):
