@@ -115,9 +115,14 @@ def _terms(particles: Segmentation, unit: str, unit_px: float) -> dict[str, Any]
 
 
 def _size(particles: Segmentation, unit: str, unit_px: float) -> dict[str, Any]:
-    logarithms = np.log(particles.table.equivalent_diameter / unit_px)
+    """Median and spread of the whole particles; those that the border cuts measure too small."""
+    diameters = particles.table.equivalent_diameter / unit_px
+    whole = ~particles.table.touches_border
+    logarithms = np.log(diameters[whole] if whole.sum() >= FEW_PARTICLES else diameters)
     few = len(logarithms) < FEW_PARTICLES
-    spread = _GUESSED_STD if few else max(float(np.exp(logarithms.std())), _LEAST_STD)
+    # half of the middle 68 %: a few fragments or aggregates do not widen it
+    low, high = np.percentile(logarithms, [16, 84])
+    spread = _GUESSED_STD if few else max(float(np.exp((high - low) / 2)), _LEAST_STD)
     return {
         "distribution": "lognormal",
         f"median_diameter_{unit}": _rounded(np.exp(np.median(logarithms))),

@@ -31,7 +31,7 @@ from samstar_rl.tuner import FrameSource
 
 FRONT_TABLE = "front.csv"
 FRONT_PICTURE = "front.png"
-_MOST_NUMBERED = 15
+_MOST_NUMBERED = 12
 
 
 @dataclass(frozen=True)
@@ -114,14 +114,14 @@ def draw_front(front: ParetoFront, picked: int | None) -> Figure:
     pairs = list(combinations(range(len(front.terms)), 2))
     columns = min(3, len(pairs))
     rows = -(-len(pairs) // columns)
-    figure = Figure(figsize=(4.6 * columns, 4.2 * rows + 0.6), layout="constrained")
+    figure = Figure(figsize=(4.8 * columns, 4.2 * rows + 0.8), layout="constrained")
     panels = np.atleast_1d(figure.subplots(rows, columns)).ravel()
     for panel, (x, y) in zip(panels, pairs, strict=False):
         _draw_pair(panel, front, picked, x, y)
     for panel in panels[len(pairs) :]:
         panel.set_visible(False)
     handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False)
+    figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False)
     return figure
 
 

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import typer
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogFormatter
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
@@ -202,6 +203,8 @@ def _draw_diameters(panel: Any, task: Task, frame: Frame, found: Segmentation) -
         if len(expected):
             panel.hist(expected, bins=edges, histtype="step", density=True, label="target")
         panel.set_xscale("log")
+        for axis in (panel.xaxis.set_major_formatter, panel.xaxis.set_minor_formatter):
+            axis(LogFormatter(labelOnlyBase=False, minor_thresholds=(2, 0.5)))
         panel.legend()
     panel.set_xlabel(f"equivalent diameter / {task.length_unit}")
     panel.set_title("diameters")

@@ -12,22 +12,24 @@ from PIL import Image
 from samstar_rl.atomic import replacing
 from samstar_rl.frames.conversion import to_sam_rgb
 from samstar_rl.frames.simulator import SimulatedStream
-from samstar_rl.overlay import draw_outlines
+from samstar_rl.overlay import PALETTE, draw_outlines
 from samstar_rl.proposals import ProposalEngine
 from samstar_rl.segmentation import Segmentation
 from samstar_rl.task import Task
 
 FRAME_PX = 256
 _GAP_PX = 4
-_COLOURS = 48
+#: Levels of grey; with the outlines' colours they make a small palette, and a small PNG.
+_GREYS = 40
 
 
 def write_task_picture(path: Path, engine: ProposalEngine, task: Task, seed: int) -> None:
-    """Write the picture of a task as a PNG of few colours: some tens of kB.
+    """Write the picture of a task: the frame, what its static settings find, and the truth.
 
     Parameters
     ----------
     path : Path
+        A PNG of some tens of kB.
     engine : ProposalEngine
     task : Task
         With a simulator's preset of its name.
@@ -35,30 +37,33 @@ def write_task_picture(path: Path, engine: ProposalEngine, task: Task, seed: int
         Of the simulated frame.
     """
     picture = Image.fromarray(draw_task(engine, task, seed))
+    greys = np.linspace(0, 255, _GREYS).astype(np.uint8)
+    colours = np.concatenate([np.repeat(greys[:, None], 3, axis=1), np.array(PALETTE, np.uint8)])
+    picture.putpalette(colours.tobytes())
     with replacing(path) as temporary:
-        picture.quantize(_COLOURS, dither=Image.Dither.NONE).save(temporary, optimize=True)
+        picture.save(temporary, optimize=True)
 
 
 def draw_task(engine: ProposalEngine, task: Task, seed: int) -> NDArray[np.uint8]:
-    """The frame, what the task's static settings find, and the truth, side by side."""
+    """The three panels side by side, (H, W) uint8: levels of grey, then colours of `PALETTE`."""
     with SimulatedStream(task.name, seed=seed, size=FRAME_PX, drift=0.0) as stream:
         labelled = stream.frame_at(0)
     frame = labelled.frame
     found = engine.segment(frame, task.static, length_unit_px=task.length_unit_px(frame))
     truth = Segmentation.from_labels(labelled.truth, frame)
+    shown = to_sam_rgb(frame.image)
     # noise is what a PNG cannot compress, and nothing that this picture is about
-    calm = cv2.GaussianBlur(to_sam_rgb(frame.image), (0, 0), 0.8)
-    panels = [
-        calm,
-        *(_over(calm, draw_outlines(frame, one), frame.image) for one in (found, truth)),
-    ]
-    gap = np.full((FRAME_PX, _GAP_PX, 3), 255, np.uint8)
-    return np.concatenate([panels[0], gap, panels[1], gap, panels[2]], axis=1)
+    calm = cv2.GaussianBlur(shown[..., 0], (0, 0), 0.8)
+    greys = np.rint(calm / 255.0 * (_GREYS - 1)).astype(np.uint8)
+    gap = np.full((FRAME_PX, _GAP_PX), _GREYS - 1, np.uint8)
+    panels = [_outlined(greys, shown, draw_outlines(frame, one)) for one in (found, truth)]
+    return np.concatenate([greys, gap, panels[0], gap, panels[1]], axis=1)
 
 
-def _over(
-    calm: NDArray[np.uint8], outlined: NDArray[np.uint8], image: NDArray[np.float32]
+def _outlined(
+    greys: NDArray[np.uint8], shown: NDArray[np.uint8], outlined: NDArray[np.uint8]
 ) -> NDArray[np.uint8]:
-    """The outlines of one picture over another."""
-    drawn = (outlined != to_sam_rgb(image)).any(axis=2)
-    return np.where(drawn[..., None], outlined, calm)
+    """The grey panel with the outlines' pixels as positions in the palette."""
+    distances = np.abs(outlined[..., None, :].astype(int) - np.array(PALETTE)).sum(axis=-1)
+    drawn = (outlined != shown).any(axis=2)
+    return np.where(drawn, _GREYS + distances.argmin(axis=-1), greys).astype(np.uint8)

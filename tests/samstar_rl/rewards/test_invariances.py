@@ -1,7 +1,7 @@
 """What physics demands: a score does not depend on how the frame lies or on the unit of length.
 
-Tolerance under flips and turns by 90 degrees: 0.02 of the score (measured: a few thousandths).
-Estimates of the foreground work on a shrunk frame, whose pixels fall differently after a turn.
+Tolerance under flips and turns by 90 degrees: 0.02 of the score:
+estimates of the foreground work on a shrunk frame, whose pixels fall differently after a turn.
 Under a consistent change of pixel size: 1e-9.
 """
 
