@@ -54,7 +54,8 @@ def segment(
     Raises
     ------
     ValueError
-        If the image cannot be read, is a stack, or has no pixel size where the task needs one.
+        If the image cannot be read, is a stack, or has no pixel size where the task needs one; if
+        the tuner is none.
 
     Examples
     --------
@@ -101,6 +102,11 @@ def segment_stack(
     loaded = task if isinstance(task, Task) else load_task(task)
     if tuner is None or isinstance(tuner, Settings):
         tuner = _Unmoved(tuner or loaded.static)
+    elif not hasattr(tuner, "propose"):
+        raise ValueError(
+            f"tuner must be a Tuner or Settings, got {tuner!r}: "
+            "samstar_rl.agents.make_tuner('genetic', task) makes one by its name"
+        )
     searches = tuner.searches
     engine = _engine(sam, device)
     frames = iterate_frames(images, pixel_size_nm=pixel_size_nm)

@@ -6,7 +6,7 @@ import base64
 import html
 import io
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 #: colours that repeat; the labels are spread over them so that neighbours differ
 COLOUR_MAP = "tab20"
@@ -25,13 +24,14 @@ SPREAD = 7
 def plot_labels(
     unit: NDArray[np.float32], labels: NDArray[np.int32], title: str, axes: Axes | None
 ) -> Axes:
-    """Draw the frame in grey and its labels in colour over it."""
-    if axes is None:
-        from matplotlib import figure
+    """Draw the frame in grey and its labels in colour over it; by default in a figure of pyplot's.
 
-        axes = figure.Figure(
-            figsize=(6, 6 * unit.shape[0] / unit.shape[1]), layout="tight"
-        ).subplots()
+    Only those does a notebook show by itself.
+    """
+    if axes is None:
+        from matplotlib import pyplot
+
+        axes = pyplot.figure(**_sheet(unit)).subplots()
     shown = np.ma.masked_array(SPREAD * labels % N_COLOURS, labels == 0)
     axes.imshow(unit, cmap="gray", vmin=0, vmax=1)
     axes.imshow(
@@ -42,10 +42,16 @@ def plot_labels(
     return axes
 
 
-def summary_html(axes: Axes, facts: Mapping[str, str]) -> str:
-    """The figure beside a table of facts."""
+def summary_html(
+    unit: NDArray[np.float32], labels: NDArray[np.int32], title: str, facts: Mapping[str, str]
+) -> str:
+    """The picture beside a table of facts."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(**_sheet(unit))  # of nobody's list of open figures
+    plot_labels(unit, labels, title, figure.subplots())
     buffer = io.BytesIO()
-    cast("Figure", axes.figure).savefig(buffer, format="png", dpi=60)
+    figure.savefig(buffer, format="png", dpi=60)
     picture = base64.b64encode(buffer.getvalue()).decode("ascii")
     rows = "".join(
         f"<tr><th style='text-align:left'>{html.escape(name)}</th>"
@@ -57,6 +63,11 @@ def summary_html(axes: Axes, facts: Mapping[str, str]) -> str:
         f"<img alt='segmentation' src='data:image/png;base64,{picture}'>"
         f"<table>{rows}</table></div>"
     )
+
+
+def _sheet(unit: NDArray[np.float32]) -> dict[str, Any]:
+    height, width = unit.shape
+    return {"figsize": (6, 6 * height / width), "layout": "tight"}
 
 
 def show_in_napari(

@@ -72,6 +72,20 @@ def load_sam(
     return sam.eval().to(device)
 
 
+def weights_sha256(model: str | Path = "tiny", checkpoint: str | Path | None = None) -> str:
+    """The sha256 of the weights that `load_sam` reads, which are not loaded.
+
+    A checkpoint that has a name is downloaded where it is not there yet.
+
+    Raises
+    ------
+    SamLoadError
+        If the name is unknown, the file is missing, or a download is needed and there is no
+        network.
+    """
+    return file_sha256(_existing(_resolve(model, checkpoint)[1]))
+
+
 def packaged_weights_path() -> Path:
     """Where the embedded SAM's weights lie in the installed package."""
     return Path(str(resources.files("samstar_rl.weights"))) / TINY_WEIGHTS
@@ -110,9 +124,14 @@ def _named_file(name: str, checkpoint: str | Path | None) -> Path:
         raise SamLoadError(str(error)) from error
 
 
-def _read_weights(path: Path) -> dict[str, torch.Tensor]:
+def _existing(path: Path) -> Path:
     if not path.is_file():
         raise SamLoadError(f"no SAM checkpoint at {path}: check the path")
+    return path
+
+
+def _read_weights(path: Path) -> dict[str, torch.Tensor]:
+    _existing(path)
     weights: Any
     try:
         if path.suffix == ".safetensors":

@@ -136,10 +136,9 @@ class Segmentation:
         Parameters
         ----------
         axes : matplotlib Axes, optional
-            Where to; by default a new figure's.
+            Where to; by default a new figure of pyplot's.
         """
-        title = f"{self.frame_id}: {len(self)} particles"
-        return plot_labels(self.proposals.scene.unit, self.to_labels(), title, axes)
+        return plot_labels(self.proposals.scene.unit, self.to_labels(), self._title, axes)
 
     def to_napari(self, viewer: Any | None = None) -> Any:
         """Show the frame and the labels, with the particles' features, in napari.
@@ -169,7 +168,11 @@ class Segmentation:
             facts["median circularity"] = f"{np.median(table.circularity):.2f}"
         facts["pixel size"] = f"{size_nm:.4g} nm" if size_nm else "unknown"
         facts["prompts decoded"] = str(self.n_prompts_decoded)
-        return summary_html(self.plot(), facts)
+        return summary_html(self.proposals.scene.unit, self.to_labels(), self._title, facts)
+
+    @property
+    def _title(self) -> str:
+        return f"{self.frame_id}: {len(self)} particles"
 
     def union(self) -> NDArray[np.bool_]:
         """Pixels that any mask covers, (H, W) bool."""

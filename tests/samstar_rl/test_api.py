@@ -7,6 +7,7 @@ import re
 import numpy as np
 import pytest
 from drawn_particles import draw, found, grid
+from matplotlib import pyplot
 from skimage.measure import regionprops_table
 
 import samstar_rl
@@ -72,6 +73,11 @@ def test_bad_images_are_refused():
         samstar_rl.segment(np.zeros((8, 9)), task="overlap", sam="tiny")
 
 
+def test_a_tuners_name_is_no_tuner():
+    with pytest.raises(ValueError, match="make_tuner"):
+        samstar_rl.segment(np.zeros((8, 9)), tuner="genetic", sam="tiny")
+
+
 def test_the_table_has_the_names_and_values_of_regionprops(drawn):
     frame, masks = drawn
     segmentation = found(frame, masks)
@@ -109,12 +115,16 @@ def test_a_plot_shows_each_particle_in_colour(drawn):
     assert grey.get_array().shape == SHAPE
     np.testing.assert_array_equal(~coloured.get_array().mask, np.any(masks, axis=0))
     assert axes.get_title() == "drawn: 3 particles"
+    (number,) = pyplot.get_fignums()  # which notebooks show
+    assert pyplot.figure(number) is axes.figure
+    pyplot.close(number)
 
 
 @pytest.mark.parametrize("n_masks", [0, 3])
 def test_a_notebook_shows_picture_and_facts(drawn, n_masks):
     frame, masks = drawn
     shown = found(frame, masks[:n_masks])._repr_html_()
+    assert not pyplot.get_fignums()
     assert "data:image/png;base64," in shown
     assert f"<td style='text-align:left'>{n_masks}</td>" in shown
     assert ("median diameter" in shown) == (n_masks > 0) and "0.5 nm" in shown

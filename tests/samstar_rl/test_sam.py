@@ -6,7 +6,14 @@ import torch
 from safetensors.torch import save_file
 from segment_anything import SamAutomaticMaskGenerator, SamPredictor, sam_model_registry
 
-from samstar_rl.sam import SamLoadError, file_sha256, load_sam, packaged_weights_path
+from samstar_rl.sam import (
+    SamLoadError,
+    file_sha256,
+    load_sam,
+    packaged_weights_path,
+    packaged_weights_sha256,
+    weights_sha256,
+)
 from samstar_rl.tiny_sam import build_tiny_sam
 
 
@@ -25,7 +32,13 @@ def tiny_file(tmp_path_factory):
 def test_a_path_is_recognised_and_hashed(tiny_file):
     sam = load_sam(tiny_file)
     assert sam.samstar_name == "tiny"
-    assert sam.samstar_sha256 == file_sha256(tiny_file)
+    assert sam.samstar_sha256 == file_sha256(tiny_file) == weights_sha256(tiny_file)
+
+
+def test_weights_are_known_without_being_loaded(tmp_path):
+    assert weights_sha256("tiny") == packaged_weights_sha256()
+    with pytest.raises(SamLoadError, match=r"missing\.pth"):
+        weights_sha256("vit_b", tmp_path / "missing.pth")
 
 
 def test_the_packaged_weights_are_small():
