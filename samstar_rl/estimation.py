@@ -18,6 +18,8 @@ from samstar_rl.task import DENSITY_SUFFIXES, Task, load_task
 FEW_PARTICLES = 8
 _GUESSED_STD = 1.25
 _LEAST_STD = 1.05
+#: Largest over median diameter from which on sizes count as mixed.
+_MIXED = 4.0
 
 
 class EstimationError(ValueError):
@@ -85,13 +87,20 @@ def rough_labels(frame: Frame) -> NDArray[np.int32]:
 
 
 def _sample(particles: Segmentation, unit: str, unit_px: float) -> dict[str, Any]:
-    diameters = particles.table.equivalent_diameter / unit_px
-    low, high = np.percentile(diameters, [5, 95])
+    low, high = _diameter_range(particles, unit_px)
+    median = float(np.median(particles.table.equivalent_diameter)) / unit_px
     return {
         "contrast": _contrast(particles),
+        "sizes": "mixed" if high > _MIXED * median else "alike",
         f"min_diameter_{unit}": _rounded(0.6 * low),
         f"max_diameter_{unit}": _rounded(1.6 * high),
     }
+
+
+def _diameter_range(particles: Segmentation, unit_px: float) -> tuple[float, float]:
+    """Of all but the slivers that the border leaves; a single aggregate is wanted as well."""
+    diameters = particles.table.equivalent_diameter / unit_px
+    return float(np.percentile(diameters, 5)), float(diameters.max())
 
 
 def _contrast(particles: Segmentation) -> str:
@@ -143,7 +152,7 @@ def _density(particles: Segmentation, unit: str, unit_px: float) -> dict[str, An
 def _settings(particles: Segmentation, unit_px: float) -> dict[str, Any]:
     """SAM's settings as in the task `particles`; gates around the diameters seen."""
     template = load_task("particles").to_dict()
-    low, high = np.percentile(particles.table.equivalent_diameter / unit_px, [5, 95])
+    low, high = _diameter_range(particles, unit_px)
     free = {n: s for n, s in template["settings"].items() if not n.endswith("_diameter")}
     free["min_diameter"] = {"low": _rounded(0.2 * low), "high": _rounded(0.9 * low)}
     free["max_diameter"] = {"low": _rounded(1.2 * high), "high": _rounded(4.0 * high)}

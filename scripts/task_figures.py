@@ -20,7 +20,7 @@ from samstar_rl.task import Task
 FRAME_PX = 256
 _GAP_PX = 4
 #: Levels of grey; with the outlines' colours they make a small palette, and a small PNG.
-_GREYS = 40
+_GREYS = 20
 
 
 def write_task_picture(path: Path, engine: ProposalEngine, task: Task, seed: int) -> None:
@@ -53,7 +53,7 @@ def draw_task(engine: ProposalEngine, task: Task, seed: int) -> NDArray[np.uint8
     truth = Segmentation.from_labels(labelled.truth, frame)
     shown = to_sam_rgb(frame.image)
     # noise is what a PNG cannot compress, and nothing that this picture is about
-    calm = cv2.GaussianBlur(shown[..., 0], (0, 0), 0.8)
+    calm = cv2.GaussianBlur(shown[..., 0], (0, 0), 0.9)
     greys = np.rint(calm / 255.0 * (_GREYS - 1)).astype(np.uint8)
     gap = np.full((FRAME_PX, _GAP_PX), _GREYS - 1, np.uint8)
     panels = [_outlined(greys, shown, draw_outlines(frame, one)) for one in (found, truth)]

@@ -61,6 +61,15 @@ def test_the_truth_scores_high_under_a_task_made_from_it():
     assert PhysicsReward(task).score(Segmentation.from_labels(labels, frame), frame).total > 0.85
 
 
+def test_an_aggregate_among_the_labels_is_wanted_too():
+    circles = [*grid((160, 200), 40, 10)[:12], (100, 120, 70)]
+    frame, masks = draw(SHAPE, circles)
+    labels = np.max([(k + 1) * mask for k, mask in enumerate(masks)], axis=0)
+    task = task_from_labels("mine", frame, labels)
+    assert task.sample.sizes == "mixed" and task.static.max_diameter > 70
+    assert task.terms["size"].median_diameter == pytest.approx(10, rel=0.1)
+
+
 def test_check_draws_what_the_score_sees(samstar, annotated):
     out = annotated / "seen.png"
     done = samstar(
