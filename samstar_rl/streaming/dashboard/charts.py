@@ -8,10 +8,11 @@ import numpy as np
 from bokeh.models import (
     BoxAnnotation,
     ColumnDataSource,
+    FixedTicker,
     HoverTool,
     Legend,
     LegendItem,
-    LogTicker,
+    NumeralTickFormatter,
     PanTool,
     Range1d,
     ResetTool,
@@ -29,6 +30,7 @@ from samstar_rl.streaming.dashboard.text import hues
 from samstar_rl.task import Task
 
 FRAME_SIDE_PX = 640
+DIAMETER_TICKS = [step * 10.0**power for power in range(-2, 7) for step in (1, 2, 5)]
 
 
 class FrameChart:
@@ -99,7 +101,9 @@ class SizeChart:
             y_axis_label="particles, %",
         )  # fmt: skip
         self.figure.y_range.start = 0
-        self.figure.xaxis.ticker = LogTicker(mantissas=[1, 2, 5])
+        # LogTicker has equal steps within a decade or two: no label where the particles are
+        self.figure.xaxis.ticker = FixedTicker(ticks=DIAMETER_TICKS)
+        self.figure.xaxis.formatter = NumeralTickFormatter(format="0[.]00")
         pooled = self.figure.quad(
             left="left", right="right", top="share", bottom=0, source=self._pooled,
             fill_color=FAINT, fill_alpha=0.35, line_color=None,

@@ -21,7 +21,7 @@ from samstar_rl.streaming.dashboard.text import (
 
 UPDATE_MS = 500
 # charts that would become narrower stand below the live frame instead of beside it
-NARROWEST_PX = 560
+NARROWEST_PX, EVENTS_PX = 560, 480
 MILLISECONDS = ("waited", "prepared", "segmented")
 FATES = ("dropped", "failed")
 LOST = "CONNECTION LOST · the run has ended, or the network is away; what you see is old"
@@ -98,7 +98,7 @@ class Page:
         if self._tuner is not None:
             controls.insert(0, self._tuner)
         header = _wrapping_row(
-            column(self._status, self._tiles, sizing_mode="stretch_width", min_width=420),
+            column(self._status, self._tiles, sizing_mode="stretch_width", min_width=NARROWEST_PX),
             row(*controls),
         )
         charts = column(
@@ -109,6 +109,7 @@ class Page:
         below = (self._latency.figure, self._fates.figure, self._events)
         for part in (self._sizes.figure, *below):
             part.min_width = NARROWEST_PX // 2
+        self._events.min_width = EVENTS_PX
         return column(
             header, _wrapping_row(self._frame.figure, charts), _wrapping_row(*below),
             sizing_mode="stretch_width", spacing=8,

@@ -81,10 +81,12 @@ table {{ border-collapse: collapse; width: 100%; font-size: 13px; }}
 th {{ text-align: left; color: {FAINT}; font-weight: 500; padding: 2px 8px 4px 0; }}
 td {{ padding: 2px 8px 2px 0; border-top: 1px solid {LINE}; vertical-align: top;
   font-variant-numeric: tabular-nums; }}
+td:first-child {{ white-space: nowrap; }}
+td:last-child {{ overflow-wrap: anywhere; }}
 .panel {{ background: {PANEL}; border: 1px solid {LINE}; border-radius: 6px; padding: 8px 12px;
   height: 100%; box-sizing: border-box; overflow-y: auto; }}
 .panel h2 {{ font-size: 14px; font-weight: 400; margin: 0 0 6px; }}
-.kind {{ font-weight: 600; }}
+.kind {{ font-weight: 600; white-space: nowrap; }}
 .faint {{ color: {FAINT}; }}
 """
 
@@ -93,6 +95,8 @@ WIDGET_CSS = f"""
 .bk-btn {{ background: {PANEL}; color: {TEXT}; border: 1px solid {LINE}; font-size: 14px; }}
 .bk-btn:hover {{ background: {LINE}; color: {TEXT}; }}
 .bk-btn.bk-active {{ background: {LINE}; color: {TEXT}; }}
+.bk-btn[disabled], .bk-btn[disabled]:hover, select.bk-input[disabled] {{
+  background-color: {BACKGROUND} !important; color: {FAINT} !important; opacity: 0.7; }}
 select.bk-input {{ background-color: {PANEL}; color: {TEXT}; border: 1px solid {LINE};
   font-size: 14px; }}
 label {{ color: {FAINT}; }}

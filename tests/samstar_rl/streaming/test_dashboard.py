@@ -320,6 +320,15 @@ def test_the_page_updates_survives_a_reload_and_shows_the_end(dashboard, state, 
     assert all(address.startswith((dashboard.address, "data:")) for address in page.addresses)
 
 
+@pytest.mark.parametrize("width", [900, 1366, 1600])
+def test_no_window_needs_scrolling_sideways(dashboard, state, result, page, width):
+    state.write(result(1))
+    page.set_viewport_size({"width": width, "height": 800})
+    page.goto(dashboard.address)
+    see(page, "f00001")
+    page.wait_for_function(f"document.documentElement.scrollWidth <= {width}", timeout=30_000)
+
+
 def test_a_run_that_ends_leaves_its_pages_stopped(state, result, page):
     with open_dashboard(state) as dashboard:
         state.write(result(1))
