@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from samstar_rl import atomic
 from samstar_rl.frames.frame import Frame
-from samstar_rl.frames.pixel_size import NM_PER_UNIT
 from samstar_rl.overlay import draw_overlay, encode_png
 from samstar_rl.regionprops import regionprops_frame
 from samstar_rl.rewards import Score
@@ -154,18 +153,22 @@ def label_image(segmentation: Segmentation) -> NDArray[np.uint16] | NDArray[np.u
 
 def write_labels(path: Path, result: FrameResult) -> None:
     """Write the label image as TIFF, the smaller of overlapping particles on top."""
-    resolution: dict[str, Any] = {}
-    if result.frame.pixel_size_nm is not None:
-        per_cm = NM_PER_UNIT["cm"] / result.frame.pixel_size_nm
-        resolution = {"resolution": (per_cm, per_cm), "resolutionunit": "CENTIMETER"}
+    labels = label_image(result.segmentation)
     tifffile.imwrite(
         path,
-        label_image(result.segmentation),
+        labels,
         compression="zlib",
         compressionargs={"level": 1},  # labels are flat: more effort saves next to nothing
-        metadata=None,
-        **resolution,
+        **_scale(labels, result.frame.pixel_size_nm),
     )
+
+
+def _scale(labels: NDArray[Any], pixel_size_nm: float | None) -> dict[str, Any]:
+    """The pixel size as ImageJ states it, which has a unit; it knows no uint32."""
+    if pixel_size_nm is None or labels.dtype != np.uint16:
+        return {"metadata": None}
+    resolution = (1 / pixel_size_nm,) * 2
+    return {"imagej": True, "resolution": resolution, "metadata": {"unit": "nm"}}
 
 
 def write_particles(path: Path, result: FrameResult) -> None:

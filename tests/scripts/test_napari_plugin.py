@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from drawn_particles import draw, grid
 
+from samstar_rl.frames.microscope_files import MODULES
+
 pytest.importorskip("napari")
 # Qt's own libraries want libEGL and others: `make system-deps`
 pytest.importorskip("qtpy.QtWidgets", exc_type=ImportError)
@@ -40,6 +42,8 @@ def test_the_manifest_names_what_exists():
     for command in manifest.contributions.commands:
         assert callable(command.python_name and _load(command.python_name))
     assert [one.display_name for one in manifest.contributions.widgets] == ["Segment particles"]
+    patterns = {name for one in manifest.contributions.readers for name in one.filename_patterns}
+    assert patterns == {f"*{suffix}" for suffix in (*MODULES, ".zarr")}
 
 
 def _load(python_name: str) -> object:

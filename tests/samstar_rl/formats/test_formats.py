@@ -9,6 +9,7 @@ import tifffile
 from drawn_particles import draw, found
 
 from samstar_rl.formats import DEFAULT_FORMATS, FORMATS, FormatError, load_formats, write_formats
+from samstar_rl.frames.files import read_frame
 from samstar_rl.results import FrameResult
 from samstar_rl.rewards import Score
 from samstar_rl.settings import Settings
@@ -64,12 +65,17 @@ def test_the_smaller_particle_is_on_top(tmp_path):
     assert labels[22, 33] == 2 and labels[20, 20] == 1
 
 
+@pytest.mark.parametrize("pixel_size_nm", [1e-3, SIZE_NM, 30_000.0, None])
+def test_labels_keep_the_pixel_size(tmp_path, pixel_size_nm):
+    write_formats(tmp_path, result(pixel_size_nm=pixel_size_nm), load_formats(["labels"]))
+    found_nm = read_frame(tmp_path / "drawn.labels.tif").pixel_size_nm
+    assert found_nm == (pixel_size_nm and pytest.approx(pixel_size_nm, rel=1e-6))
+
+
 @pytest.mark.parametrize("pixel_size_nm", [SIZE_NM, None])
 def test_ome_zarr_is_read_by_its_own_library(tmp_path, pixel_size_nm):
     reader = pytest.importorskip("ome_zarr.reader")
     from ome_zarr.io import parse_url
-
-    from samstar_rl.frames.files import read_frame
 
     given = result(pixel_size_nm=pixel_size_nm)
     write_formats(tmp_path, given, load_formats(["ome-zarr"]))
