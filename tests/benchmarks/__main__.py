@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.benchmarks import evaluation, live, loop, peers, report, stream
+from tests.benchmarks import evaluation, live, loop, models, peers, report, stream, workers
 from tests.benchmarks.report import Row
 from tests.benchmarks.samples import frames
 
@@ -18,10 +18,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
     parser.add_argument("--peers", action="store_true", help="measure micro_sam, nothing else")
     parser.add_argument("--tiny", action="store_true", help="only see whether it works")
-    parser.add_argument("--only", choices=[*_DEFAULT], action="append")
+    parser.add_argument("--only", choices=[*_DEFAULT, "models"], action="append")
     parser.add_argument("--frames", type=Path, help="folder with images/ and labels/")
     parser.add_argument("--device", default="cpu", help="for the live frames: cpu or cuda")
+    parser.add_argument(
+        "--markdown", action="store_true", help=f"measure nothing: print {RESULTS} as Markdown"
+    )
     asked = parser.parse_args()
+    if asked.markdown:
+        try:
+            print(report.markdown(RESULTS))
+        except FileNotFoundError as error:
+            parser.error(str(error))
+        return
     rows: list[Row] = []
     for name, part in _parts(asked.tiny, asked.frames, asked.device).items():
         wanted = name == "peers" if asked.peers else name in (asked.only or _DEFAULT)
@@ -34,7 +43,7 @@ def main() -> None:
     report.show(rows)
 
 
-_DEFAULT = ("evaluation", "live", "stream", "loop")
+_DEFAULT = ("evaluation", "live", "stream", "loop", "workers")
 
 
 def _parts(tiny: bool, folder: Path | None, device: str) -> dict[str, Callable[[], list[Row]]]:
@@ -66,6 +75,12 @@ def _parts(tiny: bool, folder: Path | None, device: str) -> dict[str, Callable[[
             frames(2 if tiny else 20, folder),
             n_rounds=1 if tiny else 5,
             n_paced=4 if tiny else 300,
+        ),
+        "workers": lambda: workers.measure(
+            frames(4 if tiny else 40, folder), n_rounds=1 if tiny else 3
+        ),
+        "models": lambda: models.measure(
+            ("tiny",) if tiny else models.MODELS, n_rounds=1 if tiny else 3, device=device
         ),
         "peers": run_peers,
     }

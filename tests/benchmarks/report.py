@@ -69,6 +69,33 @@ def show(rows: list[Row]) -> None:
     Console(width=None if os.isatty(1) else 160).print(table)
 
 
+def markdown(path: Path) -> str:
+    """The table of a results file as Markdown, with the machine that it was measured on.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no {path}: `make bench` writes it")
+    measured_on = json.loads(path.read_text("utf-8"))["machine"]
+    lines = ["| | ours | peer | ratio, or our figure | asked for |", "|---|---|---|---|---|"]
+    lines += ["| " + " | ".join(_cells(row)) + " |" for row in read(path)]
+    facts = [f"{value} cores" if key == "cores" else value for key, value in measured_on.items()]
+    notes = [f"- {row.name}: {row.note}." for row in read(path) if row.note]
+    return "\n".join([*lines, "", f"Measured on: {', '.join(facts)}.", "", *notes])
+
+
+def _cells(row: Row) -> list[str]:
+    sign = "≤" if row.at_most else "≥"
+    bar = "" if row.bar is None else f"{sign} {row.bar:g}"
+    if row.passes is False:
+        bar += " (missed)"
+    earlier = " (an earlier run)" if row.carried_over else ""
+    return [row.name + earlier, row.ours, row.peer, f"{row.ratio:,.4g}", bar]
+
+
 def machine() -> dict[str, Any]:
     """What the figures were measured on."""
     return {
