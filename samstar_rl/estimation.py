@@ -16,6 +16,8 @@ from samstar_rl.task import DENSITY_SUFFIXES, Task, load_task
 
 #: Below this many particles a distribution is a guess, and its width is taken to be 25 %.
 FEW_PARTICLES = 8
+#: Of a body of an unlabelled frame that is taken for a particle.
+LEAST_AREA_PX = 20
 _GUESSED_STD = 1.25
 _LEAST_STD = 1.05
 #: Largest over median diameter from which on sizes count as mixed.
@@ -77,13 +79,18 @@ def task_from_image(name: str, frame: Frame) -> Task:
 
 
 def rough_labels(frame: Frame) -> NDArray[np.int32]:
-    """Label the foreground's bodies, touching ones cut apart by a watershed, (H, W)."""
+    """Label the foreground's bodies, touching ones cut apart by a watershed, (H, W).
+
+    Bodies below `LEAST_AREA_PX` are left out: nothing can be said of their size or shape.
+    """
     mask = estimate_foreground(frame.image).mask
     distance = cv2.distanceTransform(mask.astype(np.uint8), cv2.DIST_L2, 5)
     seeds = np.zeros(mask.shape, dtype=np.int32)
     for label, (y, x) in enumerate(body_peaks(mask), start=1):
         seeds[y, x] = label
-    return np.asarray(watershed(-distance, seeds, mask=mask), dtype=np.int32)
+    labels = np.asarray(watershed(-distance, seeds, mask=mask), dtype=np.int32)
+    areas = np.bincount(labels.ravel())
+    return np.where(areas[labels] >= LEAST_AREA_PX, labels, 0).astype(np.int32)
 
 
 def _sample(particles: Segmentation, unit: str, unit_px: float) -> dict[str, Any]:
