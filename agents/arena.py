@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -170,6 +171,11 @@ class Watch:
     Parameters
     ----------
     arena : Arena
+
+    Attributes
+    ----------
+    best : object
+        The candidate with the best reward there so far, as a training keeps its best policy.
     """
 
     def __init__(self, arena: Arena) -> None:
@@ -178,6 +184,8 @@ class Watch:
         self._judge = Judge(arena.bank, arena.objective, arena.validation, against_truth=False)
         self._events = CurveWriter(arena.folder / "tensorboard")
         self._clock = 0.0
+        self._best_reward = -math.inf
+        self.best: Any = None
 
     def __enter__(self) -> Watch:
         self._clock = time.perf_counter()
@@ -187,12 +195,14 @@ class Watch:
         self.seconds += time.perf_counter() - self._clock
         self._events.close()
 
-    def point(self, evaluations: int, tuner: Tuner) -> None:
-        """A point of the curve."""
+    def point(self, evaluations: int, tuner: Tuner, candidate: object) -> None:
+        """A point of the curve: what a candidate comes to as a tuner."""
         with self._standing():
             rows = self._judge.judge(tuner)
             values = {name: float(rows[name].mean()) for name in ("score", "reward")}
             self.curve.append((evaluations, self.seconds, values["score"]))
+            if values["reward"] > self._best_reward:
+                self._best_reward, self.best = values["reward"], candidate
             self._events.point(values, evaluations=evaluations, seconds=self.seconds)
 
     @contextmanager

@@ -19,6 +19,8 @@ from samstar_rl.agents.statistics import performance_profile
 Curves = dict[str, list[list[list[float]]]]
 """For each contender, for each seed, points of (evaluations, seconds, score)."""
 
+_OUTSIDE: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (1.0, 1.0)}
+
 _PROFILED = ("ppo", "sac", "genetic", "frozen-start", "hindsight", "static-search", "static",
              "default")  # fmt: skip
 
@@ -43,7 +45,7 @@ def draw_seed_curves(curves: Curves) -> Figure:
             xs, ys = _mean_curve(seeds, column)
             axis.plot(xs, ys, color=colour, linewidth=2.2, label=contender)
         label(axis, name, "score" if column == 0 else "")
-    axes[0].legend(frameon=False, fontsize=9)
+    axes[1].legend(frameon=False, fontsize=9, **_OUTSIDE)
     return figure
 
 
@@ -68,7 +70,7 @@ def draw_profiles(rows: pd.DataFrame) -> Figure:
         axis.axvline(0.5, color=FAINT, linewidth=0.6)
         names = {"score": "score", "f1": "F1 at IoU 0.5"}
         label(axis, names[measure], "share of frames above" if measure == measures[0] else "")
-    np.ravel(axes)[0].legend(frameon=False, fontsize=9, loc="lower left")
+    np.ravel(axes)[-1].legend(frameon=False, fontsize=9, **_OUTSIDE)
     return figure
 
 
@@ -103,7 +105,7 @@ def draw_searches(
         axis.axhline(level, color=INK, linewidth=1.2, linestyle=style, label=f"{name} (1)")
     axis.set_xscale("log")
     label(axis, "evaluations of a frame", "best reward so far")
-    axis.legend(frameon=False, fontsize=9, ncols=2, loc="lower right")
+    axis.legend(frameon=False, fontsize=9, **_OUTSIDE)
     return figure
 
 
@@ -124,9 +126,9 @@ def front_of(results: BenchmarkResults, task: str) -> dict[str, Any] | None:
 
 
 def draw_front(front: Mapping[str, Any]) -> Figure:
-    """The two objectives that contradict each other most, over all that was tried on the frame."""
+    """The two terms that contradict each other most, over all that was tried on the frame."""
     values, optimal = np.asarray(front["values"]), np.asarray(front["optimal"])
-    first, second = _opposed(values[optimal])
+    first, second = _opposed(values[optimal][:, :-1])  # the last is the cost: a few steps
     figure, axis = new_figure(6.4, 4.4)
     axis.scatter(*values[~optimal][:, [first, second]].T, s=14, color=FAINT, alpha=0.5,
                  linewidths=0, label="dominated")  # fmt: skip
@@ -136,7 +138,7 @@ def draw_front(front: Mapping[str, Any]) -> Figure:
                  zorder=3, label="by the task's weights")  # fmt: skip
     names = front["names"]
     label(axis, names[first], names[second])
-    axis.legend(frameon=False, fontsize=9, loc="best")
+    axis.legend(frameon=False, fontsize=9, **_OUTSIDE)
     return figure
 
 

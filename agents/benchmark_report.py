@@ -153,6 +153,10 @@ def frames_to_pay_off(sheet: dict[str, Any], policy_ms: float, search_ms: float)
     return float("inf") if saved_s <= 0 else cost_s / saved_s
 
 
+def _count_or_never(frames: float) -> str:
+    return "never" if np.isinf(frames) else f"{frames:,.0f}"
+
+
 def _lead(plan: BenchmarkPlan) -> str:
     where = (
         "Simulated experiments drift as real ones do; those judged on were never learned from."
@@ -175,7 +179,11 @@ def _add_bars(report: Report, bars: list[Bar]) -> None:
          "measured": str(b.measured), "holds": _yes(b.holds)}
         for b in bars
     )  # fmt: skip
-    report.table(table, headings={**{n: n for n in table}, "measured": "measured [95 %]"})
+    report.table(
+        table,
+        headings={**{str(name): str(name) for name in table}, "measured": "measured [95 %]"},
+        words=("claim", "needed"),
+    )
     report.text(
         "Ratios and differences are paired frame by frame. The learned policy is the one whose "
         "seeds did best on the validation streams, before any test.",
@@ -232,7 +240,7 @@ class _TaskSection:
         slow = [name for name in SLOW if name in set(self.rows["tuner"])]
         if slow and self.plan.slow_every > 1:
             self.report.text(
-                f"To spare hours, {', '.join(slow)} searched every {self.plan.slow_every}. frame "
+                f"To spare hours, {', '.join(slow)} searched one in {self.plan.slow_every} frames "
                 "of each test stream; what is compared with them is compared on those frames.",
                 note=True,
             )
@@ -277,7 +285,8 @@ class _TaskSection:
                     "seconds": "seconds to learn", "bank": "seconds of SAM before",
                     "frames": "paid for after so many frames",
                 },
-                formats=dict.fromkeys(("evaluations", "seconds", "bank", "frames"), ",.0f"),
+                formats=dict.fromkeys(("evaluations", "seconds", "bank"), ",.0f")
+                | {"frames": _count_or_never},
             )  # fmt: skip
             self.report.text(
                 "What a policy costs before its first answer, and after how many frames that is "
@@ -304,7 +313,7 @@ class _TaskSection:
         if front is not None:
             self.report.figure(
                 draw_front(front),
-                f"What NSGA-II tried on frame {front['frame_id']}: the two objectives that "
+                f"What NSGA-II tried on frame {front['frame_id']}: the two terms that "
                 "contradict each other most on its front.",
             )
 

@@ -30,7 +30,8 @@ from samstar_rl.agents.tuners import (
 )
 from samstar_rl.envs import STREAM_ID
 from samstar_rl.metrics import f1_at
-from samstar_rl.tuner import BankFrame, FrameEvaluator
+from samstar_rl.settings import Settings
+from samstar_rl.tuner import BankFrame, FrameEvaluator, Tuner
 
 FIRST_FRAMES = 6
 """Frames at the start of a stream on which an operator tunes before the experiment runs."""
@@ -60,19 +61,26 @@ def prepare_random(arena: Arena, seed: int) -> Ready:
 def prepare_static_search(arena: Arena, seed: int) -> Ready:
     """One static choice, searched on the training frames by a genetic algorithm and refined.
 
-    What SAM* as published would do, with the learners' budget.
+    What SAM* as published would do, with the learners' budget; as theirs, its best on the
+    validation streams is kept.
     """
     sources = [arena.frames.source(index) for index in arena.training_frames]
     with Watch(arena) as watch:
+        watch.point(0, StaticTuner(arena.task.static), arena.task.static)
+
+        def on_round(spent: int, settings: Settings, reward: float) -> None:
+            watch.point(spent, StaticTuner(settings), settings)
+
         found = search_static(
             sources,
             arena.objective,
             algorithm="refined",
             n_evaluations=arena.steps,
             seed=seed,
-            on_round=lambda spent, settings, _: watch.point(spent, StaticTuner(settings)),
+            on_round=on_round,
         )
-    tuner = StaticTuner(found.settings, "static-search")
+        watch.point(found.n_evaluations, StaticTuner(found.settings), found.settings)
+    tuner = StaticTuner(watch.best, "static-search")
     return Ready(tuner, watch.curve, found.n_evaluations, watch.seconds, (arena.bank,))
 
 
@@ -195,12 +203,20 @@ def prepare_learner(arena: Arena, seed: int, *, algorithm: str) -> Ready:
 
 
 def prepare_evolved(arena: Arena, seed: int) -> Ready:
-    """A policy whose weights the genetic algorithm evolves."""
+    """A policy whose weights the genetic algorithm evolves; its best on the validation streams.
+
+    Like a training it begins at the static settings, and never ends below them there.
+    """
     parts = (arena.frames.part(index) for index in arena.training_frames)
     normalisation = fit_normalisation(
         arena.frames.builder.schema, parts, embedding_gain=EMBEDDING_GAIN
     )
+
+    def as_tuner(network: PolicyNetwork) -> PolicyTuner:
+        return PolicyTuner(network, arena.frames.builder, frames=arena.frames)
+
     with Watch(arena) as watch:
+        watch.point(0, StaticTuner(arena.task.static), None)
         evolved = evolve_policy(
             arena.frames,
             arena.training,
@@ -208,13 +224,14 @@ def prepare_evolved(arena: Arena, seed: int) -> Ready:
             normalisation,
             n_evaluations=arena.steps,
             seed=seed,
-            on_generation=lambda spent, network: watch.point(
-                spent, PolicyTuner(network, arena.frames.builder, frames=arena.frames)
-            ),
+            on_generation=lambda spent, network: watch.point(spent, as_tuner(network), network),
         )
-    tuner = _judged(arena, evolved.network, "evolved")
+    best = watch.best
+    tuner: Tuner = StaticTuner(arena.task.static)
+    if best is not None:
+        tuner = _judged(arena, best, "evolved")
     spent, seconds = evolved.n_evaluations, watch.seconds
-    return Ready(tuner, watch.curve, spent, seconds, (arena.bank,), evolved.network)
+    return Ready(tuner, watch.curve, spent, seconds, (arena.bank,), best)
 
 
 def prepare_nearest(arena: Arena, seed: int) -> Ready:

@@ -34,9 +34,11 @@ h2 { font-size: 20px; margin: 44px 0 10px; padding-top: 18px; border-top: 1px so
 p { margin: 8px 0; max-width: 75ch; }
 .lead { color: #6b7685; margin-bottom: 18px; }
 .note { color: #6b7685; font-size: 14px; }
-table { border-collapse: collapse; margin: 14px 0; font-size: 15px;
+table { border-collapse: collapse; margin: 14px 0; font-size: 14px;
         font-variant-numeric: tabular-nums; }
-th, td { padding: 7px 14px; text-align: right; border-bottom: 1px solid #e3e7ec; }
+th, td { padding: 7px 10px; text-align: right; border-bottom: 1px solid #e3e7ec; }
+td { white-space: nowrap; }
+th.words, td.words { text-align: left; white-space: normal; }
 th { color: #6b7685; font-weight: 600; font-size: 13px; vertical-align: bottom; }
 th:first-child, td:first-child { text-align: left; padding-left: 6px; }
 tr.strong td { font-weight: 650; background: #eef5fc; }
@@ -92,6 +94,7 @@ class Report:
         headings: Mapping[str, str] | None = None,
         formats: Mapping[str, str | Callable[[Any], str]] | None = None,
         strong: Sequence[int] = (),
+        words: Sequence[str] = (),
     ) -> None:
         """A table, its first column on the left.
 
@@ -103,16 +106,22 @@ class Report:
         formats : mapping of column to format specification or function, optional
         strong : sequence of int
             Rows to stand out.
+        words : sequence of str
+            Columns of words: on the left, and broken where they are long.
         """
         headings = headings or {name: name for name in rows.columns}
         cells = format_cells(rows, list(headings), formats or {})
-        head = "".join(f"<th>{html.escape(text)}</th>" for text in headings.values())
+        kinds = [' class="words"' if name in words else "" for name in headings]
+        head = "".join(
+            f"<th{kind}>{html.escape(text)}</th>"
+            for kind, text in zip(kinds, headings.values(), strict=True)
+        )
         body = []
         for number, row in enumerate(cells):
-            kind = ' class="strong"' if number in strong else ""
-            body.append(
-                f"<tr{kind}>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>"
-            )
+            row_kind = ' class="strong"' if number in strong else ""
+            cell_texts = zip(kinds, row, strict=True)
+            line = "".join(f"<td{kind}>{html.escape(cell)}</td>" for kind, cell in cell_texts)
+            body.append(f"<tr{row_kind}>{line}</tr>")
         self._parts.append(
             f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(body)}</tbody></table>"
         )
