@@ -21,7 +21,8 @@ from samstar_rl.agents.statistics import (
     ratio_interval,
 )
 
-SEARCH, OPERATOR, HINDSIGHT, STATIC = "genetic", "frozen-start", "hindsight", "static"
+SEARCH, OPERATOR, HINDSIGHT = "genetic", "frozen-start", "hindsight"
+DEFAULT, STATIC = "default", "static"
 UNSEEN, FOREIGN = "unseen", "others-static"
 
 LEAST_RATIO = 0.97

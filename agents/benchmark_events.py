@@ -9,15 +9,21 @@ once. HPARAMS compares all runs by what they came to on the test frames.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from PIL import Image
 
+from samstar_rl.agents.bars import DEFAULT, SEARCH, STATIC, best_policy
 from samstar_rl.agents.benchmark import BenchmarkPlan, BenchmarkResults, Unit, short_name
-from samstar_rl.agents.benchmark_figures import draw_front, front_of, levels_of, searches_of
+from samstar_rl.agents.benchmark_figures import (
+    draw_front,
+    draw_row,
+    front_of,
+    levels_of,
+    searches_of,
+)
+from samstar_rl.agents.benchmark_pictures import pictures_of
 from samstar_rl.agents.events import BY_EVALUATIONS, BY_SECONDS, CurveWriter
 
 if TYPE_CHECKING:
@@ -73,7 +79,7 @@ def _hyperparameters(
     unit: Unit, sheet: dict[str, Any], rows: pd.DataFrame
 ) -> tuple[dict[str, Any], dict[str, float]]:
     """What a run was made with, and what it came to."""
-    chosen = {"task": short_name(unit.task), "contender": unit.contender, "seed": unit.seed}
+    chosen = {"task": short_name(unit.task), "contender": unit.contender, "seed": str(unit.seed)}
     known = sheet["hyperparameters"]
     chosen |= {name: known[name] for name in _SHOWN_HYPERPARAMETERS if name in known}
     results = {f"test/{n}": float(rows[n].mean()) for n in ("score", "f1", "ms") if n in rows}
@@ -103,23 +109,13 @@ def _spread(count: int) -> list[int]:
 
 def _write_pictures(results: BenchmarkResults, task: str, folder: Path) -> None:
     with CurveWriter(folder) as events:
-        for title, pictures in shown_pictures(results, task).items():
-            for number, path in enumerate(pictures, start=1):
-                events.picture(f"frame {number}/{title}", np.asarray(Image.open(path)))
+        names = [DEFAULT, STATIC, best_policy(results, task), SEARCH]
+        rows = pictures_of(results, task, [name for name in names if name is not None])
+        for number, (_, pictures) in enumerate(rows, start=1):
+            events.figure(f"before and after/frame {number}", draw_row(pictures))
+        for number, (_, pictures) in enumerate(pictures_of(results, task), start=1):
+            for name, picture in pictures.items():
+                events.picture(f"frame {number}/{name}", picture)
         front = front_of(results, task)
         if front is not None:
             events.figure("Pareto front of one frame", draw_front(front))
-
-
-def shown_pictures(
-    results: BenchmarkResults, task: str, contenders: Sequence[str] = ()
-) -> dict[str, list[Path]]:
-    """The pictures that each contender's first seed left, by contender."""
-    pictures: dict[str, list[Path]] = {}
-    for unit in results.sheets:
-        wanted = not contenders or unit.contender in contenders
-        if unit.task == task and unit.seed == 0 and wanted:
-            found = sorted(unit.folder(results.root).glob("frame-*.png"))
-            if found:
-                pictures[unit.contender] = found
-    return pictures

@@ -142,6 +142,17 @@ def draw_front(front: Mapping[str, Any]) -> Figure:
     return figure
 
 
+def draw_row(pictures: Mapping[str, NDArray[np.uint8]]) -> Figure:
+    """Pictures of one frame beside each other, each under its name."""
+    figure = Figure(figsize=(3.0 * len(pictures), 3.2), layout="constrained")
+    panels = np.atleast_1d(figure.subplots(1, len(pictures)))
+    for panel, (name, picture) in zip(panels, pictures.items(), strict=True):
+        panel.imshow(picture)
+        panel.set_title(name, fontsize=11)
+        panel.axis("off")
+    return figure
+
+
 def _opposed(values: NDArray[np.float64]) -> tuple[int, int]:
     """The pair of columns with the most negative correlation; the first two if none varies."""
     moving = np.flatnonzero(np.ptp(values, axis=0) > 1e-9)

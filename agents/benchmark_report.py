@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from PIL import Image
 
 from samstar_rl import atomic
 from samstar_rl.agents.bars import (
+    DEFAULT,
     SEARCH,
     STATIC,
     Bar,
@@ -22,8 +22,8 @@ from samstar_rl.agents.bars import (
     gain_over,
     tables_of,
 )
-from samstar_rl.agents.benchmark import BenchmarkPlan, BenchmarkResults, bank_path, short_name
-from samstar_rl.agents.benchmark_events import shown_pictures, write_events
+from samstar_rl.agents.benchmark import BenchmarkPlan, BenchmarkResults, short_name
+from samstar_rl.agents.benchmark_events import write_events
 from samstar_rl.agents.benchmark_figures import (
     curves_of,
     draw_front,
@@ -34,14 +34,12 @@ from samstar_rl.agents.benchmark_figures import (
     levels_of,
     searches_of,
 )
+from samstar_rl.agents.benchmark_pictures import TRUTH, pictures_of
 from samstar_rl.agents.comparison import is_constant, settings_moved
 from samstar_rl.agents.contenders import CONTENDERS, POLICIES, SLOW
 from samstar_rl.agents.judging import MEASURES
 from samstar_rl.agents.report import Report
 from samstar_rl.agents.statistics import cells_of, iqm_interval
-from samstar_rl.bank import Bank
-from samstar_rl.overlay import draw_outlines
-from samstar_rl.segmentation import Segmentation
 from samstar_rl.task import Task
 
 REPORT, TABLE = "report.html", "table.md"
@@ -336,26 +334,20 @@ class _TaskSection:
         )
 
     def _add_pictures(self) -> None:
-        names = [n for n in ("default", STATIC, self.best, SEARCH) if n is not None]
-        shown = shown_pictures(self.results, self.name, names)
-        names = [name for name in names if name in shown]
-        if not names:
-            return
-        test = Bank(bank_path(self.results.root, self.name, "test"))
-        pictures: list[tuple[str, str, NDArray[np.uint8]]] = []
-        for position in range(min(len(shown[name]) for name in names)):
-            index = int(shown[names[0]][position].stem.removeprefix("frame-"))
-            for name in names:
-                picture = np.asarray(Image.open(shown[name][position]))
-                pictures.append((name, self._caption(name, index), picture))
-            if test.has_truth:
-                frame = test.frame(index)
-                truth = Segmentation.from_labels(test.truth(index), frame)
-                pictures.append(("truth", frame.id, draw_outlines(frame, truth, 2)))
-        self.report.gallery(pictures, columns=len(names) + int(test.has_truth))
+        wanted = [n for n in (DEFAULT, STATIC, self.best, SEARCH) if n is not None]
+        cells: list[tuple[str, str, NDArray[np.uint8]]] = []
+        columns = 1
+        for index, pictures in pictures_of(self.results, self.name, wanted):
+            columns = max(columns, len(pictures))
+            for name, picture in pictures.items():
+                cells.append((name, self._caption(name, index), picture))
+        if cells:
+            self.report.gallery(cells, columns=columns)
 
     def _caption(self, name: str, index: int) -> str:
         rows = self.rows
+        if name == TRUTH:
+            return str(rows.loc[rows.frame_index == index, "frame_id"].iloc[0])
         row = rows[(rows.tuner == name) & (rows.frame_index == index)].iloc[0]
         f1 = f", F1 {row['f1']:.2f}" if "f1" in row else ""
         return f"score {row['score']:.2f}{f1}"

@@ -232,8 +232,8 @@ class _Measurement:
         evaluator = FrameEvaluator(self._sources[index], self.objective)
         truth = self._truths[index]
         halvings = _halve(len(truth), np.random.default_rng([self.plan.seed, 4, index]))
-        tried = _Tried(*(np.zeros(len(candidates)) for _ in range(3)),
-                       np.zeros((SPLITS, 2, len(candidates))))  # fmt: skip
+        n = len(candidates)
+        tried = _Tried(np.zeros(n), np.zeros(n), np.zeros(n), np.zeros((SPLITS, 2, n)))
         for k, settings in enumerate(candidates):
             evaluation = evaluator(settings)
             tried.rewards[k], tried.scores[k] = evaluation.reward, evaluation.score.total

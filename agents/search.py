@@ -10,7 +10,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -289,7 +289,9 @@ class TpeSearch:
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             sampler = optuna.samplers.TPESampler(seed=seed, multivariate=True)
         self._study = optuna.create_study(direction="maximize", sampler=sampler)
-        self._axes = {f"x{i}": optuna.distributions.FloatDistribution(-1.0, 1.0) for i in range(n)}
+        self._axes: dict[str, Any] = {
+            f"x{i}": optuna.distributions.FloatDistribution(-1.0, 1.0) for i in range(n)
+        }
         for vector in [] if start is None else np.atleast_2d(start):
             self._study.enqueue_trial(dict(zip(self._axes, map(float, vector), strict=True)))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -144,7 +144,7 @@ def benchmark(
         "points_per_side": tuple(points_per_side or ()),
     }
     plan = replace(plan, **{name: value for name, value in changes.items() if value})
-    RunFolder(out).record({"plan": vars(plan), "workers": workers, "scheduler": scheduler})
+    RunFolder(out).record({"plan": asdict(plan), "workers": workers, "scheduler": scheduler})
     _report(plan, _run(plan, out, workers, scheduler), out)
 
 

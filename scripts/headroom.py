@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -226,7 +226,7 @@ def _write(
     from samstar_rl.agents.headroom_report import draw_headroom, verdict
 
     sentences = verdict(measured)
-    content = {"task": task.name, "sam_sha256": sam_sha256, "verdict": sentences}
+    content: dict[str, Any] = {"task": task.name, "sam_sha256": sam_sha256, "verdict": sentences}
     content |= measured.to_dict()
     content["by_drift"] = {f"{drift:g}": one.to_dict() for drift, one in by_drift.items()}
     atomic.write_json(folder / "headroom.json", content)
