@@ -65,7 +65,7 @@ def as_plane(values: Any) -> Plane:
     if hasattr(values, "compute"):  # dask's own conversion forgets masks
         values = values.compute()
     if isinstance(values, np.ma.MaskedArray) and values.mask.any():
-        values = values.astype(np.float32).filled(np.nan)
+        values = np.ma.filled(values.astype(np.float32), np.nan)
     plane = np.asarray(values)
     if plane.dtype.names is not None and plane.dtype.names[:3] == ("R", "G", "B"):
         plane = structured_to_unstructured(plane)

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from dm_file import write_dm
+from ser_file import write_ser
 
 from samstar_rl.frames.arrays import as_frame, iterate_frames
 from samstar_rl.frames.files import FrameReadError, iterate_file, list_image_files, read_frame
@@ -57,6 +59,25 @@ def test_mrc_keeps_its_pixel_size(tmp_path):
     frame = read_frame(tmp_path / "a.mrc")
     np.testing.assert_array_equal(frame.image, STACK[0])
     assert frame.pixel_size_nm == pytest.approx(SIZE_NM, rel=1e-6)
+
+
+@pytest.mark.parametrize("suffix", [".dm3", ".dm4"])
+@pytest.mark.parametrize("dtype", ["uint16", "int32", "float32"])
+@pytest.mark.parametrize("shape", [(32, 32), (3, 32, 32)])
+def test_digitalmicrographs_images_come_back_without_their_preview(tmp_path, suffix, dtype, shape):
+    given = STACK.reshape(-1)[: np.prod(shape)].reshape(shape).astype(dtype)
+    write_dm(tmp_path / f"a{suffix}", given, SIZE_NM * 1e-3, "µm")
+    frames = list(iterate_file(tmp_path / f"a{suffix}"))
+    np.testing.assert_array_equal([frame.image for frame in frames], given.reshape(-1, 32, 32))
+    assert frames[-1].pixel_size_nm == pytest.approx(SIZE_NM, rel=1e-6)
+
+
+@pytest.mark.parametrize("n_images", [1, 3])
+def test_a_series_of_tia_keeps_its_pixel_size(tmp_path, n_images):
+    write_ser(tmp_path / "a.ser", STACK[:n_images], SIZE_NM * 1e-9)
+    frames = list(iterate_file(tmp_path / "a.ser"))
+    np.testing.assert_array_equal([frame.image for frame in frames], STACK[:n_images])
+    assert frames[-1].pixel_size_nm == pytest.approx(SIZE_NM, rel=1e-6)
 
 
 def test_reciprocal_lengths_are_no_pixel_size(tmp_path):
