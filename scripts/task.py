@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import typer
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogFormatter
+from matplotlib.ticker import LogLocator, NullFormatter
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
@@ -199,15 +199,23 @@ def _draw_diameters(panel: Any, task: Task, frame: Frame, found: Segmentation) -
     everything = np.concatenate([diameters, expected])
     if len(everything):
         edges = np.geomspace(0.9 * everything.min(), 1.1 * everything.max(), 25)
-        panel.hist(diameters, bins=edges, alpha=0.6, density=True, label="masks")
+        panel.hist(diameters, bins=edges, weights=_shares(diameters), alpha=0.6, label="masks")
         if len(expected):
-            panel.hist(expected, bins=edges, histtype="step", density=True, label="target")
+            weights = _shares(expected)
+            panel.hist(expected, bins=edges, weights=weights, histtype="step", label="target")
         panel.set_xscale("log")
-        for axis in (panel.xaxis.set_major_formatter, panel.xaxis.set_minor_formatter):
-            axis(LogFormatter(labelOnlyBase=False, minor_thresholds=(2, 0.5)))
+        panel.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        panel.xaxis.set_major_formatter("{x:g}")
+        panel.xaxis.set_minor_formatter(NullFormatter())
+        panel.set_ylabel("share of all")
         panel.legend()
     panel.set_xlabel(f"equivalent diameter / {task.length_unit}")
     panel.set_title("diameters")
+
+
+def _shares(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Weights by which a histogram shows shares: densities would shrink with wide log bins."""
+    return np.full(len(values), 1 / max(len(values), 1))
 
 
 def _print(task: Task, score: Score, n_masks: int) -> None:
