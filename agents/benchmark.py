@@ -112,7 +112,7 @@ class BenchmarkPlan:
     n_evaluations : int
         That a search may spend on each test frame.
     slow_every : int
-        The contenders of `SLOW` are judged on every so many-th frame of each test stream.
+        The contenders of `SLOW` are judged on one in so many frames of each test stream.
     real : RealFrames, optional
         Images to fit and judge on in place of simulated streams. Each is a stream of its own: the
         contenders of `ON_STREAMS` do not take part.
@@ -141,7 +141,7 @@ class BenchmarkPlan:
     points_per_side: tuple[int, ...] = (8, 16, 32)
     steps: int = 20_000
     n_evaluations: int = 300
-    slow_every: int = 2
+    slow_every: int = 1
     real: RealFrames | None = None
 
     @classmethod
@@ -164,7 +164,7 @@ class BenchmarkPlan:
     def on(cls, real: RealFrames, task: str = "particles") -> BenchmarkPlan:
         """One task on labelled images, all contenders that can take part."""
         contenders = tuple(name for name in CONTENDERS if name not in ON_STREAMS)
-        return cls(tasks=(task,), contenders=contenders, everywhere=(), slow_every=1, real=real)
+        return cls(tasks=(task,), contenders=contenders, everywhere=(), real=real)
 
     def __post_init__(self) -> None:
         unknown = [name for name in self.contenders if name not in CONTENDERS]

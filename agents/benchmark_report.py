@@ -304,7 +304,7 @@ class _TaskSection:
             self.report.figure(
                 draw_searches(searches, levels_of(self.rows)),
                 "What searching a frame reaches with so many evaluations, beside what answers "
-                "with one: mean reward (score less cost of prompts) over test frames.",
+                "with one: mean reward (score less cost of prompts) over the test frames it met.",
             )
         self.report.figure(draw_profiles(self.rows), "Share of test frames above each value.")
         front = front_of(self.results, self.name)

@@ -312,7 +312,7 @@ ON_STREAMS = ("frozen-start", "hindsight", "genetic-warm")
 """Those that mean nothing where each frame is a stream of its own."""
 
 SLOW = ("tpe", "nsga2", "random-search")
-"""Searches whose own overhead is large, or that carry no claim: a plan may spare frames on them."""
+"""Searches on each frame that carry no claim: a plan may spare frames on them."""
 
 
 def _judged(arena: Arena, network: PolicyNetwork, name: str) -> PolicyTuner:

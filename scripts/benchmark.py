@@ -98,6 +98,15 @@ def benchmark(
     test_frames: Annotated[
         int | None, typer.Option("--test-frames", min=1, help="In each.", rich_help_panel=SIZES)
     ] = None,
+    slow_every: Annotated[
+        int | None,
+        typer.Option(
+            "--slow-every",
+            min=1,
+            help="Judge TPE, NSGA-II and random search on one in so many test frames; 1.",
+            rich_help_panel=SIZES,
+        ),
+    ] = None,
     size: Annotated[
         int | None,
         typer.Option("--size", min=64, help="Side of simulated frames.", rich_help_panel=SIZES),
@@ -140,6 +149,7 @@ def benchmark(
         "n_frames": stream_frames,
         "n_test_streams": test_streams,
         "n_test_frames": test_frames,
+        "slow_every": slow_every,
         "size_px": size,
         "points_per_side": tuple(points_per_side or ()),
     }

@@ -45,6 +45,7 @@ TINY = BenchmarkPlan(
     points_per_side=(4,),
     steps=64,
     n_evaluations=8,
+    slow_every=2,
 )  # fmt: skip
 TIMES = ["tuner_ms", "sam_ms", "ms"]
 

@@ -3,14 +3,20 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from samstar_rl.agents.search import GeneticSearch, ParetoSearch, RandomSearch, maximise
+from samstar_rl.agents.search import (
+    GeneticSearch,
+    ParetoSearch,
+    RandomSearch,
+    RefinedSearch,
+    maximise,
+)
 
 
 def hill(vector):
     return -float(np.sum((vector - 0.3) ** 2))
 
 
-@pytest.mark.parametrize("kind", [GeneticSearch, RandomSearch])
+@pytest.mark.parametrize("kind", [GeneticSearch, RandomSearch, RefinedSearch])
 def test_starts_where_told_and_never_ends_worse(kind):
     start = np.full((1, 5), 0.1)
     found = maximise(kind(5, seed=0, start=start), hill, 150)
@@ -19,7 +25,7 @@ def test_starts_where_told_and_never_ends_worse(kind):
     assert found.reward == found.rewards.max() == hill(found.vector)
 
 
-@pytest.mark.parametrize("kind", [GeneticSearch, RandomSearch])
+@pytest.mark.parametrize("kind", [GeneticSearch, RandomSearch, RefinedSearch])
 @pytest.mark.parametrize("budget", [1, 20, 57])
 def test_spends_exactly_its_budget(kind, budget):
     calls = []
@@ -34,7 +40,7 @@ def test_genetic_search_maximises():
     assert genetic > -0.15
 
 
-@pytest.mark.parametrize("kind", [GeneticSearch, RandomSearch])
+@pytest.mark.parametrize("kind", [GeneticSearch, RandomSearch, RefinedSearch])
 def test_same_seed_same_search(kind):
     runs = [maximise(kind(4, seed=seed), hill, 90).vectors for seed in (1, 1, 2)]
     np.testing.assert_array_equal(runs[0], runs[1])
@@ -63,3 +69,10 @@ def test_pareto_search_finds_both_ends():
 def test_no_budget_is_refused():
     with pytest.raises(ValueError, match="at least 1"):
         maximise(RandomSearch(2, seed=0), hill, 0)
+
+
+def test_refinement_gets_closer_than_crossover_alone():
+    gaps = {}
+    for kind in (GeneticSearch, RefinedSearch):
+        gaps[kind] = np.mean([-maximise(kind(6, seed=s), hill, 600).reward for s in range(5)])
+    assert gaps[RefinedSearch] < gaps[GeneticSearch]

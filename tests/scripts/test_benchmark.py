@@ -86,3 +86,35 @@ def test_what_cannot_be_is_bad_input(samstar, labelled, tmp_path, arguments, mes
     done = samstar("benchmark", *(known.get(a, a) for a in arguments), "-o", tmp_path / "out")
     assert done.exit_code == 2
     assert message in done.output
+
+
+def test_a_cluster_comes_to_the_same(samstar, labelled, tmp_path):
+    from distributed import LocalCluster
+
+    command = (
+        *("benchmark", "--frames", labelled / "images", "--labels", labelled / "labels"),
+        *("--tuner", "static", "--tuner", "nearest", "--tuner", "random-search"),
+        *("--steps", 512, "--evaluations", 6, "--points-per-side", 4),
+    )
+    here = samstar(*command, "--workers", 1, "-o", tmp_path / "here")
+    assert here.exit_code == 0, here.output
+    with LocalCluster(
+        n_workers=1, threads_per_worker=1, processes=False, protocol="tcp", dashboard_address=None
+    ) as cluster:
+        address = cluster.scheduler_address
+        there = samstar(*command, "--scheduler", address, "-o", tmp_path / "there")
+    assert there.exit_code == 0, there.output
+    tables = [
+        pd.read_parquet(tmp_path / name / "results.parquet").drop(
+            columns=["tuner_ms", "sam_ms", "ms"]
+        )
+        for name in ("here", "there")
+    ]
+    pd.testing.assert_frame_equal(*tables)
+
+
+def test_workers_are_here_or_there(samstar, tmp_path):
+    done = samstar(
+        "benchmark", "--workers", 2, "--scheduler", "tcp://127.0.0.1:1", "-o", tmp_path / "out"
+    )
+    assert done.exit_code == 2 and "not both" in done.output
