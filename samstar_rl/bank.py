@@ -247,7 +247,7 @@ class Bank:
     def _file(self, index: int) -> ArrayFile:
         file = self._files.get(index)
         if file is None:
-            file = self._open(_frame_path(self.path, index), self._entry(index)["sha256"])
+            file = self._open(frame_path(self.path, index), self._entry(index)["sha256"])
             self._files.put(index, file)
         return file
 
@@ -309,7 +309,7 @@ class _Builder:
 
     def _add(self, index: int, item: Frame | LabelledFrame) -> dict[str, Any]:
         frame = item.frame if isinstance(item, LabelledFrame) else item
-        path = _frame_path(self._folder, index)
+        path = frame_path(self._folder, index)
         sha256 = self._finished(path, frame)
         reused = sha256 is not None
         if sha256 is None:
@@ -506,7 +506,8 @@ _MANIFEST_KEYS: set[str] = {
 }  # fmt: skip
 
 
-def _frame_path(folder: Path, index: int) -> Path:
+def frame_path(folder: Path, index: int) -> Path:
+    """Where a bank keeps a frame and its proposals."""
     return folder / "frames" / f"{index:05d}.bin"
 
 

@@ -13,14 +13,16 @@ from rich.console import Console
 from rich.table import Table
 
 from samstar_rl.bank import Bank, Progress, build_bank, iterate_stream, summarise
+from samstar_rl.decoding import Precision
 from samstar_rl.frames.files import is_image_file, iterate_file, list_image_files
 from samstar_rl.frames.frame import Frame, LabelledFrame
 from samstar_rl.frames.sources import SimulatedSource, open_source
-from samstar_rl.proposals import Floor, Precision, ProposalEngine
-from samstar_rl.sam import load_sam
+from samstar_rl.proposals import Floor, ProposalEngine
+from samstar_rl.sam import load_sam, weights_sha256
 from samstar_rl.scripts import options
 from samstar_rl.scripts.bank_parts import PartPlan, join_parts, number_frames
 from samstar_rl.scripts.command import make_progress, reporting_errors
+from samstar_rl.scripts.preparation import located_sam
 from samstar_rl.scripts.workers import open_client, spread
 from samstar_rl.settings import PromptSettings
 from samstar_rl.task import load_task
@@ -94,19 +96,28 @@ def build(
 
     Run it again after an interruption, even a kill: it goes on where it stopped.
     """
-    engine = ProposalEngine(load_sam(sam), device=device, precision=_precision(precision))
+    checked = _precision(precision)
+    weights_sha256(sam)  # what must be downloaded is there before workers ask for it
     prompts = _choose_prompts(task, points_per_side, crop_layers)
+    floor = Floor(min_iou, min_stability)
 
     def open_streams() -> list[Iterable[Frame | LabelledFrame]]:
         return [_open(name, labels, pixel_size, max_frames) for name in sources]
 
     with open_client(workers, scheduler) as client:
         if client is not None:
-            parts = out.absolute().with_name(f"{out.name}.parts")
-            floor = Floor(min_iou, min_stability)
-            plan = PartPlan(parts, sam, device, engine.precision, tuple(prompts), floor)
+            plan = PartPlan(
+                bank=out.absolute(),
+                sam=located_sam(sam),
+                device=device,
+                precision=checked,
+                prompts=tuple(prompts),
+                floor=floor,
+            )
             _compute_parts(client, plan, open_streams(), _count(sources, max_frames))
-            join_parts(parts, out)
+            join_parts(plan.folder, out)
+            device = "cpu"  # SAM has done its work
+    engine = ProposalEngine(load_sam(sam), device=device, precision=checked)
     streams = open_streams()
     with make_progress() as progress:
         bar = progress.add_task("frames", total=_count(sources, max_frames))
@@ -114,7 +125,6 @@ def build(
         def advance(state: Progress) -> None:
             progress.update(bar, completed=state.n_frames)
 
-        floor = Floor(min_iou, min_stability)
         bank = build_bank(streams, out, engine, prompts, floor=floor, on_progress=advance)
     _print(bank)
 
@@ -147,7 +157,8 @@ def _compute_parts(
 ) -> None:
     """Let the workers compute; what is written below then finds every frame finished."""
     with make_progress() as progress:
-        done = spread(client, plan.compute, number_frames(streams))
+        missing = (item for item in number_frames(streams) if plan.missing(item[0]))
+        done = spread(client, plan.compute, missing)
         for _ in progress.track(done, total=n_frames, description="frames, by workers"):
             pass
 

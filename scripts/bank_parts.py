@@ -15,13 +15,13 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from samstar_rl.bank import MANIFEST, BankError, build_bank, iterate_stream
+from samstar_rl.bank import MANIFEST, BankError, build_bank, frame_path, iterate_stream
+from samstar_rl.decoding import Precision
 from samstar_rl.frames.frame import Frame, LabelledFrame
-from samstar_rl.proposals import Floor, Precision, ProposalEngine
+from samstar_rl.proposals import Floor, ProposalEngine
 from samstar_rl.sam import load_sam
 from samstar_rl.settings import PromptSettings
 
-FRAMES = "frames"
 #: what differs between a bank and its parts
 OWN_KEYS = ("frames", "streams", "complete")
 
@@ -32,20 +32,29 @@ class PartPlan:
 
     Parameters
     ----------
-    folder : Path
-        Of the parts; workers see it under the same path.
+    bank : Path
+        The bank's folder; workers see it, and that of the parts beside it, under the same path.
     sam, device : str
     precision : {"float32", "bfloat16", "float16"}
     prompts : tuple of PromptSettings
     floor : Floor
     """
 
-    folder: Path
+    bank: Path
     sam: str
     device: str
     precision: Precision
     prompts: tuple[PromptSettings, ...]
     floor: Floor
+
+    @property
+    def folder(self) -> Path:
+        """Where the parts lie until they are joined."""
+        return self.bank.with_name(f"{self.bank.name}.parts")
+
+    def missing(self, index: int) -> bool:
+        """Whether a frame's proposals are not in the bank yet; what is there is checked later."""
+        return not frame_path(self.bank, index).exists()
 
     def compute(self, item: tuple[int, Frame]) -> int:
         """Compute one frame's part, or see that it is there; returns its index."""
@@ -79,11 +88,14 @@ def join_parts(parts: Path, bank: Path) -> None:
     BankError
         If the folder holds a bank that was made otherwise.
     """
-    frames = bank / FRAMES
-    frames.mkdir(parents=True, exist_ok=True)
+    if not parts.exists():
+        return  # all was in the bank before
     for part in sorted(parts.iterdir()):
-        _check_same(part / MANIFEST, bank / MANIFEST)
-        os.replace(part / FRAMES / "00000.bin", frames / f"{part.name}.bin")
+        computed, home = frame_path(part, 0), frame_path(bank, int(part.name))
+        if computed.exists():  # else an earlier run was stopped between this and the end
+            _check_same(part / MANIFEST, bank / MANIFEST)
+            home.parent.mkdir(parents=True, exist_ok=True)
+            os.replace(computed, home)
     shutil.rmtree(parts)
 
 

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
-from samstar_rl.agents import make_tuner
+from samstar_rl.agents import TUNERS, make_tuner
+from samstar_rl.agents.bundle import SUFFIX
+from samstar_rl.checkpoints import CHECKPOINTS
 from samstar_rl.proposals import ProposalEngine
 from samstar_rl.sam import load_sam
 from samstar_rl.task import Task, load_task
 from samstar_rl.tuner import Objective, Tuner
+
+STATIC_FILE = "static:"
 
 
 @dataclass(frozen=True)
@@ -43,3 +48,16 @@ def prepare_task(task: Task, *, sam: str, device: str) -> Bench:
     model = load_sam(sam, device=device)
     engine = ProposalEngine(model, device=device)
     return Bench(task, Objective(task), engine, getattr(model, "samstar_sha256", None))
+
+
+def located_sam(sam: str) -> str:
+    """A SAM as a process in another folder finds it: a name, or an absolute path."""
+    return sam if sam == "tiny" or sam in CHECKPOINTS else str(Path(sam).absolute())
+
+
+def located_tuner(spec: str) -> str:
+    """A tuner as a process in another folder finds it: a name, or an absolute path."""
+    if spec.startswith(STATIC_FILE):
+        return f"{STATIC_FILE}{Path(spec.removeprefix(STATIC_FILE)).absolute()}"
+    named = spec in TUNERS or not any(Path(spec + suffix).is_dir() for suffix in ("", SUFFIX))
+    return spec if named else str(Path(spec).absolute())

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
+from samstar_rl.agents import make_tuner
 from samstar_rl.formats import DEFAULT_FORMATS, Write, load_formats, write_formats
 from samstar_rl.frames.files import (
     FrameReadError,
@@ -23,10 +24,11 @@ from samstar_rl.frames.frame import Frame
 from samstar_rl.frames.quality import inspect_frame
 from samstar_rl.results import FrameResult
 from samstar_rl.run_folder import RESULTS_FILE, RunFolder
+from samstar_rl.sam import weights_sha256
 from samstar_rl.scripts import options
 from samstar_rl.scripts.command import make_progress, run_command
-from samstar_rl.scripts.preparation import Bench, prepare_task
-from samstar_rl.scripts.workers import open_client, spread
+from samstar_rl.scripts.preparation import Bench, located_sam, located_tuner, prepare_task
+from samstar_rl.scripts.workers import WorkersError, open_client, spread
 from samstar_rl.task import Task, load_task
 from samstar_rl.tuner import Evaluation, LiveFrame, Tuner, UnusableFrame, tune_frame
 
@@ -62,20 +64,23 @@ def segment(
     an image failed.
     """
     chosen = tuple(formats or DEFAULT_FORMATS)
+    loaded = load_task(task)
+    # what is wrong fails here, and what must be downloaded is there before workers ask for it;
+    # the model itself is loaded by those who work with it
     load_formats(chosen)
-    bench = _bench(json.dumps(load_task(task).to_dict()), sam, device)
-    bench.make_tuner(tuner, n_evaluations=evaluations, seed=seed)  # wrong ones fail here
+    sha256 = weights_sha256(sam)
+    make_tuner(tuner, loaded, sam_sha256=sha256, n_evaluations=evaluations, seed=seed)
     images = name_images(find_images(inputs))
     run = RunFolder(out / "run")
     run.record(
         {
             "inputs": inputs,
-            "task": bench.task.to_dict(),
+            "task": loaded.to_dict(),
             "tuner": tuner,
             "formats": chosen,
             "pixel_size_nm": pixel_size,
             "evaluations": evaluations,
-            "sam": {"name": sam, "sha256": bench.sam_sha256},
+            "sam": {"name": sam, "sha256": sha256},
             "device": device,
             "seed": seed,
             "workers": workers,
@@ -83,19 +88,20 @@ def segment(
         }
     )
     plan = Plan(
-        task=json.dumps(bench.task.to_dict()),
-        tuner=tuner,
+        task=json.dumps(loaded.to_dict()),
+        tuner=located_tuner(tuner),
+        tuner_name=tuner,
         out=out.absolute(),
         formats=chosen,
         pixel_size_nm=pixel_size,
         n_evaluations=evaluations,
-        sam=sam,
+        sam=located_sam(sam),
         device=device,
         seed=seed,
     )
     account = Account(out)
     with make_progress() as progress, open_client(workers, scheduler) as client:
-        done = spread(client, plan.segment_file, images)
+        done = spread(client, plan.segment_file, images, on_loss=_lost)
         for outcome in progress.track(done, total=len(images), description="images"):
             for line in account.take(outcome):
                 progress.console.print(line, markup=False, highlight=False)
@@ -139,6 +145,10 @@ class Outcome:
     failure: str | None
 
 
+def _lost(image: NamedImage, error: WorkersError) -> Outcome:
+    return Outcome(image.path, (), str(error))
+
+
 def name_images(paths: Sequence[Path]) -> list[NamedImage]:
     """Name each file by its stem, or in full where that was another file's already."""
     owners: dict[str, Path] = {}
@@ -160,8 +170,8 @@ class Plan:
     ----------
     task : str
         In JSON, as `Task.to_dict` has it: a worker elsewhere may not have the file.
-    tuner : str
-        As asked for.
+    tuner, tuner_name : str
+        Where it is found from any folder, and as asked for.
     out : Path
         Exists, also for the workers.
     formats : tuple of str
@@ -174,6 +184,7 @@ class Plan:
 
     task: str
     tuner: str
+    tuner_name: str
     out: Path
     formats: tuple[str, ...]
     pixel_size_nm: float | None
@@ -215,7 +226,7 @@ class Plan:
         source = kind(bench.engine, frame, searches=tuner.searches)
         tuned = tune_frame(tuner, source, bench.objective, last)
         result = FrameResult.of(
-            tuned, task=bench.task.name, tuner=self.tuner, notes=quality.findings
+            tuned, task=bench.task.name, tuner=self.tuner_name, notes=quality.findings
         )
         write_formats(self.out, result, writers)
         return tuned.evaluation, result.to_record()

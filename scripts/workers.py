@@ -82,7 +82,11 @@ def open_client(workers: int | None, scheduler: str | None) -> Iterator[Client |
 
 
 def spread(
-    client: Client | None, function: Callable[[Item], Result], items: Iterable[Item]
+    client: Client | None,
+    function: Callable[[Item], Result],
+    items: Iterable[Item],
+    *,
+    on_loss: Callable[[Item, WorkersError], Result] | None = None,
 ) -> Iterator[Result]:
     """Apply a function to items, here or by workers; results come in the order of the items.
 
@@ -96,19 +100,46 @@ def spread(
     function : callable
         Of a module; its results are the same wherever it runs.
     items : iterable
+    on_loss : callable, optional
+        Gives the result of an item with which every worker died that tried it; by default such
+        an item ends the work with an error.
 
     Yields
     ------
     Result
+
+    Raises
+    ------
+    WorkersError
+        If every worker died that tried an item, and `on_loss` is not given.
     """
     if client is None:
         yield from map(function, items)
         return
-    waiting: deque[Any] = deque()
+    waiting: deque[tuple[Item, Any]] = deque()
     for item in items:
         # pure=False: two equal items are still two
-        waiting.append(client.submit(function, item, pure=False))
-        if len(waiting) >= AHEAD * max(1, len(client.scheduler_info()["workers"])):
-            yield waiting.popleft().result()
+        waiting.append((item, client.submit(function, item, pure=False)))
+        if len(waiting) >= AHEAD * max(1, len(client.nthreads())):
+            yield _result_of(*waiting.popleft(), on_loss)
     while waiting:
-        yield waiting.popleft().result()
+        yield _result_of(*waiting.popleft(), on_loss)
+
+
+def _result_of(
+    item: Item, future: Any, on_loss: Callable[[Item, WorkersError], Result] | None
+) -> Result:
+    from distributed import KilledWorker
+
+    try:
+        result: Result = future.result()
+    except KilledWorker as error:
+        lost = WorkersError(
+            f"{error.allowed_failures + 1} workers died, one after the other, with the same work "
+            "in hand: most often their memory is too small; take fewer workers on a machine, or "
+            "give them more"
+        )
+        if on_loss is None:
+            raise lost from error
+        return on_loss(item, lost)
+    return result

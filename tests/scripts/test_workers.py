@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import sys
+import threading
+import time
 from itertools import count, islice
+from pathlib import Path
 
 import pytest
 
+from samstar_rl.scripts import workers
 from samstar_rl.scripts.workers import WorkersError, open_client, spread
 
 cloudpickle = pytest.importorskip("cloudpickle")
@@ -31,6 +36,11 @@ def die_once(item: tuple[int, str]) -> int:
         return number
     os.kill(os.getpid(), signal.SIGKILL)
     return -1
+
+
+def die_always(number: int) -> int:
+    os.kill(os.getpid(), signal.SIGKILL)
+    return number
 
 
 def test_without_workers_the_work_is_done_here():
@@ -72,6 +82,15 @@ def test_results_come_in_order_and_a_killed_worker_loses_none(tmp_path):
 
 
 @pytest.mark.slow
+def test_an_item_that_kills_all_workers_is_named_or_answered(monkeypatch):
+    monkeypatch.setattr(workers, "RETRIES_AFTER_DEATH", 0)
+    with open_client(1, None) as client:
+        with pytest.raises(WorkersError, match="memory"):
+            list(spread(client, die_always, [1]))
+        assert list(spread(client, die_always, [7], on_loss=lambda item, error: -item)) == [-7]
+
+
+@pytest.mark.slow
 def test_segment_gives_the_same_files_with_and_without_workers(
     samstar, small_task, images, tmp_path
 ):
@@ -79,10 +98,49 @@ def test_segment_gives_the_same_files_with_and_without_workers(
     alone = samstar("segment", *common, "-o", tmp_path / "alone")
     spread_out = samstar("segment", *common, "-o", tmp_path / "spread", "--workers", 2)
     assert alone.exit_code == spread_out.exit_code == 0, spread_out.output
-    names = sorted(path.name for path in (tmp_path / "alone").iterdir())
-    assert names == sorted(path.name for path in (tmp_path / "spread").iterdir())
+    assert_same_files(tmp_path / "alone", tmp_path / "spread")
+
+
+@pytest.mark.slow
+def test_a_worker_killed_while_it_segments_loses_nothing(
+    samstar, small_task, images, tmp_path, monkeypatch
+):
+    from distributed import LocalCluster
+
+    for number in range(8):
+        shutil.copy(images / "a.png", images / f"copy_{number}.png")
+    settings = tmp_path / "mine.toml"
+    settings.write_text("[settings]\npoints_per_side = 4\npred_iou_thresh = 0.5\n")
+    common = (images, "--task", small_task.name, "--tuner", f"static:{settings.name}")
+    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
+        monkeypatch.chdir(tmp_path)  # where the workers are not
+        alone = samstar("segment", *common, "-o", "alone")
+        killer = threading.Thread(
+            target=kill_when, args=(cluster.workers[0].pid, tmp_path / "spread")
+        )
+        killer.start()
+        spread_out = samstar(
+            "segment", *common, "-o", "spread", "--scheduler", cluster.scheduler_address
+        )
+        killer.join()
+    assert alone.exit_code == spread_out.exit_code == 0, spread_out.output
+    assert_same_files(tmp_path / "alone", tmp_path / "spread")
+
+
+def kill_when(pid: int, folder: Path) -> None:
+    """Kill a worker as soon as the first frame is written: it has others in hand."""
+    for _ in range(6000):
+        if list(folder.glob("*.labels.tif")):
+            os.kill(pid, signal.SIGKILL)
+            return
+        time.sleep(0.01)
+
+
+def assert_same_files(alone: Path, spread_out: Path) -> None:
+    names = sorted(path.name for path in alone.iterdir())
+    assert names == sorted(path.name for path in spread_out.iterdir())
     for name in names:
-        first, second = tmp_path / "alone" / name, tmp_path / "spread" / name
+        first, second = alone / name, spread_out / name
         if name.endswith((".labels.tif", ".csv", ".png")):
             assert first.read_bytes() == second.read_bytes()
         elif name.endswith(".json"):
@@ -110,6 +168,9 @@ def test_a_bank_is_the_same_with_and_without_workers(samstar, images, tmp_path):
         np.testing.assert_array_equal(one.box_xyxy, other.box_xyxy)
         np.testing.assert_array_equal(one.stability, other.stability)
     assert not (tmp_path / "spread.parts").exists()
+    # what is there is not computed anew
+    once_more = samstar(*common, "-o", tmp_path / "spread", "--workers", 1)
+    assert once_more.exit_code == 0 and not (tmp_path / "spread.parts").exists()
     # another build may not touch this one
     again = samstar("bank", "build", images, "--points-per-side", 3, "-o", tmp_path / "spread",
                     "--workers", 1)  # fmt: skip
