@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -24,10 +24,8 @@ from torch import Tensor
 
 from samstar_rl import decoder
 from samstar_rl.collecting import Decoded
+from samstar_rl.embedding import Embedding
 from samstar_rl.proposal_data import Floor
-
-if TYPE_CHECKING:
-    from samstar_rl.proposals import Embedding
 
 Arithmetic = Literal["folded", "stock"]
 Precision = Literal["float32", "bfloat16", "float16"]

@@ -10,7 +10,6 @@ import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -19,10 +18,10 @@ from numpy.typing import NDArray
 from segment_anything import SamPredictor
 from segment_anything.modeling import Sam
 from segment_anything.utils.amg import build_point_grid, generate_crop_boxes
-from torch import Tensor
 
 from samstar_rl.collecting import Collection, Crop, CropCollector
 from samstar_rl.decoding import Arithmetic, PointDecoder, Precision, one_ahead
+from samstar_rl.embedding import Embedding
 from samstar_rl.frames.conversion import unit_to_rgb
 from samstar_rl.frames.frame import Frame
 from samstar_rl.particles import Scene
@@ -45,42 +44,6 @@ RGB = NDArray[np.uint8]
 
 PROBE_POINTS_PER_SIDE = 6
 """Points along a side of the coarse probe that observations look at."""
-
-
-@dataclass(frozen=True, eq=False)
-class Embedding:
-    """What SAM's encoder made of a picture: a frame or a crop of it.
-
-    Attributes
-    ----------
-    features : (1, C, h, w) tensor
-    input_size : tuple of int
-        Height and width of the picture as SAM saw it, without padding.
-    picture_size : tuple of int
-        Height and width of the picture in px.
-    scene : Scene
-        The picture's intensities.
-    seconds : float
-        What encoding took.
-    """
-
-    features: Tensor
-    input_size: tuple[int, int]
-    picture_size: tuple[int, int]
-    scene: Scene
-    seconds: float = 0.0
-
-    @cached_property
-    def pooled(self) -> NDArray[np.float32]:
-        """Mean of the features over the picture without its padding, (C,)."""
-        grid = self.features.shape[-2:]
-        long_side = max(self.input_size)
-        height, width = (
-            max(1, round(side * size / long_side))
-            for side, size in zip(grid, self.input_size, strict=True)
-        )
-        pooled = self.features[0, :, :height, :width].float().mean(dim=(1, 2))
-        return np.asarray(pooled.cpu().numpy(), dtype=np.float32)
 
 
 @dataclass(frozen=True, eq=False)
