@@ -175,12 +175,12 @@ class GeneticSearch:
 
 
 class RefinedSearch:
-    """The genetic algorithm, refined by ever smaller steps around the best vector so far.
+    """The genetic algorithm for some generations, then ever smaller steps around the best vector.
 
-    After a few generations every second round is local: Gaussian steps from the best in about half
-    of the coordinates, whose size grows by a half when one of them gains and shrinks to 0.7 of
-    itself when none does (the 1/5 success rule of I. Rechenberg 1973, in batches). So a static
-    choice is found beyond any grid, and beyond where crossover alone stops.
+    The steps are Gaussian, in about half of the coordinates. After each batch their size grows by a
+    half if more than a fifth of them gained, else it shrinks to 0.8 of itself: the 1/5 success rule
+    of I. Rechenberg, "Evolutionsstrategie", 1973. So a choice is found beyond any grid, and beyond
+    where crossover alone would be with so few evaluations.
 
     Parameters
     ----------
@@ -188,8 +188,9 @@ class RefinedSearch:
         As for `GeneticSearch`.
     """
 
-    GENERATIONS = 5
-    STEP, GROWTH, SHRINKAGE, LEAST_STEP = 0.15, 1.5, 0.7, 0.003
+    GENERATIONS, BATCH = 5, 8
+    STEP, LEAST_STEP, MOST_STEP = 0.2, 0.003, 0.5
+    SUCCESS, GROWTH, SHRINKAGE = 0.2, 1.5, 0.8
 
     def __init__(self, n: int, *, seed: int, start: Vectors | None = None) -> None:
         self._genetic = GeneticSearch(n, seed=seed, start=start)
@@ -199,33 +200,30 @@ class RefinedSearch:
         self._rounds = 0
         self._asked: Vectors = np.empty((0, n))
 
-    @property
-    def _is_local(self) -> bool:
-        return self._rounds > self.GENERATIONS and self._rounds % 2 == 0
-
     def ask(self) -> Vectors:
         """A generation, or steps around the best."""
         self._rounds += 1
-        self._asked = self._steps() if self._is_local else self._genetic.ask()
+        is_local = self._rounds > self.GENERATIONS
+        self._asked = self._steps() if is_local else self._genetic.ask()
         return self._asked
 
     def tell(self, rewards: NDArray[np.float64]) -> None:
         """Learn from the generation, or adapt the step."""
+        gained = float(np.mean(rewards > self._best[0]))
         first = int(np.argmax(rewards))
-        gained = bool(rewards[first] > self._best[0])
-        if gained:
+        if gained > 0:
             self._best = float(rewards[first]), self._asked[first]
-        if not self._is_local:
+        if self._rounds <= self.GENERATIONS:
             self._genetic.tell(rewards)
             return
-        factor = self.GROWTH if gained else self.SHRINKAGE
-        self._step = float(np.clip(self._step * factor, self.LEAST_STEP, 0.5))
+        factor = self.GROWTH if gained > self.SUCCESS else self.SHRINKAGE
+        self._step = float(np.clip(factor * self._step, self.LEAST_STEP, self.MOST_STEP))
 
     def _steps(self) -> Vectors:
         best = self._best[1]
-        shape = (POPULATION, len(best))
+        shape = (self.BATCH, len(best))
         moved = self._rng.random(shape) < 0.5
-        moved[np.arange(POPULATION), self._rng.integers(len(best), size=POPULATION)] = True
+        moved[np.arange(self.BATCH), self._rng.integers(len(best), size=self.BATCH)] = True
         return np.clip(best + moved * self._step * self._rng.normal(size=shape), -1.0, 1.0)
 
 
