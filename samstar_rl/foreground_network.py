@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -188,7 +189,7 @@ def load_network(path: Path) -> ForegroundNetwork:
     network = for_inference(ForegroundNetwork())
     try:
         network.load_state_dict({key: value.float() for key, value in load_file(path).items()})
-    except (RuntimeError, OSError, ValueError) as error:
+    except (RuntimeError, OSError, SafetensorError) as error:
         raise ValueError(
             f"{path} does not fit the foreground network: {str(error).splitlines()[0]}; expected "
             "what `samstar pretrain-foreground` packs"
