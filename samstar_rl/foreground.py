@@ -2,9 +2,12 @@
 
 No threshold suits all micrographs, so many candidates are drawn (three backgrounds, four
 thresholds, both polarities, holes open or filled) and weighed by evidence that asks for no ground
-truth: particles are compact and keep off the border, what is left is smooth, and other candidates
-agree. The weights of the evidence were fitted once, on labelled micrographs, and stand below.
-The estimate is the mean of the candidates, each weighted by the exponential of its evidence.
+truth: particles are compact and keep off the border, what is left is smooth, other candidates
+agree, and so does a small network that has seen many micrographs (`foreground_network`), whose own
+opinion is one more candidate. The weights of the evidence were fitted once, on labelled
+micrographs, and stand below. The estimate is the mean of the candidates, each weighted by the
+exponential of its evidence. Thresholds follow outlines to the pixel, the network knows what is a
+particle: each makes up for the other's mistakes.
 """
 
 from __future__ import annotations
@@ -22,16 +25,19 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 from skimage.filters import threshold_multiotsu, threshold_otsu, threshold_triangle
+from skimage.segmentation import watershed
 
+from samstar_rl.foreground_network import ForegroundMaps, map_particles, packaged_network
 from samstar_rl.frames.conversion import normalise
 from samstar_rl.frames.frame import Frame
 from samstar_rl.runs import PixelCount
 
 Contrast = Literal["bright", "dark", "either"]
 Sizes = Literal["alike", "mixed"]
+Arrangement = Literal["apart", "overlapping"]
 Mask = NDArray[np.bool_]
 Field = NDArray[np.float32]
-Known = tuple[Contrast, float | None, float | None, Sizes]
+Known = tuple[Contrast, float | None, float | None, Sizes, Arrangement]
 
 #: Short side in px at which candidates are drawn: details below 1/256 of the frame are lost.
 WORKING_SHORT_SIDE_PX = 256
@@ -43,8 +49,10 @@ _BLOCK = np.ones((3, 3), np.uint8)
 _SLOPE_SMOOTHING_PX = 1.5
 #: Particles vary more in grey than what they lie on: a pixel may be this much nearer to the latter.
 _INSIDE_PREFERENCE = 1.25
-#: Where sizes are alike, bodies below this share of the usual body's area are no particles.
+#: Where sizes are alike, bodies below this share of the usual body's area are no particles ...
 SPECK_SHARE = 0.02
+#: ... and the network's cores are of none below this one.
+FRAGMENT_SHARE = 0.1
 
 #: Evidence of a candidate, its mean and standard deviation over candidates, and its weight.
 EVIDENCE: dict[str, tuple[float, float, float]] = {
@@ -56,6 +64,7 @@ EVIDENCE: dict[str, tuple[float, float, float]] = {
     "background_spread": (0.548, 0.395, -0.120),
     "agreement": (0.916, 0.099, 0.127),
     "background_gradient": (0.199, 0.160, 0.005),
+    "network": (0.700, 0.200, 0.220),
 }
 #: Difference of evidence by which the weight of a candidate changes by a factor of e.
 _TEMPERATURE = 0.04
@@ -73,14 +82,14 @@ class Foreground:
         +1 if particles are brighter than their surroundings, -1 if darker.
     full_slope : float
         Steepness of the normalised image, 1/px, at which an outline counts as a full step.
-    sizes : {"alike", "mixed"}
-        Whether small bodies count as much as large ones, see `particle_area_px`.
+    n_particles : int
+        About how many particles the mask stands for.
     """
 
     mask: Mask
     polarity: int
     full_slope: float
-    sizes: Sizes = "alike"
+    n_particles: int
 
     @cached_property
     def area_px(self) -> int:
@@ -92,18 +101,10 @@ class Foreground:
         """Counts the foreground's pixels in stretches of the frame."""
         return PixelCount(self.mask)
 
-    @cached_property
+    @property
     def particle_area_px(self) -> float:
-        """Area of the usual particle, touching ones told apart by inscribed discs; at least 1.
-
-        Where sizes are alike this is the mean area weighted by area, so that specks hardly count;
-        where they are mixed it is the plain mean, so that small particles count as large ones.
-        """
-        areas = body_areas(self.mask)
-        if len(areas) == 0:
-            return 1.0
-        weights = areas if self.sizes == "alike" else None
-        return max(float(np.average(areas, weights=weights)), 1.0)
+        """Mean area of a particle; at least 1."""
+        return max(self.area_px / max(self.n_particles, 1), 1.0)
 
 
 class _Memory:
@@ -145,6 +146,7 @@ def foreground_of(
     min_diameter_px: float | None = None,
     max_diameter_px: float | None = None,
     sizes: Sizes = "alike",
+    arrangement: Arrangement = "apart",
 ) -> Foreground:
     """The foreground of a frame; that of the last few hundred frames is remembered.
 
@@ -157,8 +159,11 @@ def foreground_of(
         What is known of their equivalent diameters.
     sizes : {"alike", "mixed"}
         Where they are alike, what is far smaller than the rest is taken for dirt or lettering.
+    arrangement : {"apart", "overlapping"}
+        How particles that touch are told apart to be counted: by the network's cores, or, where
+        round particles lie on one another, by inscribed discs.
     """
-    known: Known = (contrast, min_diameter_px, max_diameter_px, sizes)
+    known: Known = (contrast, min_diameter_px, max_diameter_px, sizes, arrangement)
     foreground = _MEMORY.get(frame, known)
     if foreground is None:
         foreground = estimate_foreground(frame.image, *known)
@@ -172,29 +177,61 @@ def estimate_foreground(
     min_diameter_px: float | None = None,
     max_diameter_px: float | None = None,
     sizes: Sizes = "alike",
+    arrangement: Arrangement = "apart",
 ) -> Foreground:
     """Estimate the foreground of an image (H, W) of any range; see `foreground_of`."""
     valid = ~annotation_pixels(image)
     unit = normalise(image)
-    work = _Work.of(unit, valid, min_diameter_px, max_diameter_px)
+    maps = map_particles(packaged_network(), unit)
+    work = _Work.of(unit, valid, maps, min_diameter_px, max_diameter_px)
     candidates = [c for c in draw_candidates(work) if contrast in ("either", c.contrast)]
     if not candidates:
         nothing = np.zeros(image.shape, dtype=bool)
-        polarity = -1 if contrast == "dark" else 1
-        return Foreground(nothing, polarity, _full_slope(unit, nothing), sizes)
+        return Foreground(nothing, -1 if contrast == "dark" else 1, _full_slope(unit, nothing), 0)
+    share, polarity = _weighted_mean(work, candidates)
+    height, width = image.shape
+    enlarged = cv2.resize(share, (width, height), interpolation=cv2.INTER_LINEAR)
+    scale = min(height, width) / min(work.valid.shape)
+    mask = _with_outlines_refined(enlarged > 0.5, unit, scale) & valid
+    if sizes == "alike":
+        mask = _without_small_bodies(mask)
+    if arrangement == "overlapping":
+        count = len(body_peaks(mask))
+    else:
+        count = _count_cores(maps.core, share > 0.5, sizes)
+    return Foreground(mask, polarity, _full_slope(unit, mask), max(count, int(mask.any())))
+
+
+def _weighted_mean(work: _Work, candidates: list[Candidate]) -> tuple[Field, int]:
+    """Mean of the candidates by their evidence, (h, w) in [0, 1], and the likelier polarity."""
     evidence = weigh(describe_candidates(work, candidates))
     weights = np.exp((evidence - evidence.max()) / _TEMPERATURE)
     weights /= weights.sum()
     mean = np.einsum("c,chw->hw", weights, np.stack([c.mask for c in candidates]))
     signs = [1.0 if c.contrast == "bright" else -1.0 for c in candidates]
-    height, width = image.shape
-    share = cv2.resize(mean.astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR)
-    scale = min(height, width) / min(work.valid.shape)
-    mask = _with_outlines_refined(share > 0.5, unit, scale) & valid
-    if sizes == "alike":
-        mask = _without_small_bodies(mask)
-    polarity = 1 if weights @ signs >= 0 else -1
-    return Foreground(mask, polarity, _full_slope(unit, mask), sizes)
+    return mean.astype(np.float32), 1 if weights @ signs >= 0 else -1
+
+
+def _count_cores(core: Field, mask: Mask, sizes: Sizes) -> int:
+    """Number of the network's cores in a mask, and of the bodies without any.
+
+    Where sizes are alike, only those whose share of the mask is no mere fragment count.
+    """
+    _, cores = cv2.connectedComponents((core > 0.5).astype(np.uint8), connectivity=4)
+    bodies = watershed(-core, cores, mask=mask)
+    areas = np.bincount(bodies.ravel())[1:]
+    lone = _areas_of_bodies(mask & (bodies == 0))
+    areas = np.concatenate([areas[areas > 0], lone[lone >= _SMALLEST_BODY_PX]])
+    if sizes == "mixed" or len(areas) == 0:
+        return len(areas)
+    usual = float(np.average(areas, weights=areas))
+    return int(np.count_nonzero(areas >= FRAGMENT_SHARE * usual))
+
+
+def _areas_of_bodies(mask: Mask) -> NDArray[np.int64]:
+    """Areas of a mask's connected bodies in px^2."""
+    _, _, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=4)
+    return np.asarray(stats[1:, cv2.CC_STAT_AREA], dtype=np.int64)
 
 
 def slopes(unit: Field) -> tuple[Field, Field]:
@@ -336,17 +373,26 @@ class Candidate:
 
 @dataclass(frozen=True)
 class _Work:
-    """The image at working size: denoised, in [0, 1], with what is known of the particles."""
+    """The image at working size: denoised, in [0, 1], with what is known of the particles.
+
+    ``probability`` is the network's, 0 on annotations.
+    """
 
     smooth: Field
     gradient: Field
     valid: Mask
+    probability: Field
     smallest_px: float
     largest_hole_px: float
 
     @classmethod
     def of(
-        cls, unit_full: Field, valid: Mask, smallest: float | None, largest: float | None
+        cls,
+        unit_full: Field,
+        valid: Mask,
+        maps: ForegroundMaps,
+        smallest: float | None,
+        largest: float | None,
     ) -> _Work:
         height, width = unit_full.shape
         scale = min(1.0, WORKING_SHORT_SIDE_PX / min(height, width))
@@ -360,7 +406,8 @@ class _Work:
         kept = cv2.resize(valid.astype(np.float32), size, interpolation=cv2.INTER_AREA) > 0.99
         least = _disc_area(0.5 * scale * smallest) if smallest else 0.0
         hole = _disc_area(scale * largest) if largest else float(unit.size)
-        return cls(smooth, gradient, kept, max(least, _SMALLEST_BODY_PX), hole)
+        probability = np.where(kept, maps.probability, 0).astype(np.float32)
+        return cls(smooth, gradient, kept, probability, max(least, _SMALLEST_BODY_PX), hole)
 
 
 def draw_candidates(work: _Work) -> Iterator[Candidate]:
@@ -378,6 +425,7 @@ def draw_candidates(work: _Work) -> Iterator[Candidate]:
                 filled = _with_holes_filled(opened, work.largest_hole_px)
                 if np.count_nonzero(filled) > 1.01 * np.count_nonzero(opened):
                     yield Candidate(filled, contrast)  # type: ignore[arg-type]
+    yield from _opinion_of_network(work)
 
 
 def describe_candidates(work: _Work, candidates: list[Candidate]) -> NDArray[np.float64]:
@@ -399,9 +447,27 @@ def describe_candidates(work: _Work, candidates: list[Candidate]) -> NDArray[np.
                 float(rest.std()) / spread if len(rest) else 0.0,
                 agreed,
                 float(work.gradient[outside].mean()) / steepest if len(rest) else 0.0,
+                _soft_dice(candidate.mask, work.probability),
             )
         )
     return np.array(rows, dtype=np.float64)
+
+
+def _soft_dice(mask: Mask, probability: Field) -> float:
+    """Agreement of a mask with probabilities, in [0, 1]."""
+    total = float(np.count_nonzero(mask)) + float(probability.sum(dtype=np.float64))
+    return 2 * float(probability[mask].sum(dtype=np.float64)) / max(total, 1e-6)
+
+
+def _opinion_of_network(work: _Work) -> Iterator[Candidate]:
+    """What the network takes for particles, with the contrast that it has in this image."""
+    mask = work.probability > 0.5
+    pixels = mask.astype(np.uint8)
+    inside = cv2.erode(pixels, _BLOCK) > 0
+    around = (cv2.dilate(pixels, np.ones((7, 7), np.uint8)) > 0) & ~mask
+    if inside.any() and around.any():
+        brighter = work.smooth[inside].mean() >= work.smooth[around].mean()
+        yield Candidate(mask, "bright" if brighter else "dark")
 
 
 def weigh(described: NDArray[np.float64]) -> NDArray[np.float64]:

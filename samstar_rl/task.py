@@ -62,6 +62,7 @@ from samstar_rl.rewards.homogeneity import HomogeneityTarget
 from samstar_rl.rewards.nesting import NestingTarget
 from samstar_rl.rewards.order import OrderTarget
 from samstar_rl.rewards.overlap import OverlapTarget
+from samstar_rl.rewards.plausibility import PlausibilityTarget
 from samstar_rl.rewards.purity import PurityTarget
 from samstar_rl.rewards.shape import ShapeTarget
 from samstar_rl.rewards.size import SizeTarget
@@ -101,6 +102,7 @@ class Terms(TypedDict, total=False):
     contrast: ContrastTarget
     purity: PurityTarget
     confidence: ConfidenceTarget
+    plausibility: PlausibilityTarget
     homogeneity: HomogeneityTarget
     smoothness: SmoothnessTarget
     border: BorderTarget
@@ -463,7 +465,8 @@ def toml_value(value: Any) -> str:
 
 def target_vector_names() -> tuple[str, ...]:
     """Names of the numbers in `Task.target_vector`."""
-    names = ["sample.contrast", "sample.min_diameter", "sample.max_diameter", "sample.mixed_sizes"]
+    names = ["sample.contrast", "sample.min_diameter", "sample.max_diameter"]
+    names += ["sample.mixed_sizes", "sample.overlapping"]
     for name, kind in TARGETS.items():
         names += [f"{name}.weight", *(f"{name}.{field}" for field in kind.vector_names())]
     return tuple(names)
@@ -471,8 +474,8 @@ def target_vector_names() -> tuple[str, ...]:
 
 def _sample_numbers(sample: Sample) -> tuple[float, ...]:
     sign = {"bright": 1.0, "dark": -1.0, "either": 0.0}[sample.contrast]
-    mixed = float(sample.sizes == "mixed")
-    return sign, sample.min_diameter or 0.0, sample.max_diameter or 1.0, mixed
+    mixed, overlapping = float(sample.sizes == "mixed"), float(sample.arrangement == "overlapping")
+    return sign, sample.min_diameter or 0.0, sample.max_diameter or 1.0, mixed, overlapping
 
 
 def _allowed(setting: FreeSetting) -> str:

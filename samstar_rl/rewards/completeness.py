@@ -8,7 +8,8 @@ import numpy as np
 from pydantic import model_validator
 
 from samstar_rl.frames.frame import Frame
-from samstar_rl.rewards.counting import expected_count, uniqueness
+from samstar_rl.rewards.counting import uniqueness
+from samstar_rl.rewards.evidence import foreground_for
 from samstar_rl.rewards.target import DENSITY, Target
 from samstar_rl.segmentation import Segmentation
 
@@ -42,9 +43,9 @@ def completeness(
 ) -> float:
     r"""Score the number of particles that the masks stand for.
 
-    With a number density the particles expected are the nearest number in its range, otherwise
-    those of `counting.expected_count`; the score is the smaller of found and expected over the
-    larger, copies of a mask counting once (`counting.uniqueness`).
+    With a number density the particles expected are the nearest number in its range, otherwise as
+    many as the foreground shows (`Foreground.n_particles`); the score is the smaller of found and
+    expected over the larger, copies of a mask counting once (`counting.uniqueness`).
 
     Returns
     -------
@@ -55,8 +56,9 @@ def completeness(
         return 0.0
     found = float(uniqueness(segmentation).sum())
     if target.number_density is None:
-        return found / expected_count(segmentation, frame, target.sample)
-    n_pixels = segmentation.shape[0] * segmentation.shape[1]
-    low, high = (density * n_pixels for density in target.number_density)
-    expected = float(np.clip(found, low, high))
+        expected = float(max(foreground_for(frame, target.sample).n_particles, 1))
+    else:
+        n_pixels = segmentation.shape[0] * segmentation.shape[1]
+        low, high = (density * n_pixels for density in target.number_density)
+        expected = float(np.clip(found, low, high))
     return min(found / expected, expected / found)

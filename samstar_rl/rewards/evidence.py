@@ -56,7 +56,12 @@ _DESCRIBED: WeakKeyDictionary[MaskStore, WeakKeyDictionary[Foreground, MaskColum
 def foreground_for(frame: Frame, sample: Sample) -> Foreground:
     """The frame's foreground, given what is known of the sample (lengths in px)."""
     return foreground_of(
-        frame, sample.contrast, sample.min_diameter, sample.max_diameter, sample.sizes
+        frame,
+        sample.contrast,
+        sample.min_diameter,
+        sample.max_diameter,
+        sample.sizes,
+        sample.arrangement,
     )
 
 

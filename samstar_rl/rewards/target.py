@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from samstar_rl.foreground import Contrast, Sizes
+from samstar_rl.foreground import Arrangement, Contrast, Sizes
 
 #: Marks a field that is a length in the task's unit, or a number per unit of area.
 LENGTH = "length"
@@ -58,10 +58,14 @@ class Sample(Quantities):
         "mixed": small particles beside far larger ones are wanted. "alike": what is far smaller
         than the rest is dirt or lettering, and lone specks hardly count where particles are
         counted.
+    arrangement : {"apart", "overlapping"}
+        "overlapping": round particles that lie on one another in projection are wanted; the
+        foreground then counts them by inscribed discs.
     """
 
     contrast: Contrast = "either"
     sizes: Sizes = "alike"
+    arrangement: Arrangement = "apart"
     min_diameter: Length | None = None
     max_diameter: Length | None = None
 

@@ -13,6 +13,7 @@ from samstar_rl.rewards.homogeneity import HomogeneityTarget, homogeneity
 from samstar_rl.rewards.nesting import NestingTarget, nesting
 from samstar_rl.rewards.order import OrderTarget, order
 from samstar_rl.rewards.overlap import OverlapTarget, overlap
+from samstar_rl.rewards.plausibility import PlausibilityTarget, plausibility
 from samstar_rl.rewards.purity import PurityTarget, purity
 from samstar_rl.rewards.shape import ShapeTarget, shape
 from samstar_rl.rewards.size import SizeTarget, size
@@ -31,6 +32,7 @@ TERMS: dict[str, Callable[..., float]] = {
     "contrast": contrast,
     "purity": purity,
     "confidence": confidence,
+    "plausibility": plausibility,
     "homogeneity": homogeneity,
     "smoothness": smoothness,
     "border": border,
@@ -50,6 +52,7 @@ TARGETS: dict[str, type[Target]] = {
     "contrast": ContrastTarget,
     "purity": PurityTarget,
     "confidence": ConfidenceTarget,
+    "plausibility": PlausibilityTarget,
     "homogeneity": HomogeneityTarget,
     "smoothness": SmoothnessTarget,
     "border": BorderTarget,

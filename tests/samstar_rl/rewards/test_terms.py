@@ -22,6 +22,7 @@ from samstar_rl.rewards.homogeneity import HomogeneityTarget, homogeneity
 from samstar_rl.rewards.nesting import NestingTarget, nesting
 from samstar_rl.rewards.order import OrderTarget, bond_order, order
 from samstar_rl.rewards.overlap import OverlapTarget, overlap
+from samstar_rl.rewards.plausibility import PlausibilityTarget
 from samstar_rl.rewards.purity import PurityTarget, purity
 from samstar_rl.rewards.shape import ShapeTarget, range_membership, shape
 from samstar_rl.rewards.size import SizeTarget, expected_distance, size, wasserstein_1
@@ -48,6 +49,7 @@ EXAMPLES: dict[str, Target] = {
     "contrast": ContrastTarget(),
     "purity": PurityTarget(),
     "confidence": ConfidenceTarget(),
+    "plausibility": PlausibilityTarget(),
     "homogeneity": HomogeneityTarget(),
     "smoothness": SmoothnessTarget(),
     "border": BorderTarget(policy="exclude"),
