@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from samstar_rl.masks import Ids
 
@@ -32,7 +32,7 @@ class MaskColumns:
         self._known = np.ones(len(values), dtype=bool)
 
     def get(
-        self, name: str, ids: Ids, n_masks: int, describe: Callable[[int], tuple[float, ...]]
+        self, name: str, ids: Ids, n_masks: int, describe: Callable[[Ids], ArrayLike]
     ) -> Column:
         """One column of K masks, (K,).
 
@@ -43,16 +43,16 @@ class MaskColumns:
         n_masks : int
             That the store holds now.
         describe : callable
-            The row of a mask's id. It is handed in rather than kept, so that columns which are
-            remembered for a store do not keep that store alive.
+            The (M, columns) rows of M ids. It is handed in rather than kept, so that columns which
+            are remembered for a store do not keep that store alive.
         """
         if n_masks > len(self._known):
             self._grow(n_masks)
         known = self._known[ids]
         if not known.all():
-            for mask_id in ids[~known].tolist():
-                self._values[:, mask_id] = describe(mask_id)
-                self._known[mask_id] = True
+            missing = np.unique(ids[~known])
+            self._values[:, missing] = np.asarray(describe(missing)).T
+            self._known[missing] = True
         return self._values[self._index[name]][ids].astype(np.float64)
 
     def _grow(self, n_masks: int) -> None:

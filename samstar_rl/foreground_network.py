@@ -90,8 +90,8 @@ def map_particles(network: ForegroundNetwork, unit: Field) -> ForegroundMaps:
     with torch.no_grad():
         # one at a time: the activations of one image stay within a core's cache
         views = [_undone(_maps_of(network, _done(work, k)), k) for k in range(8)]
-    probability, core = np.mean(views, axis=0, dtype=np.float32)
-    return ForegroundMaps(probability, core)
+    mean = np.stack(views).mean(axis=0)
+    return ForegroundMaps(probability=mean[0], core=mean[1])
 
 
 def working_shape(shape: tuple[int, ...]) -> tuple[int, int]:
@@ -201,10 +201,12 @@ def for_inference(network: ForegroundNetwork) -> ForegroundNetwork:
     """A copy in evaluation mode, its normalisations folded into the convolutions before them."""
     network = copy.deepcopy(network).eval()
     for module in list(network.modules()):
-        if isinstance(module, nn.Sequential) and isinstance(module[-1], nn.ReLU | nn.BatchNorm2d):
-            module[0] = fuse_conv_bn_eval(module[0], module[1])
-            module[1] = nn.Identity()
-    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+        if isinstance(module, nn.Sequential):
+            convolution, normalisation = module[0], module[1]
+            if isinstance(convolution, nn.Conv2d) and isinstance(normalisation, nn.BatchNorm2d):
+                module[0] = fuse_conv_bn_eval(convolution, normalisation)
+                module[1] = nn.Identity()
+    return network.to(memory_format=torch.channels_last)
 
 
 def packaged_weights_path() -> Path:

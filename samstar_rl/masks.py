@@ -176,9 +176,25 @@ class MaskStore:
         """
         return self._pairs.lookup(self, first, first if second is None else second)
 
-    def shared_with(self, mask_id: int, others: Ids) -> NDArray[np.int32]:
-        """Pixels that one mask shares with each of S others, (S,)."""
-        return self._pairs.row(self, mask_id, others)
+    def meeting(self, ids: Ids) -> tuple[Ids, Ids]:
+        """Positions of each two of K masks whose boxes meet: first (rising), second behind it."""
+        boxes = self.boxes[ids]
+        x0, y0, x1, y1 = np.ascontiguousarray(boxes.T)
+        # by their left edges: a box meets none that begins behind its right edge
+        order = np.argsort(x0, kind="stable")
+        ends = np.searchsorted(x0[order], x1[order], side="left")
+        counts = np.maximum(ends - np.arange(len(ids)) - 1, 0)
+        left = np.repeat(np.arange(len(ids)), counts)
+        right = left + 1 + np.arange(len(left)) - np.repeat(np.cumsum(counts) - counts, counts)
+        one, other = order[left], order[right]
+        high = (y0[one] < y1[other]) & (y0[other] < y1[one])
+        first, second = np.minimum(one, other)[high], np.maximum(one, other)[high]
+        rising = np.lexsort((second, first))
+        return first[rising], second[rising]
+
+    def shared(self, first: Ids, second: Ids) -> NDArray[np.int32]:
+        """Pixels that masks share pair by pair, (P,). A pair is counted once and remembered."""
+        return self._pairs.pairs(self, first, second)
 
 
 class _PairTable:
@@ -212,20 +228,25 @@ class _PairTable:
             self._rows[back[back >= 0], first[rows][back >= 0]] = counted[back >= 0]
         return shared
 
-    def row(self, store: MaskStore, mask_id: int, others: Ids) -> NDArray[np.int32]:
-        """As `lookup` for one mask, quickly where all is known."""
-        if len(store) <= len(self._slots):
-            slot = self._slots[mask_id]
-            if slot >= 0:
-                shared = self._rows[slot].take(others)
-                if shared.min(initial=0) >= 0:
-                    return shared
-        return self.lookup(store, np.array([mask_id]), others)[0]
+    def pairs(self, store: MaskStore, first: Ids, second: Ids) -> NDArray[np.int32]:
+        """As `lookup` for single pairs, (P,)."""
+        slots = self._slots_of(first, len(store))
+        shared = self._rows[slots, second]
+        unknown = np.flatnonzero(shared < 0)
+        if len(unknown):
+            a, b = first[unknown], second[unknown]
+            counted = _count_shared(store, a, b)
+            self._rows[slots[unknown], b] = counted
+            shared[unknown] = counted
+            # what was counted for a pair holds for it the other way round
+            back = self._slots[b]
+            self._rows[back[back >= 0], a[back >= 0]] = counted[back >= 0]
+        return shared
 
     def _slots_of(self, ids: Ids, n_masks: int) -> Ids:
         if n_masks > len(self._slots):
             self._widen(n_masks)
-        new = ids[self._slots[ids] < 0]
+        new = np.unique(ids[self._slots[ids] < 0])
         if len(new):
             self._slots[new] = self._n_rows + np.arange(len(new))
             self._n_rows += len(new)

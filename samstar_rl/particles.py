@@ -88,21 +88,21 @@ class ParticleDescriptors:
     def column(self, name: str, ids: Ids) -> Column:
         """One descriptor of K masks, (K,)."""
         if name in SHAPE_COLUMNS:
-            return self._shapes.get(name, ids, len(self.store), self._describe_shape)
-        return self._intensities.get(name, ids, len(self.store), self._describe_intensity)
+            return self._shapes.get(name, ids, len(self.store), self._describe_shapes)
+        return self._intensities.get(name, ids, len(self.store), self._describe_intensities)
 
     def all(self, ids: Ids) -> NDArray[np.float32]:
         """Every descriptor of K masks, (K, D) float32, in the order of `DESCRIPTOR_COLUMNS`."""
         columns = [self.column(name, ids) for name in DESCRIPTOR_COLUMNS]
         return np.stack(columns, axis=1).astype(np.float32)
 
-    def _describe_shape(self, mask_id: int) -> tuple[float, ...]:
-        box = self.store.boxes[mask_id].tolist()
-        return describe_shape(self.store.window(mask_id), box, self.store.shape)
+    def _describe_shapes(self, ids: Ids) -> list[tuple[float, ...]]:
+        store, boxes = self.store, self.store.boxes
+        return [describe_shape(store.window(i), boxes[i].tolist(), store.shape) for i in ids]
 
-    def _describe_intensity(self, mask_id: int) -> tuple[float, ...]:
-        box = self.store.boxes[mask_id].tolist()
-        return describe_intensity(self.store.window(mask_id), box, self.scene)
+    def _describe_intensities(self, ids: Ids) -> list[tuple[float, ...]]:
+        store, boxes = self.store, self.store.boxes
+        return [describe_intensity(store.window(i), boxes[i].tolist(), self.scene) for i in ids]
 
 
 class ParticleTable:

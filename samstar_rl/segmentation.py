@@ -32,8 +32,6 @@ if TYPE_CHECKING:
 
 # above this many boxes torchvision's batched_nms takes another way, whose order may differ
 SINGLE_NMS_MAX_BOXES = 1000
-# up to this many masks, looking all pairs up at once is quicker than one mask after the other
-MAX_MATRIX_MASKS = 64
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,6 +61,11 @@ class Segmentation:
 
     def __len__(self) -> int:
         return len(self.kept)
+
+    def part(self, positions: NDArray[np.integer]) -> Segmentation:
+        """The segmentation of some of its masks, in the order given."""
+        kept, mask_ids = self.kept[positions], self.mask_ids[positions]
+        return Segmentation(self.frame_id, self.settings, self.proposals, kept, mask_ids)
 
     @property
     def masks(self) -> MaskStore:
@@ -455,38 +458,27 @@ def _gate_values(proposals: Proposals, name: str, mask_ids: Ids) -> NDArray[np.f
 def _apart(proposals: Proposals, max_overlap: float, kept: Ids, mask_ids: Ids) -> NDArray[np.intp]:
     """Positions of the masks that overlap no better one by more than allowed."""
     ranks = np.argsort(-proposals.iou_pred[kept], kind="stable")
-    ranked = mask_ids[ranks]
-    allowed = max_overlap * np.maximum(proposals.masks.areas[ranked], 1)
-    few = len(ranked) <= MAX_MATRIX_MASKS
-    choose = _choose_by_matrix if few else _choose_one_by_one
-    return np.sort(ranks[choose(proposals, ranked, allowed)])
+    ranked, masks = mask_ids[ranks], proposals.masks
+    allowed = max_overlap * np.maximum(masks.areas[ranked], 1)
+    first, second = masks.meeting(ranked)
+    shared = masks.shared(ranked[first], ranked[second])
+    conflicts = shared > np.minimum(allowed[first], allowed[second])
+    free = _without_conflicts(len(ranked), first[conflicts], second[conflicts])
+    return np.sort(ranks[free])
 
 
-def _choose_by_matrix(
-    proposals: Proposals, ranked: Ids, allowed: NDArray[np.float64]
-) -> NDArray[np.intp]:
-    """Positions of the masks that are kept, all pairs looked up at once."""
-    shared = proposals.masks.intersections(ranked)
-    conflicts = shared > np.minimum.outer(allowed, allowed)
-    free = np.ones(len(ranked), dtype=bool)
-    for position in np.flatnonzero(np.triu(conflicts, 1).any(axis=1)).tolist():
-        if free[position]:
-            free[position + 1 :] &= ~conflicts[position, position + 1 :]
-    return np.flatnonzero(free)
+def _without_conflicts(count: int, better: Ids, worse: Ids) -> NDArray[np.bool_]:
+    """Which of a number of masks stay when each that stays drops all worse ones it is at odds with.
 
-
-def _choose_one_by_one(
-    proposals: Proposals, ranked: Ids, allowed: NDArray[np.float64]
-) -> NDArray[np.intp]:
-    """As `_choose_by_matrix`, only pairs with masks that are kept looked up."""
-    waiting = np.arange(len(ranked))
-    chosen = []
-    while len(waiting):
-        first, waiting = waiting[0], waiting[1:]
-        chosen.append(first)
-        shared = proposals.masks.shared_with(int(ranked[first]), ranked[waiting])
-        waiting = waiting[shared <= np.minimum(allowed[waiting], allowed[first])]
-    return np.array(chosen)
+    ``better`` rises.
+    """
+    free = np.ones(count, dtype=bool)
+    heads, starts = np.unique(better, return_index=True)
+    ends = np.append(starts[1:], len(better))
+    for head, start, end in zip(heads.tolist(), starts.tolist(), ends.tolist(), strict=True):
+        if free[head]:
+            free[worse[start:end]] = False
+    return free
 
 
 def _xyxy_to_xywh(box: NDArray[np.integer]) -> list[int]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from samstar_rl.columns import MaskColumns
 from samstar_rl.foreground import Foreground, foreground_of, slopes
 from samstar_rl.frames.frame import Frame
-from samstar_rl.masks import MaskStore, Window
+from samstar_rl.masks import Ids, MaskStore, Window
 from samstar_rl.rewards.target import Sample
 from samstar_rl.segmentation import Segmentation
 
@@ -83,9 +83,9 @@ def mask_evidence(segmentation: Segmentation, foreground: Foreground) -> MaskEvi
     if columns is None:
         columns = of_store[foreground] = MaskColumns(_EVIDENCE)
 
-    def describe(mask_id: int) -> tuple[float, ...]:
-        box = store.boxes[mask_id].tolist()
-        return _describe(store.window(mask_id), box, unit, foreground)
+    def describe(ids: Ids) -> list[tuple[float, ...]]:
+        boxes = store.boxes
+        return [_describe(store.window(i), boxes[i].tolist(), unit, foreground) for i in ids]
 
     ids, n_masks = segmentation.mask_ids, len(store)
     return MaskEvidence(*(columns.get(name, ids, n_masks, describe) for name in _EVIDENCE))

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from weakref import WeakKeyDictionary
+
 import numpy as np
 from numpy.typing import NDArray
 
+from samstar_rl.columns import MaskColumns
 from samstar_rl.foreground import Foreground
 from samstar_rl.frames.frame import Frame
+from samstar_rl.masks import Ids, MaskStore
 from samstar_rl.rewards.counting import mean_over_expected
 from samstar_rl.rewards.evidence import foreground_for, mask_evidence
 from samstar_rl.rewards.target import Target
@@ -59,6 +63,11 @@ _LEAST_LOGIT, _LEAST_DIAMETER = 0.01, 0.003
 _MOST_ASPECT, _MOST_EDGE = 6.0, 2.0
 
 
+_LIKENESS: WeakKeyDictionary[MaskStore, WeakKeyDictionary[Foreground, MaskColumns]] = (
+    WeakKeyDictionary()
+)
+
+
 class PlausibilityTarget(Target):
     """How much single masks look like particles."""
 
@@ -91,9 +100,26 @@ def plausibility(
 
 
 def particle_likeness(segmentation: Segmentation, foreground: Foreground) -> NDArray[np.float64]:
-    """Estimated probability that a mask matches a particle at an IoU of 0.5, (K,)."""
+    """Estimated probability that a mask matches a particle at an IoU of 0.5, (K,).
+
+    It depends on the mask alone, not on what else is kept, and is remembered.
+    """
+    of_store = _LIKENESS.setdefault(segmentation.masks, WeakKeyDictionary())
+    columns = of_store.get(foreground)
+    if columns is None:
+        columns = of_store[foreground] = MaskColumns(("likeness",))
+
+    def weigh(ids: Ids) -> NDArray[np.float64]:
+        positions = np.unique(segmentation.mask_ids, return_index=True)[1]
+        missing = positions[np.isin(segmentation.mask_ids[positions], ids)]
+        return _weigh(describe_masks(segmentation.part(missing), foreground))[:, None]
+
+    ids = segmentation.mask_ids
+    return columns.get("likeness", ids, len(segmentation.masks), weigh)
+
+
+def _weigh(evidence: NDArray[np.float64]) -> NDArray[np.float64]:
     mean, spread, weight = np.array(list(WEIGHTS.values())).T
-    evidence = describe_masks(segmentation, foreground)
     return np.asarray(1 / (1 + np.exp(-BIAS - ((evidence - mean) / spread) @ weight)))
 
 

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from samstar_rl.foreground import count_bodies, estimate_foreground
+from samstar_rl.foreground import estimate_foreground
 from samstar_rl.foreground_network import ForegroundMaps, ForegroundNetwork, map_particles
 from samstar_rl.frames.conversion import normalise
 from samstar_rl.frames.simulator import SimulatedStream
@@ -30,8 +30,8 @@ class ForegroundResult:
         Dice of the network's foreground (probability above 0.5) and of the mask of
         `estimate_foreground` with the true one, at full resolution.
     network_count_error, estimate_count_error : float
-        Absolute value of ln((found + 1) / (true + 1)): of the bodies of the core map, and of
-        `count_bodies` of the estimate's mask.
+        Absolute value of ln((found + 1) / (true + 1)), where found is the number of bodies of the
+        core map above a half, and `Foreground.n_particles`.
     """
 
     network_dice: float
@@ -44,13 +44,13 @@ def judge(network: ForegroundNetwork, image: NDArray[np.uint8], labels: Labels) 
     """Compare both estimates of an image's foreground with its instance labels, (H, W) each."""
     grey = image.astype(np.float32)
     maps = map_particles(network, normalise(grey))
-    estimate = estimate_foreground(grey, "either").mask
+    estimate = estimate_foreground(grey, "either")
     true_count = len(np.unique(labels[labels > 0]))
     return ForegroundResult(
         network_dice=dice(foreground_mask(maps, labels.shape), labels > 0),
-        estimate_dice=dice(estimate, labels > 0),
+        estimate_dice=dice(estimate.mask, labels > 0),
         network_count_error=_count_error(count_cores(maps), true_count),
-        estimate_count_error=_count_error(count_bodies(estimate), true_count),
+        estimate_count_error=_count_error(estimate.n_particles, true_count),
     )
 
 

@@ -131,7 +131,7 @@ class ForegroundTrainer:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
             self.network = ForegroundNetwork(**sizes)
-        self.network.train().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.network.train().to(memory_format=torch.channels_last)
         self.average = ForegroundNetwork(**sizes).eval()
         self.average.load_state_dict(self.network.state_dict())
         self.optimizer = self._build_optimizer()

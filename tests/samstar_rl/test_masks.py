@@ -42,6 +42,17 @@ def shared_by_hand(store):
     return flat @ flat.T
 
 
+def test_meeting_masks_are_those_whose_boxes_share_pixels():
+    store = random_store()
+    ids = np.random.default_rng(3).permutation(len(store))[: len(store) // 2]
+    x0, y0, x1, y1 = store.boxes[ids].T
+    across = (x0[:, None] < x1) & (x0 < x1[:, None])
+    along = (y0[:, None] < y1) & (y0 < y1[:, None])
+    first, second = store.meeting(ids)
+    expected = np.nonzero(np.triu(across & along, 1))
+    np.testing.assert_array_equal((first, second), expected)
+
+
 @pytest.mark.parametrize("max_single_pairs", [0, 10**9])
 def test_intersections_are_counted_alike_singly_and_in_bulk(monkeypatch, max_single_pairs):
     monkeypatch.setattr(masks, "MAX_SINGLE_PAIRS", max_single_pairs)
@@ -49,7 +60,9 @@ def test_intersections_are_counted_alike_singly_and_in_bulk(monkeypatch, max_sin
     expected = shared_by_hand(store)
     some = np.array([5, 3, 40])
     np.testing.assert_array_equal(store.intersections(some), expected[np.ix_(some, some)])
-    np.testing.assert_array_equal(store.shared_with(7, some), expected[7, some])
+    seven = np.full(3, 7)
+    np.testing.assert_array_equal(store.shared(seven, some), expected[7, some])
+    np.testing.assert_array_equal(store.shared(some, seven), expected[some, 7])
     everything = np.arange(len(store))
     np.testing.assert_array_equal(store.intersections(everything), expected)
 

@@ -59,10 +59,8 @@ def test_gates_keep_what_lies_within_them(proposals, gates, min_area):
     np.testing.assert_array_equal(gated.mask_ids, ungated.mask_ids[within])
 
 
-@pytest.mark.parametrize("most_by_matrix", [0, 10_000])
 @pytest.mark.parametrize("max_overlap", [0.0, 0.1, 0.5, 0.9])
-def test_max_overlap_goes_by_predicted_iou(proposals, max_overlap, most_by_matrix, monkeypatch):
-    monkeypatch.setattr("samstar_rl.segmentation.MAX_MATRIX_MASKS", most_by_matrix)
+def test_max_overlap_goes_by_predicted_iou(proposals, max_overlap):
     before = segment(proposals, ALL.replace(box_nms_thresh=0.9))
     after = segment(proposals, ALL.replace(box_nms_thresh=0.9, max_overlap=max_overlap))
     shared = before.overlap_matrix
