@@ -474,7 +474,7 @@ def _without_conflicts(count: int, better: Ids, worse: Ids) -> NDArray[np.bool_]
     """
     free = np.ones(count, dtype=bool)
     heads, starts = np.unique(better, return_index=True)
-    ends = np.append(starts[1:], len(better))
+    ends = np.append(starts, len(better))[1:]
     for head, start, end in zip(heads.tolist(), starts.tolist(), ends.tolist(), strict=True):
         if free[head]:
             free[worse[start:end]] = False

@@ -91,18 +91,14 @@ def pretrain_foreground(
 
 def evaluation_table(network: ForegroundNetwork, emps: Path) -> Table:
     """Judge a network and `estimate_foreground` beside it on frames that it was not trained on."""
-    table = Table(title="Foregrounds against ground truth")
-    for column in (
-        "frames",
-        "number",
-        "Dice, network",
-        "Dice, estimate",
-        "worst tenth, network",
-        "worst tenth, estimate",
-        "count error, cores",
-        "count error, estimate",
-    ):
-        table.add_column(column, justify="left" if column == "frames" else "right")
+    table = Table(
+        title="Foregrounds against ground truth",
+        caption="Each cell: the network by itself / estimate_foreground. Dice, its mean over the "
+        "worst tenth of the frames, and the median |ln(found + 1) - ln(true + 1)| of counts.",
+    )
+    table.add_column("frames", no_wrap=True)
+    for column in ("number", "Dice", "worst tenth", "count error"):
+        table.add_column(column, justify="right", no_wrap=True)
     with make_progress() as bar:
         task = bar.add_task("judging", total=70 + JUDGED_SEEDS * len(PARTICLE_PRESETS))
 
@@ -121,17 +117,14 @@ def evaluation_table(network: ForegroundNetwork, emps: Path) -> Table:
 
 
 def _cells(results: list[ForegroundResult]) -> list[str]:
-    network = np.array([result.network_dice for result in results])
-    estimate = np.array([result.estimate_dice for result in results])
-    counts = [
-        float(np.median([result.network_count_error for result in results])),
-        float(np.median([result.estimate_count_error for result in results])),
-    ]
-    values = [network.mean(), estimate.mean(), _worst_tenth(network), _worst_tenth(estimate)]
-    return [str(len(results)), *(f"{value:.3f}" for value in [*values, *counts])]
+    dices = [[r.network_dice for r in results], [r.estimate_dice for r in results]]
+    errors = [[r.network_count_error for r in results], [r.estimate_count_error for r in results]]
+    measures = ((np.mean, dices), (_worst_tenth, dices), (np.median, errors))
+    cells = [" / ".join(f"{measure(v):.3f}" for v in values) for measure, values in measures]
+    return [str(len(results)), *cells]
 
 
-def _worst_tenth(values: np.ndarray) -> float:
+def _worst_tenth(values: list[float]) -> float:
     return float(np.sort(values)[: max(1, len(values) // 10)].mean())
 
 

@@ -59,7 +59,7 @@ def test_gates_keep_what_lies_within_them(proposals, gates, min_area):
     np.testing.assert_array_equal(gated.mask_ids, ungated.mask_ids[within])
 
 
-@pytest.mark.parametrize("max_overlap", [0.0, 0.1, 0.5, 0.9])
+@pytest.mark.parametrize("max_overlap", [0.0, 0.1, 0.5, 0.9, 0.999])
 def test_max_overlap_goes_by_predicted_iou(proposals, max_overlap):
     before = segment(proposals, ALL.replace(box_nms_thresh=0.9))
     after = segment(proposals, ALL.replace(box_nms_thresh=0.9, max_overlap=max_overlap))
