@@ -97,7 +97,7 @@ def evaluation_table(network: ForegroundNetwork, emps: Path) -> Table:
         "worst tenth of the frames, and the median |ln(found + 1) - ln(true + 1)| of counts.",
     )
     table.add_column("frames", no_wrap=True)
-    for column in ("number", "Dice", "worst tenth", "count error"):
+    for column in ("n", "Dice", "worst tenth", "count error"):
         table.add_column(column, justify="right", no_wrap=True)
     with make_progress() as bar:
         task = bar.add_task("judging", total=70 + JUDGED_SEEDS * len(PARTICLE_PRESETS))
