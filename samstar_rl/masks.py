@@ -196,6 +196,10 @@ class MaskStore:
         """Pixels that masks share pair by pair, (P,). A pair is counted once and remembered."""
         return self._pairs.pairs(self, first, second)
 
+    def known_shared(self, first: Ids, second: Ids) -> NDArray[np.int32]:
+        """As `shared`, but -1 for pairs that were never counted."""
+        return self._pairs.known(self, first, second)
+
 
 class _PairTable:
     """Remembered intersections: a row for each mask that was asked for, a column for every mask."""
@@ -228,6 +232,15 @@ class _PairTable:
             self._rows[back[back >= 0], first[rows][back >= 0]] = counted[back >= 0]
         return shared
 
+    def known(self, store: MaskStore, first: Ids, second: Ids) -> NDArray[np.int32]:
+        """As `pairs`, but -1 where nothing is remembered."""
+        if len(store) > len(self._slots):
+            self._widen(len(store))
+        slots = self._slots[first]
+        if self._n_rows == 0:
+            return np.full(len(first), -1, dtype=np.int32)
+        return np.where(slots < 0, -1, self._rows[slots, second]).astype(np.int32)
+
     def pairs(self, store: MaskStore, first: Ids, second: Ids) -> NDArray[np.int32]:
         """As `lookup` for single pairs, (P,)."""
         slots = self._slots_of(first, len(store))
@@ -246,8 +259,9 @@ class _PairTable:
     def _slots_of(self, ids: Ids, n_masks: int) -> Ids:
         if n_masks > len(self._slots):
             self._widen(n_masks)
-        new = np.unique(ids[self._slots[ids] < 0])
+        new = ids[self._slots[ids] < 0]
         if len(new):
+            new = np.unique(new)
             self._slots[new] = self._n_rows + np.arange(len(new))
             self._n_rows += len(new)
             self._lengthen()

@@ -461,24 +461,24 @@ def _apart(proposals: Proposals, max_overlap: float, kept: Ids, mask_ids: Ids) -
     ranked, masks = mask_ids[ranks], proposals.masks
     allowed = max_overlap * np.maximum(masks.areas[ranked], 1)
     first, second = masks.meeting(ranked)
-    shared = masks.shared(ranked[first], ranked[second])
-    conflicts = shared > np.minimum(allowed[first], allowed[second])
-    free = _without_conflicts(len(ranked), first[conflicts], second[conflicts])
+    limits = np.minimum(allowed[first], allowed[second])
+    shared = masks.known_shared(ranked[first], ranked[second])
+    open_pairs = np.flatnonzero((shared < 0) | (shared > limits))
+    free = np.ones(len(ranked), dtype=bool)
+    for pairs in _by_head(open_pairs, first):
+        if free[first[pairs[0]]]:
+            # what was dropped already needs no counting
+            pairs = pairs[free[second[pairs]]]
+            counted = masks.shared(ranked[first[pairs]], ranked[second[pairs]])
+            free[second[pairs[counted > limits[pairs]]]] = False
     return np.sort(ranks[free])
 
 
-def _without_conflicts(count: int, better: Ids, worse: Ids) -> NDArray[np.bool_]:
-    """Which of a number of masks stay when each that stays drops all worse ones it is at odds with.
-
-    ``better`` rises.
-    """
-    free = np.ones(count, dtype=bool)
-    heads, starts = np.unique(better, return_index=True)
-    ends = np.append(starts, len(better))[1:]
-    for head, start, end in zip(heads.tolist(), starts.tolist(), ends.tolist(), strict=True):
-        if free[head]:
-            free[worse[start:end]] = False
-    return free
+def _by_head(pairs: Ids, first: Ids) -> list[Ids]:
+    """Pairs with the same first mask together; ``first`` rises."""
+    if len(pairs) == 0:
+        return []
+    return np.split(pairs, np.flatnonzero(np.diff(first[pairs])) + 1)
 
 
 def _xyxy_to_xywh(box: NDArray[np.integer]) -> list[int]:
