@@ -177,7 +177,7 @@ class MaskStore:
         return self._pairs.lookup(self, first, first if second is None else second)
 
     def meeting(self, ids: Ids) -> tuple[Ids, Ids]:
-        """Positions of each two of K masks whose boxes meet: first (rising), second behind it."""
+        """Positions of each two of K masks whose boxes meet, in no order: first, second behind it."""
         boxes = self.boxes[ids]
         x0, y0, x1, y1 = np.ascontiguousarray(boxes.T)
         # by their left edges: a box meets none that begins behind its right edge
@@ -188,9 +188,8 @@ class MaskStore:
         right = left + 1 + np.arange(len(left)) - np.repeat(np.cumsum(counts) - counts, counts)
         one, other = order[left], order[right]
         high = (y0[one] < y1[other]) & (y0[other] < y1[one])
-        first, second = np.minimum(one, other)[high], np.maximum(one, other)[high]
-        rising = np.lexsort((second, first))
-        return first[rising], second[rising]
+        one, other = one[high], other[high]
+        return np.minimum(one, other), np.maximum(one, other)
 
     def shared(self, first: Ids, second: Ids) -> NDArray[np.int32]:
         """Pixels that masks share pair by pair, (P,). A pair is counted once and remembered."""

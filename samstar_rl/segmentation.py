@@ -463,22 +463,27 @@ def _apart(proposals: Proposals, max_overlap: float, kept: Ids, mask_ids: Ids) -
     first, second = masks.meeting(ranked)
     limits = np.minimum(allowed[first], allowed[second])
     shared = masks.known_shared(ranked[first], ranked[second])
-    open_pairs = np.flatnonzero((shared < 0) | (shared > limits))
-    free = np.ones(len(ranked), dtype=bool)
-    for pairs in _by_head(open_pairs, first):
-        if free[first[pairs[0]]]:
-            # what was dropped already needs no counting
-            pairs = pairs[free[second[pairs]]]
-            counted = masks.shared(ranked[first[pairs]], ranked[second[pairs]])
-            free[second[pairs[counted > limits[pairs]]]] = False
-    return np.sort(ranks[free])
+    while True:
+        conflicts = np.flatnonzero(shared > limits)
+        conflicts = conflicts[np.argsort(first[conflicts], kind="stable")]
+        free = _without_conflicts(len(ranked), first[conflicts], second[conflicts])
+        # only pairs of masks that would both stay need counting
+        unknown = np.flatnonzero((shared < 0) & free[first] & free[second])
+        if len(unknown) == 0:
+            return np.sort(ranks[free])
+        shared[unknown] = masks.shared(ranked[first[unknown]], ranked[second[unknown]])
 
 
-def _by_head(pairs: Ids, first: Ids) -> list[Ids]:
-    """Pairs with the same first mask together; ``first`` rises."""
-    if len(pairs) == 0:
-        return []
-    return np.split(pairs, np.flatnonzero(np.diff(first[pairs])) + 1)
+def _without_conflicts(count: int, better: Ids, worse: Ids) -> NDArray[np.bool_]:
+    """Which masks stay when each that stays drops all worse ones it is at odds with.
+
+    ``better`` rises.
+    """
+    free = [True] * count
+    for head, other in zip(better.tolist(), worse.tolist(), strict=True):
+        if free[head]:
+            free[other] = False
+    return np.array(free, dtype=bool)
 
 
 def _xyxy_to_xywh(box: NDArray[np.integer]) -> list[int]:

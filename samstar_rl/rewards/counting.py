@@ -11,11 +11,15 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from numpy.typing import NDArray
 
+from samstar_rl.foreground import Foreground
 from samstar_rl.frames.frame import Frame
 from samstar_rl.rewards.evidence import explained, foreground_for
 from samstar_rl.rewards.target import Sample
 from samstar_rl.segmentation import Segmentation
 
+_EXPECTED: WeakKeyDictionary[Segmentation, WeakKeyDictionary[Foreground, float]] = (
+    WeakKeyDictionary()
+)
 _UNIQUENESS: WeakKeyDictionary[Segmentation, NDArray[np.float64]] = WeakKeyDictionary()
 
 
@@ -41,8 +45,12 @@ def expected_count(segmentation: Segmentation, frame: Frame, sample: Sample) -> 
     The uncovered foreground counts as particles of the mean area that the foreground itself shows.
     """
     foreground = foreground_for(frame, sample)
-    uncovered = max(0.0, foreground.area_px - explained(segmentation, foreground).shared_px)
-    return float(uniqueness(segmentation).sum()) + uncovered / foreground.particle_area_px
+    known = _EXPECTED.setdefault(segmentation, WeakKeyDictionary())
+    if foreground not in known:
+        uncovered = max(0.0, foreground.area_px - explained(segmentation, foreground).shared_px)
+        missed = uncovered / foreground.particle_area_px
+        known[foreground] = float(uniqueness(segmentation).sum()) + missed
+    return known[foreground]
 
 
 def mean_over_expected(

@@ -49,8 +49,9 @@ def test_meeting_masks_are_those_whose_boxes_share_pixels():
     across = (x0[:, None] < x1) & (x0 < x1[:, None])
     along = (y0[:, None] < y1) & (y0 < y1[:, None])
     first, second = store.meeting(ids)
-    expected = np.nonzero(np.triu(across & along, 1))
-    np.testing.assert_array_equal((first, second), expected)
+    expected = np.argwhere(np.triu(across & along, 1))
+    found = np.column_stack([first, second])
+    np.testing.assert_array_equal(found[np.lexsort((second, first))], expected)
 
 
 @pytest.mark.parametrize("max_single_pairs", [0, 10**9])
