@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Literal
 
 import numpy as np
@@ -98,12 +98,11 @@ class PointDecoder:
         floor : Floor
         """
         if self.arithmetic == "stock":
-            return Decoding(points, [lambda: self._stock_part(embedding, points_px, floor)])
+            return Decoding(points, [partial(self._stock_part, embedding, points_px, floor)])
         groups = self._groups(embedding, points_px)
         if self._pool is None:
-            return Decoding(
-                points, [lambda g=g: self._folded_part(embedding, g, floor) for g in groups]
-            )
+            later = [partial(self._folded_part, embedding, group, floor) for group in groups]
+            return Decoding(points, later)
         futures = [self._pool.submit(self._folded_part, embedding, g, floor) for g in groups]
         return Decoding(points, [future.result for future in futures])
 

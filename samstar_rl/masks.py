@@ -177,7 +177,7 @@ class MaskStore:
         return self._pairs.lookup(self, first, first if second is None else second)
 
     def meeting(self, ids: Ids) -> tuple[Ids, Ids]:
-        """Positions of each two of K masks whose boxes meet, in no order: first, second behind it."""
+        """Positions of each two of K masks whose boxes meet, in no order: one, one behind it."""
         boxes = self.boxes[ids]
         x0, y0, x1, y1 = np.ascontiguousarray(boxes.T)
         # by their left edges: a box meets none that begins behind its right edge
