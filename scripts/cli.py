@@ -66,6 +66,10 @@ COMMANDS: dict[str, Command] = {
         "pretrain_foreground:pretrain_foreground",
         "Train the network that estimates which pixels belong to particles.",
     ),
+    "fit-plausibility": Command(
+        "fit_plausibility:fit_plausibility",
+        "Fit the weights of the score's term `plausibility` to labelled banks.",
+    ),
     "artefacts": Command(
         "artefacts:artefacts",
         "Rebuild what depends on the embedded SAM: static settings, policies, figures.",

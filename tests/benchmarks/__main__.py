@@ -74,7 +74,7 @@ def _parts(tiny: bool, folder: Path | None, device: str) -> dict[str, Callable[[
         "loop": lambda: loop.measure(
             frames(2 if tiny else 20, folder),
             n_rounds=1 if tiny else 5,
-            n_paced=4 if tiny else 300,
+            n_paced=4 if tiny else 150,
         ),
         "workers": lambda: workers.measure(
             frames(4 if tiny else 40, folder), n_rounds=1 if tiny else 3
