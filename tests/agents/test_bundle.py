@@ -149,7 +149,7 @@ def test_another_task_is_refused(saved):
 
 
 def test_other_targets_are_refused(task, saved):
-    other = task.with_targets(overlap={"allowed_overlap": 0.3})
+    other = task.with_targets(shape={"solidity": (0.5, 1.0)})
     with pytest.raises(BundleError, match="other targets"):
         PolicyBundle.load(saved, task=other)
 

@@ -53,19 +53,19 @@ def test_too_few_evaluations_are_refused(samstar, small_task, images, tmp_path):
 def test_a_front_is_written_and_any_of_its_points_deploys(samstar, small_task, images, tmp_path):
     out = tmp_path / "front"
     done = samstar(
-        *("tune", images, "--task", small_task, "--pareto", "--terms", "purity,contrast"),
+        *("tune", images, "--task", small_task, "--pareto", "--terms", "plausibility,shape"),
         *("--evaluations", 180, "--pick", "knee", "-o", out),
     )
     assert done.exit_code == 0, done.output
     file = out / "settings.toml"
     text = tomllib.loads(file.read_text())
     points = text["points"]
-    assert text["found"]["picked_by"] == "knee" and text["found"]["terms"] == ["purity", "contrast"]
+    assert text["found"]["picked_by"] == "knee" and text["found"]["terms"] == ["plausibility", "shape"]
     assert read_static(str(file)) == read_static(f"{file}#{text['found']['point']}")
     assert [point["score"] for point in points] == sorted(
         (point["score"] for point in points), reverse=True
     )
-    values = [(point["terms"]["purity"], point["terms"]["contrast"]) for point in points]
+    values = [(point["terms"]["plausibility"], point["terms"]["shape"]) for point in points]
     for mine in values:  # none beats another in both
         assert not any(a > mine[0] and b > mine[1] for a, b in values)
     rows = (out / "front.csv").read_text().splitlines()
@@ -86,7 +86,7 @@ def test_a_floor_that_no_point_reaches_leaves_the_front(samstar, small_task, ima
     out = tmp_path / "front"
     done = samstar(
         *("tune", images / "a.png", "--task", small_task, "--pareto", "--evaluations", 12),
-        *("--pick", "floor:purity=1.1", "-o", out),
+        *("--pick", "floor:plausibility=1.1", "-o", out),
     )
     assert done.exit_code == 2 and "no point of the front reaches" in done.stderr
     text = tomllib.loads((out / "settings.toml").read_text())
@@ -97,11 +97,11 @@ def test_a_floor_that_no_point_reaches_leaves_the_front(samstar, small_task, ima
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--pareto", "--terms", "purity,order"), "no term 'order'"),
-        (("--pareto", "--terms", "purity"), "two or more"),
+        (("--pareto", "--terms", "plausibility,order"), "no term 'order'"),
+        (("--pareto", "--terms", "plausibility"), "two or more"),
         (("--pareto", "--pick", "elbow"), "weights, knee or floor"),
         (("--pareto", "--algo", "random"), "NSGA-II"),
-        (("--terms", "purity,contrast"), "give --pareto"),
+        (("--terms", "plausibility,shape"), "give --pareto"),
         (("--pareto", "--per-frame"), "not both"),
         (("--pareto", "--evaluations", "3"), "too few"),
         (("--per-frame", "--evaluations", "3"), "too few"),
