@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, get_args
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 import typer
@@ -13,7 +13,6 @@ from rich.console import Console
 from rich.table import Table
 
 from samstar_rl.bank import Bank, Progress, build_bank, iterate_stream, summarise
-from samstar_rl.decoding import Precision
 from samstar_rl.frames.files import is_image_file, iterate_file, list_image_files
 from samstar_rl.frames.frame import Frame, LabelledFrame
 from samstar_rl.frames.sources import SimulatedSource, open_source
@@ -86,9 +85,7 @@ def build(
     pixel_size: options.PixelSize = None,
     sam: options.Sam = "tiny",
     device: options.Device = "cpu",
-    precision: Annotated[
-        str, typer.Option(metavar="|".join(get_args(Precision)), help="Of SAM's arithmetic.")
-    ] = "float32",
+    precision: options.Precision = "float32",
     workers: options.Workers = None,
     scheduler: options.Scheduler = None,
 ) -> None:
@@ -96,7 +93,6 @@ def build(
 
     Run it again after an interruption, even a kill: it goes on where it stopped.
     """
-    checked = _precision(precision)
     weights_sha256(sam)  # what must be downloaded is there before workers ask for it
     prompts = _choose_prompts(task, points_per_side, crop_layers)
     floor = Floor(min_iou, min_stability)
@@ -110,14 +106,14 @@ def build(
                 bank=out.absolute(),
                 sam=located_sam(sam),
                 device=device,
-                precision=checked,
+                precision=precision,
                 prompts=tuple(prompts),
                 floor=floor,
             )
             _compute_parts(client, plan, open_streams(), _count(sources, max_frames))
             join_parts(plan.folder, out)
             device = "cpu"  # SAM has done its work
-    engine = ProposalEngine(load_sam(sam), device=device, precision=checked)
+    engine = ProposalEngine(load_sam(sam), device=device, precision=precision)
     streams = open_streams()
     with make_progress() as progress:
         bar = progress.add_task("frames", total=_count(sources, max_frames))
@@ -223,13 +219,6 @@ def _count(sources: list[str], max_frames: int | None) -> int | None:
     if any(count is None and max_frames is None for count in counts):
         return None
     return int(sum(limit if count is None else min(count, limit) for count in counts))
-
-
-def _precision(name: str) -> Precision:
-    for known in get_args(Precision):
-        if name == known:
-            return known
-    raise ValueError(f"--precision must be one of {', '.join(get_args(Precision))}, got {name!r}")
 
 
 def _print(bank: Bank) -> None:

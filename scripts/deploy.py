@@ -126,6 +126,7 @@ def deploy(
     evaluations: options.Evaluations = 300,
     sam: options.Sam = "tiny",
     device: options.Device = "cpu",
+    precision: options.Precision = "float32",
     seed: options.Seed = 0,
 ) -> None:
     """Run beside a microscope: segment frames as they come.
@@ -139,7 +140,7 @@ def deploy(
     4 results cannot be written; 130 quit.
     """
     opened = open_source(source, pixel_size_nm=pixel_size)
-    bench = prepare(task, sam=sam, device=device)
+    bench = prepare(task, sam=sam, device=device, precision=precision)
     tuners = choose_among(
         bench,
         [tuner, *(also or []), *OFFERED] if dashboard else [tuner],
@@ -172,6 +173,7 @@ def deploy(
                 "evaluations": evaluations,
                 "sam": {"name": sam, "sha256": bench.sam_sha256},
                 "device": device,
+                "precision": precision,
                 "seed": seed,
             }
         )

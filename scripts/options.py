@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -39,6 +39,10 @@ Sam = Annotated[
 ]
 Device = Annotated[
     str, typer.Option("--device", metavar="cpu|cuda", help="Where the SAM computes.")
+]
+Precision = Annotated[
+    Literal["float32", "bfloat16", "float16"],
+    typer.Option("--precision", help="Of SAM's arithmetic; other than float32 is inexact."),
 ]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Of everything random.")]
 Evaluations = Annotated[

@@ -8,6 +8,7 @@ from pathlib import Path
 from samstar_rl.agents import TUNERS, make_tuner
 from samstar_rl.agents.bundle import SUFFIX
 from samstar_rl.checkpoints import CHECKPOINTS
+from samstar_rl.decoding import Precision
 from samstar_rl.proposals import ProposalEngine
 from samstar_rl.sam import load_sam
 from samstar_rl.task import Task, load_task
@@ -32,7 +33,7 @@ class Bench:
         )
 
 
-def prepare(task: str, *, sam: str, device: str) -> Bench:
+def prepare(task: str, *, sam: str, device: str, precision: Precision = "float32") -> Bench:
     """Load the task and the SAM.
 
     Raises
@@ -40,13 +41,13 @@ def prepare(task: str, *, sam: str, device: str) -> Bench:
     ValueError
         If either does not exist or is wrong, saying what is.
     """
-    return prepare_task(load_task(task), sam=sam, device=device)
+    return prepare_task(load_task(task), sam=sam, device=device, precision=precision)
 
 
-def prepare_task(task: Task, *, sam: str, device: str) -> Bench:
+def prepare_task(task: Task, *, sam: str, device: str, precision: Precision = "float32") -> Bench:
     """Load the SAM for a task that is loaded already."""
     model = load_sam(sam, device=device)
-    engine = ProposalEngine(model, device=device)
+    engine = ProposalEngine(model, device=device, precision=precision)
     return Bench(task, Objective(task), engine, getattr(model, "samstar_sha256", None))
 
 

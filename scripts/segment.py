@@ -13,6 +13,7 @@ import numpy as np
 import typer
 
 from samstar_rl.agents import make_tuner
+from samstar_rl.decoding import Precision
 from samstar_rl.formats import DEFAULT_FORMATS, Write, load_formats, write_formats
 from samstar_rl.frames.files import (
     FrameReadError,
@@ -50,6 +51,7 @@ def segment(
     evaluations: options.Evaluations = 300,
     sam: options.Sam = "tiny",
     device: options.Device = "cpu",
+    precision: options.Precision = "float32",
     seed: options.Seed = 0,
     workers: options.Workers = None,
     scheduler: options.Scheduler = None,
@@ -82,6 +84,7 @@ def segment(
             "evaluations": evaluations,
             "sam": {"name": sam, "sha256": sha256},
             "device": device,
+            "precision": precision,
             "seed": seed,
             "workers": workers,
             "scheduler": scheduler,
@@ -97,6 +100,7 @@ def segment(
         n_evaluations=evaluations,
         sam=located_sam(sam),
         device=device,
+        precision=precision,
         seed=seed,
     )
     account = Account(out)
@@ -179,7 +183,7 @@ class Plan:
         Takes precedence over what the files state.
     n_evaluations, seed : int
         Of a search; each file gets random numbers of its own.
-    sam, device : str
+    sam, device, precision : str
     """
 
     task: str
@@ -191,11 +195,12 @@ class Plan:
     n_evaluations: int
     sam: str
     device: str
+    precision: Precision
     seed: int
 
     def segment_file(self, image: NamedImage) -> Outcome:
         """Segment the image or the planes of the stack, and write their files."""
-        bench = _bench(self.task, self.sam, self.device)
+        bench = _bench(self.task, self.sam, self.device, self.precision)
         tuner = self._make_tuner(bench, image)
         writers = load_formats(self.formats)
         records: list[dict[str, Any]] = []
@@ -233,9 +238,10 @@ class Plan:
 
 
 @lru_cache(maxsize=1)
-def _bench(task: str, sam: str, device: str) -> Bench:
+def _bench(task: str, sam: str, device: str, precision: Precision) -> Bench:
     """The one model of this process."""
-    return prepare_task(Task.from_dict(json.loads(task)), sam=sam, device=device)
+    loaded = Task.from_dict(json.loads(task))
+    return prepare_task(loaded, sam=sam, device=device, precision=precision)
 
 
 class Account:
