@@ -74,6 +74,7 @@ def plan_into(out: Path) -> Plan:
         n_evaluations=1,
         sam="tiny",
         device="cpu",
+        precision="float32",
         seed=0,
     )
 
