@@ -60,7 +60,10 @@ def test_a_front_is_written_and_any_of_its_points_deploys(samstar, small_task, i
     file = out / "settings.toml"
     text = tomllib.loads(file.read_text())
     points = text["points"]
-    assert text["found"]["picked_by"] == "knee" and text["found"]["terms"] == ["plausibility", "shape"]
+    assert text["found"]["picked_by"] == "knee" and text["found"]["terms"] == [
+        "plausibility",
+        "shape",
+    ]
     assert read_static(str(file)) == read_static(f"{file}#{text['found']['point']}")
     assert [point["score"] for point in points] == sorted(
         (point["score"] for point in points), reverse=True
