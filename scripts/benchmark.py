@@ -40,10 +40,7 @@ def benchmark(
         Path | None,
         typer.Option("--frames", metavar="FOLDER", help="Images in place of simulated streams."),
     ] = None,
-    labels: Annotated[
-        Path | None,
-        typer.Option("--labels", metavar="FOLDER", help="Their labels, under the same names."),
-    ] = None,
+    labels: options.Labels = None,
     names: Annotated[
         str | None,
         typer.Option(

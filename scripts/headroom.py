@@ -28,22 +28,9 @@ FRAME_STEP = 5
 
 def headroom(
     task: Annotated[str, typer.Argument(metavar="TASK", help="Name or TOML file of the task.")],
-    frames: Annotated[
-        Path | None,
-        typer.Option("--frames", metavar="FOLDER", help="Images; simulated ones by default."),
-    ] = None,
-    labels: Annotated[
-        Path | None,
-        typer.Option("--labels", metavar="FOLDER", help="Their labels, under the same names."),
-    ] = None,
-    names: Annotated[
-        str | None,
-        typer.Option(
-            "--names",
-            metavar="emps:PART|FILE",
-            help="Only these images: a part of the EMPS split, or a text file of names.",
-        ),
-    ] = None,
+    frames: options.Frames = None,
+    labels: options.Labels = None,
+    names: options.Names = None,
     out: options.Out = Path("runs/headroom"),
     drift: Annotated[
         list[float] | None,

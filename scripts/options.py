@@ -29,6 +29,22 @@ PixelSize = Annotated[
         help="Edge of a pixel in nm; by default what the files say.",
     ),
 ]
+Frames = Annotated[
+    Path | None,
+    typer.Option("--frames", metavar="FOLDER", help="Images; simulated ones by default."),
+]
+Labels = Annotated[
+    Path | None,
+    typer.Option("--labels", metavar="FOLDER", help="Their labels, under the same names."),
+]
+Names = Annotated[
+    str | None,
+    typer.Option(
+        "--names",
+        metavar="emps:PART|FILE",
+        help="Only these images: a part of the EMPS split, or a text file of names.",
+    ),
+]
 Sam = Annotated[
     str,
     typer.Option(
