@@ -451,7 +451,7 @@ def _describe(
         "sam_sha256": engine.sha256,
         "arithmetic": engine.arithmetic,
         "precision": engine.precision,
-        "skip": engine.skip,
+        "points": engine.points,
         "prompts": [prompt.to_dict() for prompt in dict.fromkeys(prompts)],
         "offsets": [float(offset) for offset in offsets],
         "floor": asdict(floor),

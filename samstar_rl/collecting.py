@@ -21,8 +21,6 @@ Corner = tuple[int, int]
 
 # full-size masks upsampled together in the stock arithmetic
 FULL_CHUNK = 4 * STOCK_CHANNELS
-# a mask larger than this share of its crop may be background: points in it are not skipped
-MAX_COVER_SHARE = 0.05
 
 
 @dataclass(frozen=True)
@@ -57,17 +55,11 @@ class Collection:
     stability: list[NDArray[np.float32]] = field(default_factory=list)
     point_xy: list[NDArray[np.float64]] = field(default_factory=list)
     crop_index: list[int] = field(default_factory=list)
-    point: list[int] = field(default_factory=list)
 
-    def order(self) -> NDArray[np.intp]:
-        """Crop by crop, point by point: what was decoded in passes comes back into line."""
-        return np.lexsort((self.point, self.crop_index))
-
-    def store(self, shape: tuple[int, int], order: NDArray[np.intp]) -> MaskStore:
-        """The masks in an order."""
-        boxes = np.array(self.boxes, dtype=np.int32).reshape(-1, 4)[order]
-        areas = np.array(self.areas, dtype=np.int64)[order]
-        return MaskStore(shape, boxes, areas, [self.packed[index] for index in order.tolist()])
+    def store(self, shape: tuple[int, int]) -> MaskStore:
+        """The masks."""
+        boxes = np.array(self.boxes, dtype=np.int32).reshape(-1, 4)
+        return MaskStore(shape, boxes, np.array(self.areas, dtype=np.int64), self.packed)
 
 
 class CropCollector:
@@ -108,7 +100,6 @@ class CropCollector:
         self._offsets = offsets
         self._floor = floor
         self._stock = stock
-        self._covered = np.zeros(upsampler.picture_size, dtype=bool)
 
     def collect(self, decoded: Decoded) -> None:
         """Add those of the decoded masks that are above the floor."""
@@ -122,15 +113,7 @@ class CropCollector:
             point = int(decoded.point[index])
             self._collection.stability.append(stability)
             self._collection.iou_pred.append(decoded.iou_pred[index])
-            self._collection.point.append(point)
             self._collection.point_xy.append(self._crop.points_px[point] + self._crop.box[:2])
-
-    def uncovered(self, points: NDArray[np.intp]) -> NDArray[np.intp]:
-        """Those of the points that lie in no small mask collected so far."""
-        height, width = self._covered.shape
-        pixels = self._crop.points_px[points].astype(np.intp)
-        x, y = np.minimum(pixels, [width - 1, height - 1]).T
-        return points[~self._covered[y, x]]
 
     def _windows(self, low: Tensor) -> Iterator[tuple[Corner, Logits]]:
         # the lowest cut-off that anything is compared with
@@ -163,6 +146,3 @@ class CropCollector:
         self._collection.areas.append(area)
         self._collection.packed.append(pack_window(inside))
         self._collection.crop_index.append(self._crop.index)
-        if area <= MAX_COVER_SHARE * self._covered.size:
-            rows = slice(corner[1] + y0, corner[1] + y1)
-            self._covered[rows, corner[0] + x0 : corner[0] + x1] |= inside

@@ -81,15 +81,21 @@ def particle_probability(image: ArrayLike) -> ForegroundMaps:
     return map_particles(packaged_network(), normalise(image))
 
 
-def map_particles(network: ForegroundNetwork, unit: Field) -> ForegroundMaps:
-    """The maps that a network in evaluation mode draws of an image in [0, 1], (H, W)."""
+def map_particles(
+    network: ForegroundNetwork, unit: Field, *, symmetries: int = 8
+) -> ForegroundMaps:
+    """The maps that a network in evaluation mode draws of an image in [0, 1], (H, W).
+
+    ``symmetries`` says in how many orientations it looks; with fewer than 8 the maps do not quite
+    turn and flip with the image.
+    """
     work = standardise(at_working_size(unit))
     if work is None:
         nothing = np.zeros(working_shape(unit.shape), dtype=np.float32)
         return ForegroundMaps(nothing, nothing.copy())
     with torch.no_grad():
         # one at a time: the activations of one image stay within a core's cache
-        views = [_undone(_maps_of(network, _done(work, k)), k) for k in range(8)]
+        views = [_undone(_maps_of(network, _done(work, k)), k) for k in range(symmetries)]
     mean = np.stack(views).mean(axis=0)
     return ForegroundMaps(probability=mean[0], core=mean[1])
 

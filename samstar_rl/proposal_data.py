@@ -6,13 +6,13 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from samstar_rl.masks import MaskStore
 from samstar_rl.particles import ParticleDescriptors, Scene
 from samstar_rl.regions import RegionCleaner
 from samstar_rl.settings import PromptSettings, Settings, SettingsSpace
+from samstar_rl.suppression import BoxSuppression
 
 NEAR_EDGE_PX = 20
 """Masks within this distance of a crop's edge are cut off by it: SAM's own figure."""
@@ -194,8 +194,8 @@ class Ranking:
         Where each crop begins in ``order``, and its end.
     iou_pred : (M,) float32 array
         Sorted.
-    boxes, scores : float tensors
-        Sorted; what suppression works on.
+    suppression : BoxSuppression
+        Of the sorted boxes.
     """
 
     def __init__(self, proposals: Proposals) -> None:
@@ -207,6 +207,4 @@ class Ranking:
         self.whole = ~proposals.cut_by_crop[self.order]
         n_crops = len(proposals.crop_boxes)
         self.starts = np.searchsorted(crop[self.order], np.arange(n_crops + 1)).tolist()
-        boxes = proposals.box_xyxy[self.order].astype(np.float32)
-        self.boxes = torch.from_numpy(boxes)
-        self.scores = torch.from_numpy(self.iou_pred)
+        self.suppression = BoxSuppression(proposals.box_xyxy[self.order].astype(np.float32))

@@ -6,10 +6,9 @@ point. Whatever filters later needs no SAM any more.
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -25,6 +24,7 @@ from samstar_rl.embedding import Embedding
 from samstar_rl.frames.conversion import unit_to_rgb
 from samstar_rl.frames.frame import Frame
 from samstar_rl.particles import Scene
+from samstar_rl.prompting import ParticlePoints
 from samstar_rl.proposal_data import Floor, Proposals, ProposalsError
 from samstar_rl.segmentation import Segmentation, segment
 from samstar_rl.settings import STABILITY_OFFSETS, PromptSettings, Settings
@@ -39,7 +39,7 @@ __all__ = [
     "ProposalsError",
 ]
 
-Skip = Literal["none", "covered"]
+PointPlaces = Literal["grid", "particles"]
 RGB = NDArray[np.uint8]
 
 PROBE_POINTS_PER_SIDE = 6
@@ -85,9 +85,10 @@ class ProposalEngine:
         "stock" decodes and upsamples exactly as the stock generator does and gives its masks pixel
         for pixel; "folded" computes the same sums in another order, with less work: logits
         move by about 1e-5, so that rare single pixels on a mask's rim may flip.
-    skip : {"none", "covered"}
-        "covered" decodes a coarse grid first and then skips the points that lie in masks found
-        already. Faster and inexact.
+    points : {"grid", "particles"}
+        "particles" moves and leaves out points of the grids (`samstar_rl.prompting`): each cell has
+        one point at most, in a particle, and each particle few. Faster and inexact; not for
+        samples that are all foreground, such as grains.
     points_per_batch : int
         Prompts decoded together.
 
@@ -104,23 +105,23 @@ class ProposalEngine:
         device: str = "cpu",
         precision: Precision = "float32",
         arithmetic: Arithmetic = "folded",
-        skip: Skip = "none",
+        points: PointPlaces = "grid",
         points_per_batch: int = 64,
     ) -> None:
         _check_option("precision", precision, ("float32", "bfloat16", "float16"))
         _check_option("arithmetic", arithmetic, ("folded", "stock"))
-        _check_option("skip", skip, ("none", "covered"))
+        _check_option("points", points, ("grid", "particles"))
         if points_per_batch < 1:
             raise ValueError(f"points_per_batch must be at least 1, got {points_per_batch}")
-        if arithmetic == "stock" and (precision != "float32" or skip != "none"):
+        if arithmetic == "stock" and (precision != "float32" or points != "grid"):
             raise ValueError(
-                "the stock arithmetic is exact: it takes precision='float32' and skip='none', "
-                f"got {precision!r} and {skip!r}"
+                "the stock arithmetic is exact: it takes precision='float32' and points='grid', "
+                f"got {precision!r} and {points!r}"
             )
         self.sam = sam.to(device)
         self.precision = precision
         self.arithmetic = arithmetic
-        self.skip = skip
+        self.points = points
         self.points_per_batch = points_per_batch
         self.name: str | None = getattr(sam, "samstar_name", None)
         self.sha256: str | None = getattr(sam, "samstar_sha256", None)
@@ -217,20 +218,21 @@ class ProposalEngine:
         floor, columns = floor or Floor(), tuple(float(offset) for offset in offsets)
         collection, n_prompts = Collection(), 0
         crops = _crops(embedding.picture_size, prompt, point_grids)
+        if self.points == "particles" and point_grids is None:
+            crops = _on_particles(crops, embedding.scene)
         for crop, picture in self._pictures(frame, crops, embedding):
             n_prompts += self._collect(collection, crop, picture, floor, columns)
-        order = collection.order()
         return Proposals(
             frame_id=frame.id if isinstance(frame, Frame) else "image",
             prompt=prompt,
             offsets=columns,
             floor=floor,
             scene=embedding.scene,
-            masks=collection.store(embedding.picture_size, order),
-            iou_pred=np.array(collection.iou_pred, dtype=np.float32)[order],
-            stability=_stacked(collection.stability, len(columns), np.float32)[order],
-            point_xy=_stacked(collection.point_xy, 2, np.float64)[order],
-            crop_index=np.array(collection.crop_index, dtype=np.int32)[order],
+            masks=collection.store(embedding.picture_size),
+            iou_pred=np.array(collection.iou_pred, dtype=np.float32),
+            stability=_stacked(collection.stability, len(columns), np.float32),
+            point_xy=_stacked(collection.point_xy, 2, np.float64),
+            crop_index=np.array(collection.crop_index, dtype=np.int32),
             crop_boxes=np.array([crop.box for crop in crops], dtype=np.int64),
             n_prompts_decoded=n_prompts,
             seconds=time.perf_counter() - started + encoded_seconds,
@@ -308,24 +310,20 @@ class ProposalEngine:
             stock=self.arithmetic == "stock",
         )
         n_decoded = 0
+        batches = _batches(len(crop.points_px), self.points_per_batch)
         begun = (
-            self._decoder.begin(embedding, crop.points_px[batch], batch, floor)
-            for batch in self._batches(len(crop.points_px), collector)
+            self._decoder.begin(embedding, crop.points_px[batch], batch, floor) for batch in batches
         )
         for decoding in one_ahead(begun):
             collector.collect(decoding.finish())
             n_decoded += len(decoding.points)
         return n_decoded
 
-    def _batches(self, n_points: int, collector: CropCollector) -> Iterator[NDArray[np.intp]]:
-        """Indices of points to decode together; skipping, those not covered by then."""
-        covered = self.skip == "covered"
-        waiting = _coarse_to_fine(n_points) if covered else np.arange(n_points)
-        while len(waiting):
-            yield waiting[: self.points_per_batch]
-            waiting = waiting[self.points_per_batch :]
-            if covered:
-                waiting = collector.uncovered(waiting)
+
+def _batches(n_points: int, size: int) -> Iterator[NDArray[np.intp]]:
+    """Indices of points to decode together."""
+    for start in range(0, n_points, size):
+        yield np.arange(start, min(start + size, n_points))
 
 
 def _check_option(name: str, value: object, allowed: tuple[str, ...]) -> None:
@@ -365,21 +363,17 @@ def _crops(
     return crops
 
 
+def _on_particles(crops: list[Crop], scene: Scene) -> list[Crop]:
+    """The crops with their points where particles are likely."""
+    likely = ParticlePoints(scene.unit)
+    return [replace(crop, points_px=likely.chosen(crop.points_px, crop.box)) for crop in crops]
+
+
 def _grid_points(grid: NDArray[np.floating], box: Sequence[int]) -> NDArray[np.float64]:
     """Points in [0, 1] to px of a crop."""
     x0, y0, x1, y1 = box
     # int64 sizes and float64 products, as in the stock generator
     return np.asarray(grid * np.array([[x1 - x0, y1 - y0]]), dtype=np.float64)
-
-
-def _coarse_to_fine(n_points: int) -> NDArray[np.intp]:
-    """Order of a square grid's points: every eighth, fourth, second of row and column, all."""
-    side = math.isqrt(n_points)
-    if side * side != n_points:
-        return np.arange(n_points)
-    rows, columns = np.divmod(np.arange(n_points), side)
-    level = sum((rows % step != 0) | (columns % step != 0) for step in (8, 4, 2))
-    return np.argsort(level, kind="stable")
 
 
 def _stacked(rows: Sequence[NDArray[Any]], width: int, dtype: type[Any]) -> NDArray[Any]:

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
-from torchvision.ops import batched_nms, nms
+from torchvision.ops import batched_nms
 
 from samstar_rl.frames.frame import Frame
 from samstar_rl.masks import Ids, MaskStore, Window
@@ -365,27 +365,19 @@ def _select_in_crop(ranking: Ranking, settings: Settings, column: int, crop: int
         )
         passing = passing & stable
     ranks = start + np.flatnonzero(passing)
-    return ranks[_suppress(ranking, ranks, settings.box_nms_thresh)]
+    return _suppress(ranking, ranks, settings.box_nms_thresh)
 
 
 def _suppress(ranking: Ranking, ranks: Ids, iou_thresh: float) -> Ids:
     """Non-maximum suppression of boxes, the stock generator's `batched_nms` in its order."""
-    if len(ranks) == 0:
-        return ranks
-    indices = torch.from_numpy(ranks)
-    scores = ranking.scores[indices]
-    keep = nms(ranking.boxes[indices], scores, iou_thresh)
-    if len(ranks) > SINGLE_NMS_MAX_BOXES:
-        # batched_nms then sorts once more, unstably: masks of equal score may change places.
-        # Its input there is in the order of the proposals, not in ours.
-        keep = _sorted_as_batched_nms(ranking, ranks, keep)
-    return keep.numpy()
-
-
-def _sorted_as_batched_nms(ranking: Ranking, ranks: Ids, keep: torch.Tensor) -> torch.Tensor:
-    in_order = keep[torch.from_numpy(np.argsort(ranking.order[ranks[keep.numpy()]]))]
-    scores = ranking.scores[torch.from_numpy(ranks)][in_order]
-    return in_order[scores.sort(descending=True)[1]]
+    keep = ranking.suppression.keep(ranks, iou_thresh)
+    if len(ranks) <= SINGLE_NMS_MAX_BOXES:
+        return keep
+    # batched_nms then sorts once more, unstably: masks of equal score may change places.
+    # Its input there is in the order of the proposals, not in ours.
+    in_order = keep[np.argsort(ranking.order[keep])]
+    scores = torch.from_numpy(ranking.iou_pred[in_order])
+    return in_order[scores.sort(descending=True)[1].numpy()]
 
 
 def _suppress_between_crops(proposals: Proposals, kept: Ids, iou_thresh: float) -> Ids:

@@ -127,6 +127,7 @@ def deploy(
     sam: options.Sam = "tiny",
     device: options.Device = "cpu",
     precision: options.Precision = "float32",
+    points: options.Points = "grid",
     seed: options.Seed = 0,
 ) -> None:
     """Run beside a microscope: segment frames as they come.
@@ -140,7 +141,7 @@ def deploy(
     4 results cannot be written; 130 quit.
     """
     opened = open_source(source, pixel_size_nm=pixel_size)
-    bench = prepare(task, sam=sam, device=device, precision=precision)
+    bench = prepare(task, sam=sam, device=device, precision=precision, points=points)
     tuners = choose_among(
         bench,
         [tuner, *(also or []), *OFFERED] if dashboard else [tuner],
@@ -174,6 +175,7 @@ def deploy(
                 "sam": {"name": sam, "sha256": bench.sam_sha256},
                 "device": device,
                 "precision": precision,
+                "points": points,
                 "seed": seed,
             }
         )

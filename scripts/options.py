@@ -60,6 +60,13 @@ Precision = Annotated[
     Literal["float32", "bfloat16", "float16"],
     typer.Option("--precision", help="Of SAM's arithmetic; other than float32 is inexact."),
 ]
+Points = Annotated[
+    Literal["grid", "particles"],
+    typer.Option(
+        "--points",
+        help="Prompts of SAM: all points of its grids, or those in particles; faster and inexact.",
+    ),
+]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Of everything random.")]
 Evaluations = Annotated[
     int,

@@ -9,7 +9,7 @@ from samstar_rl.agents import TUNERS, make_tuner
 from samstar_rl.agents.bundle import SUFFIX
 from samstar_rl.checkpoints import CHECKPOINTS
 from samstar_rl.decoding import Precision
-from samstar_rl.proposals import ProposalEngine
+from samstar_rl.proposals import PointPlaces, ProposalEngine
 from samstar_rl.sam import load_sam
 from samstar_rl.task import Task, load_task
 from samstar_rl.tuner import Objective, Tuner
@@ -33,7 +33,14 @@ class Bench:
         )
 
 
-def prepare(task: str, *, sam: str, device: str, precision: Precision = "float32") -> Bench:
+def prepare(
+    task: str,
+    *,
+    sam: str,
+    device: str,
+    precision: Precision = "float32",
+    points: PointPlaces = "grid",
+) -> Bench:
     """Load the task and the SAM.
 
     Raises
@@ -41,13 +48,20 @@ def prepare(task: str, *, sam: str, device: str, precision: Precision = "float32
     ValueError
         If either does not exist or is wrong, saying what is.
     """
-    return prepare_task(load_task(task), sam=sam, device=device, precision=precision)
+    return prepare_task(load_task(task), sam=sam, device=device, precision=precision, points=points)
 
 
-def prepare_task(task: Task, *, sam: str, device: str, precision: Precision = "float32") -> Bench:
+def prepare_task(
+    task: Task,
+    *,
+    sam: str,
+    device: str,
+    precision: Precision = "float32",
+    points: PointPlaces = "grid",
+) -> Bench:
     """Load the SAM for a task that is loaded already."""
     model = load_sam(sam, device=device)
-    engine = ProposalEngine(model, device=device, precision=precision)
+    engine = ProposalEngine(model, device=device, precision=precision, points=points)
     return Bench(task, Objective(task), engine, getattr(model, "samstar_sha256", None))
 
 

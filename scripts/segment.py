@@ -23,6 +23,7 @@ from samstar_rl.frames.files import (
 )
 from samstar_rl.frames.frame import Frame
 from samstar_rl.frames.quality import inspect_frame
+from samstar_rl.proposals import PointPlaces
 from samstar_rl.results import FrameResult
 from samstar_rl.run_folder import RESULTS_FILE, RunFolder
 from samstar_rl.sam import weights_sha256
@@ -52,6 +53,7 @@ def segment(
     sam: options.Sam = "tiny",
     device: options.Device = "cpu",
     precision: options.Precision = "float32",
+    points: options.Points = "grid",
     seed: options.Seed = 0,
     workers: options.Workers = None,
     scheduler: options.Scheduler = None,
@@ -85,6 +87,7 @@ def segment(
             "sam": {"name": sam, "sha256": sha256},
             "device": device,
             "precision": precision,
+            "points": points,
             "seed": seed,
             "workers": workers,
             "scheduler": scheduler,
@@ -101,6 +104,7 @@ def segment(
         sam=located_sam(sam),
         device=device,
         precision=precision,
+        points=points,
         seed=seed,
     )
     account = Account(out)
@@ -183,7 +187,7 @@ class Plan:
         Takes precedence over what the files state.
     n_evaluations, seed : int
         Of a search; each file gets random numbers of its own.
-    sam, device, precision : str
+    sam, device, precision, points : str
     """
 
     task: str
@@ -196,11 +200,12 @@ class Plan:
     sam: str
     device: str
     precision: Precision
+    points: PointPlaces
     seed: int
 
     def segment_file(self, image: NamedImage) -> Outcome:
         """Segment the image or the planes of the stack, and write their files."""
-        bench = _bench(self.task, self.sam, self.device, self.precision)
+        bench = _bench(self.task, self.sam, self.device, self.precision, self.points)
         tuner = self._make_tuner(bench, image)
         writers = load_formats(self.formats)
         records: list[dict[str, Any]] = []
@@ -238,10 +243,10 @@ class Plan:
 
 
 @lru_cache(maxsize=1)
-def _bench(task: str, sam: str, device: str, precision: Precision) -> Bench:
+def _bench(task: str, sam: str, device: str, precision: Precision, points: PointPlaces) -> Bench:
     """The one model of this process."""
     loaded = Task.from_dict(json.loads(task))
-    return prepare_task(loaded, sam=sam, device=device, precision=precision)
+    return prepare_task(loaded, sam=sam, device=device, precision=precision, points=points)
 
 
 class Account:

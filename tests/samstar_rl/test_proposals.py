@@ -17,6 +17,7 @@ from samstar_rl.settings import Bound, PromptSettings, Settings, SettingsSpace
 SETTINGS = Settings(
     points_per_side=12, pred_iou_thresh=0.5, stability_score_thresh=0.5, box_nms_thresh=0.5
 )
+CROPPED = SETTINGS.replace(crop_n_layers=1, points_per_side=8)
 
 
 @pytest.fixture(scope="module")
@@ -82,16 +83,20 @@ def test_features_have_a_fixed_size_and_are_repeatable(engine, item):
     np.testing.assert_array_equal(first.probe_iou_pred, second.probe_iou_pred)
 
 
-def test_skipping_covered_points_decodes_fewer_and_finds_the_same_particles(item):
-    engine = ProposalEngine(load_sam("tiny"), skip="covered", points_per_batch=16)
-    settings = SETTINGS.replace(points_per_side=20)
+@pytest.mark.parametrize("settings", [SETTINGS.replace(points_per_side=20), CROPPED])
+def test_points_in_particles_are_fewer_and_find_the_same_particles(item, settings):
+    engine = ProposalEngine(load_sam("tiny"), points="particles")
     exact = ProposalEngine(load_sam("tiny")).segment(item.frame, settings)
-    skipping = engine.segment(item.frame, settings)
-    assert skipping.n_prompts_decoded < exact.n_prompts_decoded
-    assert abs(f1_at(skipping, item.truth) - f1_at(exact, item.truth)) < 0.15
-    # the order is that of the points, though they were decoded in another
-    proposals = skipping.proposals
-    assert (np.diff(proposals.point_xy[:, 1]) >= 0).all()
+    ours = engine.segment(item.frame, settings)
+    assert ours.n_prompts_decoded < exact.n_prompts_decoded
+    assert f1_at(ours, item.truth) > f1_at(exact, item.truth) - 0.1
+
+
+def test_points_given_by_hand_are_not_moved(item):
+    engine = ProposalEngine(load_sam("tiny"), points="particles")
+    points = [np.array([[0.1, 0.2], [0.5, 0.5], [0.9, 0.1]])]
+    found = engine.propose(item.frame, PromptSettings(2), point_grids=points)
+    assert found.n_prompts_decoded == 3
 
 
 def test_reduced_precision_is_close(item):
@@ -121,9 +126,9 @@ def test_a_frame_too_small_for_its_crops_is_refused(engine):
     [
         ({"precision": "int8"}, "float32, bfloat16, float16"),
         ({"arithmetic": "exact"}, "folded, stock"),
-        ({"skip": "all"}, "none, covered"),
+        ({"points": "all"}, "grid, particles"),
         ({"points_per_batch": 0}, "at least 1"),
-        ({"arithmetic": "stock", "skip": "covered"}, "exact"),
+        ({"arithmetic": "stock", "points": "particles"}, "exact"),
     ],
 )
 def test_wrong_options_are_refused(blob_sam, options, message):
