@@ -1,7 +1,7 @@
-"""Learners of Stable-Baselines3 and sb3-contrib, started at the task's static settings.
+"""Learners of Stable-Baselines3 and sb3-contrib, started at static settings.
 
-An untrained policy answers the static settings on every frame, so that learning never begins worse
-than the baseline. The Gaussians of PPO, A2C and TRPO are clipped to the action's range: their means
+An untrained policy answers the same settings on every frame, the task's or those that a short
+search found on the training frames, so that learning never begins worse than the baseline. The Gaussians of PPO, A2C and TRPO are clipped to the action's range: their means
 begin at the encoded static settings. The policies of SAC, TQC, TD3 and DDPG are squashed, and a
 squashed mean near a bound could hardly move: they act in coordinates centred on the static settings
 instead (`CentredAction`), where they begin at 0.
@@ -52,7 +52,7 @@ FINAL_RATE = 0.1
 
 OWN = (
     "total_steps", "n_envs", "initial_std", "net_arch", "embedding_gain", "targets_gain",
-    "learning_rate",
+    "start_share", "learning_rate",
 )  # fmt: skip
 """Hyperparameters that are not arguments of SB3's classes, or not as they stand."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ import gymnasium
 import numpy as np
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import configure
+from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.utils import set_random_seed
 from stable_baselines3.common.vec_env import DummyVecEnv
 
@@ -20,12 +21,14 @@ from samstar_rl.agents.events import CurveWriter
 from samstar_rl.agents.learners import make_learner, to_network, wrapper_for
 from samstar_rl.agents.network import Array, PolicyNetwork
 from samstar_rl.agents.normalisation import fit_normalisation
+from samstar_rl.agents.static_search import FINALISTS, SEARCH_FRAMES, search_static
 from samstar_rl.agents.tuners import PolicyTuner
 from samstar_rl.envs import StreamEnv
 from samstar_rl.envs.frames import BankFrames
 from samstar_rl.envs.observation import Vector
 from samstar_rl.envs.union import TaskUnion
 from samstar_rl.envs.variation import vary_targets
+from samstar_rl.settings import Settings
 from samstar_rl.task import Task
 from samstar_rl.tuner import COST_WEIGHT, Objective, run_tuner
 
@@ -45,6 +48,9 @@ __all__ = [
 
 CHECKPOINTS = 20
 """How often a training is checkpointed and judged on the validation frames."""
+
+LEAST_CHOICES = 20
+"""A search of static settings to start from tries at least so many, or is left out."""
 
 LAST_FRAME = ("last_settings", "last_terms", "has_last")
 """Blocks of the observation that tell of the last frame."""
@@ -108,8 +114,8 @@ class Trained:
     Attributes
     ----------
     network : PolicyNetwork
-        The best on the validation frames; never worse there than the untrained policy, which for
-        a single task answers the static settings.
+        The best on the validation frames; never worse there than the untrained policy, nor, for a
+        single task, than its static settings.
     progress : Progress
     """
 
@@ -273,6 +279,8 @@ def _train(run: _Run, resume: bool, on_progress: OnProgress | None) -> Trained:
     watcher = _Watcher(run, on_progress)
     if resume:
         watcher.restore()
+    if not watcher.progress.curve:
+        watcher.judge_statics()
     remaining = int(run.plan.hyperparameters["total_steps"]) - run.learner.num_timesteps
     if remaining > 0:
         run.learner.learn(remaining, callback=watcher, reset_num_timesteps=False)
@@ -310,10 +318,28 @@ class _Course:
                 varied = vary_targets(self.task, rng, self.plan.variation)
                 yield self.frames.part_of(index, self.frames.builder.for_task(varied))
 
-    def static(self) -> Array:
-        """The encoded static settings, NaN for what the task fixes."""
-        builder = self.frames.builder
-        encoded = builder.encode(self.task.static)
+    def search_start(self, n_evaluations: int) -> tuple[Settings, int]:
+        """Static settings to start from, and the evaluations that searching them took.
+
+        The task's own where the evaluations are too few for a search.
+        """
+        sources = [self.frames.source(i) for stream in self.training for i in stream]
+        if n_evaluations < LEAST_CHOICES * min(len(sources), SEARCH_FRAMES) + FINALISTS * len(
+            sources
+        ):
+            return self.task.static, 0
+        found = search_static(
+            sources,
+            self.objective,
+            algorithm="refined",
+            n_evaluations=n_evaluations,
+            seed=self.plan.seed,
+        )
+        return found.settings, found.n_evaluations
+
+    def encoded(self, settings: Settings) -> Array:
+        """The action that asks for the settings, NaN for what the task fixes."""
+        encoded = self.frames.builder.encode(settings)
         if self.union is None:
             return encoded
         return np.where(self.union.free(self.task.space) > 0, encoded, np.nan)
@@ -345,8 +371,10 @@ class _Run:
         self.plan, self.folder = plan, folder
         self.courses = [_Course(task, bank, plan, union) for task, bank in tasks_and_banks]
         self._check_sams()
-        self.centre = self._centre()
         hyperparameters = plan.hyperparameters
+        started = time.perf_counter()
+        self.centre, self.n_searched = self._search_centre()
+        self.search_seconds = time.perf_counter() - started
         self.normalisation = fit_normalisation(
             self.courses[0].frames.builder.schema,
             (part for course in self.courses for part in course.parts()),
@@ -363,6 +391,9 @@ class _Run:
             hyperparameters=hyperparameters,
             seed=plan.seed,
         )
+        self.learner.num_timesteps = self.n_searched
+        if isinstance(self.learner, OffPolicyAlgorithm):
+            self.learner.learning_starts += self.n_searched
         self.learner.set_logger(configure(str(folder / EVENTS), ["tensorboard"]))
 
     def _makers(self, n_envs: int) -> list[Callable[[], gymnasium.Env]]:
@@ -375,13 +406,25 @@ class _Run:
             for _ in range(each)
         ]
 
-    def _centre(self) -> Array:
-        """What the untrained policy answers: the static settings, of several tasks their mean.
+    def _search_centre(self) -> tuple[Array, int]:
+        """What the untrained policy answers, and the evaluations that were spent on it."""
+        share = float(self.plan.hyperparameters["start_share"])
+        budget = int(share * int(self.plan.hyperparameters["total_steps"]) / len(self.courses))
+        found = [(course, *course.search_start(budget)) for course in self.courses]
+        centre = self._mean([course.encoded(settings) for course, settings, _ in found])
+        return centre, sum(spent for *_, spent in found)
 
-        Where all tasks fix a setting it is the middle of the range.
-        """
-        static = np.ma.masked_invalid([course.static() for course in self.courses])
-        return np.ma.filled(static.mean(axis=0), 0.0).astype(np.float32)
+    def _mean(self, encoded: Sequence[Array]) -> Array:
+        """Of several tasks; where all of them fix a setting it is the middle of the range."""
+        return np.ma.filled(np.ma.masked_invalid(encoded).mean(axis=0), 0.0).astype(np.float32)
+
+    def static_network(self) -> PolicyNetwork:
+        """The policy that answers the tasks' own static settings, whatever it sees."""
+        learned = self.network()
+        weights = tuple(np.zeros_like(weight) for weight in learned.weights)
+        biases = tuple(np.zeros_like(bias) for bias in learned.biases)
+        centre = self._mean([course.encoded(course.task.static) for course in self.courses])
+        return replace(learned, weights=weights, biases=biases, centre=centre)
 
     def _never_shown(self) -> tuple[str, ...]:
         """Blocks that say nothing in training: on single images there is no last frame.
@@ -459,7 +502,7 @@ class _Watcher(BaseCallback):
 
     def _on_rollout_start(self) -> None:
         steps = self.run.learner.num_timesteps
-        due = steps == 0 or steps - self.progress.steps >= self._every
+        due = steps == self.run.n_searched or steps - self.progress.steps >= self._every
         if steps == self._resumed_at:
             self.run.restart()
             self._resumed_at = -1
@@ -473,6 +516,12 @@ class _Watcher(BaseCallback):
         self._scores.extend(info["score"] for info in self.locals["infos"])
         return True
 
+    def judge_statics(self) -> None:
+        """Judge the tasks' static settings, if learning does not start from them."""
+        if self.run.n_searched > 0:
+            self._judge(self.run.static_network())
+            self.progress.seconds = self.run.search_seconds
+
     def finish(self) -> None:
         """Judge the final policy."""
         if self.run.learner.num_timesteps > self.progress.steps or not self.progress.curve:
@@ -483,17 +532,20 @@ class _Watcher(BaseCallback):
         progress = self.progress
         progress.steps = self.run.learner.num_timesteps
         progress.seconds += time.perf_counter() - self._clock
-        network = self.run.network()
-        judged = self.run.judge(network)
-        if not progress.curve or judged["reward"] > max(p["reward"] for p in progress.curve):
-            self.best = network
-        progress.curve.append({"steps": progress.steps, "seconds": progress.seconds, **judged})
-        self._log(judged)
+        self._judge(self.run.network())
         save_checkpoint(
             self._checkpoints, self.run.learner, self.best, key=self._key, progress=asdict(progress)
         )
         if self._on_progress is not None:
             self._on_progress(progress)
+
+    def _judge(self, network: PolicyNetwork) -> None:
+        progress = self.progress
+        judged = self.run.judge(network)
+        if not progress.curve or judged["reward"] > max(p["reward"] for p in progress.curve):
+            self.best = network
+        progress.curve.append({"steps": progress.steps, "seconds": progress.seconds, **judged})
+        self._log(judged)
 
     def _log(self, judged: Mapping[str, float]) -> None:
         progress = self.progress

@@ -37,9 +37,10 @@ def task_for_stream(
     The numbers that say something of one sample (the diameters of `size`, the lattice constant of
     `order`, the number density of `completeness`, the areal fraction of `coverage`, the walls of
     `tiling`) become those of the sample at the start of the stream, each off by a factor drawn
-    uniformly between ``1 - deviation`` and ``1 + deviation``. Drift never changes them. What holds
-    for all samples of a kind stays: ranges of shape, weights, settings with their bounds, static
-    settings. A task that states no such number, as `particles`, stays as it is.
+    uniformly between ``1 - deviation`` and ``1 + deviation``. Drift never changes them. Whether
+    particles are brighter or darker than what lies between them is said as well: one look tells.
+    What holds for all samples of a kind stays: ranges of shape, weights, settings with their
+    bounds, static settings.
 
     Parameters
     ----------
@@ -64,6 +65,8 @@ def task_for_stream(
     rng = np.random.default_rng([stream.seed, zlib.crc32(b"targets"), seed])
     unit_nm = _length_unit_nm(task, stream)
     changes: dict[str, Fields] = {}
+    if task.sample.contrast == "either":
+        changes["sample"] = {"contrast": stream.parameters.polarity}
     for name, state in _STATEMENTS.items():
         # drawn for every term, so that its numbers do not depend on which others the task has
         factors = 1 + deviation * rng.uniform(-1, 1, 2)

@@ -57,7 +57,7 @@ class BoxSuppression:
         """
         alive = np.zeros(len(self._areas), dtype=np.bool_)
         alive[ranks] = True
-        standing = memoryview(alive)
+        standing = alive.data
         kept = []
         for rank in ranks.tolist():
             if standing[rank]:

@@ -110,7 +110,7 @@ def _static_by_score(task: Task, seed: int) -> tuple[Settings, float, str]:
     bench = prepare(task.name, sam="tiny", device="cpu")
     frames = []
     for sample in range(SAMPLES):
-        with SimulatedStream(task.name, seed=sample, size=256, length=1) as stream:
+        with SimulatedStream(task.name, seed=sample, size=512, length=1) as stream:
             frames.append(stream.frame_at(0).frame)
     sources = decode_frames(bench, frames)
     found = search_static(sources, bench.objective, n_evaluations=CHOICES * len(sources), seed=seed)

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from samstar_rl.frames.frame import Frame
+from samstar_rl.rewards.evidence import foreground_for
 from samstar_rl.rewards.target import Target
-from samstar_rl.rewards.terms import TERMS
+from samstar_rl.rewards.terms import TERMS, WITHOUT_FOREGROUND
 from samstar_rl.segmentation import Segmentation
 
 if TYPE_CHECKING:
@@ -77,6 +78,22 @@ class PhysicsReward:
             for name, target in targets.items()
         }
         return Score(combine(terms, self._weights, self.task.combination), terms)
+
+    def look_at(self, frame: Frame) -> None:
+        """Compute what the terms need of a frame, ahead of the first segmentation.
+
+        Most of the time that the first score of a frame takes goes into its foreground. A stream
+        has it estimated while the frame before is still in work.
+
+        Raises
+        ------
+        ValueError
+            As `score`.
+        """
+        for name, target in self.targets_px(frame).items():
+            if name not in WITHOUT_FOREGROUND:
+                foreground_for(frame, target.sample)
+                return
 
     def targets_px(self, frame: Frame) -> Mapping[str, Target]:
         """The targets with their lengths in px of the frame."""

@@ -61,3 +61,6 @@ TARGETS: dict[str, type[Target]] = {
     "nesting": NestingTarget,
     "temporal": TemporalTarget,
 }
+
+#: Terms that never ask what the foreground is.
+WITHOUT_FOREGROUND = frozenset({"overlap", "size", "order", "tiling", "nesting", "temporal"})

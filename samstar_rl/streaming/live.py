@@ -109,7 +109,7 @@ class LiveSegmenter:
         tuner.reset()
 
     def prepare(self, frame: Frame) -> PreparedFrame:
-        """Inspect and encode a frame.
+        """Inspect and encode a frame, and estimate its foreground.
 
         Raises
         ------
@@ -120,7 +120,11 @@ class LiveSegmenter:
         if not quality.usable:
             raise UnusableFrameError("; ".join(quality.findings))
         searches = self.tuner.searches
-        return PreparedFrame(self.engine, frame, searches=searches, findings=quality.findings)
+        prepared = PreparedFrame(
+            self.engine, frame, searches=searches, findings=quality.findings
+        )
+        self.objective.physics.look_at(frame)
+        return prepared
 
     def segment(self, prepared: PreparedFrame) -> FrameResult:
         """Let the tuner choose, segment, score."""

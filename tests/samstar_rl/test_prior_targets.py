@@ -56,11 +56,19 @@ def test_what_holds_for_all_samples_stays() -> None:
     stream = SimulatedStream("morphology", seed=0, size=64)
     task = load_task("morphology")
     stated = task_for_stream(task, stream)
-    assert stated.terms["shape"] == task.terms["shape"]
+    assert stated.terms["shape"].solidity == task.terms["shape"].solidity  # type: ignore[attr-defined]
     assert stated.static == task.static and stated.space == task.space
-    assert stated.sample == task.sample
-    particles = load_task("particles")
-    assert task_for_stream(particles, SimulatedStream("particles", seed=0, size=64)) == particles
+    assert stated.sample == task.sample.model_copy(update={"contrast": stated.sample.contrast})
+
+
+def test_the_sign_of_the_contrast_is_known() -> None:
+    for seed in range(3):
+        stream = SimulatedStream("size", seed=seed, size=64)
+        stated = task_for_stream(load_task("size"), stream)
+        assert stated.sample.contrast == stream.parameters.polarity
+        assert stated.terms["size"].sample == stated.sample
+    told = load_task("size").with_targets(sample={"contrast": "dark"})
+    assert task_for_stream(told, stream).sample.contrast == "dark"
 
 
 def test_units_of_length_agree() -> None:
