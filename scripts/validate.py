@@ -22,6 +22,7 @@ from samstar_rl.proposals import ProposalEngine
 from samstar_rl.sam import load_sam
 from samstar_rl.scripts import options
 from samstar_rl.scripts.command import make_progress, run_command
+from samstar_rl.scripts.validity_pictures import draw_worst
 from samstar_rl.settings import Settings
 from samstar_rl.task import Task, load_task
 from samstar_rl.validity import FrameValidity, draw_settings, summarise, validate_frame
@@ -56,7 +57,8 @@ def validate(
     and the F1 of the settings that the score likes best over the best F1 there is (regret). Then
     sees to it that the truth scores above segmentations that are wrong on purpose. Simulated
     samples are met with the targets that an operator would write for them, up to 20 % off. OUT gets
-    validity.json, validity.png, and the bank of proposals, from which the command starts again.
+    validity.json, validity.png, worst.png (the frames of lowest agreement), and the bank of
+    proposals, from which the command starts again.
     """
     loaded = load_task(task)
     streams = _streams(loaded, frames, labels, names, n_frames, size, seed)
@@ -66,23 +68,25 @@ def validate(
         tasks = [
             task_for_stream(loaded, stream) for stream, _ in _places(loaded, n_frames, size, seed)
         ]
-    validities = validate_bank(tasks, bank, n_settings=n_settings, seed=seed)
+    settings = draw_settings(loaded.space, n_settings, seed)
+    validities = validate_bank(tasks, bank, settings, seed=seed)
     figures = {"task": loaded.name, "sam_sha256": bank.sam_sha256, **summarise(validities)}
     atomic.write_json(out / "validity.json", figures)
     with atomic.replacing(out / "validity.png") as temporary:
         draw_validity(validities).savefig(temporary, dpi=90)
+    with atomic.replacing(out / "worst.png") as temporary:
+        draw_worst(validities, tasks, bank, settings).savefig(temporary, dpi=90)
     _print(validities, figures)
-    typer.echo(f"wrote {out / 'validity.json'} and {out / 'validity.png'}")
+    typer.echo(f"wrote validity.json, validity.png and worst.png into {out}")
 
 
 def validate_bank(
-    tasks: Sequence[Task], bank: Bank, *, n_settings: int, seed: int
+    tasks: Sequence[Task], bank: Bank, settings: Sequence[Settings], *, seed: int
 ) -> list[FrameValidity]:
     """Compare score and truth on all frames of a bank, each by its own task.
 
     The tasks differ in their targets alone: all frames see the same settings.
     """
-    settings: Sequence[Settings] = draw_settings(tasks[0].space, n_settings, seed)
     validities = []
     with make_progress() as progress:
         for index in progress.track(range(len(bank)), description="frames"):

@@ -79,7 +79,7 @@ def _parts(tiny: bool, folder: Path | None, device: str) -> dict[str, Callable[[
             n_paced=4 if tiny else 100,
         ),
         "workers": lambda: workers.measure(
-            frames(4 if tiny else 16, folder), n_rounds=1 if tiny else 3
+            frames(4 if tiny else 12, folder), n_rounds=1 if tiny else 2
         ),
         "models": lambda: models.measure(
             ("tiny",) if tiny else models.MODELS, n_rounds=1 if tiny else 3, device=device

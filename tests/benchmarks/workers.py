@@ -75,6 +75,7 @@ def plan_into(out: Path) -> Plan:
         sam="tiny",
         device="cpu",
         precision="float32",
+        points="grid",
         seed=0,
     )
 
