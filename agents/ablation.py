@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 BLOCKS: dict[str, tuple[str, ...]] = {
     "image": ("image",),
+    "foreground": ("foreground",),
     "embedding": ("embedding",),
     "probe": ("probe",),
     "targets": ("targets",),

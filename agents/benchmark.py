@@ -130,16 +130,16 @@ class BenchmarkPlan:
         "others-static", "unseen", "ppo", "sac", "oracle",
     )  # fmt: skip
     n_seeds: int = 5
-    n_streams: int = 12
-    n_frames: int = 8
-    frame_step: int = 10
+    n_streams: int = 24
+    n_frames: int = 4
+    frame_step: int = 30
     n_test_streams: int = 6
     n_test_frames: int = 24
-    test_frame_step: int = 5
-    size_px: int = 256
+    test_frame_step: int = 20
+    size_px: int = 512
     drift: float = 1.0
     points_per_side: tuple[int, ...] = (8, 16, 32)
-    steps: int = 20_000
+    steps: int = 40_000
     n_evaluations: int = 300
     slow_every: int = 1
     real: RealFrames | None = None
@@ -153,10 +153,10 @@ class BenchmarkPlan:
             contenders=(*names, "ppo"),
             everywhere=(),
             n_seeds=2,
-            n_streams=10,
+            n_streams=16,
             n_test_streams=4,
             n_test_frames=12,
-            test_frame_step=10,
+            test_frame_step=40,
             points_per_side=(8, 16),
         )
 

@@ -1,10 +1,11 @@
 """Learners of Stable-Baselines3 and sb3-contrib, started at static settings.
 
 An untrained policy answers the same settings on every frame, the task's or those that a short
-search found on the training frames, so that learning never begins worse than the baseline. The Gaussians of PPO, A2C and TRPO are clipped to the action's range: their means
-begin at the encoded static settings. The policies of SAC, TQC, TD3 and DDPG are squashed, and a
-squashed mean near a bound could hardly move: they act in coordinates centred on the static settings
-instead (`CentredAction`), where they begin at 0.
+search found on the training frames, so that learning never begins worse than the baseline. The
+Gaussians of PPO, A2C and TRPO are clipped to the action's range: their means begin at those encoded
+settings. The policies of SAC, TQC, TD3 and DDPG are squashed, and a squashed mean near a bound
+could hardly move: they act in coordinates centred on the settings instead (`CentredAction`), where
+they begin at 0.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ import numpy as np
 from samstar_rl.agents.network import Normalisation
 from samstar_rl.envs.observation import ObservationSchema, Vector
 
-_SENSED = ("image", "embedding", "probe", "targets", "free")
+_SENSED = ("image", "foreground", "embedding", "probe", "targets", "free")
 _LEAST_STD = 1e-4
 
 

@@ -65,7 +65,7 @@ class BankFrames:
         return self._sources[index]
 
     def part(self, index: int) -> Vector:
-        """The blocks image, embedding, probe and targets (and free) of the frame's observation."""
+        """The observation's blocks from image to targets (and free)."""
         if index not in self._parts:
             self._parts[index] = self.part_of(index, self.builder)
         return self._parts[index]

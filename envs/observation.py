@@ -17,8 +17,10 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from samstar_rl.envs.statistics import (
+    FOREGROUND_STATISTICS,
     IMAGE_STATISTICS,
     PROBE_STATISTICS,
+    foreground_statistics,
     image_statistics,
     probe_statistics,
 )
@@ -98,6 +100,7 @@ class ObservationSchema:
         terms = tuple(task.terms) if union is None else union.terms
         limits: list[tuple[str, Sequence[tuple[str, float, float]]]] = [
             ("image", IMAGE_STATISTICS),
+            ("foreground", FOREGROUND_STATISTICS),
             ("embedding", _numbered("channel", n_channels, EMBEDDING_LIMIT)),
             ("probe", PROBE_STATISTICS),
             ("targets", [(n, -TARGET_LIMIT, TARGET_LIMIT) for n in target_vector_names()]),
@@ -242,7 +245,7 @@ class ObservationBuilder:
         return space.decode(action) if self.union is None else self.union.decode(space, action)
 
     def sense(self, frame: Frame, features: FrameFeatures) -> Vector:
-        """The blocks image, embedding and probe: what is seen of a frame, whatever the task.
+        """The blocks image, foreground, embedding, probe: what is seen, whatever the task.
 
         Raises
         ------
@@ -255,7 +258,12 @@ class ObservationBuilder:
                 f"the observation was made for a SAM with {n_channels} channels, the features of "
                 f"frame {frame.id!r} have {len(features.pooled)}: use the SAM it was made for"
             )
-        parts = [image_statistics(frame.image), features.pooled, probe_statistics(features)]
+        parts = [
+            image_statistics(frame.image),
+            foreground_statistics(frame),
+            features.pooled,
+            probe_statistics(features),
+        ]
         return np.concatenate(parts).astype(np.float32)
 
     def targets(self, frame: Frame) -> Vector:

@@ -1,4 +1,4 @@
-"""Numbers that describe a frame: its image, and what SAM thinks of a coarse grid of points.
+"""Numbers that describe a frame: its image, where particles are likely, and a probe by SAM.
 
 Each table lists ``(name, low, high)`` in the order in which its function returns the values.
 """
@@ -11,7 +11,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from samstar_rl.foreground_network import at_working_size, maps_of
+from samstar_rl.frames.conversion import normalise
+from samstar_rl.reproducible import avoid_ipp
+
 if TYPE_CHECKING:
+    from samstar_rl.frames.frame import Frame
     from samstar_rl.proposals import FrameFeatures
 
 IMAGE_STATISTICS: tuple[tuple[str, float, float], ...] = (
@@ -57,6 +62,19 @@ PROBE_STATISTICS: tuple[tuple[str, float, float], ...] = (
     ("iou_stability_correlation", -1.0, 1.0),
 )
 
+_SIZE_QUANTILES = (0.1, 0.5, 0.9)
+
+FOREGROUND_STATISTICS: tuple[tuple[str, float, float], ...] = (
+    ("share", 0.0, 1.0),  # of the frame that particles probably cover
+    ("certainty", 0.0, 1.0),  # mean distance of the probability from 1/2, doubled
+    ("log_count", 0.0, 8.0),  # log of 1 + the number of cores: of particles that stand apart
+    ("log_diameter", -7.0, 0.0),  # of the mean particle, over the short side
+    # of cores, which are smaller than their particles, over the short side
+    *((f"log_core_quantile_{round(100 * q):02d}", -7.0, 0.0) for q in _SIZE_QUANTILES),
+    ("contrast", -1.0, 1.0),  # mean intensity of what is probably a particle less that of the rest
+)
+_SMALLEST_SHARE = float(np.exp(-7.0))
+
 _LONGEST_SIDE_PX = 512
 
 
@@ -74,6 +92,7 @@ def image_statistics(image: NDArray[np.float32]) -> NDArray[np.float32]:
         Finite, whatever the image holds. Scaling the intensities by a positive factor or shifting
         them changes nothing.
     """
+    avoid_ipp()
     height, width = image.shape
     finite = np.isfinite(image)
     values = image[finite]
@@ -118,6 +137,40 @@ def probe_statistics(features: FrameFeatures) -> NDArray[np.float32]:
     ]
     low, high = _limits(PROBE_STATISTICS)
     return np.clip(np.asarray(numbers, dtype=np.float32), low, high)
+
+
+def foreground_statistics(frame: Frame) -> NDArray[np.float32]:
+    """Statistics of where particles are likely, `FOREGROUND_STATISTICS`.
+
+    They tell how many particles there are and how large, before anything is segmented.
+
+    Returns
+    -------
+    (8,) float32 array
+    """
+    maps = maps_of(frame)
+    probability, short_side = maps.probability, min(maps.probability.shape)
+    _, _, bodies, _ = cv2.connectedComponentsWithStats((maps.core > 0.5).astype(np.uint8))
+    areas = bodies[1:, cv2.CC_STAT_AREA]
+    diameters = np.sqrt(4 / np.pi * (areas if len(areas) else np.zeros(1))) / short_side
+    mean_diameter = np.sqrt(4 / np.pi * probability.sum() / max(len(areas), 1)) / short_side
+    numbers = [
+        probability.mean(),
+        np.abs(2 * probability - 1).mean(),
+        np.log1p(len(areas)),
+        np.log(max(mean_diameter, _SMALLEST_SHARE)),
+        *np.log(np.maximum(np.quantile(diameters, _SIZE_QUANTILES), _SMALLEST_SHARE)),
+        _contrast(at_working_size(normalise(frame.image)), probability),
+    ]
+    low, high = _limits(FOREGROUND_STATISTICS)
+    return np.clip(np.asarray(numbers, dtype=np.float32), low, high)
+
+
+def _contrast(unit: NDArray[np.float32], probability: NDArray[np.float32]) -> float:
+    inside, outside = float(probability.sum()), float((1 - probability).sum())
+    if min(inside, outside) < 1:
+        return 0.0
+    return float((unit * probability).sum() / inside - (unit * (1 - probability)).sum() / outside)
 
 
 def _limits(

@@ -44,6 +44,7 @@ class StreamEnv(gymnasium.Env[Vector, Vector]):
     | block | numbers | range | what |
     |---|---|---|---|
     | image | 27 | by entry | statistics of the frame's intensities, `IMAGE_STATISTICS` |
+    | foreground | 8 | by entry | particles: where, how large, `FOREGROUND_STATISTICS` |
     | embedding | C | [-10, 10] | SAM's image embedding, averaged over the frame |
     | probe | 27 | [0, 1], last [-1, 1] | SAM on a coarse grid of points, `PROBE_STATISTICS` |
     | targets | T | [-100, 100] | what the task expects, ``task.target_vector(frame)`` |

@@ -27,9 +27,15 @@ from numpy.typing import NDArray
 from skimage.filters import threshold_multiotsu, threshold_otsu, threshold_triangle
 from skimage.segmentation import watershed
 
-from samstar_rl.foreground_network import ForegroundMaps, map_particles, packaged_network
+from samstar_rl.foreground_network import (
+    ForegroundMaps,
+    map_particles,
+    maps_of,
+    packaged_network,
+)
 from samstar_rl.frames.conversion import normalise
 from samstar_rl.frames.frame import Frame
+from samstar_rl.reproducible import avoid_ipp
 from samstar_rl.runs import PixelCount
 
 Contrast = Literal["bright", "dark", "either"]
@@ -166,7 +172,7 @@ def foreground_of(
     known: Known = (contrast, min_diameter_px, max_diameter_px, sizes, arrangement)
     foreground = _MEMORY.get(frame, known)
     if foreground is None:
-        foreground = estimate_foreground(frame.image, *known)
+        foreground = estimate_foreground(frame.image, *known, maps=maps_of(frame))
         _MEMORY.put(frame, known, foreground)
     return foreground
 
@@ -178,11 +184,17 @@ def estimate_foreground(
     max_diameter_px: float | None = None,
     sizes: Sizes = "alike",
     arrangement: Arrangement = "apart",
+    *,
+    maps: ForegroundMaps | None = None,
 ) -> Foreground:
-    """Estimate the foreground of an image (H, W) of any range; see `foreground_of`."""
+    """Estimate the foreground of an image (H, W) of any range; see `foreground_of`.
+
+    ``maps`` are what the network says of the image, if that is known already.
+    """
+    avoid_ipp()
     valid = ~annotation_pixels(image)
     unit = normalise(image)
-    maps = map_particles(packaged_network(), unit)
+    maps = maps or map_particles(packaged_network(), unit)
     work = _Work.of(unit, valid, maps, min_diameter_px, max_diameter_px)
     candidates = [c for c in draw_candidates(work) if contrast in ("either", c.contrast)]
     if not candidates:
@@ -236,6 +248,7 @@ def _areas_of_bodies(mask: Mask) -> NDArray[np.int64]:
 
 def slopes(unit: Field) -> tuple[Field, Field]:
     """Derivatives along x and y, 1/px, of the slightly smoothed image."""
+    avoid_ipp()
     smooth = cv2.GaussianBlur(unit, (0, 0), _SLOPE_SMOOTHING_PX)
     along_x = cv2.Sobel(smooth, cv2.CV_32F, 1, 0, scale=0.125)
     along_y = cv2.Sobel(smooth, cv2.CV_32F, 0, 1, scale=0.125)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from importlib import resources
 from pathlib import Path
+from weakref import WeakKeyDictionary
 
 import cv2
 import numpy as np
@@ -23,6 +24,8 @@ from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from samstar_rl.frames.conversion import normalise
+from samstar_rl.frames.frame import Frame
+from samstar_rl.reproducible import avoid_ipp
 
 Field = NDArray[np.float32]
 
@@ -55,6 +58,17 @@ class ForegroundMaps:
 
     probability: Field
     core: Field
+
+
+_MAPS: WeakKeyDictionary[Frame, ForegroundMaps] = WeakKeyDictionary()
+
+
+def maps_of(frame: Frame) -> ForegroundMaps:
+    """As `particle_probability` of a frame; remembered as long as the frame lives."""
+    maps = _MAPS.get(frame)
+    if maps is None:
+        maps = _MAPS[frame] = particle_probability(frame.image)
+    return maps
 
 
 def particle_probability(image: ArrayLike) -> ForegroundMaps:
@@ -109,6 +123,7 @@ def working_shape(shape: tuple[int, ...]) -> tuple[int, int]:
 
 def at_working_size(unit: Field) -> Field:
     """The image (H, W) resampled by area to its `working_shape`."""
+    avoid_ipp()
     height, width = working_shape(unit.shape)
     return np.asarray(cv2.resize(unit, (width, height), interpolation=cv2.INTER_AREA))
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from samstar_rl.columns import Column, MaskColumns
 from samstar_rl.frames.conversion import normalise
 from samstar_rl.masks import Ids, MaskStore, Window
+from samstar_rl.reproducible import avoid_ipp
 
 SHAPE_COLUMNS = (
     "perimeter",
@@ -58,6 +59,7 @@ class Scene:
     @cached_property
     def gradient(self) -> NDArray[np.float32]:
         """Sobel's gradient magnitude of the normalised image, 1/px, (H, W)."""
+        avoid_ipp()
         along_x = cv2.Sobel(self.unit, cv2.CV_32F, 1, 0, ksize=3, scale=0.125)
         along_y = cv2.Sobel(self.unit, cv2.CV_32F, 0, 1, ksize=3, scale=0.125)
         return np.asarray(cv2.magnitude(along_x, along_y))

@@ -72,7 +72,7 @@ def benchmark(
     steps: Annotated[
         int | None,
         typer.Option(
-            "--steps", min=512, help="Evaluations of a learner; 20,000.", rich_help_panel=SIZES
+            "--steps", min=512, help="Evaluations of a learner; 40,000.", rich_help_panel=SIZES
         ),
     ] = None,
     evaluations: Annotated[

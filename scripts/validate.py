@@ -75,7 +75,9 @@ def validate(
     with atomic.replacing(out / "validity.png") as temporary:
         draw_validity(validities).savefig(temporary, dpi=90)
     with atomic.replacing(out / "worst.png") as temporary:
-        draw_worst(validities, tasks, bank, settings).savefig(temporary, dpi=90)
+        draw_worst(validities, tasks, bank, settings).savefig(
+            temporary, dpi=90, bbox_inches="tight"
+        )
     _print(validities, figures)
     typer.echo(f"wrote validity.json, validity.png and worst.png into {out}")
 

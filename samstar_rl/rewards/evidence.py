@@ -13,6 +13,7 @@ from samstar_rl.columns import MaskColumns
 from samstar_rl.foreground import Foreground, foreground_of, slopes
 from samstar_rl.frames.frame import Frame
 from samstar_rl.masks import Ids, MaskStore, Window
+from samstar_rl.reproducible import avoid_ipp
 from samstar_rl.rewards.target import Sample
 from samstar_rl.segmentation import Segmentation
 
@@ -130,6 +131,7 @@ def _rim_support(
 
     The step is the image's derivative along the mask's outward normal.
     """
+    avoid_ipp()
     x0, y0, x1, y1 = box
     height, width = unit.shape
     left, top = max(0, x0 - _MARGIN_PX), max(0, y0 - _MARGIN_PX)

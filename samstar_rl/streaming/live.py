@@ -120,9 +120,7 @@ class LiveSegmenter:
         if not quality.usable:
             raise UnusableFrameError("; ".join(quality.findings))
         searches = self.tuner.searches
-        prepared = PreparedFrame(
-            self.engine, frame, searches=searches, findings=quality.findings
-        )
+        prepared = PreparedFrame(self.engine, frame, searches=searches, findings=quality.findings)
         self.objective.physics.look_at(frame)
         return prepared
 

@@ -34,7 +34,7 @@ from samstar_rl.agents.tuners import PolicyTuner, RandomTuner, StaticTuner
 from samstar_rl.envs.frames import BankFrames
 from samstar_rl.rewards import Score
 from samstar_rl.task import load_task
-from samstar_rl.tuner import Objective
+from samstar_rl.tuner import FrameEvaluator, Objective
 
 ALGORITHMS = ("ppo", "sac", "td3", "trpo", "tqc")
 LEARNED = ("ppo", "sac")
@@ -83,6 +83,26 @@ def test_untrained_policy_is_the_static_settings(algorithm, task, bank, tmp_path
     observations = np.random.default_rng(0).normal(size=(20, network.n_observations))
     for action in network(observations.astype(np.float32)):
         np.testing.assert_allclose(action, task.space.encode(task.static), atol=1e-6)
+
+
+@pytest.mark.parametrize("algorithm", ["ppo", "sac"])
+def test_training_starts_from_searched_settings(algorithm, task, bank, tmp_path):
+    plan = make_plan(algorithm, total_steps=600, start_share=0.5)
+    run = _Run([(task, bank)], plan, tmp_path / "run")
+    assert 0 < run.n_searched <= 300
+    assert run.learner.num_timesteps == run.n_searched
+    searched = task.space.decode(run.centre)
+    frames = run.courses[0].frames
+    sources = [frames.source(index) for stream in run.courses[0].training for index in stream]
+
+    def reward(settings):
+        return np.mean([FrameEvaluator(s, Objective(task))(settings).reward for s in sources])
+
+    assert reward(searched) >= reward(task.static)
+    trained = train_policy(task, bank, plan, tmp_path / "whole")
+    statics, start, *_ = trained.progress.curve
+    assert statics["steps"] == 0 and start["steps"] == run.n_searched
+    assert trained.progress.steps >= 600
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)

@@ -30,7 +30,7 @@ MODES: dict[str, dict[str, str]] = {
     "bfloat16": {"precision": "bfloat16"},
     "particles, bfloat16": {"points": "particles", "precision": "bfloat16"},
 }
-BEST_INEXACT = "particles"
+BEST_INEXACT = "particles, bfloat16"
 BARS = {512: 2.5, 2048: 8.0}
 INEXACT_BAR, F1_BAR, MEMORY_BAR = 5.0, 0.01, 3.0
 SETTINGS = Settings(pred_iou_thresh=0.7, stability_score_thresh=0.7, box_nms_thresh=0.4)

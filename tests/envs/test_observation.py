@@ -8,7 +8,14 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from synthetic_bank import N_CHANNELS, SyntheticBank
 
 from samstar_rl.envs.observation import ObservationBuilder, ObservationSchema
-from samstar_rl.envs.statistics import IMAGE_STATISTICS, image_statistics, probe_statistics
+from samstar_rl.envs.statistics import (
+    FOREGROUND_STATISTICS,
+    IMAGE_STATISTICS,
+    foreground_statistics,
+    image_statistics,
+    probe_statistics,
+)
+from samstar_rl.frames.frame import Frame
 from samstar_rl.rewards import Score
 from samstar_rl.task import load_task
 
@@ -100,3 +107,33 @@ def test_probe_statistics_follow_the_best_mask(bank):
     best = features.probe_iou_pred.max(axis=1)
     assert numbers[0] == pytest.approx(best.min())
     assert numbers[3] == pytest.approx(np.median(best))
+
+
+def discs(radius, spacing):
+    rng = np.random.default_rng(0)
+    rows, columns = np.mgrid[:256, :256]
+    distance = np.hypot(rows % spacing - spacing / 2, columns % spacing - spacing / 2)
+    image = np.where(distance < radius, 0.8, 0.2) + 0.03 * rng.standard_normal((256, 256))
+    return dict(
+        zip(
+            (name for name, *_ in FOREGROUND_STATISTICS),
+            foreground_statistics(Frame(image)).tolist(),
+            strict=True,
+        )
+    )
+
+
+def test_foreground_statistics_tell_how_many_and_how_large():
+    few, many = discs(radius=20, spacing=64), discs(radius=10, spacing=32)
+    assert np.expm1(few["log_count"]) == pytest.approx(16, abs=3)
+    assert np.expm1(many["log_count"]) == pytest.approx(64, abs=8)
+    assert np.exp(few["log_diameter"]) * 256 == pytest.approx(40, rel=0.2)
+    assert np.exp(many["log_diameter"]) * 256 == pytest.approx(20, rel=0.25)
+    assert few["contrast"] > 0.4
+
+
+@pytest.mark.parametrize("image", [np.zeros((30, 40)), np.full((9, 9), np.nan)])
+def test_foreground_statistics_of_nothing(image):
+    numbers = foreground_statistics(Frame(image))
+    assert np.isfinite(numbers).all()
+    assert numbers[0] == 0

@@ -135,7 +135,8 @@ def test_targets_vary_from_episode_to_episode_in_reward_and_observation(env):
 def test_single_task_observations_are_what_they_were(tasks):
     schema = ObservationSchema.for_task(tasks[0], N_CHANNELS)
     assert [block.name for block in schema.blocks] == [
-        "image", "embedding", "probe", "targets", "last_settings", "last_terms", "has_last",
+        "image", "foreground", "embedding", "probe", "targets", "last_settings", "last_terms",
+        "has_last",
     ]  # fmt: skip
     builder = ObservationBuilder(tasks[0], N_CHANNELS)
     assert builder.n_actions == tasks[0].space.n
