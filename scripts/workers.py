@@ -18,6 +18,14 @@ RETRIES_AFTER_DEATH = 5
 #: Items handed out ahead of the one waited for, a worker.
 AHEAD = 3
 
+# Dask has workers give memory back at once. SAM's tensors of some MB would then be mapped anew each
+# time they are needed, which takes longer than computing them.
+_ENVIRON = "distributed.nanny.pre-spawn-environ"
+_MEMORY = {
+    f"{_ENVIRON}.MALLOC_TRIM_THRESHOLD_": 512 << 20,
+    f"{_ENVIRON}.MALLOC_MMAP_THRESHOLD_": 32 << 20,
+}
+
 
 class WorkersError(ValueError):
     """Workers were asked for in a way that cannot be."""
@@ -60,9 +68,8 @@ def open_client(workers: int | None, scheduler: str | None) -> Iterator[Client |
         ) from error
     with ExitStack() as stack:
         # what a scheduler elsewhere allows was set where it was started
-        stack.enter_context(
-            dask.config.set({"distributed.scheduler.allowed-failures": RETRIES_AFTER_DEATH})
-        )
+        settings = {"distributed.scheduler.allowed-failures": RETRIES_AFTER_DEATH}
+        stack.enter_context(dask.config.set(settings | _MEMORY))
         if scheduler is None:
             address: Any = stack.enter_context(
                 LocalCluster(
