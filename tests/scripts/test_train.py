@@ -35,7 +35,8 @@ def test_a_trained_policy_segments(samstar, small_task, images, tmp_path, traine
     bundle = PolicyBundle.load(trained / "policy.bundle")
     assert bundle.training["seed"] == 3
     curve = json.loads((trained / "results.json").read_text())["curve"]
-    assert curve[-1]["steps"] == 512
+    # the search of the settings to start from, and a whole rollout
+    assert 512 <= curve[-1]["steps"] < 2 * 512
     assert list((trained / "tensorboard").glob("events.out.tfevents.*"))
     done = samstar(
         *("segment", images / "a.png", "--task", small_task),
