@@ -113,8 +113,8 @@ def test_target_vector_has_fixed_length_and_no_unit() -> None:
 
 
 def test_densities_have_units(tmp_path: Path) -> None:
-    density = "[terms.completeness]\nnumber_density_per_um2 = [100.0, 200.0]\n"
-    text = _text("size").replace("[terms.completeness]\n", density)
+    density = "[terms.completeness]\nnumber_density_per_um2 = [100.0, 200.0]\n\n[terms.size]\n"
+    text = _text("size").replace("[terms.size]\n", density)
     task = load_task(_write(tmp_path, text))
     per_nm2 = task.terms["completeness"].number_density  # type: ignore[attr-defined]
     assert per_nm2 == pytest.approx((100e-6, 200e-6))
