@@ -87,7 +87,7 @@ class ProposalEngine:
         move by about 1e-5, so that rare single pixels on a mask's rim may flip.
     points : {"grid", "particles"}
         "particles" moves and leaves out points of the grids (`samstar_rl.prompting`): each cell has
-        one point at most, in a particle, and each particle few. Faster and inexact; not for
+        one point at most, in a particle, and each core two. Faster and inexact; not for
         samples that are all foreground, such as grains.
     points_per_batch : int
         Prompts decoded together.
