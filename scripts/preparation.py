@@ -34,35 +34,24 @@ class Bench:
 
 
 def prepare(
-    task: str,
+    task: str | Task,
     *,
     sam: str,
     device: str,
     precision: Precision = "float32",
     points: PointPlaces = "grid",
 ) -> Bench:
-    """Load the task and the SAM.
+    """Load the task, unless it is loaded already, and the SAM.
 
     Raises
     ------
     ValueError
         If either does not exist or is wrong, saying what is.
     """
-    return prepare_task(load_task(task), sam=sam, device=device, precision=precision, points=points)
-
-
-def prepare_task(
-    task: Task,
-    *,
-    sam: str,
-    device: str,
-    precision: Precision = "float32",
-    points: PointPlaces = "grid",
-) -> Bench:
-    """Load the SAM for a task that is loaded already."""
+    loaded = load_task(task) if isinstance(task, str) else task
     model = load_sam(sam, device=device)
     engine = ProposalEngine(model, device=device, precision=precision, points=points)
-    return Bench(task, Objective(task), engine, getattr(model, "samstar_sha256", None))
+    return Bench(loaded, Objective(loaded), engine, getattr(model, "samstar_sha256", None))
 
 
 def located_sam(sam: str) -> str:

@@ -29,7 +29,7 @@ from samstar_rl.run_folder import RESULTS_FILE, RunFolder
 from samstar_rl.sam import weights_sha256
 from samstar_rl.scripts import options
 from samstar_rl.scripts.command import make_progress, run_command
-from samstar_rl.scripts.preparation import Bench, located_sam, located_tuner, prepare_task
+from samstar_rl.scripts.preparation import Bench, located_sam, located_tuner, prepare
 from samstar_rl.scripts.workers import WorkersError, open_client, spread
 from samstar_rl.task import Task, load_task
 from samstar_rl.tuner import Evaluation, LiveFrame, Tuner, UnusableFrame, tune_frame
@@ -246,7 +246,7 @@ class Plan:
 def _bench(task: str, sam: str, device: str, precision: Precision, points: PointPlaces) -> Bench:
     """The one model of this process."""
     loaded = Task.from_dict(json.loads(task))
-    return prepare_task(loaded, sam=sam, device=device, precision=precision, points=points)
+    return prepare(loaded, sam=sam, device=device, precision=precision, points=points)
 
 
 class Account:
