@@ -43,6 +43,9 @@ Sizes = Literal["alike", "mixed"]
 Arrangement = Literal["apart", "overlapping"]
 Mask = NDArray[np.bool_]
 Field = NDArray[np.float32]
+Bodies = NDArray[np.uint16]
+Rows = NDArray[np.intp]
+Columns = NDArray[np.intp]
 Known = tuple[Contrast, float | None, float | None, Sizes, Arrangement]
 
 #: Short side in px at which candidates are drawn: details below 1/256 of the frame are lost.
@@ -90,12 +93,19 @@ class Foreground:
         Steepness of the normalised image, 1/px, at which an outline counts as a full step.
     n_particles : int
         About how many particles the mask stands for.
+    bodies : (h, w) uint16 array
+        The mask at working size, shared out by the network's cores: the number of the body that a
+        pixel belongs to, from 1 on; 0 on none.
+    maps : (2, h, w) uint8 array
+        What the network says at working size, in 255ths: `ForegroundMaps.probability` and ``core``.
     """
 
     mask: Mask
     polarity: int
     full_slope: float
     n_particles: int
+    bodies: Bodies
+    maps: NDArray[np.uint8]
 
     @cached_property
     def area_px(self) -> int:
@@ -107,6 +117,20 @@ class Foreground:
         """Counts the foreground's pixels in stretches of the frame."""
         return PixelCount(self.mask)
 
+    @cached_property
+    def body_areas_px(self) -> NDArray[np.float64]:
+        """Areas of the bodies in px^2 of the frame; the first one, of none, is infinite."""
+        pixels = np.bincount(self.bodies.ravel()).astype(np.float64)
+        pixels[0] = np.inf
+        return pixels * (self.mask.size / self.bodies.size)
+
+    def at_working_size(self, y0: int, x0: int, y1: int, x1: int) -> tuple[Rows, Columns]:
+        """Where the pixels of a box of the frame lie in ``bodies`` and ``maps``."""
+        (height, width), (h, w) = self.mask.shape, self.bodies.shape
+        rows = (2 * np.arange(y0, y1) + 1) * h // (2 * height)
+        columns = (2 * np.arange(x0, x1) + 1) * w // (2 * width)
+        return rows[:, None], columns[None, :]
+
     @property
     def particle_area_px(self) -> float:
         """Mean area of a particle; at least 1."""
@@ -116,8 +140,9 @@ class Foreground:
 class _Memory:
     """Foregrounds of the frames seen last, found again by identity or else by content."""
 
-    def __init__(self, capacity: int) -> None:
-        self._capacity = capacity
+    def __init__(self, capacity_px: int) -> None:
+        self._capacity_px = capacity_px
+        self._kept_px = 0
         self._by_frame: WeakKeyDictionary[Frame, dict[Known, Foreground]] = WeakKeyDictionary()
         self._by_content: OrderedDict[tuple[bytes, Known], Foreground] = OrderedDict()
 
@@ -132,9 +157,13 @@ class _Memory:
 
     def put(self, frame: Frame, known: Known, foreground: Foreground) -> None:
         self._by_frame.setdefault(frame, {})[known] = foreground
-        self._by_content[(_digest(frame), known)] = foreground
-        if len(self._by_content) > self._capacity:
-            self._by_content.popitem(last=False)
+        digest = (_digest(frame), known)
+        if digest not in self._by_content:
+            self._kept_px += foreground.mask.size
+        self._by_content[digest] = foreground
+        while self._kept_px > self._capacity_px and len(self._by_content) > 1:
+            _, oldest = self._by_content.popitem(last=False)
+            self._kept_px -= oldest.mask.size
 
 
 def _digest(frame: Frame) -> bytes:
@@ -142,8 +171,8 @@ def _digest(frame: Frame) -> bytes:
     return hashlib.blake2b(frame.image.data, digest_size=16, key=shape).digest()
 
 
-#: A foreground of 512 x 512 px takes a quarter of a MB.
-_MEMORY = _Memory(capacity=1024)
+#: Two bytes a pixel at most: some 200 MB, 400 frames of 512 x 512 px.
+_MEMORY = _Memory(capacity_px=400 * 512**2)
 
 
 def foreground_of(
@@ -197,9 +226,11 @@ def estimate_foreground(
     maps = maps or map_particles(packaged_network(), unit)
     work = _Work.of(unit, valid, maps, min_diameter_px, max_diameter_px)
     candidates = [c for c in draw_candidates(work) if contrast in ("either", c.contrast)]
+    said = np.rint(255 * np.stack([maps.probability, maps.core])).astype(np.uint8)
     if not candidates:
         nothing = np.zeros(image.shape, dtype=bool)
-        return Foreground(nothing, -1 if contrast == "dark" else 1, _full_slope(unit, nothing), 0)
+        slope, bodies = _full_slope(unit, nothing), np.zeros(work.valid.shape, dtype=np.uint16)
+        return Foreground(nothing, -1 if contrast == "dark" else 1, slope, 0, bodies, said)
     share, polarity = _weighted_mean(work, candidates)
     height, width = image.shape
     enlarged = cv2.resize(share, (width, height), interpolation=cv2.INTER_LINEAR)
@@ -207,11 +238,10 @@ def estimate_foreground(
     mask = _with_outlines_refined(enlarged > 0.5, unit, scale) & valid
     if sizes == "alike":
         mask = _without_small_bodies(mask)
-    if arrangement == "overlapping":
-        count = len(body_peaks(mask))
-    else:
-        count = _count_cores(maps.core, share > 0.5, sizes)
-    return Foreground(mask, polarity, _full_slope(unit, mask), max(count, int(mask.any())))
+    bodies = _share_out(mask, maps.core)
+    count = len(body_peaks(mask)) if arrangement == "overlapping" else _count(bodies, sizes)
+    count = max(count, int(mask.any()))
+    return Foreground(mask, polarity, _full_slope(unit, mask), count, bodies, said)
 
 
 def _weighted_mean(work: _Work, candidates: list[Candidate]) -> tuple[Field, int]:
@@ -224,26 +254,34 @@ def _weighted_mean(work: _Work, candidates: list[Candidate]) -> tuple[Field, int
     return mean.astype(np.float32), 1 if weights @ signs >= 0 else -1
 
 
-def _count_cores(core: Field, mask: Mask, sizes: Sizes) -> int:
-    """Number of the network's cores in a mask, and of the bodies without any.
+def _share_out(mask: Mask, core: Field) -> Bodies:
+    """The bodies of a mask (H, W) at the size of the network's cores (h, w); see `Foreground`.
 
-    Where sizes are alike, only those whose share of the mask is no mere fragment count.
+    Each core claims what lies around it; what is left over, but for specks, are bodies of their
+    own.
     """
+    height, width = core.shape
+    share = cv2.resize(mask.astype(np.float32), (width, height), interpolation=cv2.INTER_AREA)
+    small = share > 0.5
     _, cores = cv2.connectedComponents((core > 0.5).astype(np.uint8), connectivity=4)
-    bodies = watershed(-core, cores, mask=mask)
+    bodies = watershed(-core, cores, mask=small)
+    lone = (small & (bodies == 0)).astype(np.uint8)
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(lone, connectivity=4)
+    kept = stats[:, cv2.CC_STAT_AREA] >= _SMALLEST_BODY_PX
+    kept[0] = False
+    numbers = np.unique(np.where(kept[labels], labels + bodies.max(), bodies), return_inverse=True)
+    # 0 is there unless bodies fill the image
+    first = int(numbers[0][0] != 0)
+    return (numbers[1].reshape(core.shape) + first).astype(np.uint16)
+
+
+def _count(bodies: Bodies, sizes: Sizes) -> int:
+    """Number of bodies; where sizes are alike, of those that are no mere fragment."""
     areas = np.bincount(bodies.ravel())[1:]
-    lone = _areas_of_bodies(mask & (bodies == 0))
-    areas = np.concatenate([areas[areas > 0], lone[lone >= _SMALLEST_BODY_PX]])
     if sizes == "mixed" or len(areas) == 0:
         return len(areas)
     usual = float(np.average(areas, weights=areas))
     return int(np.count_nonzero(areas >= FRAGMENT_SHARE * usual))
-
-
-def _areas_of_bodies(mask: Mask) -> NDArray[np.int64]:
-    """Areas of a mask's connected bodies in px^2."""
-    _, _, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=4)
-    return np.asarray(stats[1:, cv2.CC_STAT_AREA], dtype=np.int64)
 
 
 def slopes(unit: Field) -> tuple[Field, Field]:

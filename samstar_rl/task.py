@@ -58,6 +58,7 @@ from samstar_rl.rewards.completeness import CompletenessTarget
 from samstar_rl.rewards.confidence import ConfidenceTarget
 from samstar_rl.rewards.contrast import ContrastTarget
 from samstar_rl.rewards.coverage import CoverageTarget
+from samstar_rl.rewards.expected_f1 import ExpectedF1Target
 from samstar_rl.rewards.homogeneity import HomogeneityTarget
 from samstar_rl.rewards.nesting import NestingTarget
 from samstar_rl.rewards.order import OrderTarget
@@ -103,6 +104,7 @@ class Terms(TypedDict, total=False):
     purity: PurityTarget
     confidence: ConfidenceTarget
     plausibility: PlausibilityTarget
+    expected_f1: ExpectedF1Target
     homogeneity: HomogeneityTarget
     smoothness: SmoothnessTarget
     border: BorderTarget

@@ -68,7 +68,7 @@ COMMANDS: dict[str, Command] = {
     ),
     "fit-plausibility": Command(
         "fit_plausibility:fit_plausibility",
-        "Fit the weights of the score's term `plausibility`.",
+        "Fit the network of the score's term `plausibility`.",
     ),
     "artefacts": Command(
         "artefacts:artefacts",

@@ -1,17 +1,21 @@
-"""Fit the weights of the score's term `plausibility`."""
+"""Fit the network of the score's term `plausibility`."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 import typer
+from safetensors.numpy import save_file
 
+from samstar_rl import atomic
 from samstar_rl.bank import Bank
+from samstar_rl.rewards.plausibility import WEIGHTS
 from samstar_rl.scripts import options
 from samstar_rl.scripts.command import make_progress, run_command
 from samstar_rl.task import load_task
-from samstar_rl.training.plausibility import MaskSamples, fit, sample_masks
+from samstar_rl.training.plausibility import EPOCHS, MaskSamples, fit, sample_masks
 
 
 def fit_plausibility(
@@ -25,12 +29,18 @@ def fit_plausibility(
     n_settings: Annotated[
         int, typer.Option("--settings", min=1, help="Settings drawn for each frame.")
     ] = 200,
+    every: Annotated[
+        int, typer.Option("--every", min=1, help="Takes every so many-th frame of a bank.")
+    ] = 1,
+    out: Annotated[
+        Path, typer.Option("--out", "-o", metavar="FILE", help="The network's file.")
+    ] = Path(WEIGHTS),
     seed: options.Seed = 0,
 ) -> None:
-    """Fit the weights of the score's term `plausibility`.
+    """Fit the network of the score's term `plausibility`.
 
-    Prints them as samstar_rl/rewards/plausibility.py holds them. For developers: scores change
-    with them.
+    Writes OUT; the package holds it as samstar_rl/weights/plausibility.safetensors. For developers:
+    scores change with it.
     """
     samples: list[MaskSamples] = []
     with make_progress() as progress:
@@ -39,12 +49,16 @@ def fit_plausibility(
             if not path:
                 raise ValueError(f"expected BANK:TASK, got {spec!r}")
             bank = Bank(Path(path))
-            found = sample_masks(bank, load_task(task), n_settings=n_settings, seed=seed)
-            samples += progress.track(found, total=len(bank), description=spec)
-    fitted = fit(samples)
-    lines = [f'    "{name}": ({m:.4g}, {s:.4g}, {w:.4g}),' for name, (m, s, w) in
-             fitted.weights.items()]  # fmt: skip
-    typer.echo("\n".join(["WEIGHTS = {", *lines, "}", f"BIAS = {fitted.bias:.4g}"]))
+            found = sample_masks(
+                bank, load_task(task), n_settings=n_settings, seed=seed, every=every
+            )
+            samples += progress.track(found, total=-(-len(bank) // every), description=spec)
+        *_, fitted = progress.track(fit(samples, seed=seed), total=EPOCHS, description="epochs")
+    arrays = {name: np.ascontiguousarray(a, np.float32) for name, a in vars(fitted).items()}
+    with atomic.replacing(out) as temporary:
+        save_file(arrays, temporary)
+    n_masks = sum(len(sample.iou) for sample in samples)
+    typer.echo(f"wrote {out}: fitted to {n_masks} masks of {len(samples)} frames")
 
 
 if __name__ == "__main__":

@@ -13,14 +13,21 @@ from numpy.typing import NDArray
 
 from samstar_rl.foreground import Foreground
 from samstar_rl.frames.frame import Frame
-from samstar_rl.rewards.evidence import explained, foreground_for
+from samstar_rl.masks import MaskStore
+from samstar_rl.rewards.evidence import count_bodies_in, explained, foreground_for
 from samstar_rl.rewards.target import Sample
 from samstar_rl.segmentation import Segmentation
+
+#: Numbers of bodies and pixels that they share with a mask.
+Shares = tuple[NDArray[np.intp], NDArray[np.int64]]
 
 _EXPECTED: WeakKeyDictionary[Segmentation, WeakKeyDictionary[Foreground, float]] = (
     WeakKeyDictionary()
 )
 _UNIQUENESS: WeakKeyDictionary[Segmentation, NDArray[np.float64]] = WeakKeyDictionary()
+_BODIES: WeakKeyDictionary[MaskStore, WeakKeyDictionary[Foreground, dict[int, Shares]]] = (
+    WeakKeyDictionary()
+)
 
 
 def uniqueness(segmentation: Segmentation) -> NDArray[np.float64]:
@@ -42,15 +49,42 @@ def uniqueness(segmentation: Segmentation) -> NDArray[np.float64]:
 def expected_count(segmentation: Segmentation, frame: Frame, sample: Sample) -> float:
     """Particles that should be there: those that masks stand for, and the foreground without mask.
 
-    The uncovered foreground counts as particles of the mean area that the foreground itself shows.
+    The uncovered foreground counts as particles of the mean area that the foreground itself shows;
+    where sizes are mixed, so that the mean tells nothing of a particle, by its bodies.
     """
     foreground = foreground_for(frame, sample)
     known = _EXPECTED.setdefault(segmentation, WeakKeyDictionary())
     if foreground not in known:
-        uncovered = max(0.0, foreground.area_px - explained(segmentation, foreground).shared_px)
-        missed = uncovered / foreground.particle_area_px
+        if sample.sizes == "mixed":
+            missed = uncovered_bodies(segmentation, foreground)
+        else:
+            uncovered = foreground.area_px - explained(segmentation, foreground).shared_px
+            missed = max(0.0, uncovered) / foreground.particle_area_px
         known[foreground] = float(uniqueness(segmentation).sum()) + missed
     return known[foreground]
+
+
+def uncovered_bodies(segmentation: Segmentation, foreground: Foreground) -> float:
+    """How many of the foreground's bodies no mask covers, shares of them included."""
+    areas = foreground.body_areas_px
+    covered = np.zeros(len(areas))
+    shares = _shares_of(segmentation, foreground)
+    if shares:
+        bodies, pixels = (np.concatenate(column) for column in zip(*shares, strict=True))
+        covered = np.bincount(bodies, pixels, minlength=len(areas)) / areas
+    return float((1 - np.minimum(covered[1:], 1)).sum())
+
+
+def _shares_of(segmentation: Segmentation, foreground: Foreground) -> list[Shares]:
+    """Of each mask which bodies it meets, and in how many pixels; remembered."""
+    store = segmentation.masks
+    known = _BODIES.setdefault(store, WeakKeyDictionary()).setdefault(foreground, {})
+    ids = segmentation.mask_ids.tolist()
+    for mask_id in ids:
+        if mask_id not in known:
+            box = store.boxes[mask_id].tolist()
+            known[mask_id] = count_bodies_in(store.window(mask_id), box, foreground)
+    return [known[mask_id] for mask_id in ids]
 
 
 def mean_over_expected(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import cv2
@@ -17,8 +18,16 @@ from samstar_rl.reproducible import avoid_ipp
 from samstar_rl.rewards.target import Sample
 from samstar_rl.segmentation import Segmentation
 
-_EVIDENCE = ("purity", "rim_support", "inside_std")
+Index = NDArray[np.intp]
+
 _MARGIN_PX = 5
+#: Sectors about a mask's centre, centred on the axes: no lattice direction lies on their borders.
+_SECTORS = 16
+#: The sectors' steps in ascending order are summed up by the means of these groups.
+_RANKS = np.array([0, 1, 2, 4, 8, 12])
+#: Neighbouring sectors that make up an arc.
+_ARC = 3
+_RING = np.ones((7, 7), np.uint8)
 _STEPS = 4095
 
 
@@ -34,17 +43,47 @@ class Explained:
 class MaskEvidence:
     """How single masks lie on the image and its foreground, arrays of (K,).
 
+    Steps are changes of intensity across the outline, in shares of a full step of the right sign.
+
     Parameters
     ----------
     purity : share of the mask that is foreground.
-    rim_support : share of the outline across which the intensity steps as it should.
     inside_std : standard deviation of the normalised intensity inside.
+    rim_support : mean step, those of the wrong sign counting 0.
+    weakest_arc : mean step, signs kept, on the weakest fifth or so of the outline.
+    step_0 ... step_5 : steps of 16 sectors about the centre, from the weakest to the strongest;
+        means of 1, 1, 2, 4, 4 and 4 of them.
+    ring : share of the surroundings, 3 px wide, that is foreground.
+    rim_core : mean of the network's core map on the outline.
+    probability, probability_std : mean and spread inside of the network's probability.
+    core : share of the mask in the network's cores.
+    body_iou, body_share, body_cover : IoU with the foreground's body that fits best, share of the
+        mask in it, and share of it in the mask.
+    n_bodies : bodies that lie in the mask by half or more.
     """
 
     purity: NDArray[np.float64]
-    rim_support: NDArray[np.float64]
     inside_std: NDArray[np.float64]
+    rim_support: NDArray[np.float64]
+    weakest_arc: NDArray[np.float64]
+    step_0: NDArray[np.float64]
+    step_1: NDArray[np.float64]
+    step_2: NDArray[np.float64]
+    step_3: NDArray[np.float64]
+    step_4: NDArray[np.float64]
+    step_5: NDArray[np.float64]
+    ring: NDArray[np.float64]
+    rim_core: NDArray[np.float64]
+    probability: NDArray[np.float64]
+    probability_std: NDArray[np.float64]
+    core: NDArray[np.float64]
+    body_iou: NDArray[np.float64]
+    body_share: NDArray[np.float64]
+    body_cover: NDArray[np.float64]
+    n_bodies: NDArray[np.float64]
 
+
+EVIDENCE = tuple(entry.name for entry in fields(MaskEvidence))
 
 _EXPLAINED: WeakKeyDictionary[Segmentation, WeakKeyDictionary[Foreground, Explained]] = (
     WeakKeyDictionary()
@@ -82,14 +121,14 @@ def mask_evidence(segmentation: Segmentation, foreground: Foreground) -> MaskEvi
     of_store = _DESCRIBED.setdefault(store, WeakKeyDictionary())
     columns = of_store.get(foreground)
     if columns is None:
-        columns = of_store[foreground] = MaskColumns(_EVIDENCE)
+        columns = of_store[foreground] = MaskColumns(EVIDENCE)
 
     def describe(ids: Ids) -> list[tuple[float, ...]]:
         boxes = store.boxes
         return [_describe(store.window(i), boxes[i].tolist(), unit, foreground) for i in ids]
 
     ids, n_masks = segmentation.mask_ids, len(store)
-    return MaskEvidence(*(columns.get(name, ids, n_masks, describe) for name in _EVIDENCE))
+    return MaskEvidence(*(columns.get(name, ids, n_masks, describe) for name in EVIDENCE))
 
 
 def frame_rim(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -99,13 +138,136 @@ def frame_rim(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 def _describe(
     window: Window, box: list[int], unit: NDArray[np.float32], foreground: Foreground
-) -> tuple[float, float, float]:
+) -> tuple[float, ...]:
     x0, y0, x1, y1 = box
-    if x1 <= x0:
-        return 0.0, 0.0, 0.0
+    if x1 <= x0 or not window.any():
+        return (0.0,) * len(EVIDENCE)
     purity = float(foreground.mask[y0:y1, x0:x1][window].mean())
     inside_std = _exact_std(unit[y0:y1, x0:x1][window])
-    return purity, _rim_support(window, box, unit, foreground), inside_std
+    around = _Surroundings.of(window, box, unit.shape)
+    return (
+        purity,
+        inside_std,
+        *_describe_rim(around, unit, foreground),
+        *_describe_maps(window, box, foreground),
+        *_describe_bodies(window, box, foreground),
+    )
+
+
+@dataclass(frozen=True)
+class _Surroundings:
+    """A mask with a margin around it: corner in the frame (left, top, right, bottom), pixels."""
+
+    left: int
+    top: int
+    right: int
+    bottom: int
+    mask: NDArray[np.uint8]
+
+    @classmethod
+    def of(cls, window: Window, box: list[int], shape: tuple[int, ...]) -> _Surroundings:
+        x0, y0, x1, y1 = box
+        left, top = max(0, x0 - _MARGIN_PX), max(0, y0 - _MARGIN_PX)
+        right, bottom = min(shape[1], x1 + _MARGIN_PX), min(shape[0], y1 + _MARGIN_PX)
+        mask = np.zeros((bottom - top, right - left), dtype=np.uint8)
+        mask[y0 - top : y1 - top, x0 - left : x1 - left] = window
+        return cls(left, top, right, bottom, mask)
+
+    def cut(self, image: NDArray[Any]) -> NDArray[Any]:
+        return image[self.top : self.bottom, self.left : self.right]
+
+
+def _describe_rim(
+    around: _Surroundings, unit: NDArray[np.float32], foreground: Foreground
+) -> tuple[float, ...]:
+    """`rim_support` to `rim_core`, of the outline off the frame's border.
+
+    A step is the image's derivative along the mask's outward normal.
+    """
+    avoid_ipp()
+    mask = around.mask.astype(np.float32)
+    # Beyond the frame the mask goes on: its border is no outline.
+    soft = cv2.GaussianBlur(mask, (0, 0), 1.0, borderType=cv2.BORDER_REPLICATE)
+    across_x = cv2.Sobel(soft, cv2.CV_32F, 1, 0, borderType=cv2.BORDER_REPLICATE)
+    across_y = cv2.Sobel(soft, cv2.CV_32F, 0, 1, borderType=cv2.BORDER_REPLICATE)
+    steepness = cv2.magnitude(across_x, across_y)
+    ys, xs = np.nonzero(steepness > 0.5)
+    ring = around.cut(foreground.mask)[(cv2.dilate(around.mask, _RING) > 0) & (around.mask == 0)]
+    surrounded = float(ring.mean()) if len(ring) else 0.0
+    if len(ys) == 0:
+        return (0.0,) * (2 + len(_RANKS)) + (surrounded, 0.0)
+    slope_x, slope_y = slopes(around.cut(unit))
+    step = (across_x * slope_x + across_y * slope_y)[ys, xs] / steepness[ys, xs]
+    steps = np.clip(foreground.polarity * step / foreground.full_slope, -1, 1)
+    rows, columns = foreground.at_working_size(around.top, around.left, around.bottom, around.right)
+    core = foreground.maps[1][rows[ys, 0], columns[0, xs]]
+    return (
+        _exact_mean(np.clip(steps, 0, 1)),
+        *_sector_steps(_to_integers(steps), ys, xs, around.mask),
+        surrounded,
+        int(core.sum(dtype=np.int64)) / len(core) / 255,
+    )
+
+
+def _sector_steps(
+    steps: NDArray[np.int64], ys: Index, xs: Index, mask: NDArray[np.uint8]
+) -> list[float]:
+    """The weakest arc and the steps by rank, of an outline's pixels; see `MaskEvidence`."""
+    inside_y, inside_x = np.nonzero(mask)
+    # whole numbers: the angle must not depend on the order of a sum
+    centre_y, centre_x = int(inside_y.sum()), int(inside_x.sum())
+    angle = np.arctan2(ys * len(inside_y) - centre_y, xs * len(inside_x) - centre_x)
+    sector = np.rint(angle * (_SECTORS / (2 * np.pi))).astype(np.intp) % _SECTORS
+    count = np.bincount(sector, minlength=_SECTORS)
+    total = np.bincount(sector, steps, minlength=_SECTORS)
+    turns = (np.arange(_SECTORS) + np.arange(_ARC)[:, None]) % _SECTORS
+    arc_count, arc_total = count[turns].sum(axis=0), total[turns].sum(axis=0)
+    weakest_arc = float((arc_total[arc_count > 0] / arc_count[arc_count > 0]).min()) / _STEPS
+    means = np.full(_SECTORS, total.sum() / count.sum())
+    means[count > 0] = total[count > 0] / count[count > 0]
+    ranked = np.add.reduceat(np.sort(means), _RANKS) / np.diff(_RANKS, append=_SECTORS)
+    return [weakest_arc, *(ranked / _STEPS).tolist()]
+
+
+def _describe_maps(
+    window: Window, box: list[int], foreground: Foreground
+) -> tuple[float, float, float]:
+    """`probability`, `probability_std` and `core` of a mask."""
+    x0, y0, x1, y1 = box
+    rows, columns = foreground.at_working_size(y0, x0, y1, x1)
+    probability, core = foreground.maps[:, rows, columns][:, window].astype(np.int64)
+    n = len(core)
+    mean = int(probability.sum()) / n
+    spread = np.sqrt(max(int((probability**2).sum()) / n - mean**2, 0.0))
+    return mean / 255, float(spread) / 255, int(np.count_nonzero(core > 127)) / n
+
+
+def _describe_bodies(
+    window: Window, box: list[int], foreground: Foreground
+) -> tuple[float, float, float, float]:
+    """`body_iou`, `body_share`, `body_cover` and `n_bodies` of a mask."""
+    area = int(np.count_nonzero(window))
+    bodies, shared = count_bodies_in(window, box, foreground)
+    if len(bodies) == 0:
+        return 0.0, 0.0, 0.0, 0.0
+    areas = foreground.body_areas_px[bodies]
+    ious = shared / np.maximum(area + areas - shared, 1)
+    cover = np.minimum(shared / areas, 1)
+    best = int(ious.argmax())
+    n_covered = float(np.count_nonzero(cover >= 0.5))
+    return float(ious[best]), float(shared[best] / area), float(cover[best]), n_covered
+
+
+def count_bodies_in(
+    window: Window, box: list[int], foreground: Foreground
+) -> tuple[Index, NDArray[np.int64]]:
+    """Which bodies of the foreground a mask meets, and in how many pixels."""
+    x0, y0, x1, y1 = box
+    rows, columns = foreground.at_working_size(y0, x0, y1, x1)
+    pixels = np.bincount(foreground.bodies[rows, columns][window])
+    pixels[0] = 0
+    met = np.flatnonzero(pixels)
+    return met, pixels[met]
 
 
 def _exact_std(values: NDArray[np.float32]) -> float:
@@ -114,38 +276,15 @@ def _exact_std(values: NDArray[np.float32]) -> float:
     Sums of floats depend on the order of summation, which numpy chooses by alignment; those of
     integers do not.
     """
-    steps = np.rint(values * _STEPS).astype(np.int64)
+    steps = _to_integers(values)
     mean = int(steps.sum()) / len(steps)
     return float(np.sqrt(max(int((steps * steps).sum()) / len(steps) - mean**2, 0.0))) / _STEPS
 
 
 def _exact_mean(values: NDArray[np.float32]) -> float:
     """Mean of values in [0, 1]; see `_exact_std`."""
-    return int(np.rint(values * _STEPS).astype(np.int64).sum()) / len(values) / _STEPS
+    return int(_to_integers(values).sum()) / len(values) / _STEPS
 
 
-def _rim_support(
-    window: Window, box: list[int], unit: NDArray[np.float32], foreground: Foreground
-) -> float:
-    """Share of the outline, off the frame's border, with a step of the right sign and size.
-
-    The step is the image's derivative along the mask's outward normal.
-    """
-    avoid_ipp()
-    x0, y0, x1, y1 = box
-    height, width = unit.shape
-    left, top = max(0, x0 - _MARGIN_PX), max(0, y0 - _MARGIN_PX)
-    right, bottom = min(width, x1 + _MARGIN_PX), min(height, y1 + _MARGIN_PX)
-    mask = np.zeros((bottom - top, right - left), dtype=np.float32)
-    mask[y0 - top : y1 - top, x0 - left : x1 - left] = window
-    # Beyond the frame the mask goes on: its border is no outline.
-    soft = cv2.GaussianBlur(mask, (0, 0), 1.0, borderType=cv2.BORDER_REPLICATE)
-    across_x = cv2.Sobel(soft, cv2.CV_32F, 1, 0, borderType=cv2.BORDER_REPLICATE)
-    across_y = cv2.Sobel(soft, cv2.CV_32F, 0, 1, borderType=cv2.BORDER_REPLICATE)
-    steepness = cv2.magnitude(across_x, across_y)
-    rim = steepness > 0.5
-    if not rim.any():
-        return 0.0
-    slope_x, slope_y = slopes(unit[top:bottom, left:right])
-    step = (across_x * slope_x + across_y * slope_y)[rim] / steepness[rim]
-    return _exact_mean(np.clip(foreground.polarity * step / foreground.full_slope, 0, 1))
+def _to_integers(values: NDArray[np.float32]) -> NDArray[np.int64]:
+    return np.asarray(np.rint(values * _STEPS), dtype=np.int64)

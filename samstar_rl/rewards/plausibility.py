@@ -2,65 +2,46 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib import resources
 from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors.numpy import load_file
 
 from samstar_rl.columns import MaskColumns
 from samstar_rl.foreground import Foreground
 from samstar_rl.frames.frame import Frame
 from samstar_rl.masks import Ids, MaskStore
 from samstar_rl.rewards.counting import mean_over_expected
+from samstar_rl.rewards.evidence import EVIDENCE as EVIDENCE_OF_MASKS
 from samstar_rl.rewards.evidence import foreground_for, mask_evidence
 from samstar_rl.rewards.target import Target
 from samstar_rl.segmentation import Segmentation
 
-#: Evidence of a mask: mean and standard deviation over masks, and weight of the standardised value.
-WEIGHTS: dict[str, tuple[float, float, float]] = {
-    "predicted_iou": (0.7023, 0.3373, 0.6182),
-    "logit_of_predicted_iou": (2.032, 2.602, -0.001214),
-    "circularity": (0.6779, 0.2738, 0.1373),
-    "solidity": (0.8037, 0.1889, -0.006853),
-    "solidity_squared": (0.6816, 0.2558, 0.005618),
-    "aspect_ratio": (1.706, 0.9557, -0.1012),
-    "contrast": (0.1812, 0.1904, 0.8504),
-    "edge_strength": (1.413, 0.615, 0.4323),
-    "purity": (0.6401, 0.3897, 0.4211),
-    "purity_squared": (0.5616, 0.4014, 0.1378),
-    "rim_support": (0.4931, 0.3239, 0.4313),
-    "rim_support_squared": (0.3481, 0.3235, 0.1143),
-    "inside_std": (0.1487, 0.08064, 0.07665),
-    "log_diameter": (-2.916, 0.6583, -0.1373),
-    "log_diameter_squared": (8.934, 3.814, -0.5116),
-    "purity_and_rim_support": (0.3807, 0.321, -0.3013),
-    "predicted_iou_and_rim_support": (0.402, 0.3335, 0.2201),
-    "predicted_iou_and_purity": (0.5112, 0.3801, 0.2362),
-}
-BIAS = -0.307
-#: Names of the evidence, in the order of `describe_masks`.
-EVIDENCE = (
+Weights = NDArray[np.float64]
+
+WEIGHTS = "plausibility.safetensors"
+_OF_TABLE = (
     "predicted_iou",
-    "logit_of_predicted_iou",
+    "stability_score",
     "circularity",
     "solidity",
-    "solidity_squared",
     "aspect_ratio",
     "contrast",
     "edge_strength",
-    "purity",
-    "purity_squared",
-    "rim_support",
-    "rim_support_squared",
-    "inside_std",
+    "touches_border",
     "log_diameter",
-    "log_diameter_squared",
-    "purity_and_rim_support",
-    "predicted_iou_and_rim_support",
-    "predicted_iou_and_purity",
+    "log_relative_diameter",
 )
-_LEAST_LOGIT, _LEAST_DIAMETER = 0.01, 0.003
-_MOST_ASPECT, _MOST_EDGE = 6.0, 2.0
+#: Names of the evidence, in the order of `describe_masks`.
+EVIDENCE = (*_OF_TABLE, *EVIDENCE_OF_MASKS)
+_LEAST_DIAMETER = 0.003
+_MOST_ASPECT, _MOST_EDGE, _MOST_RELATIVE, _MOST_BODIES = 6.0, 2.0, 2.5, 4.0
+#: Evidence farther from its mean than this, in standard deviations, counts as that far.
+_MOST_DEVIATIONS = 4.0
 
 
 _LIKENESS: WeakKeyDictionary[MaskStore, WeakKeyDictionary[Foreground, MaskColumns]] = (
@@ -80,15 +61,16 @@ def plausibility(
 ) -> float:
     r"""Score how much the masks look like particles.
 
-    .. math:: \frac{1}{N} \sum_k u_k \, \sigma\Big(b + \sum_i w_i z_{ki}\Big)
+    .. math:: \frac{1}{N} \sum_k u_k \, p(z_k)
 
-    with the logistic function :math:`\sigma` of mask k's evidence :math:`z_{ki}` (`describe_masks`,
-    standardised): rim, foreground, homogeneity, shape, size and SAM's own judgement, combined as
-    measures of objectness are (B. Alexe et al., IEEE Trans. Pattern Anal. Mach. Intell. 34, 2012).
-    The weights `WEIGHTS` were fitted once, to whether masks of labelled micrographs and of
-    simulated frames reach an IoU of 0.5 with a particle; no frame's own truth enters. Terms about a
-    single kind of evidence average it over masks before they are multiplied; here the product is
-    taken mask by mask. :math:`u_k` and N count as `counting.mean_over_expected` says.
+    with the probability p, estimated from mask k's evidence :math:`z_k` (`describe_masks`), that
+    the mask matches a particle at an IoU of 0.5: outline, foreground, homogeneity, shape, size and
+    SAM's own judgement, combined as measures of objectness are (B. Alexe et al., IEEE Trans.
+    Pattern Anal. Mach. Intell. 34, 2012), here by a network of one hidden layer (`Likeness`). It
+    was fitted once, to masks of labelled micrographs and of simulated frames; no frame's own truth
+    enters. Terms about a single kind of evidence average it over masks before they are multiplied;
+    here the product is taken mask by mask. :math:`u_k` and N count as `counting.mean_over_expected`
+    says.
 
     Returns
     -------
@@ -112,46 +94,73 @@ def particle_likeness(segmentation: Segmentation, foreground: Foreground) -> NDA
     def weigh(ids: Ids) -> NDArray[np.float64]:
         positions = np.unique(segmentation.mask_ids, return_index=True)[1]
         missing = positions[np.isin(segmentation.mask_ids[positions], ids)]
-        return _weigh(describe_masks(segmentation.part(missing), foreground))[:, None]
+        evidence = describe_masks(segmentation.part(missing), foreground)
+        return packaged_likeness().of(evidence)[:, None]
 
     ids = segmentation.mask_ids
     return columns.get("likeness", ids, len(segmentation.masks), weigh)
 
 
-def _weigh(evidence: NDArray[np.float64]) -> NDArray[np.float64]:
-    mean, spread, weight = np.array(list(WEIGHTS.values())).T
-    return np.asarray(1 / (1 + np.exp(-BIAS - ((evidence - mean) / spread) @ weight)))
+@dataclass(frozen=True, eq=False)
+class Likeness:
+    """A network of one hidden layer: evidence of masks to the probability of a match.
+
+    Parameters
+    ----------
+    mean, spread : (E,) arrays
+        By which evidence is standardised.
+    hidden, hidden_bias : (E, H) and (H,) arrays
+    out, out_bias : (H,) and (1,) arrays
+    """
+
+    mean: Weights
+    spread: Weights
+    hidden: Weights
+    hidden_bias: Weights
+    out: Weights
+    out_bias: Weights
+
+    def of(self, evidence: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The probability of each mask, (K,), of its evidence, (K, E)."""
+        deviation = (evidence - self.mean) / self.spread
+        deviation = np.clip(deviation, -_MOST_DEVIATIONS, _MOST_DEVIATIONS)
+        # Summed one after the other: a matrix product's order, and its last bits, depend on K.
+        inner = np.tile(self.hidden_bias, (len(evidence), 1))
+        for column, weights in zip(deviation.T, self.hidden, strict=True):
+            inner += column[:, None] * weights
+        logit = np.full(len(evidence), self.out_bias[0])
+        for column, weight in zip(np.tanh(inner).T, self.out, strict=True):
+            logit += column * weight
+        return np.asarray(1 / (1 + np.exp(-logit)))
+
+
+@lru_cache(maxsize=1)
+def packaged_likeness() -> Likeness:
+    """The fitted network of the package; `samstar fit-plausibility` fits it."""
+    file = resources.files("samstar_rl") / "weights" / WEIGHTS
+    with resources.as_file(file) as path:
+        arrays = load_file(path)
+    return Likeness(**{name: array.astype(np.float64) for name, array in arrays.items()})
 
 
 def describe_masks(segmentation: Segmentation, foreground: Foreground) -> NDArray[np.float64]:
     """The evidence of each mask, (K, evidence), in the order of `EVIDENCE`."""
     table, evidence = segmentation.table, mask_evidence(segmentation, foreground)
-    sure, purity, rim_support = table.predicted_iou, evidence.purity, evidence.rim_support
     share = table.equivalent_diameter / min(segmentation.shape)
-    log_diameter = np.log(share + _LEAST_DIAMETER)
+    relative = np.log(np.maximum(table.area, 1) / foreground.particle_area_px) / 2
+    of_masks = {name: getattr(evidence, name) for name in EVIDENCE_OF_MASKS}
+    of_masks["n_bodies"] = np.minimum(evidence.n_bodies, _MOST_BODIES)
     columns = (
-        sure,
-        _logit(sure),
+        table.predicted_iou,
+        table.stability_score,
         table.circularity,
         table.solidity,
-        table.solidity**2,
         np.minimum(table.aspect_ratio, _MOST_ASPECT),
         np.clip(foreground.polarity * table.contrast, -0.5, 0.8),
         np.clip(table.edge_strength / foreground.full_slope, 0, _MOST_EDGE),
-        purity,
-        purity**2,
-        rim_support,
-        rim_support**2,
-        evidence.inside_std,
-        log_diameter,
-        log_diameter**2,
-        purity * rim_support,
-        sure * rim_support,
-        sure * purity,
+        table.touches_border,
+        np.log(share + _LEAST_DIAMETER),
+        np.clip(relative, -_MOST_RELATIVE, _MOST_RELATIVE),
+        *of_masks.values(),
     )
     return np.nan_to_num(np.stack(columns, axis=1))
-
-
-def _logit(share: NDArray[np.float64]) -> NDArray[np.float64]:
-    kept = np.clip(share, _LEAST_LOGIT, 1 - _LEAST_LOGIT)
-    return np.asarray(np.log(kept / (1 - kept)))

@@ -9,6 +9,7 @@ from samstar_rl.rewards.completeness import CompletenessTarget, completeness
 from samstar_rl.rewards.confidence import ConfidenceTarget, confidence
 from samstar_rl.rewards.contrast import ContrastTarget, contrast
 from samstar_rl.rewards.coverage import CoverageTarget, coverage
+from samstar_rl.rewards.expected_f1 import ExpectedF1Target, expected_f1
 from samstar_rl.rewards.homogeneity import HomogeneityTarget, homogeneity
 from samstar_rl.rewards.nesting import NestingTarget, nesting
 from samstar_rl.rewards.order import OrderTarget, order
@@ -33,6 +34,7 @@ TERMS: dict[str, Callable[..., float]] = {
     "purity": purity,
     "confidence": confidence,
     "plausibility": plausibility,
+    "expected_f1": expected_f1,
     "homogeneity": homogeneity,
     "smoothness": smoothness,
     "border": border,
@@ -53,6 +55,7 @@ TARGETS: dict[str, type[Target]] = {
     "purity": PurityTarget,
     "confidence": ConfidenceTarget,
     "plausibility": PlausibilityTarget,
+    "expected_f1": ExpectedF1Target,
     "homogeneity": HomogeneityTarget,
     "smoothness": SmoothnessTarget,
     "border": BorderTarget,

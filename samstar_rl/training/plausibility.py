@@ -1,8 +1,8 @@
-"""Fit the weights of the term `plausibility` to labelled frames by logistic regression.
+"""Fit the network of the term `plausibility` to labelled frames.
 
 What is fitted is whether a mask reaches an IoU of 0.5 with a particle, softened by a few hundredths
-of IoU. The masks are those that random settings of a task keep, each once, and, so that the weights
-also hold for masks that no SAM made, the true masks and the adversaries' ones.
+of IoU. The masks are those that random settings of a task keep, each once, and, so that it
+also holds for masks that no SAM made, the true masks and the adversaries' ones.
 """
 
 from __future__ import annotations
@@ -11,24 +11,32 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import nn
+from torch.nn.functional import binary_cross_entropy_with_logits
+from torch.utils.data import BatchSampler, RandomSampler, TensorDataset
 
 from samstar_rl.adversaries import ADVERSARIES, true_masks
 from samstar_rl.bank import Bank
 from samstar_rl.metrics import Truth
 from samstar_rl.rewards.evidence import foreground_for
-from samstar_rl.rewards.plausibility import EVIDENCE, describe_masks
+from samstar_rl.rewards.plausibility import Likeness, describe_masks
 from samstar_rl.segmentation import Segmentation, segment
 from samstar_rl.settings import Settings
 from samstar_rl.task import Task
 from samstar_rl.validity import draw_settings
 
+Evidence = NDArray[np.float64]
+
 #: IoU over which a mask goes from no particle to one.
 IOU_WIDTH = 0.05
 #: Weight of a frame's true masks, and of each adversary's, beside all masks that SAM made there.
 WEIGHT_OF_TRUTH, WEIGHT_OF_ADVERSARY = 0.15, 0.05
-RIDGE = 0.01
-_STEPS = 30
+HIDDEN = 96
+EPOCHS = 40
+BATCH_SIZE = 2048
+LEARNING_RATE, WEIGHT_DECAY = 3e-3, 0.01
 
 
 @dataclass(frozen=True)
@@ -49,54 +57,49 @@ class MaskSamples:
     weight: NDArray[np.float64]
 
 
-@dataclass(frozen=True)
-class Fitted:
-    """What `WEIGHTS` and `BIAS` of the term are to be.
-
-    Parameters
-    ----------
-    weights : dict of str to (mean, standard deviation, weight)
-    bias : float
-    """
-
-    weights: dict[str, tuple[float, float, float]]
-    bias: float
-
-
-def sample_masks(bank: Bank, task: Task, *, n_settings: int, seed: int) -> Iterator[MaskSamples]:
-    """The masks of each frame of a labelled bank."""
-    settings = draw_settings(task.space, n_settings, seed)
-    for index in range(len(bank)):
+def sample_masks(
+    bank: Bank, task: Task, *, n_settings: int, seed: int, every: int = 1
+) -> Iterator[MaskSamples]:
+    """The masks of a labelled bank's frames, of every so many-th of them."""
+    drawn = draw_settings(task.space, n_settings, seed)
+    settings = [choice for choice in drawn if choice.prompt in bank.prompts]
+    for index in range(0, len(bank), every):
         yield _sample_frame(bank, index, task, settings, np.random.default_rng([seed, index]))
 
 
-def fit(samples: Iterable[MaskSamples]) -> Fitted:
-    """Fit the weights by Newton's method; every frame counts alike."""
+def fit(samples: Iterable[MaskSamples], *, seed: int) -> Iterator[Likeness]:
+    """Fit the network; yields it after each epoch. Every frame counts alike."""
+    torch.manual_seed(seed)
     frames = list(samples)
     evidence = np.concatenate([frame.evidence for frame in frames])
     iou = np.concatenate([frame.iou for frame in frames])
     weight = np.concatenate([frame.weight for frame in frames])
     mean, spread = evidence.mean(axis=0), evidence.std(axis=0) + 1e-6
-    design = np.column_stack([(evidence - mean) / spread, np.ones(len(evidence))])
+    deviation = np.clip((evidence - mean) / spread, -4, 4)
     wanted = 1 / (1 + np.exp(-(iou - 0.5) / IOU_WIDTH))
-    found = _logistic_regression(design, wanted, weight / weight.sum())
-    columns = zip(EVIDENCE, mean, spread, found, strict=False)
-    weights = {name: (float(m), float(s), float(w)) for name, m, s, w in columns}
-    return Fitted(weights, float(found[-1]))
+    data = TensorDataset(*map(_tensor, (deviation, wanted, weight / weight.mean())))
+    network = nn.Sequential(nn.Linear(len(mean), HIDDEN), nn.Tanh(), nn.Linear(HIDDEN, 1))
+    optimiser = torch.optim.AdamW(network.parameters(), LEARNING_RATE, weight_decay=WEIGHT_DECAY)
+    batches = BatchSampler(RandomSampler(data), BATCH_SIZE, drop_last=False)
+    schedule = torch.optim.lr_scheduler.LinearLR(optimiser, 1, 0.01, EPOCHS * len(batches))
+    for _ in range(EPOCHS):
+        for batch in batches:
+            inputs, targets, weights = data[batch]
+            optimiser.zero_grad()
+            logits = network(inputs)[:, 0]
+            binary_cross_entropy_with_logits(logits, targets, weights).backward()
+            optimiser.step()
+            schedule.step()
+        yield _likeness_of(network, mean, spread)
 
 
-def _logistic_regression(
-    design: NDArray[np.float64], wanted: NDArray[np.float64], weight: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Coefficients (E + 1,), the last one, of the constant, without a penalty."""
-    penalty = np.append(np.full(design.shape[1] - 1, RIDGE), 1e-6)
-    found = np.zeros(design.shape[1])
-    for _ in range(_STEPS):
-        likely = 1 / (1 + np.exp(-design @ found))
-        slope = design.T @ (weight * (likely - wanted)) + penalty * found
-        curvature = (design * (weight * likely * (1 - likely))[:, None]).T @ design
-        found -= np.linalg.solve(curvature + np.diag(penalty), slope)
-    return found
+def _likeness_of(network: nn.Sequential, mean: Evidence, spread: Evidence) -> Likeness:
+    hidden, bias, out, out_bias = (value.detach().numpy() for value in network.parameters())
+    return Likeness(mean, spread, hidden.T, bias, out[0], out_bias)
+
+
+def _tensor(values: NDArray[np.float64]) -> torch.Tensor:
+    return torch.from_numpy(values.astype(np.float32))
 
 
 def _sample_frame(

@@ -7,12 +7,13 @@ import pytest
 from drawn_particles import draw, found, grid
 
 from samstar_rl.adversaries import ADVERSARIES
-from samstar_rl.rewards.evidence import foreground_for
+from samstar_rl.rewards.evidence import foreground_for, mask_evidence
+from samstar_rl.rewards.expected_f1 import ExpectedF1Target, expected_f1
 from samstar_rl.rewards.plausibility import (
     EVIDENCE,
-    WEIGHTS,
     PlausibilityTarget,
     describe_masks,
+    packaged_likeness,
     particle_likeness,
     plausibility,
 )
@@ -27,18 +28,42 @@ def drawn():
     return draw(SHAPE, grid(SHAPE, 40, 22))
 
 
-def test_every_piece_of_evidence_has_a_weight(drawn) -> None:
+def test_the_network_takes_the_evidence(drawn) -> None:
     frame, masks = drawn
-    assert tuple(WEIGHTS) == EVIDENCE
     described = describe_masks(found(frame, masks), foreground_for(frame, Sample()))
     assert described.shape == (len(masks), len(EVIDENCE))
     assert np.isfinite(described).all()
+    network = packaged_likeness()
+    assert network.hidden.shape == (len(EVIDENCE), len(network.out))
+
+
+def test_a_mask_is_judged_alike_in_any_company(drawn) -> None:
+    frame, masks = drawn
+    evidence = describe_masks(found(frame, masks), foreground_for(frame, Sample()))
+    network = packaged_likeness()
+    together = network.of(evidence)
+    assert np.array_equal(together, [network.of(row[None])[0] for row in evidence])
+    assert np.array_equal(together[::-1], network.of(evidence[::-1]))
+
+
+def test_a_mask_that_is_cut_has_a_weak_arc(drawn) -> None:
+    frame, masks = drawn
+    foreground = foreground_for(frame, Sample())
+    halves = ADVERSARIES["split"](masks, np.random.default_rng(0))
+    whole = mask_evidence(found(frame, masks), foreground)
+    cut = mask_evidence(found(frame, halves), foreground)
+    assert whole.weakest_arc.min() > 0.8 and cut.weakest_arc.max() < 0.3
+    assert whole.ring.max() < 0.05 and cut.ring.min() > 0.15
+    assert whole.body_iou.min() > 0.8 and np.median(cut.body_cover) == pytest.approx(0.5, abs=0.1)
+    assert (whole.n_bodies == 1).all()
+    joined = ADVERSARIES["merged"](masks, np.random.default_rng(0))
+    assert np.median(mask_evidence(found(frame, joined), foreground).n_bodies) == 2
 
 
 @pytest.mark.parametrize(
     ("name", "margin"),
-    # merged and cut particles have true rims: it is for other terms to count them
-    [("shifted", 0.1), ("dilated", 0.1), ("noise blobs", 0.1), ("split", 0.0), ("merged", 0.0)],
+    # particles shifted by a fifth still match; merged and cut ones have true rims almost all around
+    [("shifted", 0.05), ("dilated", 0.1), ("noise blobs", 0.1), ("split", 0.0), ("merged", 0.0)],
 )
 def test_wrong_masks_look_less_like_particles(drawn, name: str, margin: float) -> None:
     frame, masks = drawn
@@ -56,3 +81,18 @@ def test_the_whole_truth_beats_a_part_and_copies(drawn) -> None:
     assert plausibility(found(frame, [*masks, *masks]), frame, TARGET) == pytest.approx(
         whole / 2, rel=0.1
     )
+
+
+def test_expected_f1_counts_what_is_missed_and_what_is_too_much(drawn) -> None:
+    frame, masks = drawn
+    foreground = foreground_for(frame, Sample())
+    likeness = particle_likeness(found(frame, masks), foreground).sum()
+
+    def score(kept: list[np.ndarray]) -> float:
+        return expected_f1(found(frame, kept), frame, ExpectedF1Target())
+
+    whole = score(masks)
+    assert foreground.n_particles == len(masks)
+    assert whole == pytest.approx(likeness / len(masks))
+    assert score(masks[::2]) < 0.75 * whole
+    assert score([*masks, *masks]) == pytest.approx(2 / 3 * whole, rel=1e-6)

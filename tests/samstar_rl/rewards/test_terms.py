@@ -18,6 +18,7 @@ from samstar_rl.rewards.confidence import ConfidenceTarget, confidence
 from samstar_rl.rewards.contrast import ContrastTarget, contrast
 from samstar_rl.rewards.counting import expected_count, uniqueness
 from samstar_rl.rewards.coverage import CoverageTarget, coverage
+from samstar_rl.rewards.expected_f1 import ExpectedF1Target
 from samstar_rl.rewards.homogeneity import HomogeneityTarget, homogeneity
 from samstar_rl.rewards.nesting import NestingTarget, nesting
 from samstar_rl.rewards.order import OrderTarget, bond_order, order
@@ -50,6 +51,7 @@ EXAMPLES: dict[str, Target] = {
     "purity": PurityTarget(),
     "confidence": ConfidenceTarget(),
     "plausibility": PlausibilityTarget(),
+    "expected_f1": ExpectedF1Target(),
     "homogeneity": HomogeneityTarget(),
     "smoothness": SmoothnessTarget(),
     "border": BorderTarget(policy="exclude"),

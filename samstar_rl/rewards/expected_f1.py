@@ -1,0 +1,43 @@
+"""Term `expected_f1`: how many masks match particles, estimated, and how many particles are missed."""
+
+from __future__ import annotations
+
+from samstar_rl.frames.frame import Frame
+from samstar_rl.rewards.counting import uniqueness
+from samstar_rl.rewards.evidence import foreground_for
+from samstar_rl.rewards.plausibility import particle_likeness
+from samstar_rl.rewards.target import Target
+from samstar_rl.segmentation import Segmentation
+
+
+class ExpectedF1Target(Target):
+    """The F1 at an IoU of 0.5 that masks are expected to reach."""
+
+
+def expected_f1(
+    segmentation: Segmentation,
+    frame: Frame,
+    target: ExpectedF1Target,
+    previous: Segmentation | None = None,
+) -> float:
+    r"""Estimate the F1 at an IoU of 0.5, without any truth.
+
+    .. math:: \min\Big(1, \frac{2 \sum_k u_k \, p_k}{K + \hat{N}}\Big)
+
+    as :math:`F_1 = 2\,TP / (K + N)` for K masks and N particles, with the estimated probability
+    :math:`p_k` that mask k matches a particle (`plausibility.particle_likeness`), copies of a mask
+    counting once together (:math:`u_k`, `counting.uniqueness`), and the number :math:`\hat{N}` of
+    particles that the foreground shows (`Foreground.n_particles`). `plausibility` asks how good the
+    masks are and lets the uncovered area tell what is missing; here the count of the foreground
+    decides, which no mask can change.
+
+    Returns
+    -------
+    float
+        In [0, 1]; 0 without particles.
+    """
+    if len(segmentation) == 0:
+        return 0.0
+    foreground = foreground_for(frame, target.sample)
+    matched = float(uniqueness(segmentation) @ particle_likeness(segmentation, foreground))
+    return min(1.0, 2 * matched / (len(segmentation) + foreground.n_particles))
