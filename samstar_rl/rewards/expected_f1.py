@@ -1,4 +1,4 @@
-"""Term `expected_f1`: how many masks match particles, estimated, and how many particles are missed."""
+"""Term `expected_f1`: the F1 that the masks are expected to reach."""
 
 from __future__ import annotations
 
