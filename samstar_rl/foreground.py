@@ -44,8 +44,7 @@ Arrangement = Literal["apart", "overlapping"]
 Mask = NDArray[np.bool_]
 Field = NDArray[np.float32]
 Bodies = NDArray[np.uint16]
-Rows = NDArray[np.intp]
-Columns = NDArray[np.intp]
+Index = NDArray[np.intp]
 Known = tuple[Contrast, float | None, float | None, Sizes, Arrangement]
 
 #: Short side in px at which candidates are drawn: details below 1/256 of the frame are lost.
@@ -77,6 +76,20 @@ EVIDENCE: dict[str, tuple[float, float, float]] = {
 }
 #: Difference of evidence by which the weight of a candidate changes by a factor of e.
 _TEMPERATURE = 0.04
+
+
+@dataclass(frozen=True, eq=False)
+class Cover:
+    """How many pixels of a mask lie on each pixel of a part of the working image.
+
+    Parameters
+    ----------
+    where : (slice, slice)
+    pixels : (h, w) int64 array
+    """
+
+    where: tuple[slice, slice]
+    pixels: NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,12 +137,21 @@ class Foreground:
         pixels[0] = np.inf
         return pixels * (self.mask.size / self.bodies.size)
 
-    def at_working_size(self, y0: int, x0: int, y1: int, x1: int) -> tuple[Rows, Columns]:
-        """Where the pixels of a box of the frame lie in ``bodies`` and ``maps``."""
+    def at_working_size(self, y: Index, x: Index) -> tuple[Index, Index]:
+        """Rows and columns of ``bodies`` and ``maps`` at rows and columns of the frame."""
         (height, width), (h, w) = self.mask.shape, self.bodies.shape
-        rows = (2 * np.arange(y0, y1) + 1) * h // (2 * height)
-        columns = (2 * np.arange(x0, x1) + 1) * w // (2 * width)
-        return rows[:, None], columns[None, :]
+        return (2 * y + 1) * h // (2 * height), (2 * x + 1) * w // (2 * width)
+
+    def cover_of(self, window: Mask, box: list[int]) -> Cover:
+        """Where a mask, its window in the frame, lies in ``bodies`` and ``maps``."""
+        x0, y0, x1, y1 = box
+        rows, columns = self.at_working_size(np.arange(y0, y1), np.arange(x0, x1))
+        where = (slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1))
+        first_rows, first_columns = (
+            np.flatnonzero(np.diff(k, prepend=-1)) for k in (rows, columns)
+        )
+        by_row = np.add.reduceat(window, first_rows, axis=0, dtype=np.int64)
+        return Cover(where, np.add.reduceat(by_row, first_columns, axis=1))
 
     @property
     def particle_area_px(self) -> float:

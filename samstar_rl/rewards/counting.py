@@ -19,7 +19,7 @@ from samstar_rl.rewards.target import Sample
 from samstar_rl.segmentation import Segmentation
 
 #: Numbers of bodies and pixels that they share with a mask.
-Shares = tuple[NDArray[np.intp], NDArray[np.int64]]
+Shares = tuple[NDArray[np.intp], NDArray[np.float64]]
 
 _EXPECTED: WeakKeyDictionary[Segmentation, WeakKeyDictionary[Foreground, float]] = (
     WeakKeyDictionary()

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from samstar_rl.columns import MaskColumns
-from samstar_rl.foreground import Foreground, foreground_of, slopes
+from samstar_rl.foreground import Cover, Foreground, foreground_of, slopes
 from samstar_rl.frames.frame import Frame
 from samstar_rl.masks import Ids, MaskStore, Window
 from samstar_rl.reproducible import avoid_ipp
@@ -149,8 +149,7 @@ def _describe(
         purity,
         inside_std,
         *_describe_rim(around, unit, foreground),
-        *_describe_maps(window, box, foreground),
-        *_describe_bodies(window, box, foreground),
+        *_describe_maps(foreground.cover_of(window, box), int(window.sum()), foreground),
     )
 
 
@@ -199,8 +198,7 @@ def _describe_rim(
     slope_x, slope_y = slopes(around.cut(unit))
     step = (across_x * slope_x + across_y * slope_y)[ys, xs] / steepness[ys, xs]
     steps = np.clip(foreground.polarity * step / foreground.full_slope, -1, 1)
-    rows, columns = foreground.at_working_size(around.top, around.left, around.bottom, around.right)
-    core = foreground.maps[1][rows[ys, 0], columns[0, xs]]
+    core = foreground.maps[1][foreground.at_working_size(ys + around.top, xs + around.left)]
     return (
         _exact_mean(np.clip(steps, 0, 1)),
         *_sector_steps(_to_integers(steps), ys, xs, around.mask),
@@ -213,10 +211,12 @@ def _sector_steps(
     steps: NDArray[np.int64], ys: Index, xs: Index, mask: NDArray[np.uint8]
 ) -> list[float]:
     """The weakest arc and the steps by rank, of an outline's pixels; see `MaskEvidence`."""
-    inside_y, inside_x = np.nonzero(mask)
+    of_rows, of_columns = mask.sum(axis=1, dtype=np.int64), mask.sum(axis=0, dtype=np.int64)
     # whole numbers: the angle must not depend on the order of a sum
-    centre_y, centre_x = int(inside_y.sum()), int(inside_x.sum())
-    angle = np.arctan2(ys * len(inside_y) - centre_y, xs * len(inside_x) - centre_x)
+    area = int(of_rows.sum())
+    centre_y = int(of_rows @ np.arange(len(of_rows)))
+    centre_x = int(of_columns @ np.arange(len(of_columns)))
+    angle = np.arctan2(ys * area - centre_y, xs * area - centre_x)
     sector = np.rint(angle * (_SECTORS / (2 * np.pi))).astype(np.intp) % _SECTORS
     count = np.bincount(sector, minlength=_SECTORS)
     total = np.bincount(sector, steps, minlength=_SECTORS)
@@ -230,44 +230,44 @@ def _sector_steps(
 
 
 def _describe_maps(
-    window: Window, box: list[int], foreground: Foreground
-) -> tuple[float, float, float]:
-    """`probability`, `probability_std` and `core` of a mask."""
-    x0, y0, x1, y1 = box
-    rows, columns = foreground.at_working_size(y0, x0, y1, x1)
-    probability, core = foreground.maps[:, rows, columns][:, window].astype(np.int64)
-    n = len(core)
-    mean = int(probability.sum()) / n
-    spread = np.sqrt(max(int((probability**2).sum()) / n - mean**2, 0.0))
-    return mean / 255, float(spread) / 255, int(np.count_nonzero(core > 127)) / n
+    cover: Cover, area: int, foreground: Foreground
+) -> tuple[float, float, float, float, float, float, float]:
+    """`probability` to `n_bodies` of a mask."""
+    probability, core = foreground.maps[:, *cover.where].astype(np.int64)
+    mean = int((cover.pixels * probability).sum()) / area
+    square = int((cover.pixels * probability**2).sum()) / area
+    spread = float(np.sqrt(max(square - mean**2, 0.0)))
+    in_cores = int(cover.pixels[core > 127].sum()) / area
+    return mean / 255, spread / 255, in_cores, *_describe_bodies(cover, area, foreground)
 
 
 def _describe_bodies(
-    window: Window, box: list[int], foreground: Foreground
+    cover: Cover, area: int, foreground: Foreground
 ) -> tuple[float, float, float, float]:
     """`body_iou`, `body_share`, `body_cover` and `n_bodies` of a mask."""
-    area = int(np.count_nonzero(window))
-    bodies, shared = count_bodies_in(window, box, foreground)
+    bodies, shared = _count_bodies(cover, foreground)
     if len(bodies) == 0:
         return 0.0, 0.0, 0.0, 0.0
     areas = foreground.body_areas_px[bodies]
     ious = shared / np.maximum(area + areas - shared, 1)
-    cover = np.minimum(shared / areas, 1)
+    covered = np.minimum(shared / areas, 1)
     best = int(ious.argmax())
-    n_covered = float(np.count_nonzero(cover >= 0.5))
-    return float(ious[best]), float(shared[best] / area), float(cover[best]), n_covered
+    n_covered = float(np.count_nonzero(covered >= 0.5))
+    return float(ious[best]), float(shared[best] / area), float(covered[best]), n_covered
 
 
 def count_bodies_in(
     window: Window, box: list[int], foreground: Foreground
-) -> tuple[Index, NDArray[np.int64]]:
+) -> tuple[Index, NDArray[np.float64]]:
     """Which bodies of the foreground a mask meets, and in how many pixels."""
-    x0, y0, x1, y1 = box
-    rows, columns = foreground.at_working_size(y0, x0, y1, x1)
-    pixels = np.bincount(foreground.bodies[rows, columns][window])
+    return _count_bodies(foreground.cover_of(window, box), foreground)
+
+
+def _count_bodies(cover: Cover, foreground: Foreground) -> tuple[Index, NDArray[np.float64]]:
+    pixels = np.bincount(foreground.bodies[cover.where].ravel(), cover.pixels.ravel())
     pixels[0] = 0
     met = np.flatnonzero(pixels)
-    return met, pixels[met]
+    return met, pixels[met].astype(np.float64)
 
 
 def _exact_std(values: NDArray[np.float32]) -> float:
