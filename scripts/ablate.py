@@ -20,7 +20,7 @@ def ablate(
         list[str] | None,
         typer.Option(
             "--block",
-            metavar="image|embedding|probe|targets|last frame",
+            metavar="image|foreground|embedding|probe|targets|last frame",
             help="Leave out only these, one at a time; repeatable.",
         ),
     ] = None,
