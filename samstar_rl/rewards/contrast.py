@@ -35,5 +35,6 @@ def contrast(
     float
         In [0, 1]; 0 without particles.
     """
-    evidence = mask_evidence(segmentation, foreground_for(frame, target.sample))
-    return mean_over_expected(evidence.rim_support, segmentation, frame, target.sample)
+    foreground = foreground_for(frame, target.sample)
+    (rim_support,) = mask_evidence(segmentation, foreground, "rim_support")
+    return mean_over_expected(rim_support, segmentation, frame, target.sample)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -39,51 +39,23 @@ class Explained:
     shared_px: int
 
 
-@dataclass(frozen=True)
-class MaskEvidence:
-    """How single masks lie on the image and its foreground, arrays of (K,).
-
-    Steps are changes of intensity across the outline, in shares of a full step of the right sign.
-
-    Parameters
-    ----------
-    purity : share of the mask that is foreground.
-    inside_std : standard deviation of the normalised intensity inside.
-    rim_support : mean step, those of the wrong sign counting 0.
-    weakest_arc : mean step, signs kept, on the weakest fifth or so of the outline.
-    step_0 ... step_5 : steps of 16 sectors about the centre, from the weakest to the strongest;
-        means of 1, 1, 2, 4, 4 and 4 of them.
-    ring : share of the surroundings, 3 px wide, that is foreground.
-    rim_core : mean of the network's core map on the outline.
-    probability, probability_std : mean and spread inside of the network's probability.
-    core : share of the mask in the network's cores.
-    body_iou, body_share, body_cover : IoU with the foreground's body that fits best, share of the
-        mask in it, and share of it in the mask.
-    n_bodies : bodies that lie in the mask by half or more.
-    """
-
-    purity: NDArray[np.float64]
-    inside_std: NDArray[np.float64]
-    rim_support: NDArray[np.float64]
-    weakest_arc: NDArray[np.float64]
-    step_0: NDArray[np.float64]
-    step_1: NDArray[np.float64]
-    step_2: NDArray[np.float64]
-    step_3: NDArray[np.float64]
-    step_4: NDArray[np.float64]
-    step_5: NDArray[np.float64]
-    ring: NDArray[np.float64]
-    rim_core: NDArray[np.float64]
-    probability: NDArray[np.float64]
-    probability_std: NDArray[np.float64]
-    core: NDArray[np.float64]
-    body_iou: NDArray[np.float64]
-    body_share: NDArray[np.float64]
-    body_cover: NDArray[np.float64]
-    n_bodies: NDArray[np.float64]
-
-
-EVIDENCE = tuple(entry.name for entry in fields(MaskEvidence))
+#: What is known of single masks, see `mask_evidence`.
+EVIDENCE = (
+    "purity",
+    "inside_std",
+    "rim_support",
+    "weakest_arc",
+    *(f"step_{rank}" for rank in range(len(_RANKS))),
+    "ring",
+    "rim_core",
+    "probability",
+    "probability_std",
+    "core",
+    "body_iou",
+    "body_share",
+    "body_cover",
+    "n_bodies",
+)
 
 _EXPLAINED: WeakKeyDictionary[Segmentation, WeakKeyDictionary[Foreground, Explained]] = (
     WeakKeyDictionary()
@@ -115,8 +87,36 @@ def explained(segmentation: Segmentation, foreground: Foreground) -> Explained:
     return known[foreground]
 
 
-def mask_evidence(segmentation: Segmentation, foreground: Foreground) -> MaskEvidence:
-    """Evidence for each mask of a segmentation."""
+def mask_evidence(
+    segmentation: Segmentation, foreground: Foreground, *names: str
+) -> tuple[NDArray[np.float64], ...]:
+    """How single masks lie on the image and its foreground, an array (K,) for each name.
+
+    Computed once a mask. Steps are changes of intensity across the outline, in shares of a full
+    step of the right sign.
+
+    Parameters
+    ----------
+    segmentation : Segmentation
+        Of K masks.
+    foreground : Foreground
+    *names : str
+        Of `EVIDENCE`:
+
+        - ``purity``: share of the mask that is foreground
+        - ``inside_std``: standard deviation of the normalised intensity inside
+        - ``rim_support``: mean step, those of the wrong sign counting 0
+        - ``weakest_arc``: mean step, signs kept, on the weakest fifth or so of the outline
+        - ``step_0`` to ``step_5``: steps of 16 sectors about the centre, from the weakest to the
+          strongest; means of 1, 1, 2, 4, 4 and 4 of them
+        - ``ring``: share of the surroundings, 3 px wide, that is foreground
+        - ``rim_core``: mean of the network's core map on the outline
+        - ``probability``, ``probability_std``: mean and spread inside of the network's probability
+        - ``core``: share of the mask in the network's cores
+        - ``body_iou``, ``body_share``, ``body_cover``: IoU with the foreground's body that fits
+          best, share of the mask in it, and share of it in the mask
+        - ``n_bodies``: bodies that lie in the mask by half or more
+    """
     store, unit = segmentation.masks, segmentation.proposals.scene.unit
     of_store = _DESCRIBED.setdefault(store, WeakKeyDictionary())
     columns = of_store.get(foreground)
@@ -128,7 +128,7 @@ def mask_evidence(segmentation: Segmentation, foreground: Foreground) -> MaskEvi
         return [_describe(store.window(i), boxes[i].tolist(), unit, foreground) for i in ids]
 
     ids, n_masks = segmentation.mask_ids, len(store)
-    return MaskEvidence(*(columns.get(name, ids, n_masks, describe) for name in EVIDENCE))
+    return tuple(columns.get(name, ids, n_masks, describe) for name in names)
 
 
 def frame_rim(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -210,7 +210,7 @@ def _describe_rim(
 def _sector_steps(
     steps: NDArray[np.int64], ys: Index, xs: Index, mask: NDArray[np.uint8]
 ) -> list[float]:
-    """The weakest arc and the steps by rank, of an outline's pixels; see `MaskEvidence`."""
+    """The weakest arc and the steps by rank, of an outline's pixels; see `mask_evidence`."""
     of_rows, of_columns = mask.sum(axis=1, dtype=np.int64), mask.sum(axis=0, dtype=np.int64)
     # whole numbers: the angle must not depend on the order of a sum
     area = int(of_rows.sum())

@@ -46,6 +46,6 @@ def homogeneity(
     float
         In [0, 1]; 0 without particles.
     """
-    spread = mask_evidence(segmentation, foreground_for(frame, target.sample)).inside_std
+    (spread,) = mask_evidence(segmentation, foreground_for(frame, target.sample), "inside_std")
     values = np.minimum(1.0, (target.allowed_variation / np.maximum(spread, 1e-9)) ** 2)
     return mean_over_expected(values, segmentation, frame, target.sample)

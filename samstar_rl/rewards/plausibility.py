@@ -145,11 +145,12 @@ def packaged_likeness() -> Likeness:
 
 def describe_masks(segmentation: Segmentation, foreground: Foreground) -> NDArray[np.float64]:
     """The evidence of each mask, (K, evidence), in the order of `EVIDENCE`."""
-    table, evidence = segmentation.table, mask_evidence(segmentation, foreground)
+    table = segmentation.table
+    evidence = mask_evidence(segmentation, foreground, *EVIDENCE_OF_MASKS)
     share = table.equivalent_diameter / min(segmentation.shape)
     relative = np.log(np.maximum(table.area, 1) / foreground.particle_area_px) / 2
-    of_masks = {name: getattr(evidence, name) for name in EVIDENCE_OF_MASKS}
-    of_masks["n_bodies"] = np.minimum(evidence.n_bodies, _MOST_BODIES)
+    of_masks = dict(zip(EVIDENCE_OF_MASKS, evidence, strict=True))
+    of_masks["n_bodies"] = np.minimum(of_masks["n_bodies"], _MOST_BODIES)
     columns = (
         table.predicted_iou,
         table.stability_score,

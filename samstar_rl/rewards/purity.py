@@ -32,5 +32,5 @@ def purity(
     float
         In [0, 1]; 0 without particles.
     """
-    evidence = mask_evidence(segmentation, foreground_for(frame, target.sample))
-    return mean_over_expected(evidence.purity, segmentation, frame, target.sample)
+    (share,) = mask_evidence(segmentation, foreground_for(frame, target.sample), "purity")
+    return mean_over_expected(share, segmentation, frame, target.sample)
