@@ -76,7 +76,7 @@ def _parts(tiny: bool, folder: Path | None, device: str) -> dict[str, Callable[[
         "loop": lambda: loop.measure(
             frames(2 if tiny else 20, folder),
             n_rounds=1 if tiny else 3,
-            n_paced=4 if tiny else 100,
+            n_paced=4 if tiny else 60,
         ),
         "workers": lambda: workers.measure(
             frames(4 if tiny else 12, folder), n_rounds=1 if tiny else 2
