@@ -122,8 +122,7 @@ class Likeness:
 
     def of(self, evidence: NDArray[np.float64]) -> NDArray[np.float64]:
         """The probability of each mask, (K,), of its evidence, (K, E)."""
-        deviation = (evidence - self.mean) / self.spread
-        deviation = np.clip(deviation, -_MOST_DEVIATIONS, _MOST_DEVIATIONS)
+        deviation = standardise(evidence, self.mean, self.spread)
         # Summed one after the other: a matrix product's order, and its last bits, depend on K.
         inner = np.tile(self.hidden_bias, (len(evidence), 1))
         for column, weights in zip(deviation.T, self.hidden, strict=True):
@@ -132,6 +131,11 @@ class Likeness:
         for column, weight in zip(np.tanh(inner).T, self.out, strict=True):
             logit += column * weight
         return np.asarray(1 / (1 + np.exp(-logit)))
+
+
+def standardise(evidence: Weights, mean: Weights, spread: Weights) -> Weights:
+    """Evidence (K, E) in standard deviations from its mean, outliers drawn in."""
+    return np.clip((evidence - mean) / spread, -_MOST_DEVIATIONS, _MOST_DEVIATIONS)
 
 
 @lru_cache(maxsize=1)

@@ -21,7 +21,7 @@ from samstar_rl.adversaries import ADVERSARIES, true_masks
 from samstar_rl.bank import Bank
 from samstar_rl.metrics import Truth
 from samstar_rl.rewards.evidence import foreground_for
-from samstar_rl.rewards.plausibility import Likeness, describe_masks
+from samstar_rl.rewards.plausibility import Likeness, describe_masks, standardise
 from samstar_rl.segmentation import Segmentation, segment
 from samstar_rl.settings import Settings
 from samstar_rl.task import Task
@@ -75,7 +75,7 @@ def fit(samples: Iterable[MaskSamples], *, seed: int) -> Iterator[Likeness]:
     iou = np.concatenate([frame.iou for frame in frames])
     weight = np.concatenate([frame.weight for frame in frames])
     mean, spread = evidence.mean(axis=0), evidence.std(axis=0) + 1e-6
-    deviation = np.clip((evidence - mean) / spread, -4, 4)
+    deviation = standardise(evidence, mean, spread)
     wanted = 1 / (1 + np.exp(-(iou - 0.5) / IOU_WIDTH))
     data = TensorDataset(*map(_tensor, (deviation, wanted, weight / weight.mean())))
     network = nn.Sequential(nn.Linear(len(mean), HIDDEN), nn.Tanh(), nn.Linear(HIDDEN, 1))
@@ -94,7 +94,7 @@ def fit(samples: Iterable[MaskSamples], *, seed: int) -> Iterator[Likeness]:
 
 
 def _likeness_of(network: nn.Sequential, mean: Evidence, spread: Evidence) -> Likeness:
-    hidden, bias, out, out_bias = (value.detach().numpy() for value in network.parameters())
+    hidden, bias, out, out_bias = (p.detach().numpy().copy() for p in network.parameters())
     return Likeness(mean, spread, hidden.T, bias, out[0], out_bias)
 
 
