@@ -198,6 +198,16 @@ def test_expected_count_does_not_depend_on_what_is_found(
         )
 
 
+def test_where_sizes_are_mixed_a_missed_aggregate_is_one_particle() -> None:
+    small = [(x, y, d) for x, y, d in grid((200, 240), 40, 14) if x < 120]
+    frame, masks = draw((200, 240), [(180.0, 100.0, 100.0), *small])
+    # by its area the aggregate would stand for a dozen particles of the mean area
+    for kept in (masks, masks[1:], masks[:1]):
+        segmentation = found(frame, kept)
+        mixed = expected_count(segmentation, frame, Sample(sizes="mixed"))
+        assert mixed == pytest.approx(len(masks), rel=0.15)
+
+
 @pytest.mark.parametrize(
     "name", ["shape", "contrast", "purity", "confidence", "homogeneity", "smoothness"]
 )
