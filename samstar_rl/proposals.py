@@ -26,7 +26,7 @@ from samstar_rl.frames.frame import Frame
 from samstar_rl.particles import Scene
 from samstar_rl.prompting import ParticlePoints
 from samstar_rl.proposal_data import Floor, Proposals, ProposalsError
-from samstar_rl.segmentation import Segmentation, segment
+from samstar_rl.segmentation import Plausibility, Segmentation, segment
 from samstar_rl.settings import STABILITY_OFFSETS, PromptSettings, Settings
 from samstar_rl.upsampling import LogitUpsampler
 
@@ -246,6 +246,7 @@ class ProposalEngine:
         *,
         embedding: Embedding | None = None,
         length_unit_px: float = 1.0,
+        plausibility: Plausibility | None = None,
         point_grids: Sequence[NDArray[np.floating]] | None = None,
     ) -> Segmentation:
         """Segment a live frame: compute no more than these settings keep.
@@ -261,6 +262,8 @@ class ProposalEngine:
             Of the frame, if it was encoded before.
         length_unit_px : float
             Length of the task's unit in px.
+        plausibility : callable, optional
+            As for `samstar_rl.segmentation.segment`.
         point_grids : sequence of (P, 2) arrays, optional
             As for `propose`.
 
@@ -276,7 +279,9 @@ class ProposalEngine:
             offsets=(settings.stability_score_offset,),
             point_grids=point_grids,
         )
-        return segment(proposals, settings, length_unit_px=length_unit_px)
+        return segment(
+            proposals, settings, length_unit_px=length_unit_px, plausibility=plausibility
+        )
 
     def _pictures(
         self, frame: Frame | RGB, crops: list[Crop], embedding: Embedding

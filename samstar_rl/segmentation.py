@@ -7,10 +7,10 @@ looked up. What it keeps, and in which order, is exactly what the stock generato
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 import numpy as np
 import pandas as pd
@@ -298,15 +298,31 @@ class Segmentation:
         return cls(frame.id, Settings(), proposals, everything, everything)
 
 
+Plausibility = Callable[[Segmentation], NDArray[np.float64]]
+"""Gives each mask's probability to be a particle, (K,)."""
+
+
+class Gauge(TypedDict):
+    """What the gates need to know of a frame's sample, as `PhysicsReward.gauge` gives it."""
+
+    length_unit_px: float
+    plausibility: Plausibility
+
+
 def segment(
-    proposals: Proposals, settings: Settings, *, length_unit_px: float = 1.0
+    proposals: Proposals,
+    settings: Settings,
+    *,
+    length_unit_px: float = 1.0,
+    plausibility: Plausibility | None = None,
 ) -> Segmentation:
     """Choose among a frame's proposals.
 
     First as the stock generator does: predicted IoU, stability, masks cut by a crop, duplicates
     within each crop, between crops, small regions. Then the gates, and last `max_overlap`: going
-    through the masks by decreasing predicted IoU, one is dropped if it shares more than that part
-    of the smaller area with a mask kept before.
+    from the best mask to the worst, one is dropped if it shares more than that part of the smaller
+    area with a mask kept before. The best is that of the highest predicted IoU; where
+    `min_plausibility` is set, so that plausibilities are known, of the highest product of both.
 
     Parameters
     ----------
@@ -314,6 +330,8 @@ def segment(
     settings : Settings
     length_unit_px : float
         Length of the task's unit in px, for the gates that are lengths.
+    plausibility : callable, optional
+        What `min_plausibility` asks; only needed where that is set.
 
     Returns
     -------
@@ -323,6 +341,8 @@ def segment(
     ------
     ProposalsError
         If the settings ask for masks or stability offsets that the proposals do not hold.
+    ValueError
+        If they set `min_plausibility` and nobody says how plausible masks are.
     """
     proposals.check(settings)
     kept = _select(proposals, settings)
@@ -332,10 +352,26 @@ def segment(
     passing = _passing_gates(proposals, settings, mask_ids, length_unit_px)
     if passing is not None:
         kept, mask_ids = kept[passing], mask_ids[passing]
+    quality: NDArray[np.floating] = proposals.iou_pred[kept]
+    if settings.min_plausibility > 0:
+        found = Segmentation(proposals.frame_id, settings, proposals, kept, mask_ids)
+        probability = _checked(plausibility)(found)
+        plausible = np.flatnonzero(probability >= settings.min_plausibility)
+        kept, mask_ids = kept[plausible], mask_ids[plausible]
+        quality = quality[plausible] * probability[plausible]
     if settings.max_overlap < 1 and len(kept) > 1:
-        apart = _apart(proposals, settings.max_overlap, kept, mask_ids)
+        apart = _apart(proposals, settings.max_overlap, mask_ids, quality)
         kept, mask_ids = kept[apart], mask_ids[apart]
     return Segmentation(proposals.frame_id, settings, proposals, kept, mask_ids)
+
+
+def _checked(plausibility: Plausibility | None) -> Plausibility:
+    if plausibility is None:
+        raise ValueError(
+            "min_plausibility needs to know the sample: segment with a task, or pass "
+            "**PhysicsReward(task).gauge(frame); min_plausibility=0 turns this gate off"
+        )
+    return plausibility
 
 
 def _select(proposals: Proposals, settings: Settings) -> Ids:
@@ -447,9 +483,11 @@ def _gate_values(proposals: Proposals, name: str, mask_ids: Ids) -> NDArray[np.f
     return np.abs(values) if name == "contrast" else values
 
 
-def _apart(proposals: Proposals, max_overlap: float, kept: Ids, mask_ids: Ids) -> NDArray[np.intp]:
+def _apart(
+    proposals: Proposals, max_overlap: float, mask_ids: Ids, quality: NDArray[np.floating]
+) -> NDArray[np.intp]:
     """Positions of the masks that overlap no better one by more than allowed."""
-    ranks = np.argsort(-proposals.iou_pred[kept], kind="stable")
+    ranks = np.argsort(-quality, kind="stable")
     ranked, masks = mask_ids[ranks], proposals.masks
     allowed = max_overlap * np.maximum(masks.areas[ranked], 1)
     first, second = masks.meeting(ranked)

@@ -122,6 +122,8 @@ _SPECS = (
                 None, "greatest ratio of the axes of the ellipse of equal second moments"),
     SettingSpec("min_contrast", 0.0, 0, 1, "linear", False, "", "gate",
                 None, "least absolute difference of the intensities inside and just outside"),
+    SettingSpec("min_plausibility", 0.0, 0, 1, "linear", False, "", "gate",
+                None, "least probability that a mask is a particle, by all evidence together"),
     SettingSpec("max_overlap", 1.0, 0, 1, "linear", False, "", "gate",
                 None, "greatest share of the smaller mask covered by a better one"),
 )  # fmt: skip
@@ -212,6 +214,7 @@ class Settings:
     min_solidity: float = 0.0
     max_aspect_ratio: float = _INF
     min_contrast: float = 0.0
+    min_plausibility: float = 0.0
     max_overlap: float = 1.0
 
     def __post_init__(self) -> None:

@@ -15,7 +15,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
 
 from samstar_rl.rewards import PhysicsReward, Score
-from samstar_rl.segmentation import Segmentation, segment
+from samstar_rl.segmentation import Plausibility, Segmentation, segment
 
 if TYPE_CHECKING:
     from samstar_rl.bank import Bank
@@ -64,8 +64,10 @@ class FrameSource(Protocol):
     def features(self) -> FrameFeatures:
         """Pooled embedding and coarse probe; computed when first asked for."""
 
-    def segment(self, settings: Settings, length_unit_px: float) -> Segmentation:
-        """Segment the frame; ``length_unit_px`` is the length of the task's unit in px."""
+    def segment(
+        self, settings: Settings, length_unit_px: float, plausibility: Plausibility | None = None
+    ) -> Segmentation:
+        """Segment the frame, as `samstar_rl.segmentation.segment` does."""
 
 
 class BankFrame:
@@ -88,10 +90,14 @@ class BankFrame:
         """Pooled embedding and coarse probe, as recorded in the bank."""
         return self.bank.features(self.index)
 
-    def segment(self, settings: Settings, length_unit_px: float) -> Segmentation:
+    def segment(
+        self, settings: Settings, length_unit_px: float, plausibility: Plausibility | None = None
+    ) -> Segmentation:
         """Choose among the recorded proposals."""
         proposals = self.bank.proposals(self.index, settings.prompt)
-        return segment(proposals, settings, length_unit_px=length_unit_px)
+        return segment(
+            proposals, settings, length_unit_px=length_unit_px, plausibility=plausibility
+        )
 
 
 class LiveFrame:
@@ -122,17 +128,28 @@ class LiveFrame:
         """Pooled embedding and coarse probe."""
         return self.engine.features(self.frame, embedding=self.embedding)
 
-    def segment(self, settings: Settings, length_unit_px: float) -> Segmentation:
+    def segment(
+        self, settings: Settings, length_unit_px: float, plausibility: Plausibility | None = None
+    ) -> Segmentation:
         """Decode what is needed, then filter."""
         if not self.searches:
             return self.engine.segment(
-                self.frame, settings, embedding=self.embedding, length_unit_px=length_unit_px
+                self.frame,
+                settings,
+                embedding=self.embedding,
+                length_unit_px=length_unit_px,
+                plausibility=plausibility,
             )
         if settings.prompt not in self._proposals:
             self._proposals[settings.prompt] = self.engine.propose(
                 self.frame, settings.prompt, embedding=self.embedding
             )
-        return segment(self._proposals[settings.prompt], settings, length_unit_px=length_unit_px)
+        return segment(
+            self._proposals[settings.prompt],
+            settings,
+            length_unit_px=length_unit_px,
+            plausibility=plausibility,
+        )
 
 
 class UnusableFrame(LiveFrame):
@@ -141,7 +158,9 @@ class UnusableFrame(LiveFrame):
     See `samstar_rl.frames.quality.inspect_frame`.
     """
 
-    def segment(self, settings: Settings, length_unit_px: float) -> Segmentation:
+    def segment(
+        self, settings: Settings, length_unit_px: float, plausibility: Plausibility | None = None
+    ) -> Segmentation:
         """Find nothing."""
         return replace(Segmentation.from_masks([], self.frame), settings=settings)
 
@@ -236,7 +255,7 @@ class FrameEvaluator:
         self.objective = objective
         self.previous = previous
         self.expense = Expense()
-        self._length_unit_px = objective.task.length_unit_px(source.frame)
+        self._gauge = objective.physics.gauge(source.frame)
         self._known: dict[Settings, Evaluation] = {}
 
     @property
@@ -259,7 +278,7 @@ class FrameEvaluator:
         return known
 
     def _evaluate(self, settings: Settings) -> Evaluation:
-        segmentation = self.source.segment(settings, self._length_unit_px)
+        segmentation = self.source.segment(settings, **self._gauge)
         score = self.objective.physics.score(segmentation, self.frame, self.previous)
         self.expense.n_evaluations += 1
         self.expense.prompts[settings.prompt] = segmentation.n_prompts_decoded

@@ -102,11 +102,11 @@ def validate_frame(
         Of the adversaries.
     """
     frame, reward = labelled.frame, PhysicsReward(task)
-    unit_px = task.length_unit_px(frame)
+    gauge = reward.gauge(frame)
     truth = Truth(labelled.truth)
     scores, f1s = [], []
     for chosen in settings:
-        found = segment(proposals(chosen.prompt), chosen, length_unit_px=unit_px)
+        found = segment(proposals(chosen.prompt), chosen, **gauge)
         scores.append(reward.score(found, frame))
         f1s.append(f1_at(found, truth))
     of_truth = reward.score(Segmentation.from_labels(labelled.truth, frame), frame)

@@ -18,6 +18,7 @@ from samstar_rl.frames.simulator import SimulatedStream
 from samstar_rl.metrics import Truth, f1_at
 from samstar_rl.proposal_data import Floor
 from samstar_rl.proposals import ProposalEngine, Proposals
+from samstar_rl.rewards import PhysicsReward
 from samstar_rl.sam import load_sam
 from samstar_rl.scripts.command import make_progress, run_command
 from samstar_rl.scripts.figures import figures
@@ -37,7 +38,7 @@ CHOICES = 600
 TUNE_STEP = 2
 SAMPLES = 8
 # settings under this floor keep masks that SAM itself takes for poor: not worth decoding
-FLOOR = Floor(iou_pred=0.5, stability=0.5)
+FLOOR = Floor(iou_pred=0.2, stability=0.5)
 
 
 def artefacts(
@@ -138,6 +139,7 @@ def static_by_truth(
     engine = ProposalEngine(load_sam("tiny"))
     frames = [Frame(image.astype(np.float32), id=str(k)) for k, (image, _) in enumerate(pairs)]
     truths = [Truth(labels) for _, labels in pairs]
+    reward = PhysicsReward(task)
     proposals: dict[int, list[Proposals]] = {}
     with make_progress() as progress:
         work = [(points, frame) for points in points_per_side for frame in frames]
@@ -150,7 +152,7 @@ def static_by_truth(
         if settings.points_per_side not in proposals or not FLOOR.is_under(settings):
             return 0.0
         found = (
-            segment(of_frame, settings, length_unit_px=task.length_unit_px(frame))
+            segment(of_frame, settings, **reward.gauge(frame))
             for of_frame, frame in zip(proposals[settings.points_per_side], frames, strict=True)
         )
         return float(np.mean([f1_at(one, truth) for one, truth in zip(found, truths, strict=True)]))

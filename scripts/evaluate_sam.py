@@ -75,7 +75,7 @@ def measure(
                 engine,
                 track(pairs, "generator, static settings"),
                 task.static,
-                length_unit=task.length_unit,
+                task=task,
             )
         ),
         "sam_defaults": asdict(

@@ -97,9 +97,8 @@ def draw_failure_modes(engine: ProposalEngine, seed: int) -> Figure:
 
 def _columns(engine: ProposalEngine, task: Task, labelled: LabelledFrame) -> list[Column]:
     frame = labelled.frame
-    unit_px = task.length_unit_px(frame)
-    defaults = engine.segment(frame, Settings(), length_unit_px=unit_px)
-    static = engine.segment(frame, task.static, length_unit_px=unit_px)
+    defaults = engine.segment(frame, Settings())
+    static = engine.segment(frame, task.static, **PhysicsReward(task).gauge(frame))
     truth = Segmentation.from_labels(labelled.truth, frame)
     return [
         ("frame", to_sam_rgb(frame.image), ""),

@@ -96,13 +96,13 @@ def check(
     coloured by what each contributes to the score. SAM runs with the task's static settings.
     """
     loaded, frame = load_task(task), read_frame(image, pixel_size_nm=pixel_size)
+    reward = PhysicsReward(loaded)
     if labels is not None:
         found = Segmentation.from_labels(read_labels(labels), frame)
     else:
         engine = ProposalEngine(load_sam(sam, device=device), device=device)
-        unit_px = loaded.length_unit_px(frame)
-        found = engine.segment(frame, loaded.static, length_unit_px=unit_px)
-    score = PhysicsReward(loaded).score(found, frame)
+        found = engine.segment(frame, loaded.static, **reward.gauge(frame))
+    score = reward.score(found, frame)
     _print(loaded, score, len(found))
     with atomic.replacing(out) as temporary:
         draw_check(loaded, frame, found, score).savefig(temporary, dpi=90)

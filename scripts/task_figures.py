@@ -14,6 +14,7 @@ from samstar_rl.frames.conversion import to_sam_rgb
 from samstar_rl.frames.simulator import SimulatedStream
 from samstar_rl.overlay import PALETTE, draw_outlines
 from samstar_rl.proposals import ProposalEngine
+from samstar_rl.rewards import PhysicsReward
 from samstar_rl.segmentation import Segmentation
 from samstar_rl.task import Task
 
@@ -49,7 +50,7 @@ def draw_task(engine: ProposalEngine, task: Task, seed: int) -> NDArray[np.uint8
     with SimulatedStream(task.name, seed=seed, size=FRAME_PX, drift=0.0) as stream:
         labelled = stream.frame_at(0)
     frame = labelled.frame
-    found = engine.segment(frame, task.static, length_unit_px=task.length_unit_px(frame))
+    found = engine.segment(frame, task.static, **PhysicsReward(task).gauge(frame))
     truth = Segmentation.from_labels(labelled.truth, frame)
     shown = to_sam_rgb(frame.image)
     # noise is what a PNG cannot compress, and nothing that this picture is about

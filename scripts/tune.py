@@ -25,7 +25,7 @@ from samstar_rl.scripts.pareto import FrontRequest, tune_front
 from samstar_rl.scripts.preparation import Bench, prepare
 from samstar_rl.scripts.segment import find_images
 from samstar_rl.scripts.workers import open_client, spread
-from samstar_rl.segmentation import Segmentation
+from samstar_rl.segmentation import Plausibility, Segmentation
 from samstar_rl.segmentation import segment as segment_proposals
 from samstar_rl.settings import PromptSettings, Settings
 from samstar_rl.task import toml_value
@@ -196,10 +196,14 @@ class DecodedFrame:
         }
         return cls(frame, engine.features(frame, embedding=embedding), proposals)
 
-    def segment(self, settings: Settings, length_unit_px: float) -> Segmentation:
+    def segment(
+        self, settings: Settings, length_unit_px: float, plausibility: Plausibility | None = None
+    ) -> Segmentation:
         """Choose among the proposals."""
         proposals = self.proposals[settings.prompt]
-        return segment_proposals(proposals, settings, length_unit_px=length_unit_px)
+        return segment_proposals(
+            proposals, settings, length_unit_px=length_unit_px, plausibility=plausibility
+        )
 
 
 def decode_frames(

@@ -61,14 +61,13 @@ def _draw_row(
     index: int,
 ) -> None:
     frame, truth, reward = bank.frame(index), bank.truth(index), PhysicsReward(task)
-    unit_px = task.length_unit_px(frame)
     targets = reward.targets_px(frame)
     foreground = foreground_for(frame, next(iter(targets.values())).sample).mask
 
     def chosen(values: np.ndarray) -> tuple[int, Segmentation]:
         best = int(np.argmax(values))
         proposals = bank.proposals(index, settings[best].prompt)
-        return best, segment(proposals, settings[best], length_unit_px=unit_px)
+        return best, segment(proposals, settings[best], **reward.gauge(frame))
 
     by_score, of_score = chosen(validity.scores)
     by_truth, of_truth = chosen(validity.f1s)

@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from samstar_rl.frames.frame import Frame
 from samstar_rl.rewards.evidence import foreground_for
+from samstar_rl.rewards.plausibility import particle_likeness
 from samstar_rl.rewards.target import Target
 from samstar_rl.rewards.terms import TERMS, WITHOUT_FOREGROUND
-from samstar_rl.segmentation import Segmentation
+from samstar_rl.segmentation import Gauge, Segmentation
 
 if TYPE_CHECKING:
     from samstar_rl.task import Task
@@ -78,6 +80,24 @@ class PhysicsReward:
             for name, target in targets.items()
         }
         return Score(combine(terms, self._weights, self.task.combination), terms)
+
+    def gauge(self, frame: Frame) -> Gauge:
+        """What the gates need to know of the sample: the unit's length in px, plausibilities.
+
+        For ``segment(proposals, settings, **reward.gauge(frame))``.
+
+        Raises
+        ------
+        ValueError
+            As `score`.
+        """
+        unit_px = self.task.length_unit_px(frame)
+        sample = self.task.sample.scaled(unit_px)
+
+        def plausibility(segmentation: Segmentation) -> NDArray[np.float64]:
+            return particle_likeness(segmentation, foreground_for(frame, sample))
+
+        return {"length_unit_px": unit_px, "plausibility": plausibility}
 
     def look_at(self, frame: Frame) -> None:
         """Compute what the terms need of a frame, ahead of the first segmentation.

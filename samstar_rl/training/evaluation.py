@@ -15,7 +15,9 @@ from segment_anything.modeling import Sam
 from samstar_rl.frames.frame import Frame
 from samstar_rl.metrics import f1_at
 from samstar_rl.proposals import ProposalEngine
+from samstar_rl.rewards import PhysicsReward
 from samstar_rl.settings import Settings
+from samstar_rl.task import Task
 from samstar_rl.training.emps import Labelled
 
 SMALLEST_INSTANCE_PX = 30
@@ -192,23 +194,25 @@ def grid_result(
     frames: Iterable[Labelled],
     settings: Settings,
     *,
-    length_unit: str = "px",
+    task: Task | None = None,
 ) -> GridResult:
-    """Segment frames with one choice of settings, exactly as the stock generator does.
+    """Segment frames with one choice of settings: as the stock generator does, then the gates.
 
     Parameters
     ----------
     engine : ProposalEngine
     frames : iterable of (image, labels)
     settings : Settings
-    length_unit : {"px", "frame"}
-        Of the settings' lengths.
+    task : Task, optional
+        Says what the gates measure in; without one lengths are in px. Not one in nm.
     """
     f1, masks, particles = [], [], []
     for index, (image, labels) in enumerate(frames):
         frame = Frame(image.astype(np.float32), id=str(index))
-        unit_px = float(frame.short_side_px) if length_unit == "frame" else 1.0
-        found = engine.segment(frame, settings, length_unit_px=unit_px)
+        if task is None:
+            found = engine.segment(frame, settings)
+        else:
+            found = engine.segment(frame, settings, **PhysicsReward(task).gauge(frame))
         f1.append(f1_at(found, labels))
         masks.append(len(found))
         particles.append(len(np.unique(labels[labels > 0])))

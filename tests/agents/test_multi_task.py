@@ -19,7 +19,7 @@ from samstar_rl.agents.training import (
 )
 from samstar_rl.envs import STREAM_ID
 from samstar_rl.envs.union import TaskUnion
-from samstar_rl.task import load_task
+from samstar_rl.task import Task, load_task
 from samstar_rl.tuner import Objective
 
 SMALL = {"total_steps": 64, "n_envs": 3, "net_arch": [8], "n_steps": 8, "batch_size": 16}
@@ -58,13 +58,16 @@ def test_the_curve_tells_each_tasks_score(trained):
 
 
 def test_an_unseen_task_is_served(trained):
-    task = load_task("morphology")
+    data = load_task("morphology").to_dict()
+    data["settings"]["min_solidity"] = {"low": 0.0, "high": 0.9}
+    data["static"]["min_solidity"] = 0.3
+    task = Task.from_dict(data)
     bank = SyntheticBank(task, n_streams=1, n_frames=3)
     rows = Judge(bank, Objective(task)).judge(trained.tuner(bank, task, "others"))
     assert len(rows) == 3
     assert set(rows["tuner"]) == {"others"}
     # what no training task moves stays at the static settings
-    assert (rows["setting_min_solidity"] == task.static.min_solidity).all()
+    assert (rows["setting_min_solidity"] == 0.3).all()
 
 
 def test_a_multi_task_training_resumes(seen, plan, trained, tmp_path):
