@@ -62,9 +62,7 @@ def sample_masks(
 ) -> Iterator[MaskSamples]:
     """The masks of a labelled bank's frames, of every so many-th of them."""
     drawn = draw_settings(task.space, n_settings, seed)
-    # what is to be learned must not choose the masks to learn from
-    free = [choice.replace(min_plausibility=0) for choice in drawn]
-    settings = [choice for choice in free if choice.prompt in bank.prompts]
+    settings = [choice for choice in drawn if choice.prompt in bank.prompts]
     for index in range(0, len(bank), every):
         yield _sample_frame(bank, index, task, settings, np.random.default_rng([seed, index]))
 
