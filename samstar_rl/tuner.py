@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from samstar_rl.settings import PromptSettings, Settings
     from samstar_rl.task import Task
 
-COST_WEIGHT = 0.05
+COST_WEIGHT = 0.01
 """Score that the dearest prompt settings must gain over free ones to be worth their prompts."""
 
 

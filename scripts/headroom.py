@@ -168,11 +168,12 @@ def _build(
 ) -> Bank:
     """Let SAM compute the proposals, or finish what was begun."""
     from samstar_rl.bank import build_bank
+    from samstar_rl.envs.simulated import open_whole
     from samstar_rl.proposal_data import Floor
 
     stage = f"{name}: SAM proposes masks"
     display.announce(stage, 0.0)
-    return build_bank(
+    build_bank(
         streams,
         folder,
         engine,
@@ -180,6 +181,7 @@ def _build(
         floor=Floor.under(task.space),
         on_progress=lambda progress: display.announce(stage, progress.n_frames / n_frames),
     )
+    return open_whole(folder)
 
 
 def _measure(
