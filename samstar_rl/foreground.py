@@ -35,6 +35,7 @@ from samstar_rl.foreground_network import (
 )
 from samstar_rl.frames.conversion import normalise
 from samstar_rl.frames.frame import Frame
+from samstar_rl.gradients import slopes
 from samstar_rl.reproducible import avoid_ipp
 from samstar_rl.runs import PixelCount
 
@@ -54,7 +55,6 @@ BACKGROUND_WIDTHS: tuple[float | None, ...] = (None, 0.5, 0.25)
 _LEAST_SHARE, _LARGEST_SHARE = 0.0003, 0.97
 _SMALLEST_BODY_PX = 8
 _BLOCK = np.ones((3, 3), np.uint8)
-_SLOPE_SMOOTHING_PX = 1.5
 #: Particles vary more in grey than what they lie on: a pixel may be this much nearer to the latter.
 _INSIDE_PREFERENCE = 1.25
 #: Where sizes are alike, bodies below this share of the usual body's area are no particles ...
@@ -85,11 +85,11 @@ class Cover:
     Parameters
     ----------
     where : (slice, slice)
-    pixels : (h, w) int64 array
+    pixels : (h, w) int32 array
     """
 
     where: tuple[slice, slice]
-    pixels: NDArray[np.int64]
+    pixels: NDArray[np.int32]
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,19 +139,35 @@ class Foreground:
 
     def at_working_size(self, y: Index, x: Index) -> tuple[Index, Index]:
         """Rows and columns of ``bodies`` and ``maps`` at rows and columns of the frame."""
+        rows, columns = self._working_places
+        return rows[y], columns[x]
+
+    @cached_property
+    def _working_places(self) -> tuple[Index, Index]:
+        """Rows of ``bodies`` at all rows of the frame, and so for columns."""
         (height, width), (h, w) = self.mask.shape, self.bodies.shape
+        y, x = np.arange(height), np.arange(width)
         return (2 * y + 1) * h // (2 * height), (2 * x + 1) * w // (2 * width)
+
+    @cached_property
+    def _first_pixels(self) -> tuple[Index, Index]:
+        """The frame's first row on each row of ``bodies``, and so for columns; at last the ends."""
+        ends = [
+            np.searchsorted(places, np.arange(count + 1))
+            for places, count in zip(self._working_places, self.bodies.shape, strict=True)
+        ]
+        return ends[0], ends[1]
 
     def cover_of(self, window: Mask, box: list[int]) -> Cover:
         """Where a mask, its window in the frame, lies in ``bodies`` and ``maps``."""
-        x0, y0, x1, y1 = box
-        rows, columns = self.at_working_size(np.arange(y0, y1), np.arange(x0, x1))
-        where = (slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1))
-        first_rows, first_columns = (
-            np.flatnonzero(np.diff(k, prepend=-1)) for k in (rows, columns)
-        )
-        by_row = np.add.reduceat(window, first_rows, axis=0, dtype=np.int64)
-        return Cover(where, np.add.reduceat(by_row, first_columns, axis=1))
+        where, edges = [], []
+        for first, start, stop in zip(self._first_pixels, box[1::-1], box[:1:-1], strict=True):
+            low = int(np.searchsorted(first, start, side="right")) - 1
+            high = int(np.searchsorted(first, stop))
+            where.append(slice(low, high))
+            edges.append(np.clip(first[low : high + 1] - start, 0, stop - start))
+        sums = cv2.integral(window.view(np.uint8))[edges[0]][:, edges[1]]
+        return Cover((where[0], where[1]), np.diff(np.diff(sums, axis=0), axis=1))
 
     @property
     def particle_area_px(self) -> float:
@@ -304,15 +320,6 @@ def _count(bodies: Bodies, sizes: Sizes) -> int:
         return len(areas)
     usual = float(np.average(areas, weights=areas))
     return int(np.count_nonzero(areas >= FRAGMENT_SHARE * usual))
-
-
-def slopes(unit: Field) -> tuple[Field, Field]:
-    """Derivatives along x and y, 1/px, of the slightly smoothed image."""
-    avoid_ipp()
-    smooth = cv2.GaussianBlur(unit, (0, 0), _SLOPE_SMOOTHING_PX)
-    along_x = cv2.Sobel(smooth, cv2.CV_32F, 1, 0, scale=0.125)
-    along_y = cv2.Sobel(smooth, cv2.CV_32F, 0, 1, scale=0.125)
-    return along_x, along_y
 
 
 def _full_slope(unit: Field, mask: Mask) -> float:

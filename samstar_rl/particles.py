@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from samstar_rl.columns import Column, MaskColumns
 from samstar_rl.frames.conversion import normalise
+from samstar_rl.gradients import slopes
 from samstar_rl.masks import Ids, MaskStore, Window
 from samstar_rl.reproducible import avoid_ipp
 
@@ -63,6 +64,15 @@ class Scene:
         along_x = cv2.Sobel(self.unit, cv2.CV_32F, 1, 0, ksize=3, scale=0.125)
         along_y = cv2.Sobel(self.unit, cv2.CV_32F, 0, 1, ksize=3, scale=0.125)
         return np.asarray(cv2.magnitude(along_x, along_y))
+
+    @cached_property
+    def slopes(self) -> tuple[NDArray[np.float16], NDArray[np.float16]]:
+        """Derivatives along x and y of the slightly smoothed image, 1/px, (H, W) each.
+
+        Half precision: a bank keeps them for all of its frames.
+        """
+        along_x, along_y = slopes(self.unit)
+        return along_x.astype(np.float16), along_y.astype(np.float16)
 
 
 class ParticleDescriptors:

@@ -23,7 +23,7 @@ FIRST_SEED = 300_000
 """Seeds of the simulated streams begin here: no policy is trained or judged on them."""
 DRIFTS = (0.0, 0.5, 1.0, 2.0)
 FRAME_STEP = 20
-"""Every twentieth frame of an experiment, as the benchmark takes them: a few frames show its drift."""
+"""Every twentieth frame of an experiment, as in the benchmark: a few frames show its drift."""
 
 
 def headroom(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -11,9 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from samstar_rl.columns import MaskColumns
-from samstar_rl.foreground import Cover, Foreground, foreground_of, slopes
+from samstar_rl.foreground import Cover, Foreground, foreground_of
 from samstar_rl.frames.frame import Frame
 from samstar_rl.masks import Ids, MaskStore, Window
+from samstar_rl.particles import Scene
 from samstar_rl.reproducible import avoid_ipp
 from samstar_rl.rewards.target import Sample
 from samstar_rl.segmentation import Segmentation
@@ -21,6 +24,8 @@ from samstar_rl.segmentation import Segmentation
 Index = NDArray[np.intp]
 
 _MARGIN_PX = 5
+#: Outline pixels that are described together.
+_OUTLINE_PX = 16_384
 #: Sectors about a mask's centre, centred on the axes: no lattice direction lies on their borders.
 _SECTORS = 16
 #: The sectors' steps in ascending order are summed up by the means of these groups.
@@ -28,6 +33,7 @@ _RANKS = np.array([0, 1, 2, 4, 8, 12])
 #: Neighbouring sectors that make up an arc.
 _ARC = 3
 _RING = np.ones((7, 7), np.uint8)
+#: Intensities and their steps are summed in whole numbers of this fineness.
 _STEPS = 4095
 
 
@@ -56,6 +62,13 @@ EVIDENCE = (
     "body_cover",
     "n_bodies",
 )
+
+_INSIDE = slice(0, 2)
+_RIM_SUPPORT = EVIDENCE.index("rim_support")
+_SECTOR_COLUMNS = slice(EVIDENCE.index("weakest_arc"), EVIDENCE.index("ring"))
+_RING_COLUMN = EVIDENCE.index("ring")
+_RIM_CORE = EVIDENCE.index("rim_core")
+_MAPS = slice(EVIDENCE.index("probability"), len(EVIDENCE))
 
 _EXPLAINED: WeakKeyDictionary[Segmentation, WeakKeyDictionary[Foreground, Explained]] = (
     WeakKeyDictionary()
@@ -117,15 +130,14 @@ def mask_evidence(
           best, share of the mask in it, and share of it in the mask
         - ``n_bodies``: bodies that lie in the mask by half or more
     """
-    store, unit = segmentation.masks, segmentation.proposals.scene.unit
+    store, scene = segmentation.masks, segmentation.proposals.scene
     of_store = _DESCRIBED.setdefault(store, WeakKeyDictionary())
     columns = of_store.get(foreground)
     if columns is None:
         columns = of_store[foreground] = MaskColumns(EVIDENCE)
 
-    def describe(ids: Ids) -> list[tuple[float, ...]]:
-        boxes = store.boxes
-        return [_describe(store.window(i), boxes[i].tolist(), unit, foreground) for i in ids]
+    def describe(ids: Ids) -> NDArray[np.float64]:
+        return _Describer(store, scene, foreground)(ids)
 
     ids, n_masks = segmentation.mask_ids, len(store)
     return tuple(columns.get(name, ids, n_masks, describe) for name in names)
@@ -136,21 +148,76 @@ def frame_rim(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return np.concatenate([mask[0], mask[-1], mask[1:-1, 0], mask[1:-1, -1]])
 
 
-def _describe(
-    window: Window, box: list[int], unit: NDArray[np.float32], foreground: Foreground
-) -> tuple[float, ...]:
-    x0, y0, x1, y1 = box
-    if x1 <= x0 or not window.any():
-        return (0.0,) * len(EVIDENCE)
-    purity = float(foreground.mask[y0:y1, x0:x1][window].mean())
-    inside_std = _exact_std(unit[y0:y1, x0:x1][window])
-    around = _Surroundings.of(window, box, unit.shape)
-    return (
-        purity,
-        inside_std,
-        *_describe_rim(around, unit, foreground),
-        *_describe_maps(foreground.cover_of(window, box), int(window.sum()), foreground),
-    )
+class _Describer:
+    """Describes masks of one frame; what lies on their outlines is summed up for all at once.
+
+    Sums are of whole numbers: those of floats depend on the order of summation, which numpy
+    chooses by size and alignment, and a mask must be described alike in any company.
+    """
+
+    def __init__(self, store: MaskStore, scene: Scene, foreground: Foreground) -> None:
+        self._store, self._foreground = store, foreground
+        self._slopes = scene.slopes
+        self._unit = scene.unit
+        self._is_foreground = foreground.mask.view(np.uint8)
+
+    def __call__(self, ids: Ids) -> NDArray[np.float64]:
+        """A row a mask, a column for each of `EVIDENCE`."""
+        avoid_ipp()
+        rows = np.zeros((len(ids), len(EVIDENCE)))
+        outlines: list[_Outline] = []
+        for k, mask_id in enumerate(ids.tolist()):
+            box = self._store.boxes[mask_id].tolist()
+            if box[2] > box[0]:
+                window = self._store.window(mask_id)
+                area = cv2.countNonZero(window.view(np.uint8))
+                if area:
+                    outlines.append(self._describe_inside(rows[k], k, window, box, area))
+        for together in _batched(outlines):
+            self._describe_outlines(rows, together)
+        return rows
+
+    def _describe_inside(
+        self, row: NDArray[np.float64], k: int, window: Window, box: list[int], area: int
+    ) -> _Outline:
+        """All but what is said of the outline, which is returned."""
+        x0, y0, x1, y1 = box
+        pixels = window.view(np.uint8)
+        on_foreground = cv2.countNonZero(pixels & self._is_foreground[y0:y1, x0:x1])
+        steps = np.rint(self._unit[y0:y1, x0:x1][window] * _STEPS).astype(np.float64)
+        mean = float(steps.sum()) / area
+        inside_std = np.sqrt(max(float(steps @ steps) / area - mean**2, 0.0)) / _STEPS
+        around = _Surroundings.of(window, box, self._foreground.mask.shape)
+        ring = cv2.dilate(around.mask, _RING) - around.mask
+        n_ring = cv2.countNonZero(ring)
+        shared = cv2.countNonZero(ring & around.cut(self._is_foreground)) if n_ring else 0
+        cover = self._foreground.cover_of(window, box)
+        row[_INSIDE] = on_foreground / area, inside_std
+        row[_RING_COLUMN] = shared / max(n_ring, 1)
+        row[_MAPS] = _describe_maps(cover, area, self._foreground)
+        return _Outline.of(k, around, area)
+
+    def _describe_outlines(self, rows: NDArray[np.float64], outlines: list[_Outline]) -> None:
+        """`rim_support` to `step_5` and `rim_core`, of the outlines off the frame's border.
+
+        A step is the image's derivative along the mask's outward normal.
+        """
+        foreground = self._foreground
+        counts = np.array([len(outline.ys) for outline in outlines])
+        owner = np.repeat(np.arange(len(outlines)), counts)
+        ys, xs = (np.concatenate([getattr(o, name) for o in outlines]) for name in ("ys", "xs"))
+        normal_x, normal_y = np.concatenate([outline.normals for outline in outlines], axis=1)
+        slope_x, slope_y = (slope[ys, xs].astype(np.float32) for slope in self._slopes)
+        step = normal_x * slope_x + normal_y * slope_y
+        steps = np.clip(foreground.polarity * step / foreground.full_slope, -1, 1)
+        whole = np.rint(steps * _STEPS)
+        core = foreground.maps[1][foreground.at_working_size(ys, xs)]
+        area, sum_y, sum_x = np.array([outline.moments for outline in outlines]).T
+        sector = _sectors(ys - (sum_y / area)[owner], xs - (sum_x / area)[owner])
+        to = [outline.position for outline in outlines]
+        rows[to, _RIM_SUPPORT] = np.bincount(owner, np.maximum(whole, 0)) / counts / _STEPS
+        rows[to, _SECTOR_COLUMNS] = _sector_steps(whole, sector, owner, len(outlines))
+        rows[to, _RIM_CORE] = np.bincount(owner, core) / counts / 255
 
 
 @dataclass(frozen=True)
@@ -176,57 +243,86 @@ class _Surroundings:
         return image[self.top : self.bottom, self.left : self.right]
 
 
-def _describe_rim(
-    around: _Surroundings, unit: NDArray[np.float32], foreground: Foreground
-) -> tuple[float, ...]:
-    """`rim_support` to `rim_core`, of the outline off the frame's border.
+@dataclass(frozen=True)
+class _Outline:
+    """A mask's outline off the frame's border.
 
-    A step is the image's derivative along the mask's outward normal.
+    Attributes
+    ----------
+    position : int
+        Of the mask among those described.
+    ys, xs : (N,) int arrays
+        Its pixels in the frame.
+    normals : (2, N) float32 array
+        Outward, x and y.
+    moments : (area, sum of y, sum of x) of the mask's pixels
     """
-    avoid_ipp()
-    mask = around.mask.astype(np.float32)
-    # Beyond the frame the mask goes on: its border is no outline.
-    soft = cv2.GaussianBlur(mask, (0, 0), 1.0, borderType=cv2.BORDER_REPLICATE)
-    across_x = cv2.Sobel(soft, cv2.CV_32F, 1, 0, borderType=cv2.BORDER_REPLICATE)
-    across_y = cv2.Sobel(soft, cv2.CV_32F, 0, 1, borderType=cv2.BORDER_REPLICATE)
-    steepness = cv2.magnitude(across_x, across_y)
-    ys, xs = np.nonzero(steepness > 0.5)
-    ring = around.cut(foreground.mask)[(cv2.dilate(around.mask, _RING) > 0) & (around.mask == 0)]
-    surrounded = float(ring.mean()) if len(ring) else 0.0
-    if len(ys) == 0:
-        return (0.0,) * (2 + len(_RANKS)) + (surrounded, 0.0)
-    slope_x, slope_y = slopes(around.cut(unit))
-    step = (across_x * slope_x + across_y * slope_y)[ys, xs] / steepness[ys, xs]
-    steps = np.clip(foreground.polarity * step / foreground.full_slope, -1, 1)
-    core = foreground.maps[1][foreground.at_working_size(ys + around.top, xs + around.left)]
-    return (
-        _exact_mean(np.clip(steps, 0, 1)),
-        *_sector_steps(_to_integers(steps), ys, xs, around.mask),
-        surrounded,
-        int(core.sum(dtype=np.int64)) / len(core) / 255,
-    )
+
+    position: int
+    ys: Index
+    xs: Index
+    normals: NDArray[np.float32]
+    moments: tuple[int, int, int]
+
+    @classmethod
+    def of(cls, position: int, around: _Surroundings, area: int) -> _Outline:
+        mask = around.mask.astype(np.float32)
+        # Beyond the frame the mask goes on: its border is no outline.
+        soft = cv2.GaussianBlur(mask, (0, 0), 1.0, borderType=cv2.BORDER_REPLICATE)
+        across_x = cv2.Sobel(soft, cv2.CV_32F, 1, 0, borderType=cv2.BORDER_REPLICATE)
+        across_y = cv2.Sobel(soft, cv2.CV_32F, 0, 1, borderType=cv2.BORDER_REPLICATE)
+        steepness = cv2.magnitude(across_x, across_y)
+        flat = np.flatnonzero(steepness > 0.5)
+        ys, xs = np.divmod(flat, mask.shape[1])
+        across = np.stack([across_x.ravel()[flat], across_y.ravel()[flat]])
+        rows = cv2.reduce(around.mask, 1, cv2.REDUCE_SUM, dtype=cv2.CV_32S)[:, 0]
+        columns = cv2.reduce(around.mask, 0, cv2.REDUCE_SUM, dtype=cv2.CV_32S)[0]
+        sum_y = int(rows @ np.arange(len(rows))) + around.top * area
+        sum_x = int(columns @ np.arange(len(columns))) + around.left * area
+        normals = across / steepness.ravel()[flat]
+        return cls(position, ys + around.top, xs + around.left, normals, (area, sum_y, sum_x))
+
+
+def _batched(outlines: Sequence[_Outline]) -> Iterator[list[_Outline]]:
+    """Outlines, none of them empty, in groups whose arrays fit a core's cache."""
+    group: list[_Outline] = []
+    size = 0
+    for outline in outlines:
+        if len(outline.ys) == 0:
+            continue
+        group.append(outline)
+        size += len(outline.ys)
+        if size >= _OUTLINE_PX:
+            yield group
+            group, size = [], 0
+    if group:
+        yield group
+
+
+def _sectors(off_y: NDArray[np.float64], off_x: NDArray[np.float64]) -> Index:
+    """The sector about a mask's centre in which a pixel lies."""
+    angle = np.arctan2(off_y.astype(np.float32), off_x.astype(np.float32))
+    return np.rint(angle * np.float32(_SECTORS / (2 * np.pi))).astype(np.intp) % _SECTORS
 
 
 def _sector_steps(
-    steps: NDArray[np.int64], ys: Index, xs: Index, mask: NDArray[np.uint8]
-) -> list[float]:
-    """The weakest arc and the steps by rank, of an outline's pixels; see `mask_evidence`."""
-    of_rows, of_columns = mask.sum(axis=1, dtype=np.int64), mask.sum(axis=0, dtype=np.int64)
-    # whole numbers: the angle must not depend on the order of a sum
-    area = int(of_rows.sum())
-    centre_y = int(of_rows @ np.arange(len(of_rows)))
-    centre_x = int(of_columns @ np.arange(len(of_columns)))
-    angle = np.arctan2(ys * area - centre_y, xs * area - centre_x)
-    sector = np.rint(angle * (_SECTORS / (2 * np.pi))).astype(np.intp) % _SECTORS
-    count = np.bincount(sector, minlength=_SECTORS)
-    total = np.bincount(sector, steps, minlength=_SECTORS)
+    steps: NDArray[np.float32], sector: Index, owner: Index, n_masks: int
+) -> NDArray[np.float64]:
+    """The weakest arc and the steps by rank of each mask; see `mask_evidence`."""
+    place, size = owner * _SECTORS + sector, n_masks * _SECTORS
+    count = np.bincount(place, minlength=size).reshape(n_masks, _SECTORS)
+    total = np.bincount(place, steps, minlength=size).reshape(n_masks, _SECTORS)
     turns = (np.arange(_SECTORS) + np.arange(_ARC)[:, None]) % _SECTORS
-    arc_count, arc_total = count[turns].sum(axis=0), total[turns].sum(axis=0)
-    weakest_arc = float((arc_total[arc_count > 0] / arc_count[arc_count > 0]).min()) / _STEPS
-    means = np.full(_SECTORS, total.sum() / count.sum())
-    means[count > 0] = total[count > 0] / count[count > 0]
-    ranked = np.add.reduceat(np.sort(means), _RANKS) / np.diff(_RANKS, append=_SECTORS)
-    return [weakest_arc, *(ranked / _STEPS).tolist()]
+    arc_count, arc_total = count[:, turns].sum(axis=1), total[:, turns].sum(axis=1)
+    arcs = np.divide(
+        arc_total, arc_count, out=np.full(arc_total.shape, np.inf), where=arc_count > 0
+    )
+    mean = total.sum(axis=1) / count.sum(axis=1)
+    means = np.where(count > 0, total / np.maximum(count, 1), mean[:, None])
+    ranked = np.sort(means, axis=1).T
+    groups = np.split(ranked, _RANKS[1:])
+    by_rank = [functools.reduce(np.add, group) / len(group) for group in groups]
+    return np.stack([arcs.min(axis=1), *by_rank], axis=1) / _STEPS
 
 
 def _describe_maps(
@@ -268,23 +364,3 @@ def _count_bodies(cover: Cover, foreground: Foreground) -> tuple[Index, NDArray[
     pixels[0] = 0
     met = np.flatnonzero(pixels)
     return met, pixels[met].astype(np.float64)
-
-
-def _exact_std(values: NDArray[np.float32]) -> float:
-    """Standard deviation of values in [0, 1], the same to the last bit wherever they lie in memory.
-
-    Sums of floats depend on the order of summation, which numpy chooses by alignment; those of
-    integers do not.
-    """
-    steps = _to_integers(values)
-    mean = int(steps.sum()) / len(steps)
-    return float(np.sqrt(max(int((steps * steps).sum()) / len(steps) - mean**2, 0.0))) / _STEPS
-
-
-def _exact_mean(values: NDArray[np.float32]) -> float:
-    """Mean of values in [0, 1]; see `_exact_std`."""
-    return int(_to_integers(values).sum()) / len(values) / _STEPS
-
-
-def _to_integers(values: NDArray[np.float32]) -> NDArray[np.int64]:
-    return np.asarray(np.rint(values * _STEPS), dtype=np.int64)

@@ -7,6 +7,7 @@ import pytest
 from drawn_particles import draw, found, grid
 
 from samstar_rl.adversaries import ADVERSARIES
+from samstar_rl.rewards import PhysicsReward
 from samstar_rl.rewards.evidence import foreground_for, mask_evidence
 from samstar_rl.rewards.expected_f1 import ExpectedF1Target, expected_f1
 from samstar_rl.rewards.plausibility import (
@@ -18,6 +19,8 @@ from samstar_rl.rewards.plausibility import (
     plausibility,
 )
 from samstar_rl.rewards.target import Sample
+from samstar_rl.segmentation import segment
+from samstar_rl.task import load_task
 
 SHAPE = (200, 240)
 TARGET = PlausibilityTarget()
@@ -97,3 +100,19 @@ def test_expected_f1_counts_what_is_missed_and_what_is_too_much(drawn) -> None:
     assert whole == pytest.approx(likeness / len(masks))
     assert score(masks[::2]) < 0.75 * whole
     assert score([*masks, *masks]) == pytest.approx(2 / 3 * whole, rel=1e-6)
+
+
+def test_the_gate_drops_wrong_masks_and_prefers_the_more_plausible(drawn) -> None:
+    frame, masks = drawn
+    wrong = ADVERSARIES["merged"](masks, np.random.default_rng(0))
+    proposals = found(frame, [*wrong, *masks]).proposals
+    proposals.iou_pred[: len(wrong)], proposals.iou_pred[len(wrong) :] = 0.9, 0.8
+    task = load_task("particles")
+    permissive = task.static.replace(
+        pred_iou_thresh=0, stability_score_thresh=0, box_nms_thresh=1, max_overlap=0.3
+    )
+    gauge = PhysicsReward(task).gauge(frame)
+    gated = segment(proposals, permissive.replace(min_plausibility=0.5), **gauge)
+    assert gated.kept.tolist() == list(range(len(wrong), len(wrong) + len(masks)))
+    # without the gate SAM's own judgement decides, and takes the joined ones
+    assert segment(proposals, permissive.replace(min_plausibility=0), **gauge).kept.min() == 0
