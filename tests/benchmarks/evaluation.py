@@ -13,7 +13,7 @@ from samstar_rl.frames.frame import LabelledFrame
 from samstar_rl.proposals import ProposalEngine, Proposals
 from samstar_rl.rewards import PhysicsReward
 from samstar_rl.sam import load_sam
-from samstar_rl.segmentation import Segmentation, segment
+from samstar_rl.segmentation import Gauge, Segmentation, segment
 from samstar_rl.settings import GATE_NAMES, Settings
 from samstar_rl.task import load_task
 from tests.benchmarks.report import Row
@@ -31,17 +31,17 @@ def measure(
     ours, stock, one_off, kept = [], [], [], []
     for item in items:
         frame = item.frame
-        unit = task.length_unit_px(frame)
+        gauge = reward.gauge(frame)
         settings = draw_settings(n_settings, points_per_side)
         proposals = engine.propose(frame, settings[0].prompt)
 
         def evaluate(
             choice: Settings,
             proposals: Proposals = proposals,
-            unit: float = unit,
+            gauge: Gauge = gauge,
             item: LabelledFrame = item,
         ) -> int:
-            segmentation = segment(proposals, choice, length_unit_px=unit)
+            segmentation = segment(proposals, choice, **gauge)
             reward.score(segmentation, item.frame)
             return len(segmentation)
 

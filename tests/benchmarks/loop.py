@@ -64,8 +64,7 @@ def measure(items: list[LabelledFrame], *, n_rounds: int, n_paced: int) -> list[
         """Frames a second of the engine, and of the engine with the score of each frame."""
         scored, started = 0.0, time.perf_counter()
         for frame in fresh:
-            unit = task.length_unit_px(frame)
-            found = engine.segment(frame, task.static, length_unit_px=unit)
+            found = engine.segment(frame, task.static, **objective.physics.gauge(frame))
             begun = time.perf_counter()
             objective.physics.score(found, frame)
             scored += time.perf_counter() - begun

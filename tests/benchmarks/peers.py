@@ -49,11 +49,11 @@ def measure(items: list[LabelledFrame], *, points_per_side: int, n_settings: int
     ours, peer = [], []
     for item in items:
         proposals = engine.propose(item.frame, settings[0].prompt)
-        unit = task.length_unit_px(item.frame)
+        gauge = reward.gauge(item.frame)
         for seconds in (None, ours):
             for choice in settings:
                 started = time.perf_counter()
-                reward.score(segment(proposals, choice, length_unit_px=unit), item.frame)
+                reward.score(segment(proposals, choice, **gauge), item.frame)
                 if seconds is not None:
                     seconds.append(time.perf_counter() - started)
         peer += _peer_seconds(item, settings, reward)
