@@ -16,7 +16,7 @@ from samstar_rl.agents.tuners import (
     default_tuner,
 )
 from samstar_rl.settings import Settings, SettingsError
-from samstar_rl.task import Task
+from samstar_rl.task import Task, load_task
 from samstar_rl.tuner import Tuner
 
 TUNERS = {
@@ -82,6 +82,16 @@ def make_tuner(
             raise TunerError(str(error)) from error
         known = ", ".join([name for name in TUNERS if name != "NAME or PATH"])
         raise TunerError(f"no tuner {spec!r}: expected one of {known}; or {error}") from error
+
+
+def default_task(spec: str) -> Task:
+    """The task to take for a tuner where none is asked for: a policy's own, else `particles`."""
+    if spec.partition(":")[0] not in TUNERS:
+        try:
+            return PolicyBundle.load(spec).task
+        except BundleError:  # said in full where the tuner is made
+            pass
+    return load_task("particles")
 
 
 def read_static(file: str) -> Settings:

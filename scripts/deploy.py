@@ -15,6 +15,7 @@ import typer
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+from samstar_rl.agents.registry import default_task
 from samstar_rl.formats import DEFAULT_FORMATS
 from samstar_rl.frames.sources import open_source
 from samstar_rl.scripts import options
@@ -54,7 +55,7 @@ def deploy(
             "instrument: asyncroscopy://HOST:PORT, dtmicroscope://HOST:PORT, pva://CHANNEL.",
         ),
     ] = "sim:particles",
-    task: options.Task = "particles",
+    task: options.TaskOfTuner = None,
     tuner: Annotated[
         str, typer.Option("--tuner", "--policy", metavar="TUNER", help=options.TUNER_HELP)
     ] = "static",
@@ -141,7 +142,9 @@ def deploy(
     4 results cannot be written; 130 quit.
     """
     opened = open_source(source, pixel_size_nm=pixel_size)
-    bench = prepare(task, sam=sam, device=device, precision=precision, points=points)
+    bench = prepare(
+        task or default_task(tuner), sam=sam, device=device, precision=precision, points=points
+    )
     tuners = choose_among(
         bench,
         [tuner, *(also or []), *OFFERED] if dashboard else [tuner],

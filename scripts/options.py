@@ -13,6 +13,14 @@ Task = Annotated[
         "--task", "-t", metavar="NAME|FILE.toml", help="What the sample should look like."
     ),
 ]
+TaskOfTuner = Annotated[
+    str | None,
+    typer.Option(
+        "--task", "-t", metavar="NAME|FILE.toml",
+        help="What the sample should look like; by default what the policy was trained for, or "
+        "particles.",
+    ),
+]  # fmt: skip
 TUNER_HELP = (
     "What chooses the settings: [b]default[/] (SAM's own), [b]static[/] (the task's), "
     "[b]static:FILE[/] (from samstar tune), [b]genetic[/] or [b]random[/] (search on each frame), "

@@ -13,6 +13,7 @@ import numpy as np
 import typer
 
 from samstar_rl.agents import make_tuner
+from samstar_rl.agents.registry import default_task
 from samstar_rl.decoding import Precision
 from samstar_rl.formats import DEFAULT_FORMATS, Write, load_formats, write_formats
 from samstar_rl.frames.files import (
@@ -44,7 +45,7 @@ def segment(
             metavar="IMAGE|FOLDER...", help="TIFF, PNG, dm4, emd, Zarr, ...; stacks as well."
         ),
     ],
-    task: options.Task = "particles",
+    task: options.TaskOfTuner = None,
     tuner: options.Tuner = "static",
     out: options.Out = Path("out"),
     formats: options.Formats = None,
@@ -68,7 +69,7 @@ def segment(
     an image failed.
     """
     chosen = tuple(formats or DEFAULT_FORMATS)
-    loaded = load_task(task)
+    loaded = load_task(task) if task else default_task(tuner)
     # what is wrong fails here, and what must be downloaded is there before workers ask for it;
     # the model itself is loaded by those who work with it
     load_formats(chosen)

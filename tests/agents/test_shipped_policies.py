@@ -11,7 +11,7 @@ from synthetic_bank import N_CHANNELS
 
 from samstar_rl.agents import bundle as bundles
 from samstar_rl.agents.bundle import PolicyBundle, find_bundle, shipped_bundles
-from samstar_rl.agents.registry import make_tuner
+from samstar_rl.agents.registry import default_task, make_tuner
 from samstar_rl.sam import packaged_weights_sha256
 from samstar_rl.task import load_task, task_names
 
@@ -26,6 +26,17 @@ def test_a_shipped_policy_fits_the_sam_and_the_task_that_ship(name):
     action = bundle.act(bundle.normalisation.mean)
     assert action.shape == (bundle.n_actions,)
     assert np.isfinite(action).all()
+
+
+@pytest.mark.parametrize("name", ["overlap", "size"])
+def test_the_task_of_a_policy_is_taken_where_none_is_asked_for(name):
+    assert default_task(name) == PolicyBundle.load(name).task
+    assert default_task(name).name == name
+
+
+@pytest.mark.parametrize("spec", ["static", "static:tuned/settings.toml", "genetic", "no_such"])
+def test_what_is_no_policy_is_for_particles(spec):
+    assert default_task(spec) == load_task("particles")
 
 
 @pytest.fixture
