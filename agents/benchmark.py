@@ -322,7 +322,8 @@ def run_benchmark(
     run = spread or functools.partial(_spread_over_processes, n_workers or os.cpu_count() or 1)
     waiting = sorted(
         (unit for unit in plan.units() if not unit.is_done(root)),
-        key=lambda unit: unit.contender not in SEEDED,  # the longest first
+        # task by task, since units of a task share what they compute; the longest first
+        key=lambda unit: (plan.tasks.index(unit.task), unit.contender not in SEEDED),
     )
     announce("contenders", 0.0)
     function = functools.partial(run_unit, plan, root.absolute())
@@ -357,7 +358,8 @@ def run_unit(plan: BenchmarkPlan, root: Path, unit: Unit) -> Unit:
 
 def open_arena(plan: BenchmarkPlan, root: Path, unit: Unit) -> Arena:
     """Open what a unit of work needs."""
-    others = [name for name in plan.tasks if name != unit.task]
+    transfers = unit.contender in TRANSFERS
+    others = [name for name in plan.tasks if transfers and name != unit.task]
     return Arena(
         task=plan.task(unit.task),
         bank=_open(root, unit.task, "train"),
@@ -484,7 +486,9 @@ def is_built(plan: BenchmarkPlan, root: Path, task: str, part: str) -> bool:
         return False
 
 
+@functools.lru_cache(maxsize=len(PARTS))
 def _open(root: Path, task: str, part: str) -> Bank:
+    """A bank of the task in work, kept open: what a unit computed of its masks serves the next."""
     return Bank(bank_path(root, task, part), cached_proposals=2048)
 
 
