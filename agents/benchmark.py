@@ -362,7 +362,7 @@ def open_arena(plan: BenchmarkPlan, root: Path, unit: Unit) -> Arena:
     others = [name for name in plan.tasks if transfers and name != unit.task]
     return Arena(
         task=plan.task(unit.task),
-        bank=_open(root, unit.task, "train"),
+        bank=_open_shared(root, unit.task),
         test=_open(root, unit.task, "test"),
         steps=plan.steps,
         n_evaluations=plan.n_evaluations,
@@ -486,10 +486,17 @@ def is_built(plan: BenchmarkPlan, root: Path, task: str, part: str) -> bool:
         return False
 
 
-@functools.lru_cache(maxsize=len(PARTS))
 def _open(root: Path, task: str, part: str) -> Bank:
-    """A bank of the task in work, kept open: what a unit computed of its masks serves the next."""
     return Bank(bank_path(root, task, part), cached_proposals=2048)
+
+
+@functools.lru_cache(maxsize=1)
+def _open_shared(root: Path, task: str) -> Bank:
+    """The bank to learn from, kept open: what a unit computed of its masks serves the next.
+
+    Not so the bank to be judged on: what a frame takes is measured there.
+    """
+    return _open(root, task, "train")
 
 
 class _Painter:
