@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 TASK = "size"
 N_FRAMES = 24
 FRAME_SIDE_PX = 384
-FRAMES_PER_S = 1.0
+FRAMES_PER_S = 0.2
 WINDOW: ViewportSize = {"width": 1600, "height": 1010}
 POLL_MS = 250
 # colours of a palette: the page has few, and a smaller file loads sooner
