@@ -59,13 +59,13 @@ def settings_html(task: Task, point: Point | None) -> str:
     rows = []
     for name, hue in zip(task.space.names, hues(), strict=False):
         low, high = task.space.limits(name)
-        value = NOTHING if point is None else f"{point.settings[name]:.4g}"
+        value = NOTHING if point is None else f"{round(point.settings[name], 4):.4g}"
         rows.append(
             f'<tr><td><span style="color:{hue}">■</span> {html.escape(name)}</td>'
             f"<td><b>{value}</b></td>"
             f'<td class="faint">{low:g} to {high:g}</td></tr>'
         )
-    head = "<tr><th>setting</th><th>now</th><th>the task allows</th></tr>"
+    head = "<tr><th>setting</th><th>now</th><th>allowed</th></tr>"
     return f'<div class="panel"><h2>Settings</h2><table>{head}{"".join(rows)}</table></div>'
 
 
