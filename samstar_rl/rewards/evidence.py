@@ -200,7 +200,7 @@ class _Describer:
     def _describe_outlines(self, rows: NDArray[np.float64], outlines: list[_Outline]) -> None:
         """`rim_support` to `step_5` and `rim_core`, of the outlines off the frame's border.
 
-        A step is the image's derivative along the mask's outward normal.
+        A step is the image's derivative along the mask's inward normal.
         """
         foreground = self._foreground
         counts = np.array([len(outline.ys) for outline in outlines])
@@ -254,7 +254,7 @@ class _Outline:
     ys, xs : (N,) int arrays
         Its pixels in the frame.
     normals : (2, N) float32 array
-        Outward, x and y.
+        Of unit length, inward, x and y.
     moments : (area, sum of y, sum of x) of the mask's pixels
     """
 
