@@ -130,8 +130,8 @@ class BenchmarkPlan:
         "others-static", "unseen", "ppo", "sac", "oracle",
     )  # fmt: skip
     n_seeds: int = 5
-    n_streams: int = 24
-    n_frames: int = 4
+    n_streams: int = 60
+    n_frames: int = 2
     frame_step: int = 30
     n_test_streams: int = 6
     n_test_frames: int = 24
@@ -153,7 +153,7 @@ class BenchmarkPlan:
             contenders=(*names, "ppo"),
             everywhere=(),
             n_seeds=2,
-            n_streams=16,
+            n_streams=40,
             n_test_streams=4,
             n_test_frames=12,
             test_frame_step=40,

@@ -76,8 +76,8 @@ class DemoPlan:
     """
 
     task: str = "particles"
-    n_streams: int = 10
-    n_frames: int = 8
+    n_streams: int = 40
+    n_frames: int = 2
     n_test_streams: int = 4
     n_test_frames: int = 8
     size_px: int = 256

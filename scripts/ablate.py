@@ -31,11 +31,12 @@ def ablate(
     ] = None,
     streams: Annotated[
         int, typer.Option("--streams", min=2, help="Simulated streams to learn on.")
-    ] = 16,
+    ] = 60,
+    n_frames: Annotated[int, typer.Option("--frames", min=1, help="Of each of those.")] = 2,
     test_streams: Annotated[
         int, typer.Option("--test-streams", min=1, help="Fresh streams to be judged on.")
     ] = 8,
-    n_frames: Annotated[int, typer.Option("--frames", min=1, help="Of each stream.")] = 8,
+    test_frames: Annotated[int, typer.Option("--test-frames", min=1, help="Of each of those.")] = 8,
     size: Annotated[int, typer.Option("--size", min=64, help="Side of a frame in px.")] = 256,
     seed: Seed = 0,
 ) -> None:
@@ -58,7 +59,7 @@ def ablate(
     run.record(
         {"task": loaded.to_dict(), "algo": learner, "blocks": block, "seeds": n_seeds,
          "hyperparameters": hyperparameters, "streams": streams, "test_streams": test_streams,
-         "frames": n_frames, "size_px": size, "seed": seed}
+         "frames": n_frames, "test_frames": test_frames, "size_px": size, "seed": seed}
     )  # fmt: skip
     with StageDisplay() as display:
         source = Lessons("tiny", display.announce)
@@ -68,7 +69,7 @@ def ablate(
             source.simulated(
                 loaded,
                 n_streams=test_streams,
-                n_frames=n_frames,
+                n_frames=test_frames,
                 size_px=size,
                 first_seed=TEST_SEED,
             ),

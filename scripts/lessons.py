@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 ALL = "all"
 """Stands for every task that ships and is not experimental."""
 
-N_STREAMS, N_FRAMES, EVERY, SIZE_PX = 20, 4, 30, 512
-"""Simulated streams to learn on: every thirtieth frame of an experiment, so that few show it all.
+N_STREAMS, N_FRAMES, EVERY, SIZE_PX = 60, 2, 30, 512
+"""Simulated streams to learn on: two frames of each experiment, thirty apart.
 
 Many streams of few frames: what a policy learns is limited by how many samples it meets, and SAM's
 proposals are what a training spends its time on.
