@@ -1,4 +1,6 @@
-"""TensorBoard's view of a benchmark: a run for each task, contender and seed, all on the same tags.
+"""TensorBoard's view of a benchmark: a run for each task and contender, all on the same tags.
+
+Seeds are averaged: TensorBoard opens with nothing selected where there are more than 40 runs.
 
 ``eval/score`` and ``eval/reward`` against evaluations and, as ``eval_by_second/...``, against
 seconds, for all that learns or searches before it is judged; ``search/reward`` against the
@@ -9,13 +11,14 @@ once. HPARAMS compares all runs by what they came to on the test frames.
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from samstar_rl.agents.bars import DEFAULT, SEARCH, STATIC, best_policy
-from samstar_rl.agents.benchmark import BenchmarkPlan, BenchmarkResults, Unit, short_name
+from samstar_rl.agents.benchmark import BenchmarkPlan, BenchmarkResults, short_name
 from samstar_rl.agents.benchmark_figures import (
     draw_front,
     draw_row,
@@ -65,26 +68,43 @@ def write_events(plan: BenchmarkPlan, results: BenchmarkResults, folder: Path) -
 
 
 def _write_runs(results: BenchmarkResults, task: str, rows: pd.DataFrame, folder: Path) -> None:
+    contenders: dict[str, list[dict[str, Any]]] = {}
     for unit, sheet in results.sheets.items():
-        if unit.task != task:
-            continue
-        own = rows[(rows["tuner"] == unit.contender) & (rows["seed"] == unit.seed)]
-        with CurveWriter(folder / f"{unit.contender}-{unit.seed}") as events:
-            for evaluations, seconds, score in sheet["curve"]:
-                events.point({"score": score}, evaluations=int(evaluations), seconds=seconds)
-            events.hyperparameters(*_hyperparameters(unit, sheet, own))
+        if unit.task == task:
+            contenders.setdefault(unit.contender, []).append(sheet)
+    for name, sheets in contenders.items():
+        with CurveWriter(folder / name) as events:
+            for evaluations, seconds, score in mean_curve([sheet["curve"] for sheet in sheets]):
+                events.point({"score": score}, evaluations=round(evaluations), seconds=seconds)
+            own = rows[rows["tuner"] == name]
+            events.hyperparameters(*_hyperparameters(task, name, sheets, own))
+
+
+def mean_curve(curves: Sequence[Sequence[Sequence[float]]]) -> list[tuple[float, float, float]]:
+    """The mean of the seeds' curves.
+
+    Parameters
+    ----------
+    curves : sequence of curves, each a sequence of (evaluations, seconds, score)
+        Their n-th points belong together; where one has fewer, the rest of the others is left out.
+    """
+    return [
+        tuple(np.mean(points, axis=0).tolist())  # type: ignore[misc]
+        for points in zip(*curves, strict=False)
+    ]
 
 
 def _hyperparameters(
-    unit: Unit, sheet: dict[str, Any], rows: pd.DataFrame
+    task: str, contender: str, sheets: Sequence[dict[str, Any]], rows: pd.DataFrame
 ) -> tuple[dict[str, Any], dict[str, float]]:
-    """What a run was made with, and what it came to."""
-    chosen = {"task": short_name(unit.task), "contender": unit.contender, "seed": str(unit.seed)}
-    known = sheet["hyperparameters"]
+    """What a contender was made with, and what it came to."""
+    chosen = {"task": short_name(task), "contender": contender, "seeds": len(sheets)}
+    known = sheets[0]["hyperparameters"]
     chosen |= {name: known[name] for name in _SHOWN_HYPERPARAMETERS if name in known}
     results = {f"test/{n}": float(rows[n].mean()) for n in ("score", "f1", "ms") if n in rows}
     results["test/evaluations"] = float(rows["n_evaluations"].mean())
-    return chosen, results | {"train/seconds": sheet["seconds"]}
+    results["train/seconds"] = float(np.mean([sheet["seconds"] for sheet in sheets]))
+    return chosen, results
 
 
 def _write_searches(results: BenchmarkResults, task: str, rows: pd.DataFrame, folder: Path) -> None:
@@ -93,11 +113,11 @@ def _write_searches(results: BenchmarkResults, task: str, rows: pd.DataFrame, fo
         return
     longest = max(map(len, searches.values()))
     for name, rewards in searches.items():
-        with CurveWriter(folder / f"{name}-0") as events:
+        with CurveWriter(folder / name) as events:
             for step in _spread(len(rewards)):
                 events.scalar(f"{BY_FRAME}/reward", float(rewards[step - 1]), step)
     for name, level in levels_of(rows).items():
-        with CurveWriter(folder / f"{name}-0") as events:
+        with CurveWriter(folder / name) as events:
             for step in (1, longest):
                 events.scalar(f"{BY_FRAME}/reward", level, step)
 

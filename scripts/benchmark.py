@@ -266,6 +266,7 @@ def _propose_on(
 
 
 def _report(plan: BenchmarkPlan, results: BenchmarkResults, out: Path) -> None:
+    from samstar_rl.agents.benchmark import short_name
     from samstar_rl.agents.benchmark_report import summarise_task, write_benchmark_report
     from samstar_rl.scripts.display import print_comparison, print_outputs
 
@@ -277,7 +278,8 @@ def _report(plan: BenchmarkPlan, results: BenchmarkResults, out: Path) -> None:
         if len(rows):
             where = "Fresh streams" if plan.real is None else "Images"
             print_comparison(summarise_task(rows), title=f"{where}, task '{name}'")
-    print_outputs(report, out / "tensorboard")
+    # one task: TensorBoard opens with nothing selected where there are more than 40 runs
+    print_outputs(report, out / "tensorboard" / short_name(plan.tasks[0]))
 
 
 if __name__ == "__main__":

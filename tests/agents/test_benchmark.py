@@ -22,6 +22,7 @@ from samstar_rl.agents.benchmark import (
     read_results,
     run_benchmark,
 )
+from samstar_rl.agents.benchmark_events import mean_curve
 from samstar_rl.agents.benchmark_report import (
     frames_to_pay_off,
     headline_table,
@@ -131,14 +132,19 @@ def test_tensorboard_has_the_same_tags_for_all_and_a_layout(done):
         events.Reload()
         return events.Tags()
 
-    assert {"eval/score", "eval_by_second/score"} <= set(
-        tags("particles/static-search-0")["scalars"]
-    )
-    assert "search/reward" in tags("particles/genetic-0")["scalars"]
-    assert "search/reward" in tags("particles/static-0")["scalars"]
+    assert {"eval/score", "eval_by_second/score"} <= set(tags("particles/static-search")["scalars"])
+    runs = {events.parent for events in (root / "tensorboard" / "particles").rglob("events.*")}
+    assert len(runs) <= len(TINY.contenders) + 2  # and the pictures and the layout: no run a seed
+    assert "search/reward" in tags("particles/genetic")["scalars"]
+    assert "search/reward" in tags("particles/static")["scalars"]
     pictures = tags("particles/pictures")["images"]
     assert "Pareto front of one frame" in pictures and "frame 1/static" in pictures
     assert "custom_scalars__config__" in tags("particles")["tensors"]
+
+
+def test_a_curve_of_seeds_is_their_mean_as_far_as_all_go():
+    curves = [[(10, 1.0, 0.5), (20, 2.0, 0.6), (30, 3.0, 0.9)], [(12, 3.0, 0.7), (22, 4.0, 0.8)]]
+    assert mean_curve(curves) == [(11.0, 2.0, pytest.approx(0.6)), (21.0, 3.0, pytest.approx(0.7))]
 
 
 def test_resuming_needs_nothing_but_the_folder(done):
