@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import gymnasium
 import numpy as np
+from numpy.typing import NDArray
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import configure
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
@@ -22,7 +23,7 @@ from samstar_rl.agents.learners import make_learner, to_network, wrapper_for
 from samstar_rl.agents.network import Array, PolicyNetwork
 from samstar_rl.agents.normalisation import fit_normalisation
 from samstar_rl.agents.static_search import FINALISTS, SEARCH_FRAMES, search_static
-from samstar_rl.agents.tuners import PolicyTuner
+from samstar_rl.agents.tuners import PolicyTuner, StaticTuner
 from samstar_rl.envs import StreamEnv
 from samstar_rl.envs.frames import BankFrames
 from samstar_rl.envs.observation import Vector
@@ -30,7 +31,7 @@ from samstar_rl.envs.union import TaskUnion
 from samstar_rl.envs.variation import vary_targets
 from samstar_rl.settings import Settings
 from samstar_rl.task import Task
-from samstar_rl.tuner import COST_WEIGHT, Objective, run_tuner
+from samstar_rl.tuner import COST_WEIGHT, Evaluation, Objective, Tuner, run_tuner
 
 if TYPE_CHECKING:
     from samstar_rl.bank import Bank
@@ -288,6 +289,18 @@ def _train(run: _Run, resume: bool, on_progress: OnProgress | None) -> Trained:
     return Trained(watcher.best, watcher.progress)
 
 
+def is_clearly_above(differences: NDArray[np.float64]) -> bool:
+    """Whether a mean difference exceeds its standard error; of a single one, whether it exceeds 0.
+
+    The one-standard-error rule of L. Breiman et al., Classification and Regression Trees (1984):
+    keep the simpler choice unless the other is better beyond its error.
+    """
+    if len(differences) < 2:
+        return bool(np.all(differences > 0))
+    error = np.std(differences, ddof=1) / np.sqrt(len(differences))
+    return bool(np.mean(differences) > error)
+
+
 class _Course:
     """One task with its bank: what to train on, what to validate on."""
 
@@ -321,7 +334,9 @@ class _Course:
     def search_start(self, n_evaluations: int) -> tuple[Settings, int]:
         """Static settings to start from, and the evaluations that searching them took.
 
-        The task's own where the evaluations are too few for a search.
+        The task's own where the evaluations are too few for a search, or where what it found is
+        better on the validation streams by no more than one standard error: few frames are soon
+        learned by heart.
         """
         sources = [self.frames.source(i) for stream in self.training for i in stream]
         if n_evaluations < LEAST_CHOICES * min(len(sources), SEARCH_FRAMES) + FINALISTS * len(
@@ -335,7 +350,21 @@ class _Course:
             n_evaluations=n_evaluations,
             seed=self.plan.seed,
         )
-        return found.settings, found.n_evaluations
+        rewards, usual = map(self._mean_rewards, (found.settings, self.task.static))
+        chosen = found.settings if is_clearly_above(rewards - usual) else self.task.static
+        return chosen, found.n_evaluations
+
+    def _mean_rewards(self, settings: Settings) -> NDArray[np.float64]:
+        """Mean reward of static settings on each validation stream."""
+        tuner = StaticTuner(settings)
+        return np.array([np.mean([e.reward for e in es]) for es in self._evaluate(tuner)])
+
+    def _evaluate(self, tuner: Tuner) -> list[list[Evaluation]]:
+        """What a tuner comes to on each validation stream, frame by frame."""
+        return [
+            [t.evaluation for t in run_tuner(tuner, map(self.frames.source, s), self.objective)]
+            for s in self.validation
+        ]
 
     def encoded(self, settings: Settings) -> Array:
         """The action that asks for the settings, NaN for what the task fixes."""
@@ -347,11 +376,7 @@ class _Course:
     def judge(self, network: PolicyNetwork) -> dict[str, float]:
         """Mean score and reward on the validation streams."""
         tuner = PolicyTuner(network, self.frames.builder, frames=self.frames)
-        evaluations = [
-            tuned.evaluation
-            for stream in self.validation
-            for tuned in run_tuner(tuner, map(self.frames.source, stream), self.objective)
-        ]
+        evaluations = [e for of_stream in self._evaluate(tuner) for e in of_stream]
         return {
             "score": float(np.mean([e.score.total for e in evaluations])),
             "reward": float(np.mean([e.reward for e in evaluations])),

@@ -7,6 +7,7 @@ import pytest
 import torch
 from synthetic_bank import SyntheticBank
 
+from samstar_rl.agents import training
 from samstar_rl.agents.hyperparameters import (
     HyperparameterError,
     load_hyperparameters,
@@ -103,6 +104,22 @@ def test_training_starts_from_searched_settings(algorithm, task, bank, tmp_path)
     statics, start, *_ = trained.progress.curve
     assert statics["steps"] == 0 and start["steps"] == run.n_searched
     assert trained.progress.steps >= 600
+
+
+def test_settings_that_validate_no_better_are_not_started_from(task, bank, tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "is_clearly_above", lambda differences: False)
+    run = _Run([(task, bank)], make_plan("ppo", total_steps=600, start_share=0.5), tmp_path)
+    assert run.n_searched > 0  # they were paid for
+    np.testing.assert_allclose(run.centre, task.space.encode(task.static), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("differences", "above"),
+    [([0.1], True), ([0.0], False), ([0.1, 0.1], True), ([0.3, -0.2], False), ([0.3, 0.0], False),
+     ([0.3, 0.1], True)],
+)  # fmt: skip
+def test_the_one_standard_error_rule(differences, above):
+    assert training.is_clearly_above(np.array(differences)) is above
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
