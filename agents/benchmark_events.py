@@ -21,9 +21,10 @@ from samstar_rl.agents.bars import DEFAULT, SEARCH, STATIC, best_policy
 from samstar_rl.agents.benchmark import BenchmarkPlan, BenchmarkResults, short_name
 from samstar_rl.agents.benchmark_figures import (
     draw_front,
-    draw_row,
+    draw_together,
     front_of,
     levels_of,
+    mean_curve,
     searches_of,
 )
 from samstar_rl.agents.benchmark_pictures import pictures_of
@@ -80,25 +81,11 @@ def _write_runs(results: BenchmarkResults, task: str, rows: pd.DataFrame, folder
             events.hyperparameters(*_hyperparameters(task, name, sheets, own))
 
 
-def mean_curve(curves: Sequence[Sequence[Sequence[float]]]) -> list[tuple[float, float, float]]:
-    """The mean of the seeds' curves.
-
-    Parameters
-    ----------
-    curves : sequence of curves, each a sequence of (evaluations, seconds, score)
-        Their n-th points belong together; where one has fewer, the rest of the others is left out.
-    """
-    return [
-        tuple(np.mean(points, axis=0).tolist())  # type: ignore[misc]
-        for points in zip(*curves, strict=False)
-    ]
-
-
 def _hyperparameters(
     task: str, contender: str, sheets: Sequence[dict[str, Any]], rows: pd.DataFrame
 ) -> tuple[dict[str, Any], dict[str, float]]:
     """What a contender was made with, and what it came to."""
-    chosen = {"task": short_name(task), "contender": contender, "seeds": len(sheets)}
+    chosen = {"task": short_name(task), "contender": contender, "seeds": str(len(sheets))}
     known = sheets[0]["hyperparameters"]
     chosen |= {name: known[name] for name in _SHOWN_HYPERPARAMETERS if name in known}
     results = {f"test/{n}": float(rows[n].mean()) for n in ("score", "f1", "ms") if n in rows}
@@ -132,7 +119,7 @@ def _write_pictures(results: BenchmarkResults, task: str, folder: Path) -> None:
         names = [DEFAULT, STATIC, best_policy(results, task), SEARCH]
         rows = pictures_of(results, task, [name for name in names if name is not None])
         for number, (_, pictures) in enumerate(rows, start=1):
-            events.figure(f"before and after/frame {number}", draw_row(pictures))
+            events.figure(f"before and after/frame {number}", draw_together(pictures))
         for number, (_, pictures) in enumerate(pictures_of(results, task), start=1):
             for name, picture in pictures.items():
                 events.picture(f"frame {number}/{name}", picture)

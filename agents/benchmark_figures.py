@@ -21,6 +21,9 @@ Curves = dict[str, list[list[list[float]]]]
 
 _OUTSIDE: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (1.0, 1.0)}
 
+BESIDE = 3
+"""Pictures beside each other."""
+
 _PROFILED = ("ppo", "sac", "genetic", "frozen-start", "hindsight", "static-search", "static",
              "default")  # fmt: skip
 
@@ -42,18 +45,22 @@ def draw_seed_curves(curves: Curves) -> Figure:
             for points in seeds:
                 array = np.asarray(points)
                 axis.plot(array[:, column], array[:, 2], color=colour, linewidth=0.8, alpha=0.4)
-            xs, ys = _mean_curve(seeds, column)
-            axis.plot(xs, ys, color=colour, linewidth=2.2, label=contender)
+            mean = np.asarray(mean_curve(seeds))
+            axis.plot(mean[:, column], mean[:, 2], color=colour, linewidth=2.2, label=contender)
         label(axis, name, "score" if column == 0 else "")
     axes[1].legend(frameon=False, fontsize=9, **_OUTSIDE)
     return figure
 
 
-def _mean_curve(seeds: Sequence[Any], column: int) -> tuple[np.ndarray, np.ndarray]:
-    """The mean of the seeds where all of them have points."""
-    arrays = [np.asarray(points, dtype=float) for points in seeds]
-    xs = np.linspace(max(a[0, column] for a in arrays), min(a[-1, column] for a in arrays), 50)
-    return xs, np.mean([np.interp(xs, a[:, column], a[:, 2]) for a in arrays], axis=0)
+def mean_curve(curves: Sequence[Sequence[Sequence[float]]]) -> list[tuple[float, float, float]]:
+    """The mean of the seeds' curves.
+
+    Parameters
+    ----------
+    curves : sequence of curves, each a sequence of (evaluations, seconds, score)
+        Their n-th points belong together; where one has fewer, the rest of the others is left out.
+    """
+    return [tuple(np.mean(points, axis=0).tolist()) for points in zip(*curves, strict=False)]
 
 
 def draw_profiles(rows: pd.DataFrame) -> Figure:
@@ -142,14 +149,16 @@ def draw_front(front: Mapping[str, Any]) -> Figure:
     return figure
 
 
-def draw_row(pictures: Mapping[str, NDArray[np.uint8]]) -> Figure:
-    """Pictures of one frame beside each other, each under its name."""
-    figure = Figure(figsize=(3.0 * len(pictures), 3.2), layout="constrained")
-    panels = np.atleast_1d(figure.subplots(1, len(pictures)))
-    for panel, (name, picture) in zip(panels, pictures.items(), strict=True):
+def draw_together(pictures: Mapping[str, NDArray[np.uint8]]) -> Figure:
+    """Pictures of one frame, three beside each other, each under its name."""
+    n_rows = -(-len(pictures) // BESIDE)
+    figure = Figure(figsize=(3.0 * BESIDE, 3.2 * n_rows), layout="constrained")
+    panels = figure.subplots(n_rows, BESIDE, squeeze=False).flat
+    for panel in panels:
+        panel.axis("off")
+    for panel, (name, picture) in zip(panels, pictures.items(), strict=False):
         panel.imshow(picture)
         panel.set_title(name, fontsize=11)
-        panel.axis("off")
     return figure
 
 

@@ -22,7 +22,7 @@ from samstar_rl.agents.benchmark import (
     read_results,
     run_benchmark,
 )
-from samstar_rl.agents.benchmark_events import mean_curve
+from samstar_rl.agents.benchmark_figures import mean_curve
 from samstar_rl.agents.benchmark_report import (
     frames_to_pay_off,
     headline_table,
