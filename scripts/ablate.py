@@ -9,7 +9,7 @@ import typer
 
 from samstar_rl.atomic import write_text
 from samstar_rl.scripts.command import run_command
-from samstar_rl.scripts.options import Out, Seed
+from samstar_rl.scripts.options import Out, PointsPerSide, Seed
 
 
 def ablate(
@@ -38,6 +38,7 @@ def ablate(
     ] = 8,
     test_frames: Annotated[int, typer.Option("--test-frames", min=1, help="Of each of those.")] = 8,
     size: Annotated[int, typer.Option("--size", min=64, help="Side of a frame in px.")] = 256,
+    points_per_side: PointsPerSide = None,
     seed: Seed = 0,
 ) -> None:
     """Find out which blocks of the observation a policy needs.
@@ -48,12 +49,15 @@ def ablate(
     """
     from samstar_rl.agents import ablation
     from samstar_rl.agents.training import TrainingPlan
+    from samstar_rl.envs.simulated import with_ladder
     from samstar_rl.run_folder import RunFolder
     from samstar_rl.scripts.display import StageDisplay
     from samstar_rl.scripts.lessons import TEST_SEED, Lessons
     from samstar_rl.task import load_task
 
     loaded = load_task(task)
+    if points_per_side:
+        loaded = with_ladder(loaded, sorted(set(points_per_side)))
     learner, hyperparameters = _learner(algo, loaded.name, steps)
     run = RunFolder(out)
     run.record(

@@ -46,12 +46,7 @@ def headroom(
     size: Annotated[
         int, typer.Option("--size", min=64, help="Side of simulated frames in px.")
     ] = 256,
-    points_per_side: Annotated[
-        list[int] | None,
-        typer.Option(
-            "--points-per-side", min=1, help="Ladder of prompt densities; the task's by default."
-        ),
-    ] = None,
+    points_per_side: options.PointsPerSide = None,
     pixel_size: options.PixelSize = None,
     sam: options.Sam = "tiny",
     device: options.Device = "cpu",

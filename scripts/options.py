@@ -97,6 +97,15 @@ Scheduler = Annotated[
         help="Spread over the workers of a dask scheduler, which see the same folders.",
     ),
 ]
+PointsPerSide = Annotated[
+    list[int] | None,
+    typer.Option(
+        "--points-per-side",
+        min=1,
+        help="Ladder of prompt densities, repeatable; the task's by default.",
+    ),
+]
+
 Formats = Annotated[
     list[str] | None,
     typer.Option(
