@@ -126,8 +126,8 @@ class BenchmarkPlan:
     tasks: tuple[str, ...] = ("particles", "overlap", "morphology", "size")
     contenders: tuple[str, ...] = tuple(CONTENDERS)
     everywhere: tuple[str, ...] = (
-        "default", "random", "static", "static-search", "frozen-start", "hindsight", "genetic",
-        "others-static", "unseen", "ppo", "sac", "oracle",
+        "default", "random", "static", "static-search", "frozen-first", "frozen-start", "hindsight",
+        "genetic", "others-static", "unseen", "ppo", "sac", "oracle",
     )  # fmt: skip
     n_seeds: int = 5
     n_streams: int = 60

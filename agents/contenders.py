@@ -89,6 +89,11 @@ def prepare_frozen_start(arena: Arena, seed: int) -> Ready:
     return _prepare_per_stream(arena, seed, FIRST_FRAMES, "frozen-start")
 
 
+def prepare_frozen_first(arena: Arena, seed: int) -> Ready:
+    """An operator in a hurry: tuned on the stream's first frame, then left."""
+    return _prepare_per_stream(arena, seed, 1, "frozen-first")
+
+
 def prepare_hindsight(arena: Arena, seed: int) -> Ready:
     """The best static choice for each whole stream, which nobody has at its start."""
     return _prepare_per_stream(arena, seed, None, "hindsight")
@@ -266,6 +271,7 @@ CONTENDERS: dict[str, Callable[[Arena, int], Ready]] = {
     "random": prepare_random,
     "static": prepare_static,
     "static-search": prepare_static_search,
+    "frozen-first": prepare_frozen_first,
     "frozen-start": prepare_frozen_start,
     "hindsight": prepare_hindsight,
     "random-search": prepare_random_search,
@@ -308,7 +314,7 @@ NEEDS = {
 }
 """Modules that contenders need, and the extras that install them."""
 
-ON_STREAMS = ("frozen-start", "hindsight", "genetic-warm")
+ON_STREAMS = ("frozen-first", "frozen-start", "hindsight", "genetic-warm")
 """Those that mean nothing where each frame is a stream of its own."""
 
 SLOW = ("tpe", "nsga2", "random-search")

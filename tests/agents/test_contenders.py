@@ -34,8 +34,13 @@ def test_what_is_scripted_for_a_stream_is_used_on_it(arena):
     rows = arena.judge.judge(ready.tuner)
     static = arena.judge.judge(CONTENDERS["static"](arena, 0).tuner)
     assert (rows["f1"] >= static["f1"] - 1e-9).all()
-    frozen = arena.judge.judge(CONTENDERS["frozen-start"](arena, 0).tuner)
-    assert (frozen.groupby("stream")["setting_pred_iou_thresh"].nunique() == 1).all()
+    for name, n_frames in (("frozen-first", 1), ("frozen-start", 6)):
+        ready = CONTENDERS[name](arena, 0)
+        shortest = min(len(stream) for stream in arena.streams)
+        most = arena.n_evaluations * len(arena.streams) * min(n_frames, shortest)
+        assert 0 < ready.evaluations <= most
+        frozen = arena.judge.judge(ready.tuner)
+        assert (frozen.groupby("stream")["setting_pred_iou_thresh"].nunique() == 1).all()
 
 
 def test_lengths_of_another_task_come_in_the_unit_of_this_one(arena):
