@@ -139,6 +139,18 @@ def bootstrap(
     return Estimate(float(statistic(whole)[0]), float(low), float(high))
 
 
+def is_clearly_above(differences: Cells) -> bool:
+    """Whether a mean difference exceeds its standard error; of a single one, whether it exceeds 0.
+
+    The one-standard-error rule of L. Breiman et al., Classification and Regression Trees (1984):
+    keep the simpler choice unless the other is better beyond its error.
+    """
+    if len(differences) < 2:
+        return bool(np.all(differences > 0))
+    error = np.std(differences, ddof=1) / np.sqrt(len(differences))
+    return bool(np.mean(differences) > error)
+
+
 def performance_profile(
     rows: pd.DataFrame, measure: str, thresholds: NDArray[np.float64]
 ) -> NDArray[np.float64]:

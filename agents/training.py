@@ -23,6 +23,7 @@ from samstar_rl.agents.learners import make_learner, to_network, wrapper_for
 from samstar_rl.agents.network import Array, PolicyNetwork
 from samstar_rl.agents.normalisation import fit_normalisation
 from samstar_rl.agents.static_search import FINALISTS, SEARCH_FRAMES, search_static
+from samstar_rl.agents.statistics import is_clearly_above
 from samstar_rl.agents.tuners import PolicyTuner, StaticTuner
 from samstar_rl.envs import StreamEnv
 from samstar_rl.envs.frames import BankFrames
@@ -287,18 +288,6 @@ def _train(run: _Run, resume: bool, on_progress: OnProgress | None) -> Trained:
         run.learner.learn(remaining, callback=watcher, reset_num_timesteps=False)
     watcher.finish()
     return Trained(watcher.best, watcher.progress)
-
-
-def is_clearly_above(differences: NDArray[np.float64]) -> bool:
-    """Whether a mean difference exceeds its standard error; of a single one, whether it exceeds 0.
-
-    The one-standard-error rule of L. Breiman et al., Classification and Regression Trees (1984):
-    keep the simpler choice unless the other is better beyond its error.
-    """
-    if len(differences) < 2:
-        return bool(np.all(differences > 0))
-    error = np.std(differences, ddof=1) / np.sqrt(len(differences))
-    return bool(np.mean(differences) > error)
 
 
 class _Course:

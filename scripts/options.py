@@ -97,6 +97,7 @@ Scheduler = Annotated[
         help="Spread over the workers of a dask scheduler, which see the same folders.",
     ),
 ]
+
 PointsPerSide = Annotated[
     list[int] | None,
     typer.Option(

@@ -3,6 +3,7 @@ from __future__ import annotations
 import functools
 import json
 import re
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -22,6 +23,7 @@ from samstar_rl.agents.benchmark import (
     read_results,
     run_benchmark,
 )
+from samstar_rl.agents.benchmark_events import write_events
 from samstar_rl.agents.benchmark_figures import mean_curve
 from samstar_rl.agents.benchmark_report import (
     frames_to_pay_off,
@@ -140,6 +142,22 @@ def test_tensorboard_has_the_same_tags_for_all_and_a_layout(done):
     pictures = tags("particles/pictures")["images"]
     assert "Pareto front of one frame" in pictures and "frame 1/static" in pictures
     assert "custom_scalars__config__" in tags("particles")["tensors"]
+
+
+def test_seeds_of_a_contender_are_one_run_of_tensorboard(done, tmp_path):
+    root, _ = done
+    two = replace(TINY, n_seeds=2)
+    shutil.copytree(root / "units", tmp_path / "units")
+    own = tmp_path / "units" / "particles"
+    shutil.copytree(own / "ppo-0", own / "ppo-1")
+    sheet = json.loads((own / "ppo-1" / "unit.json").read_text())
+    (own / "ppo-1" / "unit.json").write_text(json.dumps(sheet | {"seed": 1}))
+    results = read_results(two, tmp_path)
+    assert {unit.seed for unit in results.sheets if unit.contender == "ppo"} == {0, 1}
+    shutil.copytree(root / "banks", tmp_path / "banks")
+    write_events(two, results, tmp_path / "tensorboard")
+    found = {path.name for path in (tmp_path / "tensorboard" / "particles").glob("ppo*")}
+    assert found == {"ppo"}
 
 
 def test_a_curve_of_seeds_is_their_mean_as_far_as_all_go():
