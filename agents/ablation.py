@@ -113,6 +113,19 @@ def ablate(
     return list(_compare(rows))
 
 
+def check_blocks(blocks: Sequence[str]) -> None:
+    """See that all blocks exist, before minutes have passed.
+
+    Raises
+    ------
+    ValueError
+        If one is not in `BLOCKS`.
+    """
+    unknown = [name for name in blocks if name not in BLOCKS]
+    if unknown:
+        raise ValueError(f"no block {unknown[0]!r}: expected some of {', '.join(BLOCKS)}")
+
+
 def to_markdown(ablations: Sequence[Ablation]) -> str:
     """The table for the documentation."""
     lines = ["| observation | score | difference to all blocks |", "|---|---|---|"]
@@ -123,9 +136,7 @@ def to_markdown(ablations: Sequence[Ablation]) -> str:
 
 
 def _variants(blocks: Sequence[str]) -> dict[str, tuple[str, ...]]:
-    unknown = [name for name in blocks if name not in BLOCKS]
-    if unknown:
-        raise ValueError(f"no block {unknown[0]!r}: expected some of {', '.join(BLOCKS)}")
+    check_blocks(blocks)
     everything = tuple(name for names in BLOCKS.values() for name in names)
     return {ALL: (), **{f"without {name}": BLOCKS[name] for name in blocks}, NONE: everything}
 

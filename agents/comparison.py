@@ -92,7 +92,9 @@ def draw_per_frame(rows: pd.DataFrame, tuners: Sequence[str], measure: str, name
     for start in list(starts)[1:]:
         axis.axvline(position[int(start)] - 0.5, color=FAINT, linewidth=0.8, linestyle=":")
     label(axis, "frame (a dotted line begins another stream)", name)
-    axis.legend(frameon=False, fontsize=9, ncols=len(tuners), loc="lower left")
+    axis.legend(
+        frameon=False, fontsize=9, ncols=len(tuners), loc="lower left", bbox_to_anchor=(0.0, 1.0)
+    )
     axis.set_ylim(-0.02, 1.02)
     return figure
 

@@ -55,6 +55,8 @@ def ablate(
     from samstar_rl.scripts.lessons import TEST_SEED, Lessons
     from samstar_rl.task import load_task
 
+    blocks = block or tuple(ablation.BLOCKS)
+    ablation.check_blocks(blocks)
     loaded = load_task(task)
     if points_per_side:
         loaded = with_ladder(loaded, sorted(set(points_per_side)))
@@ -80,7 +82,7 @@ def ablate(
             TrainingPlan(learner, hyperparameters),
             out,
             seeds=range(seed, seed + n_seeds),
-            blocks=block or tuple(ablation.BLOCKS),
+            blocks=blocks,
             on_unit=lambda done, total: display.announce("trainings", done / total),
         )
     table = ablation.to_markdown(found)
