@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from samstar_rl import atomic
+from samstar_rl._io import atomic
 from samstar_rl.agents.judging import Judge
 from samstar_rl.agents.statistics import Estimate, cells_of, mean_interval, paired_cells
 from samstar_rl.agents.training import LAST_FRAME, TrainingPlan, train_policy

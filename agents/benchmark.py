@@ -18,7 +18,7 @@ from typing import Any
 import pandas as pd
 from PIL import Image
 
-from samstar_rl import atomic
+from samstar_rl._io import atomic
 from samstar_rl.agents.arena import Arena, Ready, sam_seconds
 from samstar_rl.agents.contenders import CONTENDERS, NEEDS, ON_STREAMS, SEEDED, SLOW, TRANSFERS
 from samstar_rl.agents.streams import read_labelled, simulated_stream

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from samstar_rl import atomic
+from samstar_rl._io import atomic
 from samstar_rl.agents.bars import (
     DEFAULT,
     SEARCH,

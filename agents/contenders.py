@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from samstar_rl import atomic
+from samstar_rl._io import atomic
 from samstar_rl.agents.amortised import amortise, search_each_frame
 from samstar_rl.agents.arena import Arena, Ready, ScriptedTuner, Watch
 from samstar_rl.agents.evolved import evolve_policy

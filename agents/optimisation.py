@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from samstar_rl import atomic
+from samstar_rl._io import atomic
 from samstar_rl.agents.training import Progress
 from samstar_rl.task import toml_value
 

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
 
-from samstar_rl import atomic
+from samstar_rl._io import atomic
 
 INK, FAINT, GRID, ACCENT = "#1c2430", "#6b7685", "#e3e7ec", "#0b6bcb"
 

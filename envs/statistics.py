@@ -11,9 +11,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from samstar_rl._io.opencv import avoid_ipp
 from samstar_rl.foreground_network import at_working_size, maps_of
 from samstar_rl.frames.conversion import normalise
-from samstar_rl.reproducible import avoid_ipp
 
 if TYPE_CHECKING:
     from samstar_rl.frames.frame import Frame

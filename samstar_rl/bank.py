@@ -24,8 +24,8 @@ import numpy as np
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
-from samstar_rl import atomic
-from samstar_rl.array_file import ArrayFile, ArrayFileError, write_arrays
+from samstar_rl._io import atomic
+from samstar_rl._io.array_file import ArrayFile, ArrayFileError, write_arrays
 from samstar_rl.frames.frame import Frame, LabelledFrame
 from samstar_rl.masks import MaskStore
 from samstar_rl.particles import DESCRIPTOR_COLUMNS, Scene

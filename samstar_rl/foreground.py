@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from skimage.filters import threshold_multiotsu, threshold_otsu, threshold_triangle
 from skimage.segmentation import watershed
 
+from samstar_rl._io.opencv import avoid_ipp
 from samstar_rl.foreground_network import (
     ForegroundMaps,
     map_particles,
@@ -36,7 +37,6 @@ from samstar_rl.foreground_network import (
 from samstar_rl.frames.conversion import normalise
 from samstar_rl.frames.frame import Frame
 from samstar_rl.gradients import slopes
-from samstar_rl.reproducible import avoid_ipp
 from samstar_rl.runs import PixelCount
 
 Contrast = Literal["bright", "dark", "either"]

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from samstar_rl.reproducible import avoid_ipp
+from samstar_rl._io.opencv import avoid_ipp
 
 _SMOOTHING_PX = 1.5
 

@@ -13,11 +13,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from samstar_rl._io.opencv import avoid_ipp
 from samstar_rl.columns import Column, MaskColumns
 from samstar_rl.frames.conversion import normalise
 from samstar_rl.gradients import slopes
 from samstar_rl.masks import Ids, MaskStore, Window
-from samstar_rl.reproducible import avoid_ipp
 
 SHAPE_COLUMNS = (
     "perimeter",

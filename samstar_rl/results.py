@@ -13,7 +13,7 @@ import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
-from samstar_rl import atomic
+from samstar_rl._io import atomic
 from samstar_rl.frames.frame import Frame
 from samstar_rl.overlay import draw_overlay, encode_png
 from samstar_rl.regionprops import regionprops_frame

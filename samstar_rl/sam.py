@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from segment_anything import sam_model_registry
 from segment_anything.modeling import Sam
 
-from samstar_rl.checkpoints import CHECKPOINTS, CheckpointError, fetch_checkpoint
+from samstar_rl._io.checkpoint_cache import CHECKPOINTS, CheckpointError, fetch_checkpoint
 from samstar_rl.tiny_sam import build_tiny_sam
 
 TINY_WEIGHTS = "tiny_sam.safetensors"

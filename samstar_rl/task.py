@@ -51,7 +51,7 @@ from pydantic import (
 )
 from typing_extensions import TypedDict
 
-from samstar_rl import atomic
+from samstar_rl._io import atomic
 from samstar_rl.frames.frame import Frame
 from samstar_rl.rewards.border import BorderTarget
 from samstar_rl.rewards.completeness import CompletenessTarget

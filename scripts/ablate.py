@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from samstar_rl.atomic import write_text
+from samstar_rl._io.atomic import write_text
 from samstar_rl.scripts.command import run_command
 from samstar_rl.scripts.options import Out, PointsPerSide, Seed
 
@@ -47,10 +47,10 @@ def ablate(
     and judges all of them on the same fresh simulated streams. OUT/ablation.md is the table, with
     95 % intervals over streams and seeds. Stopped at any moment, the same command goes on.
     """
+    from samstar_rl._io.run_folder import RunFolder
     from samstar_rl.agents import ablation
     from samstar_rl.agents.training import TrainingPlan
     from samstar_rl.envs.simulated import with_ladder
-    from samstar_rl.run_folder import RunFolder
     from samstar_rl.scripts.display import StageDisplay
     from samstar_rl.scripts.lessons import TEST_SEED, Lessons
     from samstar_rl.task import load_task

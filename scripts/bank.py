@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from samstar_rl._io.workers import open_client, spread
 from samstar_rl.bank import Bank, Progress, build_bank, iterate_stream, summarise
 from samstar_rl.frames.files import is_image_file, iterate_file, list_image_files
 from samstar_rl.frames.frame import Frame, LabelledFrame
@@ -22,7 +23,6 @@ from samstar_rl.scripts import options
 from samstar_rl.scripts.bank_parts import PartPlan, join_parts, number_frames
 from samstar_rl.scripts.command import make_progress, reporting_errors
 from samstar_rl.scripts.preparation import located_sam
-from samstar_rl.scripts.workers import open_client, spread
 from samstar_rl.settings import PromptSettings
 from samstar_rl.task import load_task
 

@@ -120,8 +120,8 @@ def benchmark(
     images. Run again, it goes on where it was stopped. OUT/report.html tells all, OUT/table.md is
     its headline, OUT/results.parquet every frame; OUT/tensorboard overlays RL and genetic search.
     """
+    from samstar_rl._io.run_folder import RunFolder
     from samstar_rl.agents.benchmark import BenchmarkPlan, read_plan, read_results
-    from samstar_rl.run_folder import RunFolder
 
     if report_only:
         plan = read_plan(out)
@@ -216,9 +216,9 @@ def find_named(folder: Path, names: str | None) -> list[Path]:
 def _run(
     plan: BenchmarkPlan, out: Path, workers: int | None, scheduler: str | None
 ) -> BenchmarkResults:
+    from samstar_rl._io.workers import open_client, spread
     from samstar_rl.agents.benchmark import begin, run_benchmark
     from samstar_rl.scripts.display import StageDisplay
-    from samstar_rl.scripts.workers import open_client, spread
 
     with ExitStack() as stack:
         display = stack.enter_context(StageDisplay())
@@ -245,10 +245,10 @@ def _propose_on(
     announce: Callable[[str, float], None],
 ) -> None:
     """Let workers compute the proposals; what is built afterwards finds every frame finished."""
+    from samstar_rl._io.workers import spread
     from samstar_rl.agents.benchmark import PARTS, bank_path, is_built
     from samstar_rl.proposal_data import Floor
     from samstar_rl.scripts.bank_parts import PartPlan, join_parts, number_frames
-    from samstar_rl.scripts.workers import spread
 
     task = plan.task(name)
     for part in PARTS:

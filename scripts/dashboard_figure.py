@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from PIL import Image
 
+from samstar_rl._io.atomic import replacing
 from samstar_rl.agents import shipped_bundles
-from samstar_rl.atomic import replacing
 from samstar_rl.frames.sources import SimulatedSource
 from samstar_rl.scripts.browser import open_chromium
 from samstar_rl.scripts.preparation import prepare

@@ -28,8 +28,8 @@ def demo(
     search on the same frames and budget, judges all tuners on fresh streams, and writes an HTML
     report. Takes less than five minutes on two cores.
     """
+    from samstar_rl._io.run_folder import RunFolder
     from samstar_rl.agents.demonstration import DemoPlan, demonstrate
-    from samstar_rl.run_folder import RunFolder
     from samstar_rl.scripts.display import StageDisplay, print_comparison, print_outputs
 
     plan = DemoPlan(task=task, steps=steps, seed=seed)

@@ -15,7 +15,7 @@ from rich.table import Table
 from segment_anything import SamAutomaticMaskGenerator
 from segment_anything.modeling import Sam
 
-from samstar_rl.atomic import write_json
+from samstar_rl._io.atomic import write_json
 from samstar_rl.frames.conversion import to_sam_rgb
 from samstar_rl.proposals import ProposalEngine
 from samstar_rl.sam import load_sam

@@ -10,7 +10,7 @@ import typer
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from samstar_rl.atomic import replacing
+from samstar_rl._io.atomic import replacing
 from samstar_rl.frames.conversion import to_sam_rgb
 from samstar_rl.frames.frame import LabelledFrame
 from samstar_rl.frames.simulator import SimulatedStream

@@ -9,7 +9,7 @@ import numpy as np
 import typer
 from safetensors.numpy import save_file
 
-from samstar_rl import atomic
+from samstar_rl._io import atomic
 from samstar_rl.bank import Bank
 from samstar_rl.rewards.plausibility import WEIGHTS
 from samstar_rl.scripts import options

@@ -59,10 +59,10 @@ def headroom(
     the gain and how it grows with drift. Real images are one set without drift. OUT gets
     headroom.json, headroom.png and the banks of proposals, from which the command starts again.
     """
+    from samstar_rl._io.run_folder import RunFolder
     from samstar_rl.agents.headroom import HeadroomPlan
     from samstar_rl.envs.simulated import with_ladder
     from samstar_rl.proposals import ProposalEngine
-    from samstar_rl.run_folder import RunFolder
     from samstar_rl.sam import load_sam
     from samstar_rl.scripts.display import StageDisplay
     from samstar_rl.task import load_task
@@ -206,7 +206,7 @@ def _write(
     by_drift: dict[float, Headroom],
 ) -> None:  # fmt: skip
     """Write figures and numbers, print the table and the verdict."""
-    from samstar_rl import atomic
+    from samstar_rl._io import atomic
     from samstar_rl.agents.headroom_report import draw_headroom, verdict
 
     sentences = verdict(measured)

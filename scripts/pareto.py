@@ -13,7 +13,8 @@ import numpy as np
 import typer
 from matplotlib.figure import Figure
 
-from samstar_rl import atomic
+from samstar_rl._io import atomic
+from samstar_rl._io.run_folder import RunFolder
 from samstar_rl.agents.pareto import (
     ParetoFront,
     PickError,
@@ -23,7 +24,6 @@ from samstar_rl.agents.pareto import (
     pick,
     search_pareto,
 )
-from samstar_rl.run_folder import RunFolder
 from samstar_rl.scripts.command import make_progress
 from samstar_rl.scripts.preparation import Bench
 from samstar_rl.task import Task, toml_value

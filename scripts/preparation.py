@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from samstar_rl._io.checkpoint_cache import CHECKPOINTS
 from samstar_rl.agents import TUNERS, make_tuner
 from samstar_rl.agents.bundle import SUFFIX
-from samstar_rl.checkpoints import CHECKPOINTS
 from samstar_rl.decoding import Precision
 from samstar_rl.proposals import PointPlaces, ProposalEngine
 from samstar_rl.sam import load_sam

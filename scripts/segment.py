@@ -12,6 +12,8 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
+from samstar_rl._io.run_folder import RESULTS_FILE, RunFolder
+from samstar_rl._io.workers import WorkersError, open_client, spread
 from samstar_rl.agents import make_tuner
 from samstar_rl.agents.registry import default_task
 from samstar_rl.decoding import Precision
@@ -26,12 +28,10 @@ from samstar_rl.frames.frame import Frame
 from samstar_rl.frames.quality import inspect_frame
 from samstar_rl.proposals import PointPlaces
 from samstar_rl.results import FrameResult
-from samstar_rl.run_folder import RESULTS_FILE, RunFolder
 from samstar_rl.sam import weights_sha256
 from samstar_rl.scripts import options
 from samstar_rl.scripts.command import make_progress, run_command
 from samstar_rl.scripts.preparation import Bench, located_sam, located_tuner, prepare
-from samstar_rl.scripts.workers import WorkersError, open_client, spread
 from samstar_rl.task import Task, load_task
 from samstar_rl.tuner import Evaluation, LiveFrame, Tuner, UnusableFrame, tune_frame
 

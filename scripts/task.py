@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from samstar_rl import atomic
+from samstar_rl._io import atomic
 from samstar_rl.estimation import task_from_image, task_from_labels
 from samstar_rl.frames.conversion import to_sam_rgb
 from samstar_rl.frames.files import iterate_file, read_frame

@@ -98,8 +98,8 @@ def train(
     With --optimize nothing but OUT/hyperparameters.toml is made; the same command goes on with a
     search that was stopped.
     """
+    from samstar_rl._io.run_folder import RunFolder
     from samstar_rl.agents.learners import algorithm_class, algorithm_name
-    from samstar_rl.run_folder import RunFolder
     from samstar_rl.scripts.display import StageDisplay
     from samstar_rl.scripts.lessons import Lessons, read_tasks
 

@@ -11,20 +11,20 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from samstar_rl import atomic
+from samstar_rl._io import atomic
+from samstar_rl._io.run_folder import RunFolder
+from samstar_rl._io.workers import open_client, spread
 from samstar_rl.agents import StaticFound, search_static
 from samstar_rl.agents.per_frame import search_per_frame
 from samstar_rl.frames.files import FrameReadError, iterate_file
 from samstar_rl.frames.frame import Frame
 from samstar_rl.proposals import FrameFeatures, ProposalEngine, Proposals
-from samstar_rl.run_folder import RunFolder
 from samstar_rl.sam import load_sam
 from samstar_rl.scripts import options
 from samstar_rl.scripts.command import make_progress, run_command
 from samstar_rl.scripts.pareto import FrontRequest, tune_front
 from samstar_rl.scripts.preparation import Bench, prepare
 from samstar_rl.scripts.segment import find_images
-from samstar_rl.scripts.workers import open_client, spread
 from samstar_rl.segmentation import Plausibility, Segmentation
 from samstar_rl.segmentation import segment as segment_proposals
 from samstar_rl.settings import PromptSettings, Settings

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Table
 
-from samstar_rl import atomic
+from samstar_rl._io import atomic
 from samstar_rl.bank import Bank, Progress, build_bank
 from samstar_rl.frames.files import iterate_file, list_image_files
 from samstar_rl.frames.frame import Frame, LabelledFrame

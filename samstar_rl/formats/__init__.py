@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from samstar_rl import atomic
+from samstar_rl._io import atomic
 from samstar_rl.results import (
     LABELS_SUFFIX,
     OVERLAY_SUFFIX,

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from samstar_rl import atomic
+from samstar_rl._io import atomic
 from samstar_rl.results import FrameResult
 from samstar_rl.segmentation import Segmentation
 

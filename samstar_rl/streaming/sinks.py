@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
-from samstar_rl import atomic
+from samstar_rl._io import atomic
 from samstar_rl.formats import DEFAULT_FORMATS, load_formats
 from samstar_rl.results import OVERLAY_SUFFIX, RECORD_SUFFIX, WRITERS, FrameResult, result_path
 from samstar_rl.streaming.events import Event

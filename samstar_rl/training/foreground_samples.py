@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from samstar_rl.atomic import replacing
+from samstar_rl._io.atomic import replacing
 from samstar_rl.foreground_network import WORKING_SHORT_SIDE_PX, standardise
 from samstar_rl.frames.conversion import normalise
 from samstar_rl.frames.simulator import SIMULATOR_VERSION, SimulatedStream, draw_family_image

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
-from samstar_rl.atomic import replacing
+from samstar_rl._io.atomic import replacing
 from samstar_rl.foreground_network import ForegroundNetwork, for_inference
 from samstar_rl.training.emps import Labelled
 from samstar_rl.training.foreground_samples import (

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import save_file
 from segment_anything.modeling import Sam
 
-from samstar_rl.atomic import replacing
+from samstar_rl._io.atomic import replacing
 
 
 def pack_weights(sam: Sam, path: Path) -> None:

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from samstar_rl.atomic import replacing
+from samstar_rl._io.atomic import replacing
 from samstar_rl.frames.simulator import draw_training_image
 from samstar_rl.training.augmentation import pad, random_exposure, random_view, resize
 from samstar_rl.training.emps import Labelled

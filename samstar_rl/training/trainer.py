@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader
 from torch.utils.tensorboard import SummaryWriter
 
-from samstar_rl.atomic import replacing
+from samstar_rl._io.atomic import replacing
 from samstar_rl.decoder import point_tokens, predict_masks
 from samstar_rl.tiny_sam import TinySamConfig, build_tiny_sam, tie_cross_attentions
 from samstar_rl.training.emps import Labelled

@@ -13,7 +13,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from samstar_rl import atomic
+from samstar_rl._io import atomic
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import time
 import numpy as np
 import pytest
 
-from samstar_rl.array_file import ArrayFile, ArrayFileError, write_arrays
+from samstar_rl._io.array_file import ArrayFile, ArrayFileError, write_arrays
 from samstar_rl.bank import Bank, BankError, build_bank, summarise
 from samstar_rl.frames.frame import Frame, LabelledFrame
 from samstar_rl.proposals import Floor, ProposalEngine

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from samstar_rl.scripts import workers
-from samstar_rl.scripts.workers import WorkersError, open_client, spread
+from samstar_rl._io import workers
+from samstar_rl._io.workers import WorkersError, open_client, spread
 
 cloudpickle = pytest.importorskip("cloudpickle")
 pytest.importorskip("distributed")

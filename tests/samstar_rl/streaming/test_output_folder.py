@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from samstar_rl import atomic
+from samstar_rl._io import atomic
 from samstar_rl.frames.source import MemorySource
 from samstar_rl.results import RECORD_SUFFIX, WRITERS, safe_name, write_result
 from samstar_rl.streaming.events import Event

@@ -11,8 +11,13 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from safetensors.torch import load_file
 
-from samstar_rl import checkpoints
-from samstar_rl.checkpoints import CHECKPOINTS, Checkpoint, CheckpointError, fetch_checkpoint
+from samstar_rl._io import checkpoint_cache as checkpoints
+from samstar_rl._io.checkpoint_cache import (
+    CHECKPOINTS,
+    Checkpoint,
+    CheckpointError,
+    fetch_checkpoint,
+)
 from samstar_rl.sam import OFFICIAL_MODELS, SamLoadError, load_sam, packaged_weights_path
 
 

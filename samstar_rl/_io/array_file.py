@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from samstar_rl import atomic
+from samstar_rl._io import atomic
 
 MAGIC = b"SAMSTAR\x01"
 ALIGNMENT = 64

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from samstar_rl import atomic
+from samstar_rl._io import atomic
 
 # what decides about results; the rest of the environment stands in constraints.txt
 RECORDED_PACKAGES = (

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from samstar_rl import atomic
+from samstar_rl._io import atomic
 
 
 def test_a_file_appears_whole(tmp_path):

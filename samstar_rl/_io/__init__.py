@@ -1,0 +1,1 @@
+"""Files, folders, caches and processes: what any room may use and what uses no other room."""
