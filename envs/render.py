@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from samstar_rl.frames.conversion import to_sam_rgb
 from samstar_rl.frames.frame import Frame
+from samstar_rl.frames.intensity import to_sam_rgb
 from samstar_rl.overlay import draw_outlines, enlargement
 from samstar_rl.settings import SETTINGS, Settings
 from samstar_rl.task import Task

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from samstar_rl._io.opencv import avoid_ipp
 from samstar_rl.foreground_network import at_working_size, maps_of
-from samstar_rl.frames.conversion import normalise
+from samstar_rl.frames.intensity import normalise
 
 if TYPE_CHECKING:
     from samstar_rl.frames.frame import Frame

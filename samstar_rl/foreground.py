@@ -34,9 +34,9 @@ from samstar_rl.foreground_network import (
     maps_of,
     packaged_network,
 )
-from samstar_rl.frames.conversion import normalise
 from samstar_rl.frames.frame import Frame
-from samstar_rl.gradients import slopes
+from samstar_rl.frames.intensity import normalise
+from samstar_rl.frames.slopes import slopes
 from samstar_rl.runs import PixelCount
 
 Contrast = Literal["bright", "dark", "either"]

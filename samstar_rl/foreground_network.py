@@ -24,8 +24,8 @@ from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from samstar_rl._io.opencv import avoid_ipp
-from samstar_rl.frames.conversion import normalise
 from samstar_rl.frames.frame import Frame
+from samstar_rl.frames.intensity import normalise
 
 Field = NDArray[np.float32]
 

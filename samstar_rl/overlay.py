@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from samstar_rl.frames.conversion import to_sam_rgb
 from samstar_rl.frames.frame import Frame
+from samstar_rl.frames.intensity import to_sam_rgb
 from samstar_rl.segmentation import Segmentation
 
 Rgb = NDArray[np.uint8]

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from samstar_rl._io.opencv import avoid_ipp
 from samstar_rl.columns import Column, MaskColumns
-from samstar_rl.frames.conversion import normalise
-from samstar_rl.gradients import slopes
+from samstar_rl.frames.intensity import normalise
+from samstar_rl.frames.slopes import slopes
 from samstar_rl.masks import Ids, MaskStore, Window
 
 SHAPE_COLUMNS = (

@@ -21,8 +21,8 @@ from segment_anything.utils.amg import build_point_grid, generate_crop_boxes
 from samstar_rl.collecting import Collection, Crop, CropCollector
 from samstar_rl.decoding import Arithmetic, PointDecoder, Precision, one_ahead
 from samstar_rl.embedding import Embedding
-from samstar_rl.frames.conversion import unit_to_rgb
 from samstar_rl.frames.frame import Frame
+from samstar_rl.frames.intensity import unit_to_rgb
 from samstar_rl.particles import Scene
 from samstar_rl.prompting import ParticlePoints
 from samstar_rl.proposal_data import Floor, Proposals, ProposalsError

@@ -16,7 +16,7 @@ from segment_anything import SamAutomaticMaskGenerator
 from segment_anything.modeling import Sam
 
 from samstar_rl._io.atomic import write_json
-from samstar_rl.frames.conversion import to_sam_rgb
+from samstar_rl.frames.intensity import to_sam_rgb
 from samstar_rl.proposals import ProposalEngine
 from samstar_rl.sam import load_sam
 from samstar_rl.scripts.command import run_command

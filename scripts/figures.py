@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from samstar_rl._io.atomic import replacing
-from samstar_rl.frames.conversion import to_sam_rgb
 from samstar_rl.frames.frame import LabelledFrame
+from samstar_rl.frames.intensity import to_sam_rgb
 from samstar_rl.frames.simulator import SimulatedStream
 from samstar_rl.metrics import f1_at
 from samstar_rl.overlay import draw_outlines

@@ -16,9 +16,9 @@ from rich.table import Table
 
 from samstar_rl._io import atomic
 from samstar_rl.estimation import task_from_image, task_from_labels
-from samstar_rl.frames.conversion import to_sam_rgb
 from samstar_rl.frames.files import iterate_file, read_frame
 from samstar_rl.frames.frame import Frame
+from samstar_rl.frames.intensity import to_sam_rgb
 from samstar_rl.proposals import ProposalEngine
 from samstar_rl.rewards import PhysicsReward, Score
 from samstar_rl.rewards.evidence import foreground_for

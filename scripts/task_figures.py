@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from samstar_rl._io.atomic import replacing
-from samstar_rl.frames.conversion import to_sam_rgb
+from samstar_rl.frames.intensity import to_sam_rgb
 from samstar_rl.frames.simulator import SimulatedStream
 from samstar_rl.overlay import PALETTE, draw_outlines
 from samstar_rl.proposals import ProposalEngine

@@ -8,8 +8,8 @@ from collections.abc import Callable
 import numpy as np
 from segment_anything import SamAutomaticMaskGenerator
 
-from samstar_rl.frames.conversion import to_sam_rgb
 from samstar_rl.frames.frame import LabelledFrame
+from samstar_rl.frames.intensity import to_sam_rgb
 from samstar_rl.proposals import ProposalEngine, Proposals
 from samstar_rl.rewards import PhysicsReward
 from samstar_rl.sam import load_sam

@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from micro_sam.instance_segmentation import AutomaticMaskGenerator
 from segment_anything import SamPredictor
 
-from samstar_rl.frames.conversion import to_sam_rgb
+from samstar_rl.frames.intensity import to_sam_rgb
 from samstar_rl.sam import load_sam
 
 

@@ -15,7 +15,7 @@ from samstar_rl.foreground_network import (
     particle_probability,
     working_shape,
 )
-from samstar_rl.frames.conversion import normalise
+from samstar_rl.frames.intensity import normalise
 from samstar_rl.frames.simulator import SimulatedStream
 from samstar_rl.frames.simulator.annotations import info_bar
 

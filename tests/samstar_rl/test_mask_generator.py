@@ -12,7 +12,7 @@ from segment_anything import SamAutomaticMaskGenerator
 from segment_anything.utils.amg import build_point_grid, rle_to_mask
 from torch import nn
 
-from samstar_rl.frames.conversion import to_sam_rgb
+from samstar_rl.frames.intensity import to_sam_rgb
 from samstar_rl.frames.simulator import SimulatedStream
 from samstar_rl.mask_generator import MaskGenerator
 from samstar_rl.sam import load_sam

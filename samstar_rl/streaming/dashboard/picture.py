@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from samstar_rl.frames.conversion import to_sam_rgb
+from samstar_rl.frames.intensity import to_sam_rgb
 from samstar_rl.overlay import draw_outlines
 from samstar_rl.results import FrameResult
 

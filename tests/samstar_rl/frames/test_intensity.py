@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from samstar_rl.frames.conversion import normalise, to_sam_rgb
+from samstar_rl.frames.intensity import normalise, to_sam_rgb
 
 ANY_DTYPE = st.sampled_from(
     ["bool", "uint8", "int8", "uint16", "int16", "int32", "uint64", "float16", "float32", "float64"]
