@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from samstar_rl.frames.files import iterate_file
 from samstar_rl.frames.frame import LabelledFrame
 from samstar_rl.frames.simulator import SimulatedStream
+from samstar_rl.sources.readers.files import iterate_file
 
 
 def simulated_stream(

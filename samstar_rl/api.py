@@ -9,11 +9,11 @@ from typing import Any
 
 from segment_anything.modeling import Sam
 
-from samstar_rl.frames.arrays import as_frame, iterate_frames
 from samstar_rl.proposals import ProposalEngine
 from samstar_rl.sam import load_sam
 from samstar_rl.segmentation import Segmentation
 from samstar_rl.settings import Settings
+from samstar_rl.sources.readers.arrays import as_frame, iterate_frames
 from samstar_rl.task import Task, load_task
 from samstar_rl.tuner import FrameContext, LiveFrame, Objective, Tuner, run_tuner
 

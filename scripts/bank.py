@@ -14,9 +14,7 @@ from rich.table import Table
 
 from samstar_rl._io.workers import open_client, spread
 from samstar_rl.bank import Bank, Progress, build_bank, iterate_stream, summarise
-from samstar_rl.frames.files import is_image_file, iterate_file, list_image_files
 from samstar_rl.frames.frame import Frame, LabelledFrame
-from samstar_rl.frames.sources import SimulatedSource, open_source
 from samstar_rl.proposals import Floor, ProposalEngine
 from samstar_rl.sam import load_sam, weights_sha256
 from samstar_rl.scripts import options
@@ -24,6 +22,8 @@ from samstar_rl.scripts.bank_parts import PartPlan, join_parts, number_frames
 from samstar_rl.scripts.command import make_progress, reporting_errors
 from samstar_rl.scripts.preparation import located_sam
 from samstar_rl.settings import PromptSettings
+from samstar_rl.sources.readers.files import is_image_file, iterate_file, list_image_files
+from samstar_rl.sources.registry import SimulatedSource, open_source
 from samstar_rl.task import load_task
 
 if TYPE_CHECKING:

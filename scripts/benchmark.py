@@ -198,8 +198,8 @@ def find_named(folder: Path, names: str | None) -> list[Path]:
     ValueError
         If there is no image, or none of a name.
     """
-    from samstar_rl.frames.files import list_image_files
     from samstar_rl.scripts.validate import read_names
+    from samstar_rl.sources.readers.files import list_image_files
 
     paths = {path.stem: path for path in list_image_files(folder)}
     if not paths:

@@ -156,9 +156,9 @@ def read_frames(folder: Path, names: str | None, pixel_size_nm: float | None) ->
     ValueError
         If no image is asked for.
     """
-    from samstar_rl.frames.files import iterate_file
     from samstar_rl.scripts.segment import find_images
     from samstar_rl.scripts.validate import read_names
+    from samstar_rl.sources.readers.files import iterate_file
 
     paths = find_images([folder])
     if names is not None:

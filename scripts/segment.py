@@ -18,12 +18,6 @@ from samstar_rl.agents import make_tuner
 from samstar_rl.agents.registry import default_task
 from samstar_rl.decoding import Precision
 from samstar_rl.formats import DEFAULT_FORMATS, Write, load_formats, write_formats
-from samstar_rl.frames.files import (
-    FrameReadError,
-    is_image_file,
-    iterate_file,
-    list_image_files,
-)
 from samstar_rl.frames.frame import Frame
 from samstar_rl.frames.quality import inspect_frame
 from samstar_rl.proposals import PointPlaces
@@ -32,6 +26,12 @@ from samstar_rl.sam import weights_sha256
 from samstar_rl.scripts import options
 from samstar_rl.scripts.command import make_progress, run_command
 from samstar_rl.scripts.preparation import Bench, located_sam, located_tuner, prepare
+from samstar_rl.sources.readers.files import (
+    FrameReadError,
+    is_image_file,
+    iterate_file,
+    list_image_files,
+)
 from samstar_rl.task import Task, load_task
 from samstar_rl.tuner import Evaluation, LiveFrame, Tuner, UnusableFrame, tune_frame
 

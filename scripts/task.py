@@ -16,7 +16,6 @@ from rich.table import Table
 
 from samstar_rl._io import atomic
 from samstar_rl.estimation import task_from_image, task_from_labels
-from samstar_rl.frames.files import iterate_file, read_frame
 from samstar_rl.frames.frame import Frame
 from samstar_rl.frames.intensity import to_sam_rgb
 from samstar_rl.proposals import ProposalEngine
@@ -27,6 +26,7 @@ from samstar_rl.sam import load_sam
 from samstar_rl.scripts import options
 from samstar_rl.scripts.command import make_progress, reporting_errors
 from samstar_rl.segmentation import Segmentation
+from samstar_rl.sources.readers.files import iterate_file, read_frame
 from samstar_rl.task import Task, TaskError, load_task, task_toml
 
 app = typer.Typer(

@@ -16,7 +16,6 @@ from samstar_rl._io.run_folder import RunFolder
 from samstar_rl._io.workers import open_client, spread
 from samstar_rl.agents import StaticFound, search_static
 from samstar_rl.agents.per_frame import search_per_frame
-from samstar_rl.frames.files import FrameReadError, iterate_file
 from samstar_rl.frames.frame import Frame
 from samstar_rl.proposals import FrameFeatures, ProposalEngine, Proposals
 from samstar_rl.sam import load_sam
@@ -28,6 +27,7 @@ from samstar_rl.scripts.segment import find_images
 from samstar_rl.segmentation import Plausibility, Segmentation
 from samstar_rl.segmentation import segment as segment_proposals
 from samstar_rl.settings import PromptSettings, Settings
+from samstar_rl.sources.readers.files import FrameReadError, iterate_file
 from samstar_rl.task import toml_value
 from samstar_rl.tuner import FrameEvaluator
 

@@ -1,5 +1,5 @@
 from samstar_rl.frames.frame import Frame
-from samstar_rl.frames.source import SourceBase
+from samstar_rl.sources.base import SourceBase
 
 
 class ShutterSource(SourceBase):

@@ -20,8 +20,8 @@ from typing import Generic, Protocol, TypeVar, cast
 
 from samstar_rl.frames.frame import Frame
 from samstar_rl.frames.quality import UnusableFrameError
-from samstar_rl.frames.source import Fault, Source
 from samstar_rl.results import FrameResult
+from samstar_rl.sources.base import Fault, Source
 from samstar_rl.streaming.ahead import JustInTime
 from samstar_rl.streaming.control import PauseSwitch
 from samstar_rl.streaming.counters import Counters, Counts

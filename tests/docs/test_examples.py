@@ -11,8 +11,8 @@ import pytest
 from drawn_particles import draw, found, grid
 
 import samstar_rl
-from samstar_rl.frames.source import Source
 from samstar_rl.rewards import terms
+from samstar_rl.sources.base import Source
 from samstar_rl.task import load_task
 
 DOCS = Path(__file__).parents[2] / "docs"

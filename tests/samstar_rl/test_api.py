@@ -11,10 +11,10 @@ from matplotlib import pyplot
 from skimage.measure import regionprops_table
 
 import samstar_rl
-from samstar_rl.frames.planes import FrameReadError
 from samstar_rl.regionprops import NAMES
 from samstar_rl.segmentation import Segmentation
 from samstar_rl.settings import Settings
+from samstar_rl.sources.readers.planes import FrameReadError
 from samstar_rl.task import load_task
 
 FEW = Settings(points_per_side=4, pred_iou_thresh=0.0, stability_score_thresh=0.0)

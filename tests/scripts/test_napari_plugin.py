@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from drawn_particles import draw, grid
 
-from samstar_rl.frames.microscope_files import MODULES
+from samstar_rl.sources.readers.microscope import MODULES
 
 pytest.importorskip("napari")
 # Qt's own libraries want libEGL and others: `make system-deps`

@@ -9,10 +9,10 @@ import tifffile
 from drawn_particles import draw, found
 
 from samstar_rl.formats import DEFAULT_FORMATS, FORMATS, FormatError, load_formats, write_formats
-from samstar_rl.frames.files import read_frame
 from samstar_rl.results import FrameResult
 from samstar_rl.rewards import Score
 from samstar_rl.settings import Settings
+from samstar_rl.sources.readers.files import read_frame
 
 SIZE_NM = 0.0371234
 

@@ -5,8 +5,8 @@ import time
 
 import pytest
 
-from samstar_rl.frames.source import MemorySource
 from samstar_rl.settings import Settings
+from samstar_rl.sources.base import MemorySource
 from samstar_rl.streaming.control import PauseSwitch, TunerSwitch
 from samstar_rl.streaming.live import WatchedTuner
 from samstar_rl.streaming.runner import Runner

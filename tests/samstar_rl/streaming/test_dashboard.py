@@ -16,7 +16,7 @@ from typing import ClassVar
 import numpy as np
 import pytest
 
-from samstar_rl.frames.source import MemorySource
+from samstar_rl.sources.base import MemorySource
 from samstar_rl.streaming.control import PauseSwitch
 from samstar_rl.streaming.counters import Counters
 from samstar_rl.streaming.dashboard import LiveState, open_dashboard

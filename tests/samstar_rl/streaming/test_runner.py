@@ -14,10 +14,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from samstar_rl.frames.frame import Frame
-from samstar_rl.frames.instrument import InstrumentSource
 from samstar_rl.frames.quality import UnusableFrameError
-from samstar_rl.frames.source import Fault, MemorySource
 from samstar_rl.results import WRITERS, FrameResult
+from samstar_rl.sources.base import Fault, MemorySource
+from samstar_rl.sources.instruments.base import InstrumentSource
 from samstar_rl.streaming.ahead import JustInTime
 from samstar_rl.streaming.control import PauseSwitch
 from samstar_rl.streaming.events import Event
@@ -216,7 +216,7 @@ def test_a_clock_that_jumps_back_costs_no_frame(frames, segmenter, tmp_path, mon
 
     clock = iter([1000.0, 1001.0, 400.0, 401.0, 401.0, 1002.0])
     jumping = SimpleNamespace(time=lambda: next(clock), monotonic=time.monotonic)
-    monkeypatch.setattr("samstar_rl.frames.instrument.time", jumping)
+    monkeypatch.setattr("samstar_rl.sources.instruments.base.time", jumping)
     sinks = [FolderSink(tmp_path, picture_every=0), JournalSink(tmp_path / "frames.jsonl")]
     runner = Runner(Clocked("clocked"), segmenter(), sinks, queue="all", max_frames=6)
     counts = runner.run()

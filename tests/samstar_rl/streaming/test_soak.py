@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 
 from samstar_rl.frames.frame import Frame
-from samstar_rl.frames.source import Fault, SourceBase
 from samstar_rl.results import FrameResult
+from samstar_rl.sources.base import Fault, SourceBase
 from samstar_rl.streaming.counters import Counters
 from samstar_rl.streaming.dashboard import LiveState
 from samstar_rl.streaming.events import Event

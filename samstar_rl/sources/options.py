@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TypeVar
 
-from samstar_rl.frames.source import SourceError
+from samstar_rl.sources.base import SourceError
 
 T = TypeVar("T")
 

@@ -17,14 +17,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from samstar_rl.frames.asyncroscopy import (
+from samstar_rl.frames.frame import Frame
+from samstar_rl.sources.base import Fault, SourceError
+from samstar_rl.sources.instruments.asyncroscopy import (
     DTYPES,
     AsyncroscopySource,
     decode_image,
 )
-from samstar_rl.frames.dtmicroscope import DTMicroscopeSource, decode_overview
-from samstar_rl.frames.frame import Frame
-from samstar_rl.frames.instrument import (
+from samstar_rl.sources.instruments.base import (
     FIRST_BACKOFF_S,
     LONGEST_BACKOFF_S,
     Backoff,
@@ -33,9 +33,9 @@ from samstar_rl.frames.instrument import (
     InstrumentSource,
     parse_address,
 )
-from samstar_rl.frames.pva import PvaSource, _Mailbox
-from samstar_rl.frames.source import Fault, SourceError
-from samstar_rl.frames.sources import open_source
+from samstar_rl.sources.instruments.dtmicroscope import DTMicroscopeSource, decode_overview
+from samstar_rl.sources.instruments.pva import PvaSource, _Mailbox
+from samstar_rl.sources.registry import open_source
 
 IMAGE = np.random.default_rng(0).integers(0, 200, (48, 64)).astype(np.uint8)
 
@@ -231,7 +231,7 @@ def test_a_server_that_sends_a_byte_now_and_then_hangs_as_well():
 @pytest.fixture
 def at_once(monkeypatch) -> None:
     """Nobody waits before asking again."""
-    monkeypatch.setattr("samstar_rl.frames.instrument.FIRST_BACKOFF_S", 0.0)
+    monkeypatch.setattr("samstar_rl.sources.instruments.base.FIRST_BACKOFF_S", 0.0)
 
 
 def garbage(rng: np.random.Generator) -> bytes:

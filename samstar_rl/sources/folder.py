@@ -7,9 +7,14 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from samstar_rl.frames.files import FrameReadError, iterate_file, list_image_files, natural_key
 from samstar_rl.frames.frame import Frame
-from samstar_rl.frames.source import Fault, SourceBase, SourceError
+from samstar_rl.sources.base import Fault, SourceBase, SourceError
+from samstar_rl.sources.readers.files import (
+    FrameReadError,
+    iterate_file,
+    list_image_files,
+    natural_key,
+)
 
 
 class FolderSource(SourceBase):

@@ -17,8 +17,8 @@ import time
 import numpy as np
 from numpy.typing import NDArray
 
-from samstar_rl.frames.instrument import MAX_REPLY_BYTES, BadReplyError, InstrumentSource
-from samstar_rl.frames.source import SourceError
+from samstar_rl.sources.base import SourceError
+from samstar_rl.sources.instruments.base import MAX_REPLY_BYTES, BadReplyError, InstrumentSource
 
 CENTRAL_PORT = 9000
 INSTRUMENT_PORT = 9001

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from samstar_rl.frames.pixel_size import square_nm, to_nm
-from samstar_rl.frames.planes import FrameReadError, Plane, count_planes, iterate_planes
-from samstar_rl.frames.zarr_store import refuse_pickles
+from samstar_rl.sources.readers.pixel_size import square_nm, to_nm
+from samstar_rl.sources.readers.planes import FrameReadError, Plane, count_planes, iterate_planes
+from samstar_rl.sources.readers.zarr import refuse_pickles
 
 #: suffix -> the module of RosettaSciIO that reads it. Written out, for not every reader there is
 #: safe with foreign files: the one for netCDF evaluates text that it finds in the file.

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from samstar_rl.frames.frame import Frame
-from samstar_rl.frames.source import Fault, SourceBase, SourceError
+from samstar_rl.sources.base import Fault, SourceBase, SourceError
 
 FIRST_BACKOFF_S = 0.25
 LONGEST_BACKOFF_S = 10.0

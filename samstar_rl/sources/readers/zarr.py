@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from samstar_rl.frames.pixel_size import square_nm, to_nm
-from samstar_rl.frames.planes import FrameReadError, Plane, count_planes, iterate_planes
+from samstar_rl.sources.readers.pixel_size import square_nm, to_nm
+from samstar_rl.sources.readers.planes import FrameReadError, Plane, count_planes, iterate_planes
 
 METADATA_FILES = (".zarray", "zarr.json")
 

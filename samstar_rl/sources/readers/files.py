@@ -13,11 +13,11 @@ from PIL import Image
 from tifffile import TiffFile, TiffPageSeries
 
 from samstar_rl.frames.frame import Frame
-from samstar_rl.frames.microscope_files import MODULES, read_microscope_file
-from samstar_rl.frames.pixel_size import tiff_pixel_size_nm
-from samstar_rl.frames.planes import FrameReadError as FrameReadError
-from samstar_rl.frames.planes import Plane, count_planes, iterate_planes, to_grey
-from samstar_rl.frames.zarr_store import read_zarr
+from samstar_rl.sources.readers.microscope import MODULES, read_microscope_file
+from samstar_rl.sources.readers.pixel_size import tiff_pixel_size_nm
+from samstar_rl.sources.readers.planes import FrameReadError as FrameReadError
+from samstar_rl.sources.readers.planes import Plane, count_planes, iterate_planes, to_grey
+from samstar_rl.sources.readers.zarr import read_zarr
 
 
 def iterate_file(path: str | Path, *, pixel_size_nm: float | None = None) -> Iterator[Frame]:

@@ -12,10 +12,10 @@ import pytest
 import tifffile
 from PIL import Image
 
-from samstar_rl.frames.folder import FolderSource
 from samstar_rl.frames.frame import Frame
-from samstar_rl.frames.source import Fault, MemorySource, SourceError
-from samstar_rl.frames.sources import FileSource, SimulatedSource, open_source
+from samstar_rl.sources.base import Fault, MemorySource, SourceError
+from samstar_rl.sources.folder import FolderSource
+from samstar_rl.sources.registry import FileSource, SimulatedSource, open_source
 
 IMAGE = np.random.default_rng(0).integers(0, 255, (30, 40)).astype(np.uint8)
 

@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from samstar_rl.frames.asyncroscopy import DTYPES
-from samstar_rl.frames.instrument import (
+from samstar_rl.sources.base import SourceError
+from samstar_rl.sources.instruments.asyncroscopy import DTYPES
+from samstar_rl.sources.instruments.base import (
     MAX_REPLY_BYTES,
     BadReplyError,
     ConnectionLostError,
     InstrumentSource,
 )
-from samstar_rl.frames.source import SourceError
 
 DEFAULT_PORT = 9091
 OBJECT = "microscope.server"

@@ -9,17 +9,17 @@ from itertools import count
 from pathlib import Path
 from urllib.parse import parse_qsl
 
-from samstar_rl.frames.asyncroscopy import CENTRAL_PORT, AsyncroscopySource
-from samstar_rl.frames.dtmicroscope import DEFAULT_PORT as DTMICROSCOPE_PORT
-from samstar_rl.frames.dtmicroscope import DTMicroscopeSource
-from samstar_rl.frames.files import FrameReadError, iterate_file
-from samstar_rl.frames.folder import FolderSource
 from samstar_rl.frames.frame import Frame
-from samstar_rl.frames.instrument import parse_address
-from samstar_rl.frames.options import Options, parse_flag, parse_not_negative, parse_positive
-from samstar_rl.frames.pva import PvaSource
 from samstar_rl.frames.simulator import SimulatedStream
-from samstar_rl.frames.source import Fault, Source, SourceBase, SourceError
+from samstar_rl.sources.base import Fault, Source, SourceBase, SourceError
+from samstar_rl.sources.folder import FolderSource
+from samstar_rl.sources.instruments.asyncroscopy import CENTRAL_PORT, AsyncroscopySource
+from samstar_rl.sources.instruments.base import parse_address
+from samstar_rl.sources.instruments.dtmicroscope import DEFAULT_PORT as DTMICROSCOPE_PORT
+from samstar_rl.sources.instruments.dtmicroscope import DTMicroscopeSource
+from samstar_rl.sources.instruments.pva import PvaSource
+from samstar_rl.sources.options import Options, parse_flag, parse_not_negative, parse_positive
+from samstar_rl.sources.readers.files import FrameReadError, iterate_file
 
 
 class SimulatedSource(SourceBase):

@@ -13,14 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from samstar_rl.frames.frame import Frame
-from samstar_rl.frames.instrument import (
+from samstar_rl.sources.base import Fault, SourceBase, SourceError
+from samstar_rl.sources.instruments.base import (
     MAX_REPLY_BYTES,
     Backoff,
     BadReplyError,
     FrameIds,
     as_image,
 )
-from samstar_rl.frames.source import Fault, SourceBase, SourceError
 
 # older than the last frame by less than this: out of order; by more: the clock was set back
 OUT_OF_ORDER_S = 10.0

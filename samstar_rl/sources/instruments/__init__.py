@@ -1,0 +1,1 @@
+"""Frames from live instruments; `base` holds what every one of them does alike."""
