@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from samstar_rl.frames.frame import LabelledFrame
-from samstar_rl.frames.simulator import SimulatedStream
+from samstar_rl.simulator import SimulatedStream
 from samstar_rl.sources.readers.files import iterate_file
 
 

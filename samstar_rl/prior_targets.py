@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr
 
-from samstar_rl.frames.simulator import PopulationParameters, SampleParameters, SimulatedStream
 from samstar_rl.rewards.completeness import CompletenessTarget
 from samstar_rl.rewards.coverage import CoverageTarget
 from samstar_rl.rewards.order import OrderTarget
 from samstar_rl.rewards.size import SizeTarget
 from samstar_rl.rewards.tiling import TilingTarget
+from samstar_rl.simulator import PopulationParameters, SampleParameters, SimulatedStream
 from samstar_rl.task import Task
 
 #: How far off an operator's numbers are at most, as a share of the true ones.

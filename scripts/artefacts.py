@@ -14,7 +14,6 @@ from samstar_rl.agents.bundle import PolicyBundle
 from samstar_rl.agents.search import GeneticSearch, Vectors, maximise
 from samstar_rl.agents.static_search import search_static
 from samstar_rl.frames.frame import Frame
-from samstar_rl.frames.simulator import SimulatedStream
 from samstar_rl.metrics import Truth, f1_at
 from samstar_rl.proposal_data import Floor
 from samstar_rl.proposals import ProposalEngine, Proposals
@@ -28,6 +27,7 @@ from samstar_rl.scripts.train import POLICY, train
 from samstar_rl.scripts.tune import decode_frames
 from samstar_rl.segmentation import segment
 from samstar_rl.settings import Settings
+from samstar_rl.simulator import SimulatedStream
 from samstar_rl.task import Task, load_task, task_path, write_static
 from samstar_rl.training.emps import load_labelled, split_names
 

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from samstar_rl._io.atomic import replacing
 from samstar_rl.frames.frame import LabelledFrame
 from samstar_rl.frames.intensity import to_sam_rgb
-from samstar_rl.frames.simulator import SimulatedStream
 from samstar_rl.metrics import f1_at
 from samstar_rl.overlay import draw_outlines
 from samstar_rl.proposals import ProposalEngine
@@ -25,6 +24,7 @@ from samstar_rl.scripts.dashboard_figure import photograph_dashboard
 from samstar_rl.scripts.task_figures import write_task_picture
 from samstar_rl.segmentation import Segmentation
 from samstar_rl.settings import Settings
+from samstar_rl.simulator import SimulatedStream
 from samstar_rl.task import Task, load_task, task_names
 
 FAILURE_MODES = {

@@ -10,7 +10,7 @@ from pathlib import Path
 from urllib.parse import parse_qsl
 
 from samstar_rl.frames.frame import Frame
-from samstar_rl.frames.simulator import SimulatedStream
+from samstar_rl.simulator import SimulatedStream
 from samstar_rl.sources.base import Fault, Source, SourceBase, SourceError
 from samstar_rl.sources.folder import FolderSource
 from samstar_rl.sources.instruments.asyncroscopy import CENTRAL_PORT, AsyncroscopySource

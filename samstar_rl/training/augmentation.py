@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from samstar_rl.frames.simulator.annotations import annotate
+from samstar_rl.simulator.annotations import annotate
 
 Image = NDArray[np.uint8]
 Intensity = NDArray[np.float32]

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from samstar_rl.foreground import estimate_foreground
 from samstar_rl.foreground_network import ForegroundMaps, ForegroundNetwork, map_particles
 from samstar_rl.frames.intensity import normalise
-from samstar_rl.frames.simulator import SimulatedStream
+from samstar_rl.simulator import SimulatedStream
 from samstar_rl.training.emps import Labelled
 from samstar_rl.training.foreground_samples import FIRST_JUDGING_SEED
 

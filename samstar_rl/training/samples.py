@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from samstar_rl._io.atomic import replacing
-from samstar_rl.frames.simulator import draw_training_image
+from samstar_rl.simulator import draw_training_image
 from samstar_rl.training.augmentation import pad, random_exposure, random_view, resize
 from samstar_rl.training.emps import Labelled
 from samstar_rl.training.prompt_sampling import Prompts, sample_prompts

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from samstar_rl.frames.frame import Frame, LabelledFrame
-from samstar_rl.frames.simulator import SimulatedStream
+from samstar_rl.simulator import SimulatedStream
 from samstar_rl.training.emps import load_labelled, split_names
 
 EMPS = Path("../shared/data/emps/train")

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from samstar_rl.frames.simulator import SimulatedStream
 from samstar_rl.proposals import ProposalEngine
 from samstar_rl.sam import load_sam
+from samstar_rl.simulator import SimulatedStream
 from samstar_rl.sources.base import Fault, MemorySource
 from samstar_rl.streaming.counters import Counters
 from samstar_rl.streaming.feed import Feed

@@ -16,8 +16,8 @@ from samstar_rl.foreground_network import (
     working_shape,
 )
 from samstar_rl.frames.intensity import normalise
-from samstar_rl.frames.simulator import SimulatedStream
-from samstar_rl.frames.simulator.annotations import info_bar
+from samstar_rl.simulator import SimulatedStream
+from samstar_rl.simulator.annotations import info_bar
 
 
 def discs(height=200, width=260, *, radius=16, noise=0.08):

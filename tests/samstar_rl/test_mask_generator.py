@@ -13,9 +13,9 @@ from segment_anything.utils.amg import build_point_grid, rle_to_mask
 from torch import nn
 
 from samstar_rl.frames.intensity import to_sam_rgb
-from samstar_rl.frames.simulator import SimulatedStream
 from samstar_rl.mask_generator import MaskGenerator
 from samstar_rl.sam import load_sam
+from samstar_rl.simulator import SimulatedStream
 
 FIELDS = ("bbox", "area", "predicted_iou", "point_coords", "stability_score", "crop_box")
 FOLDED_TOLERANCE = 1e-6  # share of pixels that may flip where sums are taken in another order

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from samstar_rl.frames.simulator import PopulationParameters, SimulatedStream
 from samstar_rl.prior_targets import DEVIATION, diameter_quantiles_nm, task_for_stream
+from samstar_rl.simulator import PopulationParameters, SimulatedStream
 from samstar_rl.task import load_task
 
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from samstar_rl.frames.frame import Frame
-from samstar_rl.frames.simulator import PRESETS
 from samstar_rl.rewards import TERMS
 from samstar_rl.settings import GATE_NAMES, SETTINGS, Settings
+from samstar_rl.simulator import PRESETS
 from samstar_rl.task import (
     Task,
     TaskError,

@@ -7,10 +7,10 @@ import pytest
 from bundles import untrained_bundle
 
 from samstar_rl.agents import PolicyTuner
-from samstar_rl.frames.simulator import SimulatedStream
 from samstar_rl.scripts.preparation import Bench, prepare
 from samstar_rl.scripts.watching import TrainingDistance, choose_among, retuner, watch
 from samstar_rl.settings import Settings
+from samstar_rl.simulator import SimulatedStream
 from samstar_rl.streaming.deadline import DeadlineTuner
 from samstar_rl.streaming.guard import Guard, GuardRules
 from samstar_rl.streaming.live import LiveSegmenter

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from samstar_rl.frames.simulator.shapes import Outline, aspect_of
+from samstar_rl.simulator.shapes import Outline, aspect_of
 
 Range = tuple[float, float]
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from samstar_rl.frames.simulator.canvas import Mixing
-from samstar_rl.frames.simulator.film import FILMS
-from samstar_rl.frames.simulator.optics import Optics
-from samstar_rl.frames.simulator.shading import Look
-from samstar_rl.frames.simulator.texture import TEXTURES, Field, Shape
+from samstar_rl.simulator.canvas import Mixing
+from samstar_rl.simulator.film import FILMS
+from samstar_rl.simulator.optics import Optics
+from samstar_rl.simulator.shading import Look
+from samstar_rl.simulator.texture import TEXTURES, Field, Shape
 
 _MOST_FILM_TEXTURE = 0.16
 # Shares of the keys of `FILMS`, in their order, beneath transmitted and secondary electrons.

@@ -13,11 +13,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from samstar_rl.frames.simulator import placement
-from samstar_rl.frames.simulator.canvas import Canvas, Mixing, Particle
-from samstar_rl.frames.simulator.optics import Optics
-from samstar_rl.frames.simulator.shading import Look
-from samstar_rl.frames.simulator.shapes import (
+from samstar_rl.simulator import placement
+from samstar_rl.simulator.canvas import Canvas, Mixing, Particle
+from samstar_rl.simulator.optics import Optics
+from samstar_rl.simulator.shading import Look
+from samstar_rl.simulator.shapes import (
     SHAPES,
     Outline,
     blob,
@@ -27,15 +27,15 @@ from samstar_rl.frames.simulator.shapes import (
     roughened,
     worm,
 )
-from samstar_rl.frames.simulator.styles import (
+from samstar_rl.simulator.styles import (
     STYLES,
     Style,
     draw_background,
     draw_style,
     draw_surface,
 )
-from samstar_rl.frames.simulator.texture import Field, Shape, smooth
-from samstar_rl.frames.simulator.tiling import (
+from samstar_rl.simulator.texture import Field, Shape, smooth
+from samstar_rl.simulator.tiling import (
     bent_coordinates,
     region_labels,
     tessellate,

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from samstar_rl.frames.simulator.texture import Field, smooth
+from samstar_rl.simulator.texture import Field, smooth
 
 Labels = NDArray[np.int32]
 

@@ -8,10 +8,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from samstar_rl.frames.simulator.annotations import annotate
-from samstar_rl.frames.simulator.optics import Optics, expose, stretched, to_uint8
-from samstar_rl.frames.simulator.scenes import FAMILIES, Scene
-from samstar_rl.frames.simulator.texture import Field
+from samstar_rl.simulator.annotations import annotate
+from samstar_rl.simulator.image_families import FAMILIES, Scene
+from samstar_rl.simulator.optics import Optics, expose, stretched, to_uint8
+from samstar_rl.simulator.texture import Field
 
 Labels = NDArray[np.int32]
 

@@ -13,8 +13,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from samstar_rl.frames.simulator.shading import Field, Footprint, Look, shade
-from samstar_rl.frames.simulator.shapes import Outline
+from samstar_rl.simulator.shading import Field, Footprint, Look, shade
+from samstar_rl.simulator.shapes import Outline
 
 Labels = NDArray[np.int32]
 

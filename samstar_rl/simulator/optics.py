@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from samstar_rl.frames.simulator.texture import Field, blurred, smooth, white
+from samstar_rl.simulator.texture import Field, blurred, smooth, white
 
 # From here on a Poisson number is normal for every practical purpose, and cheaper to draw so.
 _NORMAL_FROM_ELECTRONS = 30.0

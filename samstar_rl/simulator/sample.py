@@ -10,12 +10,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from samstar_rl.frames.simulator.canvas import Canvas, Mixing, Particle
-from samstar_rl.frames.simulator.drift import DriftState
-from samstar_rl.frames.simulator.shading import Look
-from samstar_rl.frames.simulator.shapes import Outline
-from samstar_rl.frames.simulator.texture import Field, Shape, smooth
-from samstar_rl.frames.simulator.tiling import region_labels, tessellate
+from samstar_rl.simulator.canvas import Canvas, Mixing, Particle
+from samstar_rl.simulator.drift import DriftState
+from samstar_rl.simulator.shading import Look
+from samstar_rl.simulator.shapes import Outline
+from samstar_rl.simulator.texture import Field, Shape, smooth
+from samstar_rl.simulator.tiling import region_labels, tessellate
 
 Labels = NDArray[np.int32]
 Points = NDArray[np.float64]

@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from samstar_rl.frames.simulator.shapes import Outline
-from samstar_rl.frames.simulator.texture import blurred
+from samstar_rl.simulator.shapes import Outline
+from samstar_rl.simulator.texture import blurred
 
 Field = NDArray[np.float32]
 

@@ -10,17 +10,17 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from samstar_rl.frames.simulator import placement, presets
-from samstar_rl.frames.simulator.drift import SAMPLE_OVER_FIELD, DriftState
-from samstar_rl.frames.simulator.film import FILMS
-from samstar_rl.frames.simulator.optics import Optics
-from samstar_rl.frames.simulator.parameters import (
+from samstar_rl.simulator import placement, presets
+from samstar_rl.simulator.drift import SAMPLE_OVER_FIELD, DriftState
+from samstar_rl.simulator.film import FILMS
+from samstar_rl.simulator.optics import Optics
+from samstar_rl.simulator.parameters import (
     PopulationParameters,
     SampleParameters,
     shape_ranges,
     size_statistics,
 )
-from samstar_rl.frames.simulator.sample import (
+from samstar_rl.simulator.sample import (
     PRESENT_AT_START,
     Film,
     ParticleSample,
@@ -31,14 +31,14 @@ from samstar_rl.frames.simulator.sample import (
     View,
     bend_films,
 )
-from samstar_rl.frames.simulator.shapes import SHAPES, Outline, rotated, smoothed
-from samstar_rl.frames.simulator.styles import (
+from samstar_rl.simulator.shapes import SHAPES, Outline, rotated, smoothed
+from samstar_rl.simulator.styles import (
     STYLES,
     Style,
     draw_background,
     draw_surface,
 )
-from samstar_rl.frames.simulator.texture import Shape
+from samstar_rl.simulator.texture import Shape
 
 Points = NDArray[np.float64]
 Extent = tuple[float, float]

@@ -9,20 +9,20 @@ import numpy as np
 import pytest
 
 from samstar_rl.frames.frame import LabelledFrame
-from samstar_rl.frames.simulator import (
+from samstar_rl.simulator import (
     FAMILIES,
     PRESETS,
     SimulatedStream,
     draw_family_image,
     draw_training_image,
 )
-from samstar_rl.frames.simulator.canvas import Canvas, Mixing, Particle
-from samstar_rl.frames.simulator.drift import Drift
-from samstar_rl.frames.simulator.optics import Optics, expose
-from samstar_rl.frames.simulator.placement import lognormal_diameters
-from samstar_rl.frames.simulator.shading import MODELS, Look
-from samstar_rl.frames.simulator.shapes import SHAPES, aspect_of
-from samstar_rl.frames.simulator.tiling import bent_coordinates, tessellate
+from samstar_rl.simulator.canvas import Canvas, Mixing, Particle
+from samstar_rl.simulator.drift import Drift
+from samstar_rl.simulator.optics import Optics, expose
+from samstar_rl.simulator.placement import lognormal_diameters
+from samstar_rl.simulator.shading import MODELS, Look
+from samstar_rl.simulator.shapes import SHAPES, aspect_of
+from samstar_rl.simulator.tiling import bent_coordinates, tessellate
 
 
 def _assert_dense(labels: np.ndarray, *, smallest_area_px: int = 12) -> None:

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 
-from samstar_rl.frames.simulator.shapes import blob
-from samstar_rl.frames.simulator.texture import (
+from samstar_rl.simulator.shapes import blob
+from samstar_rl.simulator.texture import (
     Field,
     Shape,
     amorphous,

@@ -11,14 +11,14 @@ from types import TracebackType
 import numpy as np
 
 from samstar_rl.frames.frame import Frame, LabelledFrame
-from samstar_rl.frames.simulator.drift import Drift, DriftState
-from samstar_rl.frames.simulator.optics import Optics, expose
-from samstar_rl.frames.simulator.parameters import SampleParameters
-from samstar_rl.frames.simulator.preparation import Prepared, prepare
-from samstar_rl.frames.simulator.presets import PRESETS
-from samstar_rl.frames.simulator.sample import View
-from samstar_rl.frames.simulator.texture import Shape
-from samstar_rl.frames.simulator.training import dense_labels
+from samstar_rl.simulator.drift import Drift, DriftState
+from samstar_rl.simulator.make_sample import Prepared, prepare
+from samstar_rl.simulator.optics import Optics, expose
+from samstar_rl.simulator.parameters import SampleParameters
+from samstar_rl.simulator.presets import PRESETS
+from samstar_rl.simulator.sample import View
+from samstar_rl.simulator.texture import Shape
+from samstar_rl.simulator.training_images import dense_labels
 
 FRAME_INTERVAL_S = 1.0
 _SMALLEST_SIDE_PX = 64
