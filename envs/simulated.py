@@ -15,7 +15,7 @@ from platformdirs import user_cache_path
 
 from samstar_rl.bank import VERSION, Bank, BankError, build_bank
 from samstar_rl.frames.frame import LabelledFrame
-from samstar_rl.particles import DESCRIPTOR_COLUMNS
+from samstar_rl.masks.particle_table import DESCRIPTOR_COLUMNS
 from samstar_rl.proposal_data import Floor
 from samstar_rl.proposals import ProposalEngine
 from samstar_rl.sam import load_sam

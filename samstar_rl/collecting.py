@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from samstar_rl.masks import MaskStore, Window, pack_window, tight_box
+from samstar_rl.masks.store import MaskStore, Window, pack_window, tight_box
 from samstar_rl.proposal_data import Floor
 from samstar_rl.upsampling import STOCK_CHANNELS, Logits, LogitUpsampler
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from samstar_rl.particles import Scene
+from samstar_rl.masks.particle_table import Scene
 
 
 @dataclass(frozen=True, eq=False)

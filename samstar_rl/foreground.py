@@ -37,7 +37,7 @@ from samstar_rl.foreground_network import (
 from samstar_rl.frames.frame import Frame
 from samstar_rl.frames.intensity import normalise
 from samstar_rl.frames.slopes import slopes
-from samstar_rl.runs import PixelCount
+from samstar_rl.masks.pixel_runs import PixelCount
 
 Contrast = Literal["bright", "dark", "either"]
 Sizes = Literal["alike", "mixed"]

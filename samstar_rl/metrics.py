@@ -17,7 +17,7 @@ from scipy.optimize import linear_sum_assignment
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import maximum_bipartite_matching
 
-from samstar_rl.masks import MaskStore
+from samstar_rl.masks.store import MaskStore
 from samstar_rl.segmentation import Segmentation
 
 Labels = NDArray[np.integer]

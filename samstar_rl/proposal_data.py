@@ -8,11 +8,11 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from samstar_rl.masks import MaskStore
-from samstar_rl.particles import ParticleDescriptors, Scene
-from samstar_rl.regions import RegionCleaner
+from samstar_rl.masks.box_nms import BoxSuppression
+from samstar_rl.masks.particle_table import ParticleDescriptors, Scene
+from samstar_rl.masks.region_cleaning import RegionCleaner
+from samstar_rl.masks.store import MaskStore
 from samstar_rl.settings import PromptSettings, Settings, SettingsSpace
-from samstar_rl.suppression import BoxSuppression
 
 NEAR_EDGE_PX = 20
 """Masks within this distance of a crop's edge are cut off by it: SAM's own figure."""

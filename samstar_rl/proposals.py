@@ -23,7 +23,7 @@ from samstar_rl.decoding import Arithmetic, PointDecoder, Precision, one_ahead
 from samstar_rl.embedding import Embedding
 from samstar_rl.frames.frame import Frame
 from samstar_rl.frames.intensity import unit_to_rgb
-from samstar_rl.particles import Scene
+from samstar_rl.masks.particle_table import Scene
 from samstar_rl.prompting import ParticlePoints
 from samstar_rl.proposal_data import Floor, Proposals, ProposalsError
 from samstar_rl.segmentation import Plausibility, Segmentation, segment

@@ -19,12 +19,12 @@ from numpy.typing import NDArray
 from torchvision.ops import batched_nms
 
 from samstar_rl.frames.frame import Frame
-from samstar_rl.masks import Ids, MaskStore, Window
-from samstar_rl.particles import ParticleTable, Scene, equivalent_diameters_px
+from samstar_rl.masks.particle_table import ParticleTable, Scene, equivalent_diameters_px
+from samstar_rl.masks.pixel_runs import merged
+from samstar_rl.masks.regionprops import regionprops_frame
+from samstar_rl.masks.store import Ids, MaskStore, Window
 from samstar_rl.presentation import plot_labels, show_in_napari, summary_html
 from samstar_rl.proposal_data import Floor, Proposals, Ranking
-from samstar_rl.regionprops import regionprops_frame
-from samstar_rl.runs import merged
 from samstar_rl.settings import PromptSettings, Settings
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from samstar_rl.regionprops import regionprops_frame
+from samstar_rl.masks.regionprops import regionprops_frame
 from samstar_rl.results import FrameResult
 
 METADATA_KEY = b"samstar_rl"

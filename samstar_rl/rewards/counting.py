@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from samstar_rl.foreground import Foreground
 from samstar_rl.frames.frame import Frame
-from samstar_rl.masks import MaskStore
+from samstar_rl.masks.store import MaskStore
 from samstar_rl.rewards.evidence import count_bodies_in, explained, foreground_for
 from samstar_rl.rewards.target import Sample
 from samstar_rl.segmentation import Segmentation

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from samstar_rl.masks import MaskStore, Window
+from samstar_rl.masks.store import MaskStore, Window
 from samstar_rl.segmentation import Segmentation
 
 Column = NDArray[np.float64]

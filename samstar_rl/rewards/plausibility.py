@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
-from samstar_rl.columns import MaskColumns
 from samstar_rl.foreground import Foreground
 from samstar_rl.frames.frame import Frame
-from samstar_rl.masks import Ids, MaskStore
+from samstar_rl.masks.column_cache import MaskColumns
+from samstar_rl.masks.store import Ids, MaskStore
 from samstar_rl.rewards.counting import mean_over_expected
 from samstar_rl.rewards.evidence import EVIDENCE as EVIDENCE_OF_MASKS
 from samstar_rl.rewards.evidence import foreground_for, mask_evidence

@@ -11,7 +11,7 @@ from matplotlib import pyplot
 from skimage.measure import regionprops_table
 
 import samstar_rl
-from samstar_rl.regionprops import NAMES
+from samstar_rl.masks.regionprops import NAMES
 from samstar_rl.segmentation import Segmentation
 from samstar_rl.settings import Settings
 from samstar_rl.sources.readers.planes import FrameReadError

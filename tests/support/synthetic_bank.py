@@ -10,8 +10,8 @@ from __future__ import annotations
 import numpy as np
 
 from samstar_rl.frames.frame import Frame
-from samstar_rl.masks import MaskStore
-from samstar_rl.particles import Scene
+from samstar_rl.masks.particle_table import Scene
+from samstar_rl.masks.store import MaskStore
 from samstar_rl.proposal_data import Floor, Proposals
 from samstar_rl.proposals import FrameFeatures
 from samstar_rl.settings import STABILITY_OFFSETS

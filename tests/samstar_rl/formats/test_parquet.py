@@ -8,7 +8,7 @@ import pytest
 
 from samstar_rl.formats.parquet import METADATA_KEY, write_parquet
 from samstar_rl.frames.frame import Frame
-from samstar_rl.regionprops import regionprops_frame
+from samstar_rl.masks.regionprops import regionprops_frame
 from samstar_rl.results import FrameResult
 from samstar_rl.rewards import Score
 from samstar_rl.segmentation import Segmentation

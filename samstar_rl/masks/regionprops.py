@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from samstar_rl.columns import Column
-from samstar_rl.particles import ParticleTable
+from samstar_rl.masks.column_cache import Column
+from samstar_rl.masks.particle_table import ParticleTable
 
 #: name in `regionprops_table` -> our column. Where no name of scikit-image's exists, ours stays.
 NAMES = {

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from segment_anything.utils.amg import remove_small_regions
 
-from samstar_rl.masks import MaskStore
-from samstar_rl.regions import RegionCleaner
+from samstar_rl.masks.region_cleaning import RegionCleaner
+from samstar_rl.masks.store import MaskStore
 
 
 @st.composite

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from samstar_rl.masks import Ids
+from samstar_rl.masks.store import Ids
 
 Column = NDArray[np.float64]
 

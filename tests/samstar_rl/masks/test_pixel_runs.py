@@ -4,8 +4,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from samstar_rl.masks import MaskStore
-from samstar_rl.runs import PixelCount, merged, window_runs
+from samstar_rl.masks.pixel_runs import PixelCount, merged, window_runs
+from samstar_rl.masks.store import MaskStore
 
 SHAPE = (23, 31)
 
@@ -39,7 +39,7 @@ def test_runs_end_where_rows_end():
 def test_runs_are_forgotten_when_they_take_too_much(monkeypatch):
     store = MaskStore.from_windows(SHAPE, [((0, 0), np.eye(20, dtype=bool))] * 5)
     before = store.runs(np.arange(5))
-    monkeypatch.setattr("samstar_rl.masks.CACHE_BYTES", 200)
+    monkeypatch.setattr("samstar_rl.masks.store.CACHE_BYTES", 200)
     fresh = MaskStore.from_windows(SHAPE, [((0, 0), np.eye(20, dtype=bool))] * 5)
     np.testing.assert_array_equal(fresh.runs(np.arange(5)), before)
     assert len(fresh._runs) == 1

@@ -14,10 +14,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from samstar_rl._io.opencv import avoid_ipp
-from samstar_rl.columns import Column, MaskColumns
 from samstar_rl.frames.intensity import normalise
 from samstar_rl.frames.slopes import slopes
-from samstar_rl.masks import Ids, MaskStore, Window
+from samstar_rl.masks.column_cache import Column, MaskColumns
+from samstar_rl.masks.store import Ids, MaskStore, Window
 
 SHAPE_COLUMNS = (
     "perimeter",

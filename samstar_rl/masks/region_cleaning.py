@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from samstar_rl.masks import Ids, MaskStore, Window
+from samstar_rl.masks.store import Ids, MaskStore, Window
 
 Corner = tuple[int, int]
 

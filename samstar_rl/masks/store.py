@@ -13,7 +13,7 @@ from weakref import WeakSet
 import numpy as np
 from numpy.typing import NDArray
 
-from samstar_rl.runs import Runs, window_runs
+from samstar_rl.masks.pixel_runs import Runs, window_runs
 
 Window = NDArray[np.bool_]
 Ids = NDArray[np.intp]
@@ -143,7 +143,7 @@ class MaskStore:
         return full
 
     def runs(self, ids: Ids) -> Runs:
-        """Runs of K masks, one mask after the other; see `samstar_rl.runs`."""
+        """Runs of K masks, one mask after the other; see `samstar_rl.masks.pixel_runs`."""
         known = self._runs
         parts = [known[i] if i in known else self._run(i) for i in ids.tolist()]
         return np.concatenate(parts) if parts else np.zeros(0, dtype=np.int64)
