@@ -30,8 +30,8 @@ from samstar_rl.task import Task, target_vector_names
 
 if TYPE_CHECKING:
     from samstar_rl.frames.frame import Frame
-    from samstar_rl.proposals import FrameFeatures
     from samstar_rl.rewards import Score
+    from samstar_rl.sam.engine import FrameFeatures
 
 Vector = NDArray[np.float32]
 

@@ -17,7 +17,7 @@ from samstar_rl.frames.intensity import normalise
 
 if TYPE_CHECKING:
     from samstar_rl.frames.frame import Frame
-    from samstar_rl.proposals import FrameFeatures
+    from samstar_rl.sam.engine import FrameFeatures
 
 IMAGE_STATISTICS: tuple[tuple[str, float, float], ...] = (
     ("log2_short_side", -4.0, 4.0),  # of the short side over 512 px

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from samstar_rl.api import segment, segment_stack
     from samstar_rl.frames.frame import Frame, LabelledFrame
-    from samstar_rl.mask_generator import MaskGenerator
-    from samstar_rl.proposals import ProposalEngine
     from samstar_rl.rewards import PhysicsReward, Score
-    from samstar_rl.sam import load_sam
+    from samstar_rl.sam.engine import ProposalEngine
+    from samstar_rl.sam.load import load_sam
+    from samstar_rl.sam.mask_generator import MaskGenerator
     from samstar_rl.segmentation import Segmentation
     from samstar_rl.settings import Settings, SettingsSpace
     from samstar_rl.task import Task, load_task

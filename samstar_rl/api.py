@@ -9,8 +9,8 @@ from typing import Any
 
 from segment_anything.modeling import Sam
 
-from samstar_rl.proposals import ProposalEngine
-from samstar_rl.sam import load_sam
+from samstar_rl.sam.engine import ProposalEngine
+from samstar_rl.sam.load import load_sam
 from samstar_rl.segmentation import Segmentation
 from samstar_rl.settings import Settings
 from samstar_rl.sources.readers.arrays import as_frame, iterate_frames

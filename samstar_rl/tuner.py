@@ -20,7 +20,7 @@ from samstar_rl.segmentation import Plausibility, Segmentation, segment
 if TYPE_CHECKING:
     from samstar_rl.bank import Bank
     from samstar_rl.frames.frame import Frame
-    from samstar_rl.proposals import Embedding, FrameFeatures, ProposalEngine, Proposals
+    from samstar_rl.sam.engine import Embedding, FrameFeatures, ProposalEngine, Proposals
     from samstar_rl.settings import PromptSettings, Settings
     from samstar_rl.task import Task
 

@@ -16,9 +16,9 @@ from samstar_rl.agents.static_search import search_static
 from samstar_rl.frames.frame import Frame
 from samstar_rl.metrics import Truth, f1_at
 from samstar_rl.proposal_data import Floor
-from samstar_rl.proposals import ProposalEngine, Proposals
 from samstar_rl.rewards import PhysicsReward
-from samstar_rl.sam import load_sam
+from samstar_rl.sam.engine import ProposalEngine, Proposals
+from samstar_rl.sam.load import load_sam
 from samstar_rl.scripts.command import make_progress, run_command
 from samstar_rl.scripts.figures import figures
 from samstar_rl.scripts.lessons import ALL

@@ -15,8 +15,8 @@ from rich.table import Table
 from samstar_rl._io.workers import open_client, spread
 from samstar_rl.bank import Bank, Progress, build_bank, iterate_stream, summarise
 from samstar_rl.frames.frame import Frame, LabelledFrame
-from samstar_rl.proposals import Floor, ProposalEngine
-from samstar_rl.sam import load_sam, weights_sha256
+from samstar_rl.sam.engine import Floor, ProposalEngine
+from samstar_rl.sam.load import load_sam, weights_sha256
 from samstar_rl.scripts import options
 from samstar_rl.scripts.bank_parts import PartPlan, join_parts, number_frames
 from samstar_rl.scripts.command import make_progress, reporting_errors

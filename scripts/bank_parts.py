@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from samstar_rl.bank import MANIFEST, BankError, build_bank, frame_path, iterate_stream
-from samstar_rl.decoding import Precision
 from samstar_rl.frames.frame import Frame, LabelledFrame
-from samstar_rl.proposals import Floor, ProposalEngine
-from samstar_rl.sam import load_sam
+from samstar_rl.sam.engine import Floor, ProposalEngine
+from samstar_rl.sam.load import load_sam
+from samstar_rl.sam.point_decoder import Precision
 from samstar_rl.settings import PromptSettings
 
 #: what differs between a bank and its parts

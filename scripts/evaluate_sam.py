@@ -17,8 +17,8 @@ from segment_anything.modeling import Sam
 
 from samstar_rl._io.atomic import write_json
 from samstar_rl.frames.intensity import to_sam_rgb
-from samstar_rl.proposals import ProposalEngine
-from samstar_rl.sam import load_sam
+from samstar_rl.sam.engine import ProposalEngine
+from samstar_rl.sam.load import load_sam
 from samstar_rl.scripts.command import run_command
 from samstar_rl.settings import Settings
 from samstar_rl.task import load_task

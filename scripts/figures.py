@@ -15,9 +15,9 @@ from samstar_rl.frames.frame import LabelledFrame
 from samstar_rl.frames.intensity import to_sam_rgb
 from samstar_rl.metrics import f1_at
 from samstar_rl.overlay import draw_outlines
-from samstar_rl.proposals import ProposalEngine
 from samstar_rl.rewards import PhysicsReward
-from samstar_rl.sam import load_sam
+from samstar_rl.sam.engine import ProposalEngine
+from samstar_rl.sam.load import load_sam
 from samstar_rl.scripts.browser import BrowserMissingError
 from samstar_rl.scripts.command import run_command
 from samstar_rl.scripts.dashboard_figure import photograph_dashboard

@@ -10,9 +10,9 @@ import torch
 import typer
 from rich.console import Console
 
-from samstar_rl.sam import packaged_weights_path
+from samstar_rl.sam.load import packaged_weights_path
+from samstar_rl.sam.tiny import build_tiny_sam
 from samstar_rl.scripts.command import run_command
-from samstar_rl.tiny_sam import build_tiny_sam
 from samstar_rl.training.calibration import apply_calibration, fit_calibration
 from samstar_rl.training.emps import load_labelled, split_names
 from samstar_rl.training.evaluation import point_ious, summarise

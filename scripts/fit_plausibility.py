@@ -39,7 +39,7 @@ def fit_plausibility(
 ) -> None:
     """Fit the network of the score's term `plausibility`.
 
-    Writes OUT; the package holds it as samstar_rl/weights/plausibility.safetensors. For developers:
+    Writes OUT; the package holds it as samstar_rl/sam/weights/plausibility.safetensors. For developers:
     scores change with it.
     """
     samples: list[MaskSamples] = []

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from samstar_rl.agents.headroom import Headroom, HeadroomPlan
     from samstar_rl.bank import Bank
     from samstar_rl.frames.frame import LabelledFrame
-    from samstar_rl.proposals import ProposalEngine
+    from samstar_rl.sam.engine import ProposalEngine
     from samstar_rl.scripts.display import StageDisplay
     from samstar_rl.task import Task
 
@@ -62,8 +62,8 @@ def headroom(
     from samstar_rl._io.run_folder import RunFolder
     from samstar_rl.agents.headroom import HeadroomPlan
     from samstar_rl.envs.simulated import with_ladder
-    from samstar_rl.proposals import ProposalEngine
-    from samstar_rl.sam import load_sam
+    from samstar_rl.sam.engine import ProposalEngine
+    from samstar_rl.sam.load import load_sam
     from samstar_rl.scripts.display import StageDisplay
     from samstar_rl.task import load_task
 

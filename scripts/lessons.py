@@ -12,7 +12,7 @@ from samstar_rl.task import Task, load_task, task_names
 if TYPE_CHECKING:
     from samstar_rl.bank import Bank
     from samstar_rl.frames.frame import Frame
-    from samstar_rl.proposals import ProposalEngine
+    from samstar_rl.sam.engine import ProposalEngine
 
 ALL = "all"
 """Stands for every task that ships and is not experimental."""
@@ -70,8 +70,8 @@ class Lessons:
     @cached_property
     def engine(self) -> ProposalEngine:
         """The one owner of the model."""
-        from samstar_rl.proposals import ProposalEngine
-        from samstar_rl.sam import load_sam
+        from samstar_rl.sam.engine import ProposalEngine
+        from samstar_rl.sam.load import load_sam
 
         return ProposalEngine(load_sam(self.sam))
 

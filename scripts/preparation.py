@@ -8,9 +8,9 @@ from pathlib import Path
 from samstar_rl._io.checkpoint_cache import CHECKPOINTS
 from samstar_rl.agents import TUNERS, make_tuner
 from samstar_rl.agents.bundle import SUFFIX
-from samstar_rl.decoding import Precision
-from samstar_rl.proposals import PointPlaces, ProposalEngine
-from samstar_rl.sam import load_sam
+from samstar_rl.sam.engine import PointPlaces, ProposalEngine
+from samstar_rl.sam.load import load_sam
+from samstar_rl.sam.point_decoder import Precision
 from samstar_rl.task import Task, load_task
 from samstar_rl.tuner import Objective, Tuner
 

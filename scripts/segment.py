@@ -16,13 +16,13 @@ from samstar_rl._io.run_folder import RESULTS_FILE, RunFolder
 from samstar_rl._io.workers import WorkersError, open_client, spread
 from samstar_rl.agents import make_tuner
 from samstar_rl.agents.registry import default_task
-from samstar_rl.decoding import Precision
 from samstar_rl.formats import DEFAULT_FORMATS, Write, load_formats, write_formats
 from samstar_rl.frames.frame import Frame
 from samstar_rl.frames.quality import inspect_frame
-from samstar_rl.proposals import PointPlaces
 from samstar_rl.results import FrameResult
-from samstar_rl.sam import weights_sha256
+from samstar_rl.sam.engine import PointPlaces
+from samstar_rl.sam.load import weights_sha256
+from samstar_rl.sam.point_decoder import Precision
 from samstar_rl.scripts import options
 from samstar_rl.scripts.command import make_progress, run_command
 from samstar_rl.scripts.preparation import Bench, located_sam, located_tuner, prepare

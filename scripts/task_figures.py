@@ -12,8 +12,8 @@ from PIL import Image
 from samstar_rl._io.atomic import replacing
 from samstar_rl.frames.intensity import to_sam_rgb
 from samstar_rl.overlay import PALETTE, draw_outlines
-from samstar_rl.proposals import ProposalEngine
 from samstar_rl.rewards import PhysicsReward
+from samstar_rl.sam.engine import ProposalEngine
 from samstar_rl.segmentation import Segmentation
 from samstar_rl.simulator import SimulatedStream
 from samstar_rl.task import Task

@@ -17,8 +17,8 @@ from samstar_rl._io.workers import open_client, spread
 from samstar_rl.agents import StaticFound, search_static
 from samstar_rl.agents.per_frame import search_per_frame
 from samstar_rl.frames.frame import Frame
-from samstar_rl.proposals import FrameFeatures, ProposalEngine, Proposals
-from samstar_rl.sam import load_sam
+from samstar_rl.sam.engine import FrameFeatures, ProposalEngine, Proposals
+from samstar_rl.sam.load import load_sam
 from samstar_rl.scripts import options
 from samstar_rl.scripts.command import make_progress, run_command
 from samstar_rl.scripts.pareto import FrontRequest, tune_front

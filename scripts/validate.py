@@ -16,8 +16,8 @@ from samstar_rl._io import atomic
 from samstar_rl.bank import Bank, Progress, build_bank
 from samstar_rl.frames.frame import Frame, LabelledFrame
 from samstar_rl.prior_targets import task_for_stream
-from samstar_rl.proposals import ProposalEngine
-from samstar_rl.sam import load_sam
+from samstar_rl.sam.engine import ProposalEngine
+from samstar_rl.sam.load import load_sam
 from samstar_rl.scripts import options
 from samstar_rl.scripts.command import make_progress, run_command
 from samstar_rl.scripts.validity_pictures import draw_worst

@@ -141,7 +141,7 @@ def standardise(evidence: Weights, mean: Weights, spread: Weights) -> Weights:
 @lru_cache(maxsize=1)
 def packaged_likeness() -> Likeness:
     """The fitted network of the package; `samstar fit-plausibility` fits it."""
-    file = resources.files("samstar_rl") / "weights" / WEIGHTS
+    file = resources.files("samstar_rl.sam.weights") / WEIGHTS
     with resources.as_file(file) as path:
         arrays = load_file(path)
     return Likeness(**{name: array.astype(np.float64) for name, array in arrays.items()})

@@ -14,8 +14,8 @@ from segment_anything.modeling import Sam
 
 from samstar_rl.frames.frame import Frame
 from samstar_rl.metrics import f1_at
-from samstar_rl.proposals import ProposalEngine
 from samstar_rl.rewards import PhysicsReward
+from samstar_rl.sam.engine import ProposalEngine
 from samstar_rl.settings import Settings
 from samstar_rl.task import Task
 from samstar_rl.training.emps import Labelled

@@ -20,7 +20,7 @@ class Prompts:
     coords_px : (P, 2, 2) float32 array
         x, y of a point and its padding, or of a box' corners.
     labels : (P, 2) int64 array
-        As `samstar_rl.decoder.point_tokens` takes them.
+        As `samstar_rl.sam.folded_decoder.point_tokens` takes them.
     instance : (P,) int64 array
         The label under the prompt, -1 for background.
     """

@@ -12,7 +12,7 @@ from synthetic_bank import N_CHANNELS
 from samstar_rl.agents import bundle as bundles
 from samstar_rl.agents.bundle import PolicyBundle, find_bundle, shipped_bundles
 from samstar_rl.agents.registry import default_task, make_tuner
-from samstar_rl.sam import packaged_weights_sha256
+from samstar_rl.sam.load import packaged_weights_sha256
 from samstar_rl.task import load_task, task_names
 
 

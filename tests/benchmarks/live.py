@@ -165,7 +165,7 @@ def _work(mode: str, folder: Path, side: int, device: str) -> None:
 def _stock(side: int, device: str):
     from segment_anything import SamAutomaticMaskGenerator
 
-    from samstar_rl.sam import load_sam
+    from samstar_rl.sam.load import load_sam
 
     filters = {k: v for k, v in SETTINGS.to_dict().items() if k not in GATE_NAMES}
     filters["points_per_side"] = side
@@ -179,8 +179,8 @@ def _stock(side: int, device: str):
 
 
 def _ours(mode: str, side: int, device: str):
-    from samstar_rl.proposals import ProposalEngine
-    from samstar_rl.sam import load_sam
+    from samstar_rl.sam.engine import ProposalEngine
+    from samstar_rl.sam.load import load_sam
 
     engine = ProposalEngine(load_sam("tiny", device=device), device=device, **MODES[mode])
     settings = SETTINGS.replace(points_per_side=side)

@@ -12,8 +12,8 @@ import numpy as np
 
 from samstar_rl.agents import StaticTuner
 from samstar_rl.frames.frame import Frame, LabelledFrame
-from samstar_rl.proposals import ProposalEngine
-from samstar_rl.sam import load_sam
+from samstar_rl.sam.engine import ProposalEngine
+from samstar_rl.sam.load import load_sam
 from samstar_rl.simulator import SimulatedStream
 from samstar_rl.sources.base import MemorySource, SourceBase
 from samstar_rl.streaming.counters import Counters

@@ -18,7 +18,7 @@ from micro_sam.instance_segmentation import AutomaticMaskGenerator
 from segment_anything import SamPredictor
 
 from samstar_rl.frames.intensity import to_sam_rgb
-from samstar_rl.sam import load_sam
+from samstar_rl.sam.load import load_sam
 
 
 def main(folder: Path) -> None:

@@ -18,8 +18,8 @@ import torch
 from segment_anything import sam_model_registry
 
 from samstar_rl.frames.frame import Frame
-from samstar_rl.proposals import ProposalEngine
-from samstar_rl.sam import OFFICIAL_MODELS, load_sam
+from samstar_rl.sam.engine import ProposalEngine
+from samstar_rl.sam.load import OFFICIAL_MODELS, load_sam
 from tests.benchmarks.report import Row
 
 MODELS = ("tiny", *OFFICIAL_MODELS)

@@ -21,8 +21,8 @@ from samstar_rl.agents.tuners import StaticTuner
 from samstar_rl.bank import Bank, build_bank
 from samstar_rl.frames.frame import Frame, LabelledFrame
 from samstar_rl.proposal_data import Floor
-from samstar_rl.proposals import ProposalEngine
-from samstar_rl.sam import load_sam
+from samstar_rl.sam.engine import ProposalEngine
+from samstar_rl.sam.load import load_sam
 from samstar_rl.scripts.lessons import ALL, TEST_SEED, Lessons
 from samstar_rl.task import Task, load_task
 from samstar_rl.training.emps import load_labelled, split_names

@@ -11,8 +11,8 @@ import numpy as np
 from samstar_rl.bank import Bank, build_bank
 from samstar_rl.envs.stream import StreamEnv
 from samstar_rl.frames.frame import LabelledFrame
-from samstar_rl.proposals import ProposalEngine
-from samstar_rl.sam import load_sam
+from samstar_rl.sam.engine import ProposalEngine
+from samstar_rl.sam.load import load_sam
 from samstar_rl.task import load_task
 from tests.benchmarks.report import Row
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from samstar_rl.proposals import ProposalEngine
-from samstar_rl.sam import load_sam
+from samstar_rl.sam.engine import ProposalEngine
+from samstar_rl.sam.load import load_sam
 from samstar_rl.simulator import SimulatedStream
 from samstar_rl.sources.base import Fault, MemorySource
 from samstar_rl.streaming.counters import Counters

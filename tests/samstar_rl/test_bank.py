@@ -13,7 +13,7 @@ import pytest
 from samstar_rl._io.array_file import ArrayFile, ArrayFileError, write_arrays
 from samstar_rl.bank import Bank, BankError, build_bank, summarise
 from samstar_rl.frames.frame import Frame, LabelledFrame
-from samstar_rl.proposals import Floor, ProposalEngine
+from samstar_rl.sam.engine import Floor, ProposalEngine
 from samstar_rl.segmentation import segment
 from samstar_rl.settings import PromptSettings, Settings
 
@@ -126,7 +126,7 @@ sys.path.insert(0, {tests!r})
 from conftest import build_blob_sam
 from samstar_rl.bank import build_bank
 from samstar_rl.frames.frame import Frame
-from samstar_rl.proposals import ProposalEngine
+from samstar_rl.sam.engine import ProposalEngine
 from samstar_rl.settings import PromptSettings
 
 def frames():

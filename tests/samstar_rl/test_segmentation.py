@@ -7,7 +7,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from samstar_rl.frames.frame import Frame
-from samstar_rl.proposals import Floor, ProposalEngine, ProposalsError
+from samstar_rl.sam.engine import Floor, ProposalEngine, ProposalsError
 from samstar_rl.segmentation import Segmentation, segment
 from samstar_rl.settings import PromptSettings, Settings
 

@@ -18,7 +18,7 @@ from samstar_rl._io.checkpoint_cache import (
     CheckpointError,
     fetch_checkpoint,
 )
-from samstar_rl.sam import OFFICIAL_MODELS, SamLoadError, load_sam, packaged_weights_path
+from samstar_rl.sam.load import OFFICIAL_MODELS, SamLoadError, load_sam, packaged_weights_path
 
 
 @pytest.fixture

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from samstar_rl.decoder import point_tokens, predict_masks
-from samstar_rl.sam import load_sam
-from samstar_rl.tiny_sam import build_tiny_sam
+from samstar_rl.sam.folded_decoder import point_tokens, predict_masks
+from samstar_rl.sam.load import load_sam
+from samstar_rl.sam.tiny import build_tiny_sam
 from samstar_rl.training.calibration import Calibration, _allowed_maps, apply_calibration
 from samstar_rl.training.evaluation import innermost_pixel, point_ious, quarters, summarise
 from samstar_rl.training.packing import pack_weights, round_to_half

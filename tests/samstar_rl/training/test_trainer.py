@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from samstar_rl.tiny_sam import TinySamConfig
+from samstar_rl.sam.tiny import TinySamConfig
 from samstar_rl.training.trainer import Trainer, TrainingConfig
 
 NETWORK = TinySamConfig(

@@ -18,17 +18,17 @@ from segment_anything import SamPredictor
 from segment_anything.modeling import Sam
 from segment_anything.utils.amg import build_point_grid, generate_crop_boxes
 
-from samstar_rl.collecting import Collection, Crop, CropCollector
-from samstar_rl.decoding import Arithmetic, PointDecoder, Precision, one_ahead
-from samstar_rl.embedding import Embedding
 from samstar_rl.frames.frame import Frame
 from samstar_rl.frames.intensity import unit_to_rgb
 from samstar_rl.masks.particle_table import Scene
-from samstar_rl.prompting import ParticlePoints
 from samstar_rl.proposal_data import Floor, Proposals, ProposalsError
+from samstar_rl.sam.embedding import Embedding
+from samstar_rl.sam.mask_collector import Collection, Crop, CropCollector
+from samstar_rl.sam.point_decoder import Arithmetic, PointDecoder, Precision, one_ahead
+from samstar_rl.sam.prompt_order import ParticlePoints
+from samstar_rl.sam.upsampling import LogitUpsampler
 from samstar_rl.segmentation import Plausibility, Segmentation, segment
 from samstar_rl.settings import STABILITY_OFFSETS, PromptSettings, Settings
-from samstar_rl.upsampling import LogitUpsampler
 
 __all__ = [
     "Embedding",
@@ -86,7 +86,7 @@ class ProposalEngine:
         for pixel; "folded" computes the same sums in another order, with less work: logits
         move by about 1e-5, so that rare single pixels on a mask's rim may flip.
     points : {"grid", "particles"}
-        "particles" moves and leaves out points of the grids (`samstar_rl.prompting`): each cell has
+        "particles" moves and leaves out points of the grids (`samstar_rl.sam.prompt_order`): each cell has
         one point at most, in a particle, and each core two. Faster and inexact; not for
         samples that are all foreground, such as grains.
     points_per_batch : int

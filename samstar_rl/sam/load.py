@@ -13,7 +13,7 @@ from segment_anything import sam_model_registry
 from segment_anything.modeling import Sam
 
 from samstar_rl._io.checkpoint_cache import CHECKPOINTS, CheckpointError, fetch_checkpoint
-from samstar_rl.tiny_sam import build_tiny_sam
+from samstar_rl.sam.tiny import build_tiny_sam
 
 TINY_WEIGHTS = "tiny_sam.safetensors"
 OFFICIAL_MODELS = ("vit_b", "vit_l", "vit_h")
@@ -88,7 +88,7 @@ def weights_sha256(model: str | Path = "tiny", checkpoint: str | Path | None = N
 
 def packaged_weights_path() -> Path:
     """Where the embedded SAM's weights lie in the installed package."""
-    return Path(str(resources.files("samstar_rl.weights"))) / TINY_WEIGHTS
+    return Path(str(resources.files("samstar_rl.sam.weights"))) / TINY_WEIGHTS
 
 
 def packaged_weights_sha256() -> str:

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from segment_anything.modeling import Sam
 from segment_anything.utils.amg import coco_encode_rle
 
-from samstar_rl.decoding import Arithmetic
-from samstar_rl.proposals import ProposalEngine
+from samstar_rl.sam.engine import ProposalEngine
+from samstar_rl.sam.point_decoder import Arithmetic
 from samstar_rl.settings import Settings
 
 OUTPUT_MODES = ("binary_mask", "uncompressed_rle", "coco_rle")

@@ -13,8 +13,8 @@ from segment_anything.utils.amg import build_point_grid, rle_to_mask
 from torch import nn
 
 from samstar_rl.frames.intensity import to_sam_rgb
-from samstar_rl.mask_generator import MaskGenerator
-from samstar_rl.sam import load_sam
+from samstar_rl.sam.load import load_sam
+from samstar_rl.sam.mask_generator import MaskGenerator
 from samstar_rl.simulator import SimulatedStream
 
 FIELDS = ("bbox", "area", "predicted_iou", "point_coords", "stability_score", "crop_box")
@@ -237,8 +237,8 @@ def test_pixels_flip_only_where_the_logit_is_close_to_the_threshold(monkeypatch)
     """What "may differ" means, on the logits themselves."""
     from segment_anything import SamPredictor
 
-    from samstar_rl.proposals import ProposalEngine
-    from samstar_rl.upsampling import LogitUpsampler
+    from samstar_rl.sam.engine import ProposalEngine
+    from samstar_rl.sam.upsampling import LogitUpsampler
 
     sam = load_sam("tiny")
     image = next(iter(simulated_images()))

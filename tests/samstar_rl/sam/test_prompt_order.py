@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from segment_anything.utils.amg import build_point_grid
 
-from samstar_rl.prompting import POINTS_PER_PARTICLE, ParticlePoints
+from samstar_rl.sam.prompt_order import POINTS_PER_PARTICLE, ParticlePoints
 
 
 def discs(shape, centres, radius, rng):

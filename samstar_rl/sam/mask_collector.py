@@ -15,7 +15,7 @@ from torch import Tensor
 
 from samstar_rl.masks.store import MaskStore, Window, pack_window, tight_box
 from samstar_rl.proposal_data import Floor
-from samstar_rl.upsampling import STOCK_CHANNELS, Logits, LogitUpsampler
+from samstar_rl.sam.upsampling import STOCK_CHANNELS, Logits, LogitUpsampler
 
 Corner = tuple[int, int]
 

@@ -6,7 +6,7 @@ import torch
 from safetensors.torch import save_file
 from segment_anything import SamAutomaticMaskGenerator, SamPredictor, sam_model_registry
 
-from samstar_rl.sam import (
+from samstar_rl.sam.load import (
     SamLoadError,
     file_sha256,
     load_sam,
@@ -14,7 +14,7 @@ from samstar_rl.sam import (
     packaged_weights_sha256,
     weights_sha256,
 )
-from samstar_rl.tiny_sam import build_tiny_sam
+from samstar_rl.sam.tiny import build_tiny_sam
 
 
 @pytest.fixture(scope="module")
