@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from samstar_rl._io.opencv import avoid_ipp
-from samstar_rl.foreground_network import at_working_size, maps_of
+from samstar_rl.foreground.network import at_working_size, maps_of
 from samstar_rl.frames.intensity import normalise
 
 if TYPE_CHECKING:

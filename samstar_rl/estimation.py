@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from skimage.segmentation import watershed
 
-from samstar_rl.foreground import body_peaks, estimate_foreground
+from samstar_rl.foreground.estimate import body_peaks, estimate_foreground
 from samstar_rl.frames.frame import Frame
 from samstar_rl.segmentation import Segmentation
 from samstar_rl.task import DENSITY_SUFFIXES, Task, load_task

@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from samstar_rl.foreground_network import (
+from samstar_rl.foreground.network import (
     ForegroundNetwork,
     load_network,
     packaged_weights_path,

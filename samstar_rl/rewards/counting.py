@@ -11,7 +11,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from numpy.typing import NDArray
 
-from samstar_rl.foreground import Foreground
+from samstar_rl.foreground.estimate import Foreground
 from samstar_rl.frames.frame import Frame
 from samstar_rl.masks.store import MaskStore
 from samstar_rl.rewards.evidence import count_bodies_in, explained, foreground_for

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from samstar_rl._io.opencv import avoid_ipp
-from samstar_rl.foreground import Cover, Foreground, foreground_of
+from samstar_rl.foreground.estimate import Cover, Foreground, foreground_of
 from samstar_rl.frames.frame import Frame
 from samstar_rl.masks.column_cache import MaskColumns
 from samstar_rl.masks.particle_table import Scene

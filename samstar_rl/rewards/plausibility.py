@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
-from samstar_rl.foreground import Foreground
+from samstar_rl.foreground.estimate import Foreground
 from samstar_rl.frames.frame import Frame
 from samstar_rl.masks.column_cache import MaskColumns
 from samstar_rl.masks.store import Ids, MaskStore

@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from samstar_rl.foreground import Arrangement, Contrast, Sizes
+from samstar_rl.foreground.estimate import Arrangement, Contrast, Sizes
 
 #: Marks a field that is a length in the task's unit, or a number per unit of area.
 LENGTH = "length"

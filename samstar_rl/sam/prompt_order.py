@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from samstar_rl.foreground_network import ForegroundMaps, map_particles, packaged_network
+from samstar_rl.foreground.network import ForegroundMaps, map_particles, packaged_network
 
 Points = NDArray[np.float64]
 

@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from samstar_rl.foreground import estimate_foreground
-from samstar_rl.foreground_network import ForegroundMaps, ForegroundNetwork, map_particles
+from samstar_rl.foreground.estimate import estimate_foreground
+from samstar_rl.foreground.network import ForegroundMaps, ForegroundNetwork, map_particles
 from samstar_rl.frames.intensity import normalise
 from samstar_rl.simulator import SimulatedStream
 from samstar_rl.training.emps import Labelled

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
 from samstar_rl._io.atomic import replacing
-from samstar_rl.foreground_network import ForegroundNetwork, for_inference
+from samstar_rl.foreground.network import ForegroundNetwork, for_inference
 from samstar_rl.training.emps import Labelled
 from samstar_rl.training.foreground_samples import (
     ForegroundBatches,

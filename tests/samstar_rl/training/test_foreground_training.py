@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from samstar_rl.foreground_network import load_network
+from samstar_rl.foreground.network import load_network
 from samstar_rl.training import foreground_samples
 from samstar_rl.training.foreground_evaluation import dice, judging_frames
 from samstar_rl.training.foreground_samples import (

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from drawn_particles import draw, grid
 
-from samstar_rl.foreground import (
+from samstar_rl.foreground.estimate import (
     Foreground,
     annotation_pixels,
     body_peaks,

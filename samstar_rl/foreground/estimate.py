@@ -28,7 +28,7 @@ from skimage.filters import threshold_multiotsu, threshold_otsu, threshold_trian
 from skimage.segmentation import watershed
 
 from samstar_rl._io.opencv import avoid_ipp
-from samstar_rl.foreground_network import (
+from samstar_rl.foreground.network import (
     ForegroundMaps,
     map_particles,
     maps_of,

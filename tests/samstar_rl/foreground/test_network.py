@@ -6,7 +6,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from samstar_rl.foreground_network import (
+from samstar_rl.foreground.network import (
     ForegroundNetwork,
     for_inference,
     load_network,
