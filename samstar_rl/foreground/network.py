@@ -232,7 +232,7 @@ def for_inference(network: ForegroundNetwork) -> ForegroundNetwork:
 
 def packaged_weights_path() -> Path:
     """Where the weights lie in the installed package."""
-    return Path(str(resources.files("samstar_rl.sam.weights"))) / WEIGHTS
+    return Path(str(resources.files("samstar_rl.foreground"))) / WEIGHTS
 
 
 @lru_cache(maxsize=1)
