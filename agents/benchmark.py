@@ -26,9 +26,9 @@ from samstar_rl.bank import Bank, BankError, Progress, build_bank
 from samstar_rl.envs.simulated import preset_of, with_ladder
 from samstar_rl.frames.frame import LabelledFrame
 from samstar_rl.overlay import draw_outlines
-from samstar_rl.proposal_data import Floor
 from samstar_rl.sam.engine import ProposalEngine
 from samstar_rl.sam.load import load_sam
+from samstar_rl.segmentation.proposals import Floor
 from samstar_rl.task import Task, load_task
 from samstar_rl.tuner import TunedFrame
 

@@ -11,7 +11,7 @@ from PIL import Image
 from samstar_rl.agents.benchmark import BenchmarkResults, bank_path
 from samstar_rl.bank import Bank
 from samstar_rl.overlay import draw_outlines
-from samstar_rl.segmentation import Segmentation
+from samstar_rl.segmentation.segmentation import Segmentation
 
 TRUTH = "truth"
 Pictures = dict[str, NDArray[np.uint8]]

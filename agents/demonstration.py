@@ -43,7 +43,7 @@ from samstar_rl.envs.simulated import build_simulated_bank, with_ladder
 from samstar_rl.overlay import draw_outlines
 from samstar_rl.sam.engine import ProposalEngine
 from samstar_rl.sam.load import load_sam
-from samstar_rl.segmentation import Segmentation
+from samstar_rl.segmentation.segmentation import Segmentation
 from samstar_rl.settings import Settings
 from samstar_rl.task import Task, load_task
 from samstar_rl.tuner import Objective, TunedFrame, Tuner

@@ -19,7 +19,7 @@ from samstar_rl.agents.contenders import FIRST_FRAMES
 from samstar_rl.agents.static_search import search_static
 from samstar_rl.agents.statistics import Estimate, mean_interval
 from samstar_rl.metrics import Truth, f1_at
-from samstar_rl.segmentation import Segmentation
+from samstar_rl.segmentation.segmentation import Segmentation
 from samstar_rl.settings import Settings
 from samstar_rl.tuner import BankFrame, FrameEvaluator, Objective
 

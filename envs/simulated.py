@@ -16,9 +16,9 @@ from platformdirs import user_cache_path
 from samstar_rl.bank import VERSION, Bank, BankError, build_bank
 from samstar_rl.frames.frame import LabelledFrame
 from samstar_rl.masks.particle_table import DESCRIPTOR_COLUMNS
-from samstar_rl.proposal_data import Floor
 from samstar_rl.sam.engine import ProposalEngine
 from samstar_rl.sam.load import load_sam
+from samstar_rl.segmentation.proposals import Floor
 from samstar_rl.simulator import PRESETS, SIMULATOR_VERSION, SimulatedStream
 from samstar_rl.task import Task
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from samstar_rl.sam.engine import ProposalEngine
     from samstar_rl.sam.load import load_sam
     from samstar_rl.sam.mask_generator import MaskGenerator
-    from samstar_rl.segmentation import Segmentation
+    from samstar_rl.segmentation.segmentation import Segmentation
     from samstar_rl.settings import Settings, SettingsSpace
     from samstar_rl.task import Task, load_task
 

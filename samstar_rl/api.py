@@ -11,7 +11,7 @@ from segment_anything.modeling import Sam
 
 from samstar_rl.sam.engine import ProposalEngine
 from samstar_rl.sam.load import load_sam
-from samstar_rl.segmentation import Segmentation
+from samstar_rl.segmentation.segmentation import Segmentation
 from samstar_rl.settings import Settings
 from samstar_rl.sources.readers.arrays import as_frame, iterate_frames
 from samstar_rl.task import Task, load_task

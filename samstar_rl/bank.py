@@ -29,8 +29,8 @@ from samstar_rl._io.array_file import ArrayFile, ArrayFileError, write_arrays
 from samstar_rl.frames.frame import Frame, LabelledFrame
 from samstar_rl.masks.particle_table import DESCRIPTOR_COLUMNS, Scene
 from samstar_rl.masks.store import MaskStore
-from samstar_rl.proposal_data import Floor, Proposals
 from samstar_rl.sam.engine import FrameFeatures, ProposalEngine
+from samstar_rl.segmentation.proposals import Floor, Proposals
 from samstar_rl.settings import STABILITY_OFFSETS, PromptSettings
 
 FORMAT = "samstar-bank"

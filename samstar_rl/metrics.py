@@ -18,7 +18,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import maximum_bipartite_matching
 
 from samstar_rl.masks.store import MaskStore
-from samstar_rl.segmentation import Segmentation
+from samstar_rl.segmentation.segmentation import Segmentation
 
 Labels = NDArray[np.integer]
 Masks = Segmentation | NDArray[np.bool_]

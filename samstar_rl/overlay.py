@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from samstar_rl.frames.frame import Frame
 from samstar_rl.frames.intensity import to_sam_rgb
-from samstar_rl.segmentation import Segmentation
+from samstar_rl.segmentation.segmentation import Segmentation
 
 Rgb = NDArray[np.uint8]
 

@@ -18,7 +18,7 @@ from samstar_rl.frames.frame import Frame
 from samstar_rl.masks.regionprops import regionprops_frame
 from samstar_rl.overlay import draw_overlay, encode_png
 from samstar_rl.rewards import Score
-from samstar_rl.segmentation import Segmentation
+from samstar_rl.segmentation.segmentation import Segmentation
 from samstar_rl.settings import Settings
 from samstar_rl.tuner import TunedFrame
 

@@ -15,7 +15,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
 
 from samstar_rl.rewards import PhysicsReward, Score
-from samstar_rl.segmentation import Plausibility, Segmentation, segment
+from samstar_rl.segmentation.segmentation import Plausibility, Segmentation, segment
 
 if TYPE_CHECKING:
     from samstar_rl.bank import Bank
@@ -67,7 +67,7 @@ class FrameSource(Protocol):
     def segment(
         self, settings: Settings, length_unit_px: float, plausibility: Plausibility | None = None
     ) -> Segmentation:
-        """Segment the frame, as `samstar_rl.segmentation.segment` does."""
+        """Segment the frame, as `samstar_rl.segmentation.segmentation.segment` does."""
 
 
 class BankFrame:

@@ -16,9 +16,9 @@ from scipy.stats import rankdata
 from samstar_rl.adversaries import ADVERSARIES, true_masks
 from samstar_rl.frames.frame import LabelledFrame
 from samstar_rl.metrics import Truth, f1_at
-from samstar_rl.proposal_data import Proposals
 from samstar_rl.rewards import PhysicsReward, Score
-from samstar_rl.segmentation import Segmentation, segment
+from samstar_rl.segmentation.proposals import Proposals
+from samstar_rl.segmentation.segmentation import Segmentation, segment
 from samstar_rl.settings import PromptSettings, Settings, SettingsSpace
 from samstar_rl.task import Task
 

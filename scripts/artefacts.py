@@ -15,7 +15,6 @@ from samstar_rl.agents.search import GeneticSearch, Vectors, maximise
 from samstar_rl.agents.static_search import search_static
 from samstar_rl.frames.frame import Frame
 from samstar_rl.metrics import Truth, f1_at
-from samstar_rl.proposal_data import Floor
 from samstar_rl.rewards import PhysicsReward
 from samstar_rl.sam.engine import ProposalEngine, Proposals
 from samstar_rl.sam.load import load_sam
@@ -25,7 +24,8 @@ from samstar_rl.scripts.lessons import ALL
 from samstar_rl.scripts.preparation import prepare
 from samstar_rl.scripts.train import POLICY, train
 from samstar_rl.scripts.tune import decode_frames
-from samstar_rl.segmentation import segment
+from samstar_rl.segmentation.proposals import Floor
+from samstar_rl.segmentation.segmentation import segment
 from samstar_rl.settings import Settings
 from samstar_rl.simulator import SimulatedStream
 from samstar_rl.task import Task, load_task, task_path, write_static

@@ -22,7 +22,7 @@ from samstar_rl.scripts.browser import BrowserMissingError
 from samstar_rl.scripts.command import run_command
 from samstar_rl.scripts.dashboard_figure import photograph_dashboard
 from samstar_rl.scripts.task_figures import write_task_picture
-from samstar_rl.segmentation import Segmentation
+from samstar_rl.segmentation.segmentation import Segmentation
 from samstar_rl.settings import Settings
 from samstar_rl.simulator import SimulatedStream
 from samstar_rl.task import Task, load_task, task_names

@@ -164,7 +164,7 @@ def _build(
     """Let SAM compute the proposals, or finish what was begun."""
     from samstar_rl.bank import build_bank
     from samstar_rl.envs.simulated import open_whole
-    from samstar_rl.proposal_data import Floor
+    from samstar_rl.segmentation.proposals import Floor
 
     stage = f"{name}: SAM proposes masks"
     display.announce(stage, 0.0)

@@ -120,7 +120,7 @@ class Lessons:
         """
         from samstar_rl.bank import build_bank
         from samstar_rl.envs.simulated import open_whole
-        from samstar_rl.proposal_data import Floor
+        from samstar_rl.segmentation.proposals import Floor
 
         streams = [[frame] for frame in read_frames(frames, names, pixel_size_nm)]
         if len(streams) < 2:

@@ -25,7 +25,7 @@ from samstar_rl.sam.engine import ProposalEngine
 from samstar_rl.sam.load import load_sam
 from samstar_rl.scripts import options
 from samstar_rl.scripts.command import make_progress, reporting_errors
-from samstar_rl.segmentation import Segmentation
+from samstar_rl.segmentation.segmentation import Segmentation
 from samstar_rl.sources.readers.files import iterate_file, read_frame
 from samstar_rl.task import Task, TaskError, load_task, task_toml
 

@@ -14,7 +14,7 @@ from samstar_rl.frames.intensity import to_sam_rgb
 from samstar_rl.overlay import PALETTE, draw_outlines
 from samstar_rl.rewards import PhysicsReward
 from samstar_rl.sam.engine import ProposalEngine
-from samstar_rl.segmentation import Segmentation
+from samstar_rl.segmentation.segmentation import Segmentation
 from samstar_rl.simulator import SimulatedStream
 from samstar_rl.task import Task
 

@@ -24,8 +24,8 @@ from samstar_rl.scripts.command import make_progress, run_command
 from samstar_rl.scripts.pareto import FrontRequest, tune_front
 from samstar_rl.scripts.preparation import Bench, prepare
 from samstar_rl.scripts.segment import find_images
-from samstar_rl.segmentation import Plausibility, Segmentation
-from samstar_rl.segmentation import segment as segment_proposals
+from samstar_rl.segmentation.segmentation import Plausibility, Segmentation
+from samstar_rl.segmentation.segmentation import segment as segment_proposals
 from samstar_rl.settings import PromptSettings, Settings
 from samstar_rl.sources.readers.files import FrameReadError, iterate_file
 from samstar_rl.task import toml_value

@@ -14,7 +14,7 @@ import numpy as np
 
 from samstar_rl._io import atomic
 from samstar_rl.results import FrameResult
-from samstar_rl.segmentation import Segmentation
+from samstar_rl.segmentation.segmentation import Segmentation
 
 CATEGORY = {"id": 1, "name": "particle", "supercategory": "particle"}
 

@@ -9,7 +9,7 @@ import numpy as np
 from samstar_rl.frames.frame import Frame
 from samstar_rl.rewards.evidence import foreground_for, frame_rim
 from samstar_rl.rewards.target import Target
-from samstar_rl.segmentation import Segmentation
+from samstar_rl.segmentation.segmentation import Segmentation
 
 
 class BorderTarget(Target):

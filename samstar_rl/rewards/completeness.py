@@ -11,7 +11,7 @@ from samstar_rl.frames.frame import Frame
 from samstar_rl.rewards.counting import uniqueness
 from samstar_rl.rewards.evidence import foreground_for
 from samstar_rl.rewards.target import DENSITY, Target
-from samstar_rl.segmentation import Segmentation
+from samstar_rl.segmentation.segmentation import Segmentation
 
 
 class CompletenessTarget(Target):

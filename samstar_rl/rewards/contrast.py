@@ -6,7 +6,7 @@ from samstar_rl.frames.frame import Frame
 from samstar_rl.rewards.counting import mean_over_expected
 from samstar_rl.rewards.evidence import foreground_for, mask_evidence
 from samstar_rl.rewards.target import Target
-from samstar_rl.segmentation import Segmentation
+from samstar_rl.segmentation.segmentation import Segmentation
 
 
 class ContrastTarget(Target):

@@ -16,7 +16,7 @@ from samstar_rl.frames.frame import Frame
 from samstar_rl.masks.store import MaskStore
 from samstar_rl.rewards.evidence import count_bodies_in, explained, foreground_for
 from samstar_rl.rewards.target import Sample
-from samstar_rl.segmentation import Segmentation
+from samstar_rl.segmentation.segmentation import Segmentation
 
 #: Numbers of bodies and pixels that they share with a mask.
 Shares = tuple[NDArray[np.intp], NDArray[np.float64]]

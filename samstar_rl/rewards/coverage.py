@@ -10,7 +10,7 @@ from pydantic import model_validator
 from samstar_rl.frames.frame import Frame
 from samstar_rl.rewards.evidence import explained, foreground_for
 from samstar_rl.rewards.target import Target
-from samstar_rl.segmentation import Segmentation
+from samstar_rl.segmentation.segmentation import Segmentation
 
 
 class CoverageTarget(Target):

@@ -19,7 +19,7 @@ from samstar_rl.masks.column_cache import MaskColumns
 from samstar_rl.masks.particle_table import Scene
 from samstar_rl.masks.store import Ids, MaskStore, Window
 from samstar_rl.rewards.target import Sample
-from samstar_rl.segmentation import Segmentation
+from samstar_rl.segmentation.segmentation import Segmentation
 
 Index = NDArray[np.intp]
 

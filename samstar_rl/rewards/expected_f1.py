@@ -7,7 +7,7 @@ from samstar_rl.rewards.counting import uniqueness
 from samstar_rl.rewards.evidence import foreground_for
 from samstar_rl.rewards.plausibility import particle_likeness
 from samstar_rl.rewards.target import Target
-from samstar_rl.segmentation import Segmentation
+from samstar_rl.segmentation.segmentation import Segmentation
 
 
 class ExpectedF1Target(Target):

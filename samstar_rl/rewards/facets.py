@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from samstar_rl.masks.store import MaskStore, Window
-from samstar_rl.segmentation import Segmentation
+from samstar_rl.segmentation.segmentation import Segmentation
 
 Column = NDArray[np.float64]
 Points = NDArray[np.float32]

@@ -11,7 +11,7 @@ from scipy.spatial import cKDTree
 
 from samstar_rl.frames.frame import Frame
 from samstar_rl.rewards.target import Length, Target
-from samstar_rl.segmentation import Segmentation
+from samstar_rl.segmentation.segmentation import Segmentation
 
 _NEIGHBOURS = {"hexagonal": 6, "square": 4}
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from samstar_rl.frames.frame import Frame
 from samstar_rl.rewards.target import Share, Target
-from samstar_rl.segmentation import Segmentation
+from samstar_rl.segmentation.segmentation import Segmentation
 
 
 class OverlapTarget(Target):

@@ -14,7 +14,7 @@ from samstar_rl.rewards.evidence import foreground_for
 from samstar_rl.rewards.plausibility import particle_likeness
 from samstar_rl.rewards.target import Target
 from samstar_rl.rewards.terms import TERMS, WITHOUT_FOREGROUND
-from samstar_rl.segmentation import Gauge, Segmentation
+from samstar_rl.segmentation.segmentation import Gauge, Segmentation
 
 if TYPE_CHECKING:
     from samstar_rl.task import Task

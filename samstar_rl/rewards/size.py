@@ -12,7 +12,7 @@ from scipy.special import ndtri
 
 from samstar_rl.frames.frame import Frame
 from samstar_rl.rewards.target import LENGTH, Length, Target
-from samstar_rl.segmentation import Segmentation
+from samstar_rl.segmentation.segmentation import Segmentation
 
 #: Levels at which two distributions are compared: midpoints of equal shares of the particles.
 _LEVELS = (np.arange(128) + 0.5) / 128

@@ -11,7 +11,7 @@ from pydantic import Field
 from samstar_rl.frames.frame import Frame
 from samstar_rl.rewards.counting import mean_over_expected
 from samstar_rl.rewards.target import Target
-from samstar_rl.segmentation import Segmentation
+from samstar_rl.segmentation.segmentation import Segmentation
 
 
 class SmoothnessTarget(Target):

@@ -10,7 +10,7 @@ from scipy.spatial import cKDTree
 
 from samstar_rl.frames.frame import Frame
 from samstar_rl.rewards.target import Target
-from samstar_rl.segmentation import Segmentation
+from samstar_rl.segmentation.segmentation import Segmentation
 
 
 class TemporalTarget(Target):

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from samstar_rl.frames.frame import Frame
 from samstar_rl.rewards.target import Target
-from samstar_rl.segmentation import Segmentation
+from samstar_rl.segmentation.segmentation import Segmentation
 
 
 class TilingTarget(Target):

@@ -21,13 +21,13 @@ from segment_anything.utils.amg import build_point_grid, generate_crop_boxes
 from samstar_rl.frames.frame import Frame
 from samstar_rl.frames.intensity import unit_to_rgb
 from samstar_rl.masks.particle_table import Scene
-from samstar_rl.proposal_data import Floor, Proposals, ProposalsError
 from samstar_rl.sam.embedding import Embedding
 from samstar_rl.sam.mask_collector import Collection, Crop, CropCollector
 from samstar_rl.sam.point_decoder import Arithmetic, PointDecoder, Precision, one_ahead
 from samstar_rl.sam.prompt_order import ParticlePoints
 from samstar_rl.sam.upsampling import LogitUpsampler
-from samstar_rl.segmentation import Plausibility, Segmentation, segment
+from samstar_rl.segmentation.proposals import Floor, Proposals, ProposalsError
+from samstar_rl.segmentation.segmentation import Plausibility, Segmentation, segment
 from samstar_rl.settings import STABILITY_OFFSETS, PromptSettings, Settings
 
 __all__ = [
@@ -263,7 +263,7 @@ class ProposalEngine:
         length_unit_px : float
             Length of the task's unit in px.
         plausibility : callable, optional
-            As for `samstar_rl.segmentation.segment`.
+            As for `samstar_rl.segmentation.segmentation.segment`.
         point_grids : sequence of (P, 2) arrays, optional
             As for `propose`.
 

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from samstar_rl.masks.store import MaskStore, Window, pack_window, tight_box
-from samstar_rl.proposal_data import Floor
 from samstar_rl.sam.upsampling import STOCK_CHANNELS, Logits, LogitUpsampler
+from samstar_rl.segmentation.proposals import Floor
 
 Corner = tuple[int, int]
 

@@ -22,10 +22,10 @@ from segment_anything.modeling import Sam
 from segment_anything.utils.transforms import ResizeLongestSide
 from torch import Tensor
 
-from samstar_rl.proposal_data import Floor
 from samstar_rl.sam import folded_decoder as decoder
 from samstar_rl.sam.embedding import Embedding
 from samstar_rl.sam.mask_collector import Decoded
+from samstar_rl.segmentation.proposals import Floor
 
 Arithmetic = Literal["folded", "stock"]
 Precision = Literal["float32", "bfloat16", "float16"]

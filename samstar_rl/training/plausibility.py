@@ -22,7 +22,7 @@ from samstar_rl.bank import Bank
 from samstar_rl.metrics import Truth
 from samstar_rl.rewards.evidence import foreground_for
 from samstar_rl.rewards.plausibility import Likeness, describe_masks, standardise
-from samstar_rl.segmentation import Segmentation, segment
+from samstar_rl.segmentation.segmentation import Segmentation, segment
 from samstar_rl.settings import Settings
 from samstar_rl.task import Task
 from samstar_rl.validity import draw_settings

@@ -21,7 +21,7 @@ from samstar_rl.agents.headroom import (
 from samstar_rl.agents.headroom_report import draw_headroom, verdict
 from samstar_rl.frames.frame import Frame
 from samstar_rl.metrics import Truth
-from samstar_rl.segmentation import Segmentation
+from samstar_rl.segmentation.segmentation import Segmentation
 from samstar_rl.task import load_task
 from samstar_rl.tuner import Objective
 

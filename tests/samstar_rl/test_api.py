@@ -12,7 +12,7 @@ from skimage.measure import regionprops_table
 
 import samstar_rl
 from samstar_rl.masks.regionprops import NAMES
-from samstar_rl.segmentation import Segmentation
+from samstar_rl.segmentation.segmentation import Segmentation
 from samstar_rl.settings import Settings
 from samstar_rl.sources.readers.planes import FrameReadError
 from samstar_rl.task import load_task

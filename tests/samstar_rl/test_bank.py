@@ -14,7 +14,7 @@ from samstar_rl._io.array_file import ArrayFile, ArrayFileError, write_arrays
 from samstar_rl.bank import Bank, BankError, build_bank, summarise
 from samstar_rl.frames.frame import Frame, LabelledFrame
 from samstar_rl.sam.engine import Floor, ProposalEngine
-from samstar_rl.segmentation import segment
+from samstar_rl.segmentation.segmentation import segment
 from samstar_rl.settings import PromptSettings, Settings
 
 PROMPTS = (PromptSettings(3), PromptSettings(2, crop_n_layers=1))

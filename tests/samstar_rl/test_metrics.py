@@ -15,7 +15,7 @@ from samstar_rl.metrics import (
     mean_diameter_error,
     panoptic_quality,
 )
-from samstar_rl.segmentation import Segmentation
+from samstar_rl.segmentation.segmentation import Segmentation
 
 SHAPE = (40, 60)
 

@@ -13,7 +13,7 @@ from samstar_rl.adversaries import ADVERSARIES, true_masks
 from samstar_rl.frames.frame import Frame, LabelledFrame
 from samstar_rl.metrics import f1_at
 from samstar_rl.rewards import PhysicsReward, Score
-from samstar_rl.segmentation import Segmentation
+from samstar_rl.segmentation.segmentation import Segmentation
 from samstar_rl.simulator import SimulatedStream
 from samstar_rl.task import load_task
 from samstar_rl.validity import (

@@ -10,7 +10,7 @@ from samstar_rl.estimation import EstimationError, task_from_image, task_from_la
 from samstar_rl.frames.frame import Frame
 from samstar_rl.rewards import PhysicsReward
 from samstar_rl.scripts.task import contributions
-from samstar_rl.segmentation import Segmentation
+from samstar_rl.segmentation.segmentation import Segmentation
 from samstar_rl.task import load_task
 
 SHAPE = (160, 200)

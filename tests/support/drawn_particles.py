@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from samstar_rl.frames.frame import Frame
-from samstar_rl.segmentation import Segmentation
+from samstar_rl.segmentation.segmentation import Segmentation
 
 Mask = NDArray[np.bool_]
 Circle = tuple[float, float, float]

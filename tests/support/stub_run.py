@@ -16,7 +16,7 @@ from scipy import ndimage
 from samstar_rl.frames.frame import Frame
 from samstar_rl.results import FrameResult
 from samstar_rl.rewards import Score
-from samstar_rl.segmentation import Segmentation
+from samstar_rl.segmentation.segmentation import Segmentation
 from samstar_rl.settings import Settings
 from samstar_rl.sources.base import SourceBase
 from samstar_rl.streaming.output_folder import OutputFolder

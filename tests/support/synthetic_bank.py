@@ -12,8 +12,8 @@ import numpy as np
 from samstar_rl.frames.frame import Frame
 from samstar_rl.masks.particle_table import Scene
 from samstar_rl.masks.store import MaskStore
-from samstar_rl.proposal_data import Floor, Proposals
 from samstar_rl.sam.engine import FrameFeatures
+from samstar_rl.segmentation.proposals import Floor, Proposals
 from samstar_rl.settings import STABILITY_OFFSETS
 from samstar_rl.task import Task
 

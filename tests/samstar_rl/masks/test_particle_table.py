@@ -10,7 +10,7 @@ from skimage.measure import perimeter_crofton, regionprops
 
 from samstar_rl.frames.frame import Frame
 from samstar_rl.masks.particle_table import ParticleTable, perimeter_crofton_px
-from samstar_rl.segmentation import Segmentation
+from samstar_rl.segmentation.segmentation import Segmentation
 
 windows = hnp.arrays(bool, st.tuples(st.integers(1, 20), st.integers(1, 20)))
 

@@ -16,7 +16,7 @@ import pytest
 from samstar_rl.frames.frame import Frame, LabelledFrame
 from samstar_rl.rewards import TARGETS, PhysicsReward, Score
 from samstar_rl.rewards.target import DENSITY, LENGTH, Quantities
-from samstar_rl.segmentation import Segmentation
+from samstar_rl.segmentation.segmentation import Segmentation
 from samstar_rl.simulator import SimulatedStream
 from samstar_rl.task import Task, load_task, task_names
 

@@ -19,7 +19,7 @@ from samstar_rl.rewards.plausibility import (
     plausibility,
 )
 from samstar_rl.rewards.target import Sample
-from samstar_rl.segmentation import segment
+from samstar_rl.segmentation.segmentation import segment
 from samstar_rl.task import load_task
 
 SHAPE = (200, 240)

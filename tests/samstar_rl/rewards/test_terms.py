@@ -35,7 +35,7 @@ from samstar_rl.rewards.smoothness import (
 from samstar_rl.rewards.target import Sample, Target
 from samstar_rl.rewards.temporal import TemporalTarget, temporal
 from samstar_rl.rewards.tiling import TilingTarget, tiling
-from samstar_rl.segmentation import Segmentation
+from samstar_rl.segmentation.segmentation import Segmentation
 from samstar_rl.task import Terms
 
 SHAPE = (160, 200)

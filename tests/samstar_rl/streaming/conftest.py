@@ -9,7 +9,7 @@ import pytest
 from samstar_rl.frames.frame import Frame
 from samstar_rl.results import FrameResult
 from samstar_rl.rewards import Score
-from samstar_rl.segmentation import Segmentation
+from samstar_rl.segmentation.segmentation import Segmentation
 from samstar_rl.settings import Settings
 
 YY, XX = np.mgrid[:40, :50]

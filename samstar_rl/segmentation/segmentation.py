@@ -23,8 +23,8 @@ from samstar_rl.masks.particle_table import ParticleTable, Scene, equivalent_dia
 from samstar_rl.masks.pixel_runs import merged
 from samstar_rl.masks.regionprops import regionprops_frame
 from samstar_rl.masks.store import Ids, MaskStore, Window
-from samstar_rl.presentation import plot_labels, show_in_napari, summary_html
-from samstar_rl.proposal_data import Floor, Proposals, Ranking
+from samstar_rl.segmentation.display import plot_labels, show_in_napari, summary_html
+from samstar_rl.segmentation.proposals import Floor, Proposals, Ranking
 from samstar_rl.settings import PromptSettings, Settings
 
 if TYPE_CHECKING:
