@@ -2,63 +2,40 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+import lazy_loader
 
 if TYPE_CHECKING:
-    from samstar_rl.agents.bundle import BundleError, PolicyBundle, shipped_bundles
-    from samstar_rl.agents.hyperparameters import load_hyperparameters
-    from samstar_rl.agents.judging import Judge, summarise
-    from samstar_rl.agents.registry import TUNERS, TunerError, make_tuner
-    from samstar_rl.agents.static_search import StaticFound, search_static
-    from samstar_rl.agents.training import TrainingPlan, train_multi_policy, train_policy
-    from samstar_rl.agents.tuners import PolicyTuner, RandomTuner, SearchTuner, StaticTuner
+    from samstar_rl.agents.bundle import BundleError as BundleError
+    from samstar_rl.agents.bundle import PolicyBundle as PolicyBundle
+    from samstar_rl.agents.bundle import shipped_bundles as shipped_bundles
+    from samstar_rl.agents.hyperparameters import load_hyperparameters as load_hyperparameters
+    from samstar_rl.agents.judging import Judge as Judge
+    from samstar_rl.agents.judging import summarise as summarise
+    from samstar_rl.agents.registry import TUNERS as TUNERS
+    from samstar_rl.agents.registry import TunerError as TunerError
+    from samstar_rl.agents.registry import make_tuner as make_tuner
+    from samstar_rl.agents.static_search import StaticFound as StaticFound
+    from samstar_rl.agents.static_search import search_static as search_static
+    from samstar_rl.agents.training import TrainingPlan as TrainingPlan
+    from samstar_rl.agents.training import train_multi_policy as train_multi_policy
+    from samstar_rl.agents.training import train_policy as train_policy
+    from samstar_rl.agents.tuners import PolicyTuner as PolicyTuner
+    from samstar_rl.agents.tuners import RandomTuner as RandomTuner
+    from samstar_rl.agents.tuners import SearchTuner as SearchTuner
+    from samstar_rl.agents.tuners import StaticTuner as StaticTuner
 
-# Heavy libraries stand behind some of these: each is imported when it is asked for.
-_HOMES = {
-    "TUNERS": "registry",
-    "BundleError": "bundle",
-    "Judge": "judging",
-    "PolicyBundle": "bundle",
-    "PolicyTuner": "tuners",
-    "RandomTuner": "tuners",
-    "SearchTuner": "tuners",
-    "StaticFound": "static_search",
-    "StaticTuner": "tuners",
-    "TrainingPlan": "training",
-    "TunerError": "registry",
-    "load_hyperparameters": "hyperparameters",
-    "make_tuner": "registry",
-    "search_static": "static_search",
-    "shipped_bundles": "bundle",
-    "summarise": "judging",
-    "train_multi_policy": "training",
-    "train_policy": "training",
-}
-
-__all__ = [
-    "TUNERS",
-    "BundleError",
-    "Judge",
-    "PolicyBundle",
-    "PolicyTuner",
-    "RandomTuner",
-    "SearchTuner",
-    "StaticFound",
-    "StaticTuner",
-    "TrainingPlan",
-    "TunerError",
-    "load_hyperparameters",
-    "make_tuner",
-    "search_static",
-    "shipped_bundles",
-    "summarise",
-    "train_multi_policy",
-    "train_policy",
-]
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+# torch and other heavy libraries stand behind most of these: each is imported when asked for
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "bundle": ["BundleError", "PolicyBundle", "shipped_bundles"],
+        "hyperparameters": ["load_hyperparameters"],
+        "judging": ["Judge", "summarise"],
+        "registry": ["TUNERS", "TunerError", "make_tuner"],
+        "static_search": ["StaticFound", "search_static"],
+        "training": ["TrainingPlan", "train_multi_policy", "train_policy"],
+        "tuners": ["PolicyTuner", "RandomTuner", "SearchTuner", "StaticTuner"],
+    },
+)

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from pydantic import ValidationError
 
-from samstar_rl.rewards.target import LENGTH, Target
+from samstar_rl.foreground.sample import LENGTH
+from samstar_rl.rewards.target import Target
 from samstar_rl.task import Task
 
 VARIATION = 0.25

@@ -2,57 +2,38 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+import lazy_loader
 
 if TYPE_CHECKING:
-    from samstar_rl.api import segment, segment_stack
-    from samstar_rl.frames.frame import Frame, LabelledFrame
-    from samstar_rl.rewards import PhysicsReward, Score
-    from samstar_rl.sam.engine import ProposalEngine
-    from samstar_rl.sam.load import load_sam
-    from samstar_rl.sam.mask_generator import MaskGenerator
-    from samstar_rl.segmentation.segmentation import Segmentation
-    from samstar_rl.settings import Settings, SettingsSpace
-    from samstar_rl.task import Task, load_task
+    from samstar_rl.api import segment as segment
+    from samstar_rl.api import segment_stack as segment_stack
+    from samstar_rl.frames.frame import Frame as Frame
+    from samstar_rl.frames.frame import LabelledFrame as LabelledFrame
+    from samstar_rl.rewards import PhysicsReward as PhysicsReward
+    from samstar_rl.rewards import Score as Score
+    from samstar_rl.sam.engine import ProposalEngine as ProposalEngine
+    from samstar_rl.sam.load import load_sam as load_sam
+    from samstar_rl.sam.mask_generator import MaskGenerator as MaskGenerator
+    from samstar_rl.segmentation.segmentation import Segmentation as Segmentation
+    from samstar_rl.settings import Settings as Settings
+    from samstar_rl.settings import SettingsSpace as SettingsSpace
+    from samstar_rl.task import Task as Task
+    from samstar_rl.task import load_task as load_task
 
-__all__ = [
-    "Frame",
-    "LabelledFrame",
-    "MaskGenerator",
-    "PhysicsReward",
-    "ProposalEngine",
-    "Score",
-    "Segmentation",
-    "Settings",
-    "SettingsSpace",
-    "Task",
-    "load_sam",
-    "load_task",
-    "segment",
-    "segment_stack",
-]
-
-# torch stands behind most of these: each is imported when it is asked for
-_HOMES = {
-    "Frame": "frames.frame",
-    "LabelledFrame": "frames.frame",
-    "MaskGenerator": "mask_generator",
-    "PhysicsReward": "rewards",
-    "ProposalEngine": "proposals",
-    "Score": "rewards",
-    "Segmentation": "segmentation",
-    "Settings": "settings",
-    "SettingsSpace": "settings",
-    "Task": "task",
-    "load_sam": "sam",
-    "load_task": "task",
-    "segment": "api",
-    "segment_stack": "api",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+# torch and other heavy libraries stand behind most of these: each is imported when asked for
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "api": ["segment", "segment_stack"],
+        "frames.frame": ["Frame", "LabelledFrame"],
+        "rewards": ["PhysicsReward", "Score"],
+        "sam.engine": ["ProposalEngine"],
+        "sam.load": ["load_sam"],
+        "sam.mask_generator": ["MaskGenerator"],
+        "segmentation.segmentation": ["Segmentation"],
+        "settings": ["Settings", "SettingsSpace"],
+        "task": ["Task", "load_task"],
+    },
+)

@@ -52,6 +52,7 @@ from pydantic import (
 from typing_extensions import TypedDict
 
 from samstar_rl._io import atomic
+from samstar_rl.foreground.sample import DENSITY, LENGTH, Quantities, Sample
 from samstar_rl.frames.frame import Frame
 from samstar_rl.rewards.border import BorderTarget
 from samstar_rl.rewards.completeness import CompletenessTarget
@@ -68,7 +69,7 @@ from samstar_rl.rewards.purity import PurityTarget
 from samstar_rl.rewards.shape import ShapeTarget
 from samstar_rl.rewards.size import SizeTarget
 from samstar_rl.rewards.smoothness import SmoothnessTarget
-from samstar_rl.rewards.target import DENSITY, LENGTH, Quantities, Sample, Target
+from samstar_rl.rewards.target import Target
 from samstar_rl.rewards.temporal import TemporalTarget
 from samstar_rl.rewards.terms import TARGETS
 from samstar_rl.rewards.tiling import TilingTarget

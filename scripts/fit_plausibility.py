@@ -11,7 +11,7 @@ from safetensors.numpy import save_file
 
 from samstar_rl._io import atomic
 from samstar_rl.bank import Bank
-from samstar_rl.rewards.plausibility import WEIGHTS
+from samstar_rl.evidence.likeness import WEIGHTS
 from samstar_rl.scripts import options
 from samstar_rl.scripts.command import make_progress, run_command
 from samstar_rl.task import load_task
@@ -39,7 +39,7 @@ def fit_plausibility(
 ) -> None:
     """Fit the network of the score's term `plausibility`.
 
-    Writes OUT; the package holds it as samstar_rl/sam/weights/plausibility.safetensors. For developers:
+    Writes OUT; the package holds it as samstar_rl/evidence/plausibility.safetensors. For developers:
     scores change with it.
     """
     samples: list[MaskSamples] = []

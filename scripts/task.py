@@ -16,10 +16,10 @@ from rich.table import Table
 
 from samstar_rl._io import atomic
 from samstar_rl.estimation import task_from_image, task_from_labels
+from samstar_rl.evidence.mask_evidence import foreground_for
 from samstar_rl.frames.frame import Frame
 from samstar_rl.frames.intensity import to_sam_rgb
 from samstar_rl.rewards import PhysicsReward, Score
-from samstar_rl.rewards.evidence import foreground_for
 from samstar_rl.rewards.size import SizeTarget
 from samstar_rl.sam.engine import ProposalEngine
 from samstar_rl.sam.load import load_sam

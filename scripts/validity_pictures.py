@@ -9,9 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from samstar_rl.bank import Bank
+from samstar_rl.evidence.mask_evidence import foreground_for
 from samstar_rl.overlay import draw_outlines
 from samstar_rl.rewards import PhysicsReward
-from samstar_rl.rewards.evidence import foreground_for
 from samstar_rl.segmentation.segmentation import Segmentation, segment
 from samstar_rl.settings import Settings
 from samstar_rl.task import Task

@@ -6,8 +6,8 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
+from samstar_rl.evidence.mask_evidence import foreground_for, frame_rim
 from samstar_rl.frames.frame import Frame
-from samstar_rl.rewards.evidence import foreground_for, frame_rim
 from samstar_rl.rewards.target import Target
 from samstar_rl.segmentation.segmentation import Segmentation
 

@@ -7,10 +7,11 @@ from typing import Annotated, Self
 import numpy as np
 from pydantic import model_validator
 
+from samstar_rl.evidence.counting import uniqueness
+from samstar_rl.evidence.mask_evidence import foreground_for
+from samstar_rl.foreground.sample import DENSITY
 from samstar_rl.frames.frame import Frame
-from samstar_rl.rewards.counting import uniqueness
-from samstar_rl.rewards.evidence import foreground_for
-from samstar_rl.rewards.target import DENSITY, Target
+from samstar_rl.rewards.target import Target
 from samstar_rl.segmentation.segmentation import Segmentation
 
 

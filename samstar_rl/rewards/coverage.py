@@ -7,8 +7,8 @@ from typing import Self
 import numpy as np
 from pydantic import model_validator
 
+from samstar_rl.evidence.mask_evidence import explained, foreground_for
 from samstar_rl.frames.frame import Frame
-from samstar_rl.rewards.evidence import explained, foreground_for
 from samstar_rl.rewards.target import Target
 from samstar_rl.segmentation.segmentation import Segmentation
 

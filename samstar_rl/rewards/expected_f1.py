@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from samstar_rl.evidence.counting import uniqueness
+from samstar_rl.evidence.likeness import particle_likeness
+from samstar_rl.evidence.mask_evidence import foreground_for
 from samstar_rl.frames.frame import Frame
-from samstar_rl.rewards.counting import uniqueness
-from samstar_rl.rewards.evidence import foreground_for
-from samstar_rl.rewards.plausibility import particle_likeness
 from samstar_rl.rewards.target import Target
 from samstar_rl.segmentation.segmentation import Segmentation
 

@@ -7,9 +7,9 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field
 
+from samstar_rl.evidence.counting import mean_over_expected
+from samstar_rl.evidence.mask_evidence import foreground_for, mask_evidence
 from samstar_rl.frames.frame import Frame
-from samstar_rl.rewards.counting import mean_over_expected
-from samstar_rl.rewards.evidence import foreground_for, mask_evidence
 from samstar_rl.rewards.target import Target
 from samstar_rl.segmentation.segmentation import Segmentation
 

@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from samstar_rl.foreground.sample import Share
 from samstar_rl.frames.frame import Frame
-from samstar_rl.rewards.target import Share, Target
+from samstar_rl.rewards.target import Target
 from samstar_rl.segmentation.segmentation import Segmentation
 
 

@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 from pydantic import Field
 from scipy.spatial import cKDTree
 
+from samstar_rl.foreground.sample import Length
 from samstar_rl.frames.frame import Frame
-from samstar_rl.rewards.target import Length, Target
+from samstar_rl.rewards.target import Target
 from samstar_rl.segmentation.segmentation import Segmentation
 
 _NEIGHBOURS = {"hexagonal": 6, "square": 4}

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from samstar_rl.foreground.sample import Share
 from samstar_rl.frames.frame import Frame
-from samstar_rl.rewards.target import Share, Target
+from samstar_rl.rewards.target import Target
 from samstar_rl.segmentation.segmentation import Segmentation
 
 

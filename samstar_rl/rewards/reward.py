@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from samstar_rl.evidence.likeness import particle_likeness
+from samstar_rl.evidence.mask_evidence import foreground_for
 from samstar_rl.frames.frame import Frame
-from samstar_rl.rewards.evidence import foreground_for
-from samstar_rl.rewards.plausibility import particle_likeness
 from samstar_rl.rewards.target import Target
 from samstar_rl.rewards.terms import TERMS, WITHOUT_FOREGROUND
 from samstar_rl.segmentation.segmentation import Gauge, Segmentation

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
+from samstar_rl.evidence.counting import mean_over_expected
+from samstar_rl.evidence.facets import polygon_sides
 from samstar_rl.frames.frame import Frame
-from samstar_rl.rewards.counting import mean_over_expected
-from samstar_rl.rewards.facets import polygon_sides
 from samstar_rl.rewards.target import Target
 from samstar_rl.segmentation.segmentation import Segmentation
 

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 from scipy.special import ndtri
 
+from samstar_rl.foreground.sample import LENGTH, Length
 from samstar_rl.frames.frame import Frame
-from samstar_rl.rewards.target import LENGTH, Length, Target
+from samstar_rl.rewards.target import Target
 from samstar_rl.segmentation.segmentation import Segmentation
 
 #: Levels at which two distributions are compared: midpoints of equal shares of the particles.

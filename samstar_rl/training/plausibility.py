@@ -19,9 +19,9 @@ from torch.utils.data import BatchSampler, RandomSampler, TensorDataset
 
 from samstar_rl.adversaries import ADVERSARIES, true_masks
 from samstar_rl.bank import Bank
+from samstar_rl.evidence.likeness import Likeness, describe_masks, standardise
+from samstar_rl.evidence.mask_evidence import foreground_for
 from samstar_rl.metrics import Truth
-from samstar_rl.rewards.evidence import foreground_for
-from samstar_rl.rewards.plausibility import Likeness, describe_masks, standardise
 from samstar_rl.segmentation.segmentation import Segmentation, segment
 from samstar_rl.settings import Settings
 from samstar_rl.task import Task

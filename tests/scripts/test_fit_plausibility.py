@@ -3,7 +3,7 @@
 import numpy as np
 from safetensors.numpy import load_file
 
-from samstar_rl.rewards.plausibility import EVIDENCE, Likeness
+from samstar_rl.evidence.likeness import EVIDENCE, Likeness
 from samstar_rl.scripts import fit_plausibility
 
 

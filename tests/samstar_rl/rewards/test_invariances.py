@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from samstar_rl.foreground.sample import DENSITY, LENGTH, Quantities
 from samstar_rl.frames.frame import Frame, LabelledFrame
 from samstar_rl.rewards import TARGETS, PhysicsReward, Score
-from samstar_rl.rewards.target import DENSITY, LENGTH, Quantities
 from samstar_rl.segmentation.segmentation import Segmentation
 from samstar_rl.simulator import SimulatedStream
 from samstar_rl.task import Task, load_task, task_names

@@ -10,13 +10,14 @@ import pytest
 from drawn_particles import disc, draw, found, grid, hexagonal
 from pydantic import ValidationError
 
+from samstar_rl.evidence.counting import expected_count, uniqueness
+from samstar_rl.foreground.sample import Sample
 from samstar_rl.frames.frame import Frame
 from samstar_rl.rewards import TARGETS, TERMS
 from samstar_rl.rewards.border import BorderTarget, border
 from samstar_rl.rewards.completeness import CompletenessTarget, completeness
 from samstar_rl.rewards.confidence import ConfidenceTarget, confidence
 from samstar_rl.rewards.contrast import ContrastTarget, contrast
-from samstar_rl.rewards.counting import expected_count, uniqueness
 from samstar_rl.rewards.coverage import CoverageTarget, coverage
 from samstar_rl.rewards.expected_f1 import ExpectedF1Target
 from samstar_rl.rewards.homogeneity import HomogeneityTarget, homogeneity
@@ -32,7 +33,7 @@ from samstar_rl.rewards.smoothness import (
     ellipse_perimeter,
     outline_smoothness,
 )
-from samstar_rl.rewards.target import Sample, Target
+from samstar_rl.rewards.target import Target
 from samstar_rl.rewards.temporal import TemporalTarget, temporal
 from samstar_rl.rewards.tiling import TilingTarget, tiling
 from samstar_rl.segmentation.segmentation import Segmentation

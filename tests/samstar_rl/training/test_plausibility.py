@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from samstar_rl.rewards.plausibility import EVIDENCE
+from samstar_rl.evidence.likeness import EVIDENCE
 from samstar_rl.training.plausibility import MaskSamples, fit
 
 

@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 
 from samstar_rl._io.opencv import avoid_ipp
 from samstar_rl.foreground.estimate import Cover, Foreground, foreground_of
+from samstar_rl.foreground.sample import Sample
 from samstar_rl.frames.frame import Frame
 from samstar_rl.masks.column_cache import MaskColumns
 from samstar_rl.masks.particle_table import Scene
 from samstar_rl.masks.store import Ids, MaskStore, Window
-from samstar_rl.rewards.target import Sample
 from samstar_rl.segmentation.segmentation import Segmentation
 
 Index = NDArray[np.intp]

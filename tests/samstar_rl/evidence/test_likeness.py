@@ -7,18 +7,17 @@ import pytest
 from drawn_particles import draw, found, grid
 
 from samstar_rl.adversaries import ADVERSARIES
-from samstar_rl.rewards import PhysicsReward
-from samstar_rl.rewards.evidence import foreground_for, mask_evidence
-from samstar_rl.rewards.expected_f1 import ExpectedF1Target, expected_f1
-from samstar_rl.rewards.plausibility import (
+from samstar_rl.evidence.likeness import (
     EVIDENCE,
-    PlausibilityTarget,
     describe_masks,
     packaged_likeness,
     particle_likeness,
-    plausibility,
 )
-from samstar_rl.rewards.target import Sample
+from samstar_rl.evidence.mask_evidence import foreground_for, mask_evidence
+from samstar_rl.foreground.sample import Sample
+from samstar_rl.rewards import PhysicsReward
+from samstar_rl.rewards.expected_f1 import ExpectedF1Target, expected_f1
+from samstar_rl.rewards.plausibility import PlausibilityTarget, plausibility
 from samstar_rl.segmentation.segmentation import segment
 from samstar_rl.task import load_task
 

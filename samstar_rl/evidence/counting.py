@@ -11,11 +11,11 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from numpy.typing import NDArray
 
+from samstar_rl.evidence.mask_evidence import count_bodies_in, explained, foreground_for
 from samstar_rl.foreground.estimate import Foreground
+from samstar_rl.foreground.sample import Sample
 from samstar_rl.frames.frame import Frame
 from samstar_rl.masks.store import MaskStore
-from samstar_rl.rewards.evidence import count_bodies_in, explained, foreground_for
-from samstar_rl.rewards.target import Sample
 from samstar_rl.segmentation.segmentation import Segmentation
 
 #: Numbers of bodies and pixels that they share with a mask.

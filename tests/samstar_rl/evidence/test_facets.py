@@ -7,7 +7,7 @@ import pytest
 from drawn_particles import disc, draw, found
 from pydantic import ValidationError
 
-from samstar_rl.rewards.facets import ROUND, count_sides, polygon_sides, tightest_polygons
+from samstar_rl.evidence.facets import ROUND, count_sides, polygon_sides, tightest_polygons
 from samstar_rl.rewards.shape import ShapeTarget, shape, shape_memberships
 
 
