@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr
 
-from samstar_rl.rewards.completeness import CompletenessTarget
-from samstar_rl.rewards.coverage import CoverageTarget
-from samstar_rl.rewards.order import OrderTarget
-from samstar_rl.rewards.size import SizeTarget
-from samstar_rl.rewards.tiling import TilingTarget
+from samstar_rl.rewards.terms.completeness import CompletenessTarget
+from samstar_rl.rewards.terms.coverage import CoverageTarget
+from samstar_rl.rewards.terms.order import OrderTarget
+from samstar_rl.rewards.terms.size import SizeTarget
+from samstar_rl.rewards.terms.tiling import TilingTarget
 from samstar_rl.simulator import PopulationParameters, SampleParameters, SimulatedStream
 from samstar_rl.task import Task
 

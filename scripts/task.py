@@ -20,7 +20,7 @@ from samstar_rl.evidence.mask_evidence import foreground_for
 from samstar_rl.frames.frame import Frame
 from samstar_rl.frames.intensity import to_sam_rgb
 from samstar_rl.rewards import PhysicsReward, Score
-from samstar_rl.rewards.size import SizeTarget
+from samstar_rl.rewards.terms.size import SizeTarget
 from samstar_rl.sam.engine import ProposalEngine
 from samstar_rl.sam.load import load_sam
 from samstar_rl.scripts import options

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from samstar_rl.evidence.likeness import particle_likeness
 from samstar_rl.evidence.mask_evidence import foreground_for
 from samstar_rl.frames.frame import Frame
+from samstar_rl.rewards.registry import TERMS, WITHOUT_FOREGROUND
 from samstar_rl.rewards.target import Target
-from samstar_rl.rewards.terms import TERMS, WITHOUT_FOREGROUND
 from samstar_rl.segmentation.segmentation import Gauge, Segmentation
 
 if TYPE_CHECKING:

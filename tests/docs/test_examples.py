@@ -11,7 +11,7 @@ import pytest
 from drawn_particles import draw, found, grid
 
 import samstar_rl
-from samstar_rl.rewards import terms
+from samstar_rl.rewards import registry as terms
 from samstar_rl.sources.base import Source
 from samstar_rl.task import load_task
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from samstar_rl.frames.frame import Frame
-from samstar_rl.rewards.size import SizeTarget
+from samstar_rl.rewards.terms.size import SizeTarget
 from samstar_rl.task import Task
 
 BINS_PER_DECADE = 16

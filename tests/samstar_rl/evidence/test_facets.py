@@ -8,7 +8,7 @@ from drawn_particles import disc, draw, found
 from pydantic import ValidationError
 
 from samstar_rl.evidence.facets import ROUND, count_sides, polygon_sides, tightest_polygons
-from samstar_rl.rewards.shape import ShapeTarget, shape, shape_memberships
+from samstar_rl.rewards.terms.shape import ShapeTarget, shape, shape_memberships
 
 
 def polygon(k: int, diameter: float, turn: float, stretch: float = 1.0) -> np.ndarray:

@@ -16,8 +16,8 @@ from samstar_rl.evidence.likeness import (
 from samstar_rl.evidence.mask_evidence import foreground_for, mask_evidence
 from samstar_rl.foreground.sample import Sample
 from samstar_rl.rewards import PhysicsReward
-from samstar_rl.rewards.expected_f1 import ExpectedF1Target, expected_f1
-from samstar_rl.rewards.plausibility import PlausibilityTarget, plausibility
+from samstar_rl.rewards.terms.expected_f1 import ExpectedF1Target, expected_f1
+from samstar_rl.rewards.terms.plausibility import PlausibilityTarget, plausibility
 from samstar_rl.segmentation.segmentation import segment
 from samstar_rl.task import load_task
 

@@ -14,28 +14,28 @@ from samstar_rl.evidence.counting import expected_count, uniqueness
 from samstar_rl.foreground.sample import Sample
 from samstar_rl.frames.frame import Frame
 from samstar_rl.rewards import TARGETS, TERMS
-from samstar_rl.rewards.border import BorderTarget, border
-from samstar_rl.rewards.completeness import CompletenessTarget, completeness
-from samstar_rl.rewards.confidence import ConfidenceTarget, confidence
-from samstar_rl.rewards.contrast import ContrastTarget, contrast
-from samstar_rl.rewards.coverage import CoverageTarget, coverage
-from samstar_rl.rewards.expected_f1 import ExpectedF1Target
-from samstar_rl.rewards.homogeneity import HomogeneityTarget, homogeneity
-from samstar_rl.rewards.nesting import NestingTarget, nesting
-from samstar_rl.rewards.order import OrderTarget, bond_order, order
-from samstar_rl.rewards.overlap import OverlapTarget, overlap
-from samstar_rl.rewards.plausibility import PlausibilityTarget
-from samstar_rl.rewards.purity import PurityTarget, purity
-from samstar_rl.rewards.shape import ShapeTarget, range_membership, shape
-from samstar_rl.rewards.size import SizeTarget, expected_distance, size, wasserstein_1
-from samstar_rl.rewards.smoothness import (
+from samstar_rl.rewards.target import Target
+from samstar_rl.rewards.terms.border import BorderTarget, border
+from samstar_rl.rewards.terms.completeness import CompletenessTarget, completeness
+from samstar_rl.rewards.terms.confidence import ConfidenceTarget, confidence
+from samstar_rl.rewards.terms.contrast import ContrastTarget, contrast
+from samstar_rl.rewards.terms.coverage import CoverageTarget, coverage
+from samstar_rl.rewards.terms.expected_f1 import ExpectedF1Target
+from samstar_rl.rewards.terms.homogeneity import HomogeneityTarget, homogeneity
+from samstar_rl.rewards.terms.nesting import NestingTarget, nesting
+from samstar_rl.rewards.terms.order import OrderTarget, bond_order, order
+from samstar_rl.rewards.terms.overlap import OverlapTarget, overlap
+from samstar_rl.rewards.terms.plausibility import PlausibilityTarget
+from samstar_rl.rewards.terms.purity import PurityTarget, purity
+from samstar_rl.rewards.terms.shape import ShapeTarget, range_membership, shape
+from samstar_rl.rewards.terms.size import SizeTarget, expected_distance, size, wasserstein_1
+from samstar_rl.rewards.terms.smoothness import (
     SmoothnessTarget,
     ellipse_perimeter,
     outline_smoothness,
 )
-from samstar_rl.rewards.target import Target
-from samstar_rl.rewards.temporal import TemporalTarget, temporal
-from samstar_rl.rewards.tiling import TilingTarget, tiling
+from samstar_rl.rewards.terms.temporal import TemporalTarget, temporal
+from samstar_rl.rewards.terms.tiling import TilingTarget, tiling
 from samstar_rl.segmentation.segmentation import Segmentation
 from samstar_rl.task import Terms
 
