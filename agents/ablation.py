@@ -15,7 +15,7 @@ from samstar_rl.agents.judging import Judge
 from samstar_rl.agents.statistics import Estimate, cells_of, mean_interval, paired_cells
 from samstar_rl.agents.training import LAST_FRAME, TrainingPlan, train_policy
 from samstar_rl.agents.tuners import PolicyTuner
-from samstar_rl.task import Task
+from samstar_rl.tasks.task import Task
 from samstar_rl.tuner import Objective
 
 if TYPE_CHECKING:

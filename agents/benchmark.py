@@ -29,7 +29,7 @@ from samstar_rl.overlay import draw_outlines
 from samstar_rl.sam.engine import ProposalEngine
 from samstar_rl.sam.load import load_sam
 from samstar_rl.segmentation.proposals import Floor
-from samstar_rl.task import Task, load_task
+from samstar_rl.tasks.task import Task, load_task
 from samstar_rl.tuner import TunedFrame
 
 PLAN = "plan.json"

@@ -40,7 +40,7 @@ from samstar_rl.agents.contenders import CONTENDERS, POLICIES, SLOW
 from samstar_rl.agents.judging import MEASURES
 from samstar_rl.agents.report import Report
 from samstar_rl.agents.statistics import cells_of, iqm_interval
-from samstar_rl.task import Task
+from samstar_rl.tasks.task import Task
 
 REPORT, TABLE = "report.html", "table.md"
 _UNSIGNED = ("count_error", "mean_diameter_error")

@@ -24,7 +24,7 @@ from samstar_rl.agents.network import Array, Normalisation, PolicyNetwork
 from samstar_rl.envs.observation import ObservationSchema
 from samstar_rl.envs.union import TaskUnion
 from samstar_rl.settings import SETTINGS, SettingsSpace
-from samstar_rl.task import Task
+from samstar_rl.tasks.task import Task
 
 FORMAT = "samstar_rl policy bundle"
 VERSION = 1

@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from samstar_rl.agents.report import COLOURS, FAINT, label, new_figure
-from samstar_rl.task import Task
+from samstar_rl.tasks.task import Task
 
 HEADINGS = {
     "tuner": "tuner",

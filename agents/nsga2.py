@@ -20,7 +20,7 @@ from samstar_rl.agents.tuners import EVALUATIONS
 
 if TYPE_CHECKING:
     from samstar_rl.settings import Settings
-    from samstar_rl.task import Task
+    from samstar_rl.tasks.task import Task
     from samstar_rl.tuner import FrameContext
 
 COST = "cost"

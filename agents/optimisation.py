@@ -15,7 +15,7 @@ import numpy as np
 
 from samstar_rl._io import atomic
 from samstar_rl.agents.training import Progress
-from samstar_rl.task import toml_value
+from samstar_rl.tasks.task import toml_value
 
 if TYPE_CHECKING:
     import optuna

@@ -16,7 +16,7 @@ from samstar_rl.agents.tuners import (
     default_tuner,
 )
 from samstar_rl.settings import Settings, SettingsError
-from samstar_rl.task import Task, load_task
+from samstar_rl.tasks.task import Task, load_task
 from samstar_rl.tuner import Tuner
 
 TUNERS = {

@@ -31,7 +31,7 @@ from samstar_rl.envs.observation import Vector
 from samstar_rl.envs.union import TaskUnion
 from samstar_rl.envs.variation import vary_targets
 from samstar_rl.settings import Settings
-from samstar_rl.task import Task
+from samstar_rl.tasks.task import Task
 from samstar_rl.tuner import COST_WEIGHT, Evaluation, Objective, Tuner, run_tuner
 
 if TYPE_CHECKING:

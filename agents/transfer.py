@@ -8,7 +8,7 @@ from samstar_rl.agents.training import Progress, TrainingPlan, train_multi_polic
 from samstar_rl.envs import STREAM_ID
 from samstar_rl.envs.variation import VARIATION
 from samstar_rl.settings import SETTINGS, Settings
-from samstar_rl.task import Task
+from samstar_rl.tasks.task import Task
 from samstar_rl.tuner import FrameContext
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from samstar_rl.agents.bundle import PolicyBundle
     from samstar_rl.envs.frames import BankFrames
     from samstar_rl.envs.observation import ObservationBuilder, Vector
-    from samstar_rl.task import Task
+    from samstar_rl.tasks.task import Task
     from samstar_rl.tuner import FrameContext
 
 EVALUATIONS = 300

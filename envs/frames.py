@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from samstar_rl.envs.observation import ObservationBuilder, Vector
 from samstar_rl.envs.union import TaskUnion
-from samstar_rl.task import Task, load_task
+from samstar_rl.tasks.task import Task, load_task
 from samstar_rl.tuner import BankFrame
 
 if TYPE_CHECKING:

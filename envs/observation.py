@@ -26,7 +26,7 @@ from samstar_rl.envs.statistics import (
 )
 from samstar_rl.envs.union import TaskUnion
 from samstar_rl.settings import Settings
-from samstar_rl.task import Task, target_vector_names
+from samstar_rl.tasks.task import Task, target_vector_names
 
 if TYPE_CHECKING:
     from samstar_rl.frames.frame import Frame

@@ -20,7 +20,7 @@ from samstar_rl.sam.engine import ProposalEngine
 from samstar_rl.sam.load import load_sam
 from samstar_rl.segmentation.proposals import Floor
 from samstar_rl.simulator import PRESETS, SIMULATOR_VERSION, SimulatedStream
-from samstar_rl.task import Task
+from samstar_rl.tasks.task import Task
 
 CACHE_VARIABLE = "SAMSTAR_CACHE"
 N_STREAMS, N_FRAMES, SIZE_PX, DRIFT = 8, 12, 256, 1.0

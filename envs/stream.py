@@ -15,7 +15,7 @@ from samstar_rl.envs.frames import BankFrames, choose_streams, open_bank, open_t
 from samstar_rl.envs.observation import Vector
 from samstar_rl.envs.union import TaskUnion
 from samstar_rl.envs.variation import vary_targets
-from samstar_rl.task import Task
+from samstar_rl.tasks.task import Task
 from samstar_rl.tuner import COST_WEIGHT, Evaluation, FrameEvaluator, Objective
 
 if TYPE_CHECKING:

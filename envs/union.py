@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from samstar_rl.rewards import TERMS
 from samstar_rl.settings import SETTINGS, Settings, SettingsSpace
-from samstar_rl.task import Task
+from samstar_rl.tasks.task import Task
 
 if TYPE_CHECKING:
     from samstar_rl.frames.frame import Frame
@@ -37,7 +37,7 @@ class TaskUnion:
 
     Examples
     --------
-    >>> from samstar_rl.task import load_task
+    >>> from samstar_rl.tasks.task import load_task
     >>> union = TaskUnion.of([load_task("particles"), load_task("overlap")])
     >>> "min_diameter" in union.settings and "max_diameter" in union.settings
     True

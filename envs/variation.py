@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from samstar_rl.foreground.sample import LENGTH
 from samstar_rl.rewards.target import Target
-from samstar_rl.task import Task
+from samstar_rl.tasks.task import Task
 
 VARIATION = 0.25
 """Targets vary within this share of their values, up or down."""

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from samstar_rl.segmentation.segmentation import Segmentation as Segmentation
     from samstar_rl.settings import Settings as Settings
     from samstar_rl.settings import SettingsSpace as SettingsSpace
-    from samstar_rl.task import Task as Task
-    from samstar_rl.task import load_task as load_task
+    from samstar_rl.tasks.task import Task as Task
+    from samstar_rl.tasks.task import load_task as load_task
 
 # torch and other heavy libraries stand behind most of these: each is imported when asked for
 __getattr__, __dir__, __all__ = lazy_loader.attach(

@@ -14,7 +14,7 @@ from samstar_rl.sam.load import load_sam
 from samstar_rl.segmentation.segmentation import Segmentation
 from samstar_rl.settings import Settings
 from samstar_rl.sources.readers.arrays import as_frame, iterate_frames
-from samstar_rl.task import Task, load_task
+from samstar_rl.tasks.task import Task, load_task
 from samstar_rl.tuner import FrameContext, LiveFrame, Objective, Tuner, run_tuner
 
 

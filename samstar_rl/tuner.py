@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from samstar_rl.frames.frame import Frame
     from samstar_rl.sam.engine import Embedding, FrameFeatures, ProposalEngine, Proposals
     from samstar_rl.settings import PromptSettings, Settings
-    from samstar_rl.task import Task
+    from samstar_rl.tasks.task import Task
 
 COST_WEIGHT = 0.01
 """Score that the dearest prompt settings must gain over free ones to be worth their prompts."""

@@ -20,7 +20,7 @@ from samstar_rl.rewards import PhysicsReward, Score
 from samstar_rl.segmentation.proposals import Proposals
 from samstar_rl.segmentation.segmentation import Segmentation, segment
 from samstar_rl.settings import PromptSettings, Settings, SettingsSpace
-from samstar_rl.task import Task
+from samstar_rl.tasks.task import Task
 
 #: Settings of the best scores among which ranks are looked at once more: where tuning happens.
 TOP = 100

@@ -53,7 +53,7 @@ def ablate(
     from samstar_rl.envs.simulated import with_ladder
     from samstar_rl.scripts.display import StageDisplay
     from samstar_rl.scripts.lessons import TEST_SEED, Lessons
-    from samstar_rl.task import load_task
+    from samstar_rl.tasks.task import load_task
 
     blocks = block or tuple(ablation.BLOCKS)
     ablation.check_blocks(blocks)

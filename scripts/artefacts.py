@@ -28,7 +28,7 @@ from samstar_rl.segmentation.proposals import Floor
 from samstar_rl.segmentation.segmentation import segment
 from samstar_rl.settings import Settings
 from samstar_rl.simulator import SimulatedStream
-from samstar_rl.task import Task, load_task, task_path, write_static
+from samstar_rl.tasks.task import Task, load_task, task_path, write_static
 from samstar_rl.training.emps import load_labelled, split_names
 
 TASKS = ("particles", "overlap", "morphology", "size")

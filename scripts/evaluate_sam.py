@@ -21,7 +21,7 @@ from samstar_rl.sam.engine import ProposalEngine
 from samstar_rl.sam.load import load_sam
 from samstar_rl.scripts.command import run_command
 from samstar_rl.settings import Settings
-from samstar_rl.task import load_task
+from samstar_rl.tasks.task import load_task
 from samstar_rl.training.emps import Labelled, load_pairs, split_names
 from samstar_rl.training.evaluation import best_of_three, grid_result, quarters
 

@@ -25,7 +25,7 @@ from samstar_rl.scripts.task_figures import write_task_picture
 from samstar_rl.segmentation.segmentation import Segmentation
 from samstar_rl.settings import Settings
 from samstar_rl.simulator import SimulatedStream
-from samstar_rl.task import Task, load_task, task_names
+from samstar_rl.tasks.task import Task, load_task, task_names
 
 FAILURE_MODES = {
     "overlap": "overlapping clusters",

@@ -14,7 +14,7 @@ from samstar_rl.bank import Bank
 from samstar_rl.evidence.likeness import WEIGHTS
 from samstar_rl.scripts import options
 from samstar_rl.scripts.command import make_progress, run_command
-from samstar_rl.task import load_task
+from samstar_rl.tasks.task import load_task
 from samstar_rl.training.plausibility import EPOCHS, MaskSamples, fit, sample_masks
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from samstar_rl.frames.frame import LabelledFrame
     from samstar_rl.sam.engine import ProposalEngine
     from samstar_rl.scripts.display import StageDisplay
-    from samstar_rl.task import Task
+    from samstar_rl.tasks.task import Task
 
 FIRST_SEED = 300_000
 """Seeds of the simulated streams begin here: no policy is trained or judged on them."""
@@ -65,7 +65,7 @@ def headroom(
     from samstar_rl.sam.engine import ProposalEngine
     from samstar_rl.sam.load import load_sam
     from samstar_rl.scripts.display import StageDisplay
-    from samstar_rl.task import load_task
+    from samstar_rl.tasks.task import load_task
 
     loaded = load_task(task)
     if points_per_side:

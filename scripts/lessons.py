@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from samstar_rl.task import Task, load_task, task_names
+from samstar_rl.tasks.task import Task, load_task, task_names
 
 if TYPE_CHECKING:
     from samstar_rl.bank import Bank

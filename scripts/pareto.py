@@ -26,7 +26,7 @@ from samstar_rl.agents.pareto import (
 )
 from samstar_rl.scripts.command import make_progress
 from samstar_rl.scripts.preparation import Bench
-from samstar_rl.task import Task, toml_value
+from samstar_rl.tasks.task import Task, toml_value
 from samstar_rl.tuner import FrameSource
 
 FRONT_TABLE = "front.csv"

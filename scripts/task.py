@@ -15,7 +15,6 @@ from rich.console import Console
 from rich.table import Table
 
 from samstar_rl._io import atomic
-from samstar_rl.estimation import task_from_image, task_from_labels
 from samstar_rl.evidence.mask_evidence import foreground_for
 from samstar_rl.frames.frame import Frame
 from samstar_rl.frames.intensity import to_sam_rgb
@@ -27,7 +26,8 @@ from samstar_rl.scripts import options
 from samstar_rl.scripts.command import make_progress, reporting_errors
 from samstar_rl.segmentation.segmentation import Segmentation
 from samstar_rl.sources.readers.files import iterate_file, read_frame
-from samstar_rl.task import Task, TaskError, load_task, task_toml
+from samstar_rl.tasks.from_frame import task_from_image, task_from_labels
+from samstar_rl.tasks.task import Task, TaskError, load_task, task_toml
 
 app = typer.Typer(
     help="Write a task from an image, and see what the score sees.", no_args_is_help=True

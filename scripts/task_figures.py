@@ -16,7 +16,7 @@ from samstar_rl.rewards import PhysicsReward
 from samstar_rl.sam.engine import ProposalEngine
 from samstar_rl.segmentation.segmentation import Segmentation
 from samstar_rl.simulator import SimulatedStream
-from samstar_rl.task import Task
+from samstar_rl.tasks.task import Task
 
 FRAME_PX = 256
 _GAP_PX = 4

@@ -15,7 +15,7 @@ from samstar_rl.scripts.options import Out, PixelSize, Sam, Seed
 if TYPE_CHECKING:
     from samstar_rl.agents.training import Progress, Trained
     from samstar_rl.bank import Bank
-    from samstar_rl.task import Task
+    from samstar_rl.tasks.task import Task
 
 POLICY = "policy"
 Lesson = tuple["Task", "Bank"]

@@ -15,7 +15,6 @@ from rich.table import Table
 from samstar_rl._io import atomic
 from samstar_rl.bank import Bank, Progress, build_bank
 from samstar_rl.frames.frame import Frame, LabelledFrame
-from samstar_rl.prior_targets import task_for_stream
 from samstar_rl.sam.engine import ProposalEngine
 from samstar_rl.sam.load import load_sam
 from samstar_rl.scripts import options
@@ -24,7 +23,8 @@ from samstar_rl.scripts.validity_pictures import draw_worst
 from samstar_rl.settings import Settings
 from samstar_rl.simulator import SimulatedStream
 from samstar_rl.sources.readers.files import iterate_file, list_image_files
-from samstar_rl.task import Task, load_task
+from samstar_rl.tasks.from_simulation import task_for_stream
+from samstar_rl.tasks.task import Task, load_task
 from samstar_rl.validity import FrameValidity, draw_settings, summarise, validate_frame
 
 #: Frames of simulated streams: which ones, counted from the start, so that the drift shows.

@@ -14,7 +14,7 @@ from samstar_rl.overlay import draw_outlines
 from samstar_rl.rewards import PhysicsReward
 from samstar_rl.segmentation.segmentation import Segmentation, segment
 from samstar_rl.settings import Settings
-from samstar_rl.task import Task
+from samstar_rl.tasks.task import Task
 from samstar_rl.validity import FrameValidity
 
 COLUMNS = ("ground truth", "foreground as the score estimates it", "best by score", "best by truth")

@@ -17,7 +17,7 @@ from samstar_rl.rewards.target import Target
 from samstar_rl.segmentation.segmentation import Gauge, Segmentation
 
 if TYPE_CHECKING:
-    from samstar_rl.task import Task
+    from samstar_rl.tasks.task import Task
 
 #: A term enters the geometric mean as at least this, so that the score has a slope at no masks.
 LEAST_TERM = 0.02

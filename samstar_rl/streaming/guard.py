@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from samstar_rl.settings import Settings
 from samstar_rl.streaming.live import WatchedTuner
-from samstar_rl.task import Task
+from samstar_rl.tasks.task import Task
 from samstar_rl.tuner import FrameContext, FrameEvaluator, FrameSource, Objective, TunedFrame, Tuner
 
 Distance = Callable[[FrameContext], float]

@@ -1,0 +1,1 @@
+"""What a sample should look like: task files, read and written, estimated from a frame or a simulation."""

@@ -17,7 +17,7 @@ from samstar_rl.metrics import f1_at
 from samstar_rl.rewards import PhysicsReward
 from samstar_rl.sam.engine import ProposalEngine
 from samstar_rl.settings import Settings
-from samstar_rl.task import Task
+from samstar_rl.tasks.task import Task
 from samstar_rl.training.emps import Labelled
 
 SMALLEST_INSTANCE_PX = 30

@@ -24,7 +24,7 @@ from samstar_rl.evidence.mask_evidence import foreground_for
 from samstar_rl.metrics import Truth
 from samstar_rl.segmentation.segmentation import Segmentation, segment
 from samstar_rl.settings import Settings
-from samstar_rl.task import Task
+from samstar_rl.tasks.task import Task
 from samstar_rl.validity import draw_settings
 
 Evidence = NDArray[np.float64]

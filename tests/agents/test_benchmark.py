@@ -32,7 +32,7 @@ from samstar_rl.agents.benchmark_report import (
     write_benchmark_report,
 )
 from samstar_rl.agents.contenders import CONTENDERS, LEARNERS, ON_STREAMS, POLICIES, SEEDED, SLOW
-from samstar_rl.task import load_task
+from samstar_rl.tasks.task import load_task
 
 TINY = BenchmarkPlan(
     tasks=("particles", "size"),

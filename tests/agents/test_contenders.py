@@ -6,7 +6,7 @@ from synthetic_bank import SyntheticBank
 from samstar_rl.agents.arena import Arena, sam_seconds
 from samstar_rl.agents.contenders import CONTENDERS
 from samstar_rl.agents.transfer import ForeignStaticTuner
-from samstar_rl.task import load_task
+from samstar_rl.tasks.task import load_task
 from samstar_rl.tuner import FrameContext, FrameEvaluator, Objective
 
 

@@ -16,7 +16,7 @@ from samstar_rl.agents.pareto import (
 )
 from samstar_rl.agents.per_frame import shrunk
 from samstar_rl.settings import Settings
-from samstar_rl.task import load_task
+from samstar_rl.tasks.task import load_task
 
 TASK = load_task("overlap")
 

@@ -13,7 +13,7 @@ from samstar_rl.agents import bundle as bundles
 from samstar_rl.agents.bundle import PolicyBundle, find_bundle, shipped_bundles
 from samstar_rl.agents.registry import default_task, make_tuner
 from samstar_rl.sam.load import packaged_weights_sha256
-from samstar_rl.task import load_task, task_names
+from samstar_rl.tasks.task import load_task, task_names
 
 
 @pytest.mark.parametrize("name", shipped_bundles())

@@ -15,7 +15,7 @@ from samstar_rl.sam.engine import ProposalEngine, Proposals
 from samstar_rl.sam.load import load_sam
 from samstar_rl.segmentation.segmentation import Gauge, Segmentation, segment
 from samstar_rl.settings import GATE_NAMES, Settings
-from samstar_rl.task import load_task
+from samstar_rl.tasks.task import load_task
 from tests.benchmarks.report import Row
 
 BAR = 3000

@@ -24,7 +24,7 @@ from samstar_rl.streaming.output_folder import OutputFolder
 from samstar_rl.streaming.queue import QueueMode
 from samstar_rl.streaming.runner import Runner
 from samstar_rl.streaming.sinks import FolderSink, JournalSink, Sink, TensorBoardSink
-from samstar_rl.task import load_task
+from samstar_rl.tasks.task import load_task
 from samstar_rl.tuner import Objective
 from tests.benchmarks.report import Row
 

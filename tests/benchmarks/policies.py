@@ -24,7 +24,7 @@ from samstar_rl.sam.engine import ProposalEngine
 from samstar_rl.sam.load import load_sam
 from samstar_rl.scripts.lessons import ALL, TEST_SEED, Lessons
 from samstar_rl.segmentation.proposals import Floor
-from samstar_rl.task import Task, load_task
+from samstar_rl.tasks.task import Task, load_task
 from samstar_rl.training.emps import load_labelled, split_names
 from samstar_rl.tuner import Objective
 from tests.benchmarks.samples import EMPS

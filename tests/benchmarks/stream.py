@@ -13,7 +13,7 @@ from samstar_rl.envs.stream import StreamEnv
 from samstar_rl.frames.frame import LabelledFrame
 from samstar_rl.sam.engine import ProposalEngine
 from samstar_rl.sam.load import load_sam
-from samstar_rl.task import load_task
+from samstar_rl.tasks.task import load_task
 from tests.benchmarks.report import Row
 
 STEPS_BAR, SIZE_BAR_MB, GROWTH_BAR_MB = 1000, 5.0, 64.0

@@ -17,7 +17,7 @@ from samstar_rl._io.workers import open_client, spread
 from samstar_rl.formats import DEFAULT_FORMATS
 from samstar_rl.frames.frame import LabelledFrame
 from samstar_rl.scripts.segment import NamedImage, Outcome, Plan, name_images
-from samstar_rl.task import load_task
+from samstar_rl.tasks.task import load_task
 from tests.benchmarks.report import Row
 
 

@@ -13,7 +13,7 @@ from drawn_particles import draw, found, grid
 import samstar_rl
 from samstar_rl.rewards import registry as terms
 from samstar_rl.sources.base import Source
-from samstar_rl.task import load_task
+from samstar_rl.tasks.task import load_task
 
 DOCS = Path(__file__).parents[2] / "docs"
 EXAMPLES = [DOCS / "examples" / name for name in ("term.py", "source.py", "tuner.py")]

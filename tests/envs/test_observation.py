@@ -17,7 +17,7 @@ from samstar_rl.envs.statistics import (
 )
 from samstar_rl.frames.frame import Frame
 from samstar_rl.rewards import Score
-from samstar_rl.task import load_task
+from samstar_rl.tasks.task import load_task
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from samstar_rl.envs.simulated import _key, with_ladder
-from samstar_rl.task import load_task
+from samstar_rl.tasks.task import load_task
 
 ENGINE = SimpleNamespace(sha256="5" * 64, name="tiny", arithmetic="exact", precision="float32")
 PARAMETERS = {"n_streams": 2, "n_frames": 2, "size_px": 64, "drift": 1.0, "first_seed": 0}

@@ -13,7 +13,7 @@ from samstar_rl.envs import STREAM_ID, StreamEnv
 from samstar_rl.envs.observation import ObservationBuilder, ObservationSchema
 from samstar_rl.envs.union import TaskUnion
 from samstar_rl.envs.variation import vary_targets
-from samstar_rl.task import load_task, target_vector_names, task_names
+from samstar_rl.tasks.task import load_task, target_vector_names, task_names
 
 NAMES = ("particles", "overlap", "morphology")
 

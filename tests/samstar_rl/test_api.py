@@ -15,7 +15,7 @@ from samstar_rl.masks.regionprops import NAMES
 from samstar_rl.segmentation.segmentation import Segmentation
 from samstar_rl.settings import Settings
 from samstar_rl.sources.readers.planes import FrameReadError
-from samstar_rl.task import load_task
+from samstar_rl.tasks.task import load_task
 
 FEW = Settings(points_per_side=4, pred_iou_thresh=0.0, stability_score_thresh=0.0)
 SHAPE = (64, 80)

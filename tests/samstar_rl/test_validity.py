@@ -15,7 +15,7 @@ from samstar_rl.metrics import f1_at
 from samstar_rl.rewards import PhysicsReward, Score
 from samstar_rl.segmentation.segmentation import Segmentation
 from samstar_rl.simulator import SimulatedStream
-from samstar_rl.task import load_task
+from samstar_rl.tasks.task import load_task
 from samstar_rl.validity import (
     FrameValidity,
     draw_settings,

@@ -25,7 +25,7 @@ from samstar_rl.sam.load import load_sam
 from samstar_rl.sources.registry import SimulatedSource
 from samstar_rl.streaming.output_folder import OutputFolder
 from samstar_rl.streaming.sinks import FolderSink, read_journal
-from samstar_rl.task import load_task
+from samstar_rl.tasks.task import load_task
 
 SOURCE = "sim:particles?size=64&seed=2"
 

@@ -9,7 +9,7 @@ from synthetic_bank import SyntheticBank
 
 from samstar_rl.agents.bundle import PolicyBundle
 from samstar_rl.scripts.lessons import Lessons, read_tasks
-from samstar_rl.task import load_task
+from samstar_rl.tasks.task import load_task
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from samstar_rl.agents.bundle import PolicyBundle
 from samstar_rl.agents.network import Normalisation, PolicyNetwork
 from samstar_rl.envs import STREAM_ID
 from samstar_rl.envs.observation import ObservationSchema
-from samstar_rl.task import Task
+from samstar_rl.tasks.task import Task
 
 
 def untrained_bundle(

@@ -15,7 +15,7 @@ from samstar_rl.masks.store import MaskStore
 from samstar_rl.sam.engine import FrameFeatures
 from samstar_rl.segmentation.proposals import Floor, Proposals
 from samstar_rl.settings import STABILITY_OFFSETS
-from samstar_rl.task import Task
+from samstar_rl.tasks.task import Task
 
 SIDE_PX = 72
 N_CHANNELS = 8

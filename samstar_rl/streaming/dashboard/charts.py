@@ -27,7 +27,7 @@ from samstar_rl.streaming.dashboard.sizes import expected, histogram
 from samstar_rl.streaming.dashboard.state import HISTORY, POOLED_FRAMES, Point, Snapshot
 from samstar_rl.streaming.dashboard.style import ACCENT, FAINT, TARGET, TEXT
 from samstar_rl.streaming.dashboard.text import hues
-from samstar_rl.task import Task
+from samstar_rl.tasks.task import Task
 
 FRAME_SIDE_PX = 640
 DIAMETER_TICKS = [step * 10.0**power for power in range(-2, 7) for step in (1, 2, 5)]

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from samstar_rl.frames.frame import Frame
 from samstar_rl.rewards.terms.size import SizeTarget
-from samstar_rl.task import Task
+from samstar_rl.tasks.task import Task
 
 BINS_PER_DECADE = 16
 LEVELS = (np.arange(128) + 0.5) / 128

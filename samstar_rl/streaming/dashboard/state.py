@@ -19,7 +19,7 @@ from samstar_rl.results import FrameResult
 from samstar_rl.streaming.control import PauseSwitch, TunerSwitch
 from samstar_rl.streaming.counters import Counters, Counts
 from samstar_rl.streaming.events import Event, EventKind
-from samstar_rl.task import Task
+from samstar_rl.tasks.task import Task
 
 # curves reach this many frames back
 HISTORY = 600

@@ -9,7 +9,7 @@ from datetime import datetime
 from samstar_rl.streaming.dashboard.state import Point, Snapshot
 from samstar_rl.streaming.dashboard.style import HUES, STATUS_COLOURS, WARNING
 from samstar_rl.streaming.events import Event
-from samstar_rl.task import Task
+from samstar_rl.tasks.task import Task
 
 SHOWN_EVENTS = 40
 NOTHING = "\N{EN DASH}"

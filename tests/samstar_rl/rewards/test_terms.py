@@ -37,7 +37,7 @@ from samstar_rl.rewards.terms.smoothness import (
 from samstar_rl.rewards.terms.temporal import TemporalTarget, temporal
 from samstar_rl.rewards.terms.tiling import TilingTarget, tiling
 from samstar_rl.segmentation.segmentation import Segmentation
-from samstar_rl.task import Terms
+from samstar_rl.tasks.task import Terms
 
 SHAPE = (160, 200)
 CIRCLES = grid(SHAPE, 40, 20)

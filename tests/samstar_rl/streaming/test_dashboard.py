@@ -25,7 +25,7 @@ from samstar_rl.streaming.dashboard.sizes import expected, histogram
 from samstar_rl.streaming.dashboard.state import HISTORY, MAX_EVENTS
 from samstar_rl.streaming.events import Event
 from samstar_rl.streaming.runner import Runner
-from samstar_rl.task import load_task
+from samstar_rl.tasks.task import load_task
 
 pytest.importorskip("bokeh")
 
@@ -348,7 +348,7 @@ SERVER = """
 import sys, time
 from samstar_rl.streaming.counters import Counters
 from samstar_rl.streaming.dashboard import LiveState, open_dashboard
-from samstar_rl.task import load_task
+from samstar_rl.tasks.task import load_task
 with open_dashboard(LiveState(load_task("particles"), Counters())) as dashboard:
     print(dashboard.address, flush=True)
     time.sleep(600)

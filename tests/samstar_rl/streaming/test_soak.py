@@ -25,7 +25,7 @@ from samstar_rl.streaming.feed import Feed
 from samstar_rl.streaming.output_folder import OutputFolder
 from samstar_rl.streaming.runner import Runner
 from samstar_rl.streaming.sinks import FolderSink, JournalSink, TensorBoardSink
-from samstar_rl.task import load_task
+from samstar_rl.tasks.task import load_task
 
 N_FRAMES = int(os.environ.get("SAMSTAR_SOAK_FRAMES", "20000"))
 # one in so many frames is bad, of each kind

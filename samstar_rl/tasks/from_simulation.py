@@ -16,7 +16,7 @@ from samstar_rl.rewards.terms.order import OrderTarget
 from samstar_rl.rewards.terms.size import SizeTarget
 from samstar_rl.rewards.terms.tiling import TilingTarget
 from samstar_rl.simulator import PopulationParameters, SampleParameters, SimulatedStream
-from samstar_rl.task import Task
+from samstar_rl.tasks.task import Task
 
 #: How far off an operator's numbers are at most, as a share of the true ones.
 DEVIATION = 0.2

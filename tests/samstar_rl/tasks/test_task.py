@@ -12,7 +12,7 @@ from samstar_rl.frames.frame import Frame
 from samstar_rl.rewards import TERMS
 from samstar_rl.settings import GATE_NAMES, SETTINGS, Settings
 from samstar_rl.simulator import PRESETS
-from samstar_rl.task import (
+from samstar_rl.tasks.task import (
     Task,
     TaskError,
     load_task,

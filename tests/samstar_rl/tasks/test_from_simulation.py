@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from samstar_rl.prior_targets import DEVIATION, diameter_quantiles_nm, task_for_stream
 from samstar_rl.simulator import PopulationParameters, SimulatedStream
-from samstar_rl.task import load_task
+from samstar_rl.tasks.from_simulation import DEVIATION, diameter_quantiles_nm, task_for_stream
+from samstar_rl.tasks.task import load_task
 
 
 def test_targets_lie_within_a_fifth_of_the_truth() -> None:

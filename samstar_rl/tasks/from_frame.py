@@ -12,7 +12,7 @@ from skimage.segmentation import watershed
 from samstar_rl.foreground.estimate import body_peaks, estimate_foreground
 from samstar_rl.frames.frame import Frame
 from samstar_rl.segmentation.segmentation import Segmentation
-from samstar_rl.task import DENSITY_SUFFIXES, Task, load_task
+from samstar_rl.tasks.task import DENSITY_SUFFIXES, Task, load_task
 
 #: Below this many particles a distribution is a guess, and its width is taken to be 25 %.
 FEW_PARTICLES = 8

@@ -385,7 +385,7 @@ def load_task(name_or_path: str | Path) -> Task:
 
 def task_names() -> tuple[str, ...]:
     """Names of the tasks that ship with the package, experimental ones among them."""
-    folder = Path(str(resources.files("samstar_rl.tasks")))
+    folder = Path(str(resources.files("samstar_rl.tasks.shipped")))
     return tuple(sorted(path.stem for path in folder.glob("*.toml")))
 
 
@@ -395,7 +395,7 @@ def task_path(name_or_path: str | Path) -> Path:
     if given.endswith(".toml"):
         return Path(given)
     if given in task_names():
-        return Path(str(resources.files("samstar_rl.tasks"))) / f"{given}.toml"
+        return Path(str(resources.files("samstar_rl.tasks.shipped"))) / f"{given}.toml"
     raise TaskError(
         f"no task is called {given!r}; known: {', '.join(task_names())}; "
         "or give the path of a .toml file"
