@@ -34,6 +34,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "sam.mask_generator": ["MaskGenerator"],
         "segmentation.segmentation": ["Segmentation"],
         "settings": ["Settings", "SettingsSpace"],
-        "task": ["Task", "load_task"],
+        "tasks.task": ["Task", "load_task"],
     },
 )
