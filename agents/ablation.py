@@ -16,7 +16,7 @@ from samstar_rl.agents.statistics import Estimate, cells_of, mean_interval, pair
 from samstar_rl.agents.training import LAST_FRAME, TrainingPlan, train_policy
 from samstar_rl.agents.tuners import PolicyTuner
 from samstar_rl.tasks.task import Task
-from samstar_rl.tuner import Objective
+from samstar_rl.tuning.tuner import Objective
 
 if TYPE_CHECKING:
     from samstar_rl.bank import Bank

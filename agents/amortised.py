@@ -18,7 +18,7 @@ from samstar_rl.agents.normalisation import fit_normalisation
 from samstar_rl.agents.search import GeneticSearch, Vectors, maximise
 from samstar_rl.agents.tuners import PolicyTuner
 from samstar_rl.envs.frames import BankFrames
-from samstar_rl.tuner import FrameEvaluator, Objective
+from samstar_rl.tuning.tuner import FrameEvaluator, Objective
 
 EMBEDDING_GAIN = 0.25
 """Weight of the pooled embedding, as for PPO."""

@@ -18,7 +18,7 @@ from samstar_rl.agents.training import split_streams
 from samstar_rl.envs.frames import BankFrames
 from samstar_rl.settings import Settings
 from samstar_rl.tasks.task import Task
-from samstar_rl.tuner import FrameContext, Objective, Tuner
+from samstar_rl.tuning.tuner import FrameContext, Objective, Tuner
 
 if TYPE_CHECKING:
     from samstar_rl.bank import Bank

@@ -30,7 +30,7 @@ from samstar_rl.sam.engine import ProposalEngine
 from samstar_rl.sam.load import load_sam
 from samstar_rl.segmentation.proposals import Floor
 from samstar_rl.tasks.task import Task, load_task
-from samstar_rl.tuner import TunedFrame
+from samstar_rl.tuning.tuner import TunedFrame
 
 PLAN = "plan.json"
 UNITS = "units"

@@ -31,7 +31,7 @@ from samstar_rl.agents.tuners import (
 from samstar_rl.envs import STREAM_ID
 from samstar_rl.metrics import f1_at
 from samstar_rl.settings import Settings
-from samstar_rl.tuner import BankFrame, FrameEvaluator, Tuner
+from samstar_rl.tuning.tuner import BankFrame, FrameEvaluator, Tuner
 
 FIRST_FRAMES = 6
 """Frames at the start of a stream on which an operator tunes before the experiment runs."""

@@ -46,7 +46,7 @@ from samstar_rl.sam.load import load_sam
 from samstar_rl.segmentation.segmentation import Segmentation
 from samstar_rl.settings import Settings
 from samstar_rl.tasks.task import Task, load_task
-from samstar_rl.tuner import Objective, TunedFrame, Tuner
+from samstar_rl.tuning.tuner import Objective, TunedFrame, Tuner
 
 REPORT = "report.html"
 

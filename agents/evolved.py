@@ -16,7 +16,7 @@ from samstar_rl.agents.network import Array, Normalisation, PolicyNetwork
 from samstar_rl.agents.search import GeneticSearch, Vectors
 from samstar_rl.agents.tuners import PolicyTuner
 from samstar_rl.envs.frames import BankFrames
-from samstar_rl.tuner import Objective, run_tuner
+from samstar_rl.tuning.tuner import Objective, run_tuner
 
 HIDDEN = 8
 REACH = 1.0

@@ -21,7 +21,7 @@ from samstar_rl.agents.statistics import Estimate, mean_interval
 from samstar_rl.metrics import Truth, f1_at
 from samstar_rl.segmentation.segmentation import Segmentation
 from samstar_rl.settings import Settings
-from samstar_rl.tuner import BankFrame, FrameEvaluator, Objective
+from samstar_rl.tuning.tuner import BankFrame, FrameEvaluator, Objective
 
 if TYPE_CHECKING:
     from samstar_rl.bank import Bank

@@ -12,7 +12,7 @@ import pandas as pd
 
 from samstar_rl.envs.frames import BankFrames
 from samstar_rl.metrics import Truth, agreement
-from samstar_rl.tuner import Objective, TunedFrame, Tuner, run_tuner
+from samstar_rl.tuning.tuner import Objective, TunedFrame, Tuner, run_tuner
 
 if TYPE_CHECKING:
     from samstar_rl.bank import Bank

@@ -21,7 +21,7 @@ from samstar_rl.agents.tuners import EVALUATIONS
 if TYPE_CHECKING:
     from samstar_rl.settings import Settings
     from samstar_rl.tasks.task import Task
-    from samstar_rl.tuner import FrameContext
+    from samstar_rl.tuning.tuner import FrameContext
 
 COST = "cost"
 

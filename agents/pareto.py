@@ -13,7 +13,7 @@ from pymoo.util.nds.non_dominated_sorting import NonDominatedSorting
 from samstar_rl.agents.search import ParetoSearch, Vectors
 from samstar_rl.settings import Settings
 from samstar_rl.tasks.task import Task
-from samstar_rl.tuner import FrameEvaluator, FrameSource, Objective
+from samstar_rl.tuning.tuner import FrameEvaluator, FrameSource, Objective
 
 DEFAULT_TERMS = 3
 #: Points that a front keeps at most; the most crowded are left out.

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from samstar_rl.agents.search import Vectors, maximise
 from samstar_rl.agents.tuners import SEARCHES
 from samstar_rl.settings import Settings
-from samstar_rl.tuner import FrameContext, FrameEvaluator, FrameSource, Objective
+from samstar_rl.tuning.tuner import FrameContext, FrameEvaluator, FrameSource, Objective
 
 #: The mean over the other frames counts as much as the frame itself.
 SHRINKAGE = 1.0

@@ -17,7 +17,7 @@ from samstar_rl.agents.tuners import (
 )
 from samstar_rl.settings import Settings, SettingsError
 from samstar_rl.tasks.task import Task, load_task
-from samstar_rl.tuner import Tuner
+from samstar_rl.tuning.tuner import Tuner
 
 TUNERS = {
     "default": "SAM's own defaults, every gate off",

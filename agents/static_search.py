@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from samstar_rl.agents.search import Vectors, maximise
 from samstar_rl.agents.tuners import SEARCHES
 from samstar_rl.settings import Settings
-from samstar_rl.tuner import FrameEvaluator, FrameSource, Objective
+from samstar_rl.tuning.tuner import FrameEvaluator, FrameSource, Objective
 
 SEARCH_FRAMES = 32
 FINALISTS = 5

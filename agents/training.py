@@ -32,7 +32,7 @@ from samstar_rl.envs.union import TaskUnion
 from samstar_rl.envs.variation import vary_targets
 from samstar_rl.settings import Settings
 from samstar_rl.tasks.task import Task
-from samstar_rl.tuner import COST_WEIGHT, Evaluation, Objective, Tuner, run_tuner
+from samstar_rl.tuning.tuner import COST_WEIGHT, Evaluation, Objective, Tuner, run_tuner
 
 if TYPE_CHECKING:
     from samstar_rl.bank import Bank

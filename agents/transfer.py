@@ -9,7 +9,7 @@ from samstar_rl.envs import STREAM_ID
 from samstar_rl.envs.variation import VARIATION
 from samstar_rl.settings import SETTINGS, Settings
 from samstar_rl.tasks.task import Task
-from samstar_rl.tuner import FrameContext
+from samstar_rl.tuning.tuner import FrameContext
 
 
 class ForeignStaticTuner:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from samstar_rl.envs.frames import BankFrames
     from samstar_rl.envs.observation import ObservationBuilder, Vector
     from samstar_rl.tasks.task import Task
-    from samstar_rl.tuner import FrameContext
+    from samstar_rl.tuning.tuner import FrameContext
 
 EVALUATIONS = 300
 """Evaluations that a search spends on a frame unless told otherwise."""

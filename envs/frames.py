@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from samstar_rl.envs.observation import ObservationBuilder, Vector
 from samstar_rl.envs.union import TaskUnion
 from samstar_rl.tasks.task import Task, load_task
-from samstar_rl.tuner import BankFrame
+from samstar_rl.tuning.tuner import BankFrame
 
 if TYPE_CHECKING:
     from samstar_rl.bank import Bank

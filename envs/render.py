@@ -15,7 +15,7 @@ from samstar_rl.frames.intensity import to_sam_rgb
 from samstar_rl.overlay import draw_outlines, enlargement
 from samstar_rl.settings import SETTINGS, Settings
 from samstar_rl.tasks.task import Task
-from samstar_rl.tuner import Evaluation
+from samstar_rl.tuning.tuner import Evaluation
 
 Picture = NDArray[np.uint8]
 

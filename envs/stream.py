@@ -16,7 +16,7 @@ from samstar_rl.envs.observation import Vector
 from samstar_rl.envs.union import TaskUnion
 from samstar_rl.envs.variation import vary_targets
 from samstar_rl.tasks.task import Task
-from samstar_rl.tuner import COST_WEIGHT, Evaluation, FrameEvaluator, Objective
+from samstar_rl.tuning.tuner import COST_WEIGHT, Evaluation, FrameEvaluator, Objective
 
 if TYPE_CHECKING:
     from samstar_rl.bank import Bank

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from samstar_rl.envs.frames import BankFrames, choose_streams, open_bank, open_task
 from samstar_rl.envs.observation import Vector
 from samstar_rl.tasks.task import Task
-from samstar_rl.tuner import COST_WEIGHT, Evaluation, FrameEvaluator, Objective
+from samstar_rl.tuning.tuner import COST_WEIGHT, Evaluation, FrameEvaluator, Objective
 
 if TYPE_CHECKING:
     from samstar_rl.bank import Bank

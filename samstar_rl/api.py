@@ -15,7 +15,7 @@ from samstar_rl.segmentation.segmentation import Segmentation
 from samstar_rl.settings import Settings
 from samstar_rl.sources.readers.arrays import as_frame, iterate_frames
 from samstar_rl.tasks.task import Task, load_task
-from samstar_rl.tuner import FrameContext, LiveFrame, Objective, Tuner, run_tuner
+from samstar_rl.tuning.tuner import FrameContext, LiveFrame, Objective, Tuner, run_tuner
 
 
 def segment(

@@ -20,7 +20,7 @@ from samstar_rl.overlay import draw_overlay, encode_png
 from samstar_rl.rewards import Score
 from samstar_rl.segmentation.segmentation import Segmentation
 from samstar_rl.settings import Settings
-from samstar_rl.tuner import TunedFrame
+from samstar_rl.tuning.tuner import TunedFrame
 
 LABELS_SUFFIX = ".labels.tif"
 PARTICLES_SUFFIX = ".particles.csv"

@@ -189,7 +189,7 @@ def _measure(
     alone: bool,
 ) -> Headroom:
     from samstar_rl.agents.headroom import measure_headroom
-    from samstar_rl.tuner import Objective
+    from samstar_rl.tuning.tuner import Objective
 
     return measure_headroom(
         bank,

@@ -35,7 +35,7 @@ from samstar_rl.sources.readers.files import iterate_file
 from samstar_rl.sources.readers.pixel_size import to_nm
 from samstar_rl.sources.readers.planes import is_colour, to_grey
 from samstar_rl.tasks.task import task_names
-from samstar_rl.tuner import Evaluation, FrameEvaluator, LiveFrame, tune_frame
+from samstar_rl.tuning.tuner import Evaluation, FrameEvaluator, LiveFrame, tune_frame
 
 LabelLayer = Any
 #: positions of a slider

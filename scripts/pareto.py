@@ -27,7 +27,7 @@ from samstar_rl.agents.pareto import (
 from samstar_rl.scripts.command import make_progress
 from samstar_rl.scripts.preparation import Bench
 from samstar_rl.tasks.task import Task, toml_value
-from samstar_rl.tuner import FrameSource
+from samstar_rl.tuning.tuner import FrameSource
 
 FRONT_TABLE = "front.csv"
 FRONT_PICTURE = "front.png"

@@ -12,7 +12,7 @@ from samstar_rl.sam.engine import PointPlaces, ProposalEngine
 from samstar_rl.sam.load import load_sam
 from samstar_rl.sam.point_decoder import Precision
 from samstar_rl.tasks.task import Task, load_task
-from samstar_rl.tuner import Objective, Tuner
+from samstar_rl.tuning.tuner import Objective, Tuner
 
 STATIC_FILE = "static:"
 

@@ -33,7 +33,7 @@ from samstar_rl.sources.readers.files import (
     list_image_files,
 )
 from samstar_rl.tasks.task import Task, load_task
-from samstar_rl.tuner import Evaluation, LiveFrame, Tuner, UnusableFrame, tune_frame
+from samstar_rl.tuning.tuner import Evaluation, LiveFrame, Tuner, UnusableFrame, tune_frame
 
 SOME_FAILED = 1
 

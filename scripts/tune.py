@@ -29,7 +29,7 @@ from samstar_rl.segmentation.segmentation import segment as segment_proposals
 from samstar_rl.settings import PromptSettings, Settings
 from samstar_rl.sources.readers.files import FrameReadError, iterate_file
 from samstar_rl.tasks.task import toml_value
-from samstar_rl.tuner import FrameEvaluator
+from samstar_rl.tuning.tuner import FrameEvaluator
 
 if TYPE_CHECKING:
     from distributed import Client

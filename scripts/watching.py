@@ -14,7 +14,7 @@ from samstar_rl.streaming.control import TunerSwitch
 from samstar_rl.streaming.deadline import DeadlineTuner
 from samstar_rl.streaming.guard import Guard, GuardRules
 from samstar_rl.streaming.live import WatchedTuner
-from samstar_rl.tuner import FrameContext, FrameSource, LiveFrame, Tuner
+from samstar_rl.tuning.tuner import FrameContext, FrameSource, LiveFrame, Tuner
 
 # settings that a re-tune tries on each of its frames
 RETUNE_CHOICES = 60

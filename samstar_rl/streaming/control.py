@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from samstar_rl.settings import Settings
 from samstar_rl.streaming.live import WatchedTuner
-from samstar_rl.tuner import FrameContext, Tuner
+from samstar_rl.tuning.tuner import FrameContext, Tuner
 
 
 class PauseSwitch:

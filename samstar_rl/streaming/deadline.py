@@ -9,7 +9,7 @@ import numpy as np
 from samstar_rl.settings import PromptSettings, Settings
 from samstar_rl.streaming.live import WatchedTuner
 from samstar_rl.tasks.task import Task
-from samstar_rl.tuner import FrameContext, LiveFrame, TunedFrame, Tuner
+from samstar_rl.tuning.tuner import FrameContext, LiveFrame, TunedFrame, Tuner
 
 # the pace is the median over this many of the last frames
 PACE_WINDOW = 32

@@ -11,7 +11,14 @@ from dataclasses import dataclass
 from samstar_rl.settings import Settings
 from samstar_rl.streaming.live import WatchedTuner
 from samstar_rl.tasks.task import Task
-from samstar_rl.tuner import FrameContext, FrameEvaluator, FrameSource, Objective, TunedFrame, Tuner
+from samstar_rl.tuning.tuner import (
+    FrameContext,
+    FrameEvaluator,
+    FrameSource,
+    Objective,
+    TunedFrame,
+    Tuner,
+)
 
 Distance = Callable[[FrameContext], float]
 Retune = Callable[[Sequence[FrameSource]], Settings]

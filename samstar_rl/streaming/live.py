@@ -9,7 +9,7 @@ from samstar_rl.frames.quality import UnusableFrameError, inspect_frame
 from samstar_rl.results import FrameResult
 from samstar_rl.sam.engine import ProposalEngine
 from samstar_rl.settings import Settings
-from samstar_rl.tuner import (
+from samstar_rl.tuning.tuner import (
     Evaluation,
     FrameContext,
     LiveFrame,

@@ -16,7 +16,7 @@ from samstar_rl.agents.tuners import PolicyTuner
 from samstar_rl.envs import STREAM_ID
 from samstar_rl.envs.observation import ObservationSchema
 from samstar_rl.tasks.task import load_task
-from samstar_rl.tuner import BankFrame, Objective, run_tuner
+from samstar_rl.tuning.tuner import BankFrame, Objective, run_tuner
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ from samstar_rl.agents.arena import Arena, sam_seconds
 from samstar_rl.agents.contenders import CONTENDERS
 from samstar_rl.agents.transfer import ForeignStaticTuner
 from samstar_rl.tasks.task import load_task
-from samstar_rl.tuner import FrameContext, FrameEvaluator, Objective
+from samstar_rl.tuning.tuner import FrameContext, FrameEvaluator, Objective
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from samstar_rl.agents.training import (
 from samstar_rl.envs import STREAM_ID
 from samstar_rl.envs.union import TaskUnion
 from samstar_rl.tasks.task import Task, load_task
-from samstar_rl.tuner import Objective
+from samstar_rl.tuning.tuner import Objective
 
 SMALL = {"total_steps": 64, "n_envs": 3, "net_arch": [8], "n_steps": 8, "batch_size": 16}
 

@@ -8,7 +8,7 @@ from samstar_rl.agents.nsga2 import Nsga2Tuner
 from samstar_rl.agents.search import non_dominated
 from samstar_rl.agents.tuners import StaticTuner
 from samstar_rl.tasks.task import load_task
-from samstar_rl.tuner import BankFrame, Objective, run_tuner
+from samstar_rl.tuning.tuner import BankFrame, Objective, run_tuner
 
 
 @pytest.fixture(scope="module")

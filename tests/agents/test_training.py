@@ -35,7 +35,7 @@ from samstar_rl.agents.tuners import PolicyTuner, RandomTuner, StaticTuner
 from samstar_rl.envs.frames import BankFrames
 from samstar_rl.rewards import Score
 from samstar_rl.tasks.task import load_task
-from samstar_rl.tuner import FrameEvaluator, Objective
+from samstar_rl.tuning.tuner import FrameEvaluator, Objective
 
 ALGORITHMS = ("ppo", "sac", "td3", "trpo", "tqc")
 LEARNED = ("ppo", "sac")

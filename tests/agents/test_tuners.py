@@ -18,7 +18,7 @@ from samstar_rl.envs.frames import BankFrames
 from samstar_rl.envs.observation import ObservationBuilder
 from samstar_rl.settings import Settings
 from samstar_rl.tasks.task import load_task
-from samstar_rl.tuner import BankFrame, FrameContext, FrameEvaluator, Objective, run_tuner
+from samstar_rl.tuning.tuner import BankFrame, FrameContext, FrameEvaluator, Objective, run_tuner
 
 
 @pytest.fixture(scope="module")

@@ -26,7 +26,7 @@ from samstar_rl.scripts.lessons import ALL, TEST_SEED, Lessons
 from samstar_rl.segmentation.proposals import Floor
 from samstar_rl.tasks.task import Task, load_task
 from samstar_rl.training.emps import load_labelled, split_names
-from samstar_rl.tuner import Objective
+from samstar_rl.tuning.tuner import Objective
 from tests.benchmarks.samples import EMPS
 
 LEARNED = ("particles", "overlap", "morphology", "size")

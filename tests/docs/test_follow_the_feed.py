@@ -19,7 +19,7 @@ from samstar_rl.streaming.feed import Feed
 from samstar_rl.streaming.live import LiveSegmenter, WatchedTuner
 from samstar_rl.streaming.runner import Runner
 from samstar_rl.tasks.task import load_task
-from samstar_rl.tuner import Objective
+from samstar_rl.tuning.tuner import Objective
 
 SCRIPT = Path(__file__).parents[2] / "docs" / "examples" / "follow_the_feed.py"
 N_FRAMES = 3

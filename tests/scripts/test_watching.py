@@ -15,7 +15,7 @@ from samstar_rl.streaming.deadline import DeadlineTuner
 from samstar_rl.streaming.guard import Guard, GuardRules
 from samstar_rl.streaming.live import LiveSegmenter
 from samstar_rl.tasks.task import Task, load_task
-from samstar_rl.tuner import FrameEvaluator, LiveFrame, Objective
+from samstar_rl.tuning.tuner import FrameEvaluator, LiveFrame, Objective
 
 N_CHANNELS = 5
 

@@ -10,7 +10,7 @@ from samstar_rl.streaming.deadline import DeadlineTuner
 from samstar_rl.streaming.guard import Guard, GuardRules, out_of_bounds
 from samstar_rl.streaming.live import WatchedTuner
 from samstar_rl.tasks.task import load_task
-from samstar_rl.tuner import LiveFrame, Objective
+from samstar_rl.tuning.tuner import LiveFrame, Objective
 
 TASK = load_task("particles")
 GOOD = TASK.static.replace(pred_iou_thresh=0.5)
