@@ -19,7 +19,7 @@ from samstar_rl.tasks.task import Task
 from samstar_rl.tuning.tuner import Objective
 
 if TYPE_CHECKING:
-    from samstar_rl.bank import Bank
+    from samstar_rl.bank.bank import Bank
 
 BLOCKS: dict[str, tuple[str, ...]] = {
     "image": ("image",),

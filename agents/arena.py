@@ -21,7 +21,7 @@ from samstar_rl.tasks.task import Task
 from samstar_rl.tuning.tuner import FrameContext, Objective, Tuner
 
 if TYPE_CHECKING:
-    from samstar_rl.bank import Bank
+    from samstar_rl.bank.bank import Bank
 
 
 @dataclass(eq=False)

@@ -21,9 +21,9 @@ from PIL import Image
 from samstar_rl._io import atomic
 from samstar_rl.agents.arena import Arena, Ready, sam_seconds
 from samstar_rl.agents.contenders import CONTENDERS, NEEDS, ON_STREAMS, SEEDED, SLOW, TRANSFERS
-from samstar_rl.agents.streams import read_labelled, simulated_stream
-from samstar_rl.bank import Bank, BankError, Progress, build_bank
-from samstar_rl.envs.simulated import preset_of, with_ladder
+from samstar_rl.bank.bank import Bank, BankError, Progress, build_bank
+from samstar_rl.bank.labelled import read_labelled, simulated_stream
+from samstar_rl.bank.simulated import preset_of, with_ladder
 from samstar_rl.frames.frame import LabelledFrame
 from samstar_rl.overlay import draw_outlines
 from samstar_rl.sam.engine import ProposalEngine

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from samstar_rl.agents.benchmark import BenchmarkResults, bank_path
-from samstar_rl.bank import Bank
+from samstar_rl.bank.bank import Bank
 from samstar_rl.overlay import draw_outlines
 from samstar_rl.segmentation.segmentation import Segmentation
 

@@ -36,10 +36,10 @@ from samstar_rl.agents.tuners import (
     StaticTuner,
     default_tuner,
 )
-from samstar_rl.bank import Bank
+from samstar_rl.bank.bank import Bank
+from samstar_rl.bank.simulated import build_simulated_bank, with_ladder
 from samstar_rl.envs import STREAM_ID
 from samstar_rl.envs.frames import BankFrames
-from samstar_rl.envs.simulated import build_simulated_bank, with_ladder
 from samstar_rl.overlay import draw_outlines
 from samstar_rl.sam.engine import ProposalEngine
 from samstar_rl.sam.load import load_sam

@@ -24,7 +24,7 @@ from samstar_rl.settings import Settings
 from samstar_rl.tuning.tuner import BankFrame, FrameEvaluator, Objective
 
 if TYPE_CHECKING:
-    from samstar_rl.bank import Bank
+    from samstar_rl.bank.bank import Bank
 
 FROZEN, HINDSIGHT = "frozen start", "hindsight static"
 HINDSIGHT_TRUTH = "hindsight static by truth"

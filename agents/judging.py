@@ -15,7 +15,7 @@ from samstar_rl.metrics import Truth, agreement
 from samstar_rl.tuning.tuner import Objective, TunedFrame, Tuner, run_tuner
 
 if TYPE_CHECKING:
-    from samstar_rl.bank import Bank
+    from samstar_rl.bank.bank import Bank
     from samstar_rl.settings import PromptSettings
 
 MEASURES = {

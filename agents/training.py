@@ -35,7 +35,7 @@ from samstar_rl.tasks.task import Task
 from samstar_rl.tuning.tuner import COST_WEIGHT, Evaluation, Objective, Tuner, run_tuner
 
 if TYPE_CHECKING:
-    from samstar_rl.bank import Bank
+    from samstar_rl.bank.bank import Bank
 
 __all__ = [
     "Progress",

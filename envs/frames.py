@@ -16,7 +16,7 @@ from samstar_rl.tasks.task import Task, load_task
 from samstar_rl.tuning.tuner import BankFrame
 
 if TYPE_CHECKING:
-    from samstar_rl.bank import Bank
+    from samstar_rl.bank.bank import Bank
     from samstar_rl.frames.frame import Frame
     from samstar_rl.settings import PromptSettings
 
@@ -86,11 +86,11 @@ class BankFrames:
 def open_bank(bank: Bank | str | Path | None, task: Task) -> Bank:
     """Open a bank given as such, as a path, or as None for the task's small simulated one."""
     if bank is None:
-        from samstar_rl.envs.simulated import simulated_bank
+        from samstar_rl.bank.simulated import simulated_bank
 
         return simulated_bank(task)
     if isinstance(bank, str | Path):
-        from samstar_rl.bank import Bank
+        from samstar_rl.bank.bank import Bank
 
         return Bank(bank)
     return bank

@@ -50,7 +50,7 @@ def ablate(
     from samstar_rl._io.run_folder import RunFolder
     from samstar_rl.agents import ablation
     from samstar_rl.agents.training import TrainingPlan
-    from samstar_rl.envs.simulated import with_ladder
+    from samstar_rl.bank.simulated import with_ladder
     from samstar_rl.scripts.display import StageDisplay
     from samstar_rl.scripts.lessons import TEST_SEED, Lessons
     from samstar_rl.tasks.task import load_task

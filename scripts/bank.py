@@ -13,12 +13,12 @@ from rich.console import Console
 from rich.table import Table
 
 from samstar_rl._io.workers import open_client, spread
-from samstar_rl.bank import Bank, Progress, build_bank, iterate_stream, summarise
+from samstar_rl.bank.bank import Bank, Progress, build_bank, iterate_stream, summarise
+from samstar_rl.bank.shards import PartPlan, join_parts, number_frames
 from samstar_rl.frames.frame import Frame, LabelledFrame
 from samstar_rl.sam.engine import Floor, ProposalEngine
 from samstar_rl.sam.load import load_sam, weights_sha256
 from samstar_rl.scripts import options
-from samstar_rl.scripts.bank_parts import PartPlan, join_parts, number_frames
 from samstar_rl.scripts.command import make_progress, reporting_errors
 from samstar_rl.scripts.preparation import located_sam
 from samstar_rl.settings import PromptSettings

@@ -247,7 +247,7 @@ def _propose_on(
     """Let workers compute the proposals; what is built afterwards finds every frame finished."""
     from samstar_rl._io.workers import spread
     from samstar_rl.agents.benchmark import PARTS, bank_path, is_built
-    from samstar_rl.scripts.bank_parts import PartPlan, join_parts, number_frames
+    from samstar_rl.bank.shards import PartPlan, join_parts, number_frames
     from samstar_rl.segmentation.proposals import Floor
 
     task = plan.task(name)

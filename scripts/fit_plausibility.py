@@ -10,7 +10,7 @@ import typer
 from safetensors.numpy import save_file
 
 from samstar_rl._io import atomic
-from samstar_rl.bank import Bank
+from samstar_rl.bank.bank import Bank
 from samstar_rl.evidence.likeness import WEIGHTS
 from samstar_rl.scripts import options
 from samstar_rl.scripts.command import make_progress, run_command

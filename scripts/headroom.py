@@ -13,7 +13,7 @@ from samstar_rl.scripts.command import run_command
 
 if TYPE_CHECKING:
     from samstar_rl.agents.headroom import Headroom, HeadroomPlan
-    from samstar_rl.bank import Bank
+    from samstar_rl.bank.bank import Bank
     from samstar_rl.frames.frame import LabelledFrame
     from samstar_rl.sam.engine import ProposalEngine
     from samstar_rl.scripts.display import StageDisplay
@@ -61,7 +61,7 @@ def headroom(
     """
     from samstar_rl._io.run_folder import RunFolder
     from samstar_rl.agents.headroom import HeadroomPlan
-    from samstar_rl.envs.simulated import with_ladder
+    from samstar_rl.bank.simulated import with_ladder
     from samstar_rl.sam.engine import ProposalEngine
     from samstar_rl.sam.load import load_sam
     from samstar_rl.scripts.display import StageDisplay
@@ -120,7 +120,7 @@ def _bank_of_images(
     engine: ProposalEngine,
     display: StageDisplay,
 ) -> Bank:
-    from samstar_rl.agents.streams import read_labelled
+    from samstar_rl.bank.labelled import read_labelled
 
     streams = read_labelled(images, labels, pixel_size_nm=pixel_size_nm)
     return _build(task, streams, len(images), out / "banks" / "images", "images", engine, display)
@@ -137,8 +137,8 @@ def _bank_of_streams(
     engine: ProposalEngine,
     display: StageDisplay,
 ) -> Bank:
-    from samstar_rl.agents.streams import simulated_stream
-    from samstar_rl.envs.simulated import preset_of
+    from samstar_rl.bank.labelled import simulated_stream
+    from samstar_rl.bank.simulated import preset_of
 
     first = FIRST_SEED + 1000 * seed
     streams = (
@@ -162,8 +162,8 @@ def _build(
     display: StageDisplay,
 ) -> Bank:
     """Let SAM compute the proposals, or finish what was begun."""
-    from samstar_rl.bank import build_bank
-    from samstar_rl.envs.simulated import open_whole
+    from samstar_rl.bank.bank import build_bank
+    from samstar_rl.bank.simulated import open_whole
     from samstar_rl.segmentation.proposals import Floor
 
     stage = f"{name}: SAM proposes masks"

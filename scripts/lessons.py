@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from samstar_rl.tasks.task import Task, load_task, task_names
 
 if TYPE_CHECKING:
-    from samstar_rl.bank import Bank
+    from samstar_rl.bank.bank import Bank
     from samstar_rl.frames.frame import Frame
     from samstar_rl.sam.engine import ProposalEngine
 
@@ -85,7 +85,7 @@ class Lessons:
         first_seed: int = 0,
     ) -> Bank:
         """A bank of simulated streams, from the user's cache folder if it is there."""
-        from samstar_rl.envs.simulated import simulated_bank
+        from samstar_rl.bank.simulated import simulated_bank
 
         part = "to be judged on" if first_seed >= TEST_SEED else "to learn from"
         stage, total = f"{task.name}: SAM's proposals {part}", n_streams * n_frames
@@ -118,8 +118,8 @@ class Lessons:
         ValueError
             If there are fewer than two frames: some must validate.
         """
-        from samstar_rl.bank import build_bank
-        from samstar_rl.envs.simulated import open_whole
+        from samstar_rl.bank.bank import build_bank
+        from samstar_rl.bank.simulated import open_whole
         from samstar_rl.segmentation.proposals import Floor
 
         streams = [[frame] for frame in read_frames(frames, names, pixel_size_nm)]

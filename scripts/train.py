@@ -14,7 +14,7 @@ from samstar_rl.scripts.options import Out, PixelSize, Sam, Seed
 
 if TYPE_CHECKING:
     from samstar_rl.agents.training import Progress, Trained
-    from samstar_rl.bank import Bank
+    from samstar_rl.bank.bank import Bank
     from samstar_rl.tasks.task import Task
 
 POLICY = "policy"
@@ -239,7 +239,7 @@ def _open_lessons(
 ) -> list[Lesson]:
     """Each task with the bank to learn from: one that exists, the user's frames, or simulated."""
     if bank is not None:
-        from samstar_rl.envs.simulated import open_whole
+        from samstar_rl.bank.simulated import open_whole
 
         return [(tasks[0], open_whole(bank))]
     if frames is not None:

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from samstar_rl._io import atomic
-from samstar_rl.bank import Bank, Progress, build_bank
+from samstar_rl.bank.bank import Bank, Progress, build_bank
 from samstar_rl.frames.frame import Frame, LabelledFrame
 from samstar_rl.sam.engine import ProposalEngine
 from samstar_rl.sam.load import load_sam

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from samstar_rl.bank import Bank
+from samstar_rl.bank.bank import Bank
 from samstar_rl.evidence.mask_evidence import foreground_for
 from samstar_rl.overlay import draw_outlines
 from samstar_rl.rewards import PhysicsReward

@@ -18,7 +18,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from torch.utils.data import BatchSampler, RandomSampler, TensorDataset
 
 from samstar_rl.adversaries import ADVERSARIES, true_masks
-from samstar_rl.bank import Bank
+from samstar_rl.bank.bank import Bank
 from samstar_rl.evidence.likeness import Likeness, describe_masks, standardise
 from samstar_rl.evidence.mask_evidence import foreground_for
 from samstar_rl.metrics import Truth

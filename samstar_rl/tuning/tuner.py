@@ -18,7 +18,7 @@ from samstar_rl.rewards import PhysicsReward, Score
 from samstar_rl.segmentation.segmentation import Plausibility, Segmentation, segment
 
 if TYPE_CHECKING:
-    from samstar_rl.bank import Bank
+    from samstar_rl.bank.bank import Bank
     from samstar_rl.frames.frame import Frame
     from samstar_rl.sam.engine import Embedding, FrameFeatures, ProposalEngine, Proposals
     from samstar_rl.settings import PromptSettings, Settings

@@ -18,7 +18,7 @@ from rich.table import Table
 from samstar_rl.agents.judging import Judge
 from samstar_rl.agents.registry import make_tuner
 from samstar_rl.agents.tuners import StaticTuner
-from samstar_rl.bank import Bank, build_bank
+from samstar_rl.bank.bank import Bank, build_bank
 from samstar_rl.frames.frame import Frame, LabelledFrame
 from samstar_rl.sam.engine import ProposalEngine
 from samstar_rl.sam.load import load_sam

@@ -153,7 +153,7 @@ def assert_same_files(alone: Path, spread_out: Path) -> None:
 def test_a_bank_is_the_same_with_and_without_workers(samstar, images, tmp_path):
     import numpy as np
 
-    from samstar_rl.bank import Bank
+    from samstar_rl.bank.bank import Bank
 
     common = ("bank", "build", images, "--points-per-side", 4)
     alone = samstar(*common, "-o", tmp_path / "alone")

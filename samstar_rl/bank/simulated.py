@@ -13,7 +13,7 @@ from typing import Any
 from filelock import FileLock
 from platformdirs import user_cache_path
 
-from samstar_rl.bank import VERSION, Bank, BankError, build_bank
+from samstar_rl.bank.bank import VERSION, Bank, BankError, build_bank
 from samstar_rl.frames.frame import LabelledFrame
 from samstar_rl.masks.particle_table import DESCRIPTOR_COLUMNS
 from samstar_rl.sam.engine import ProposalEngine

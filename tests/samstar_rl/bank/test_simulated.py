@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from samstar_rl.envs.simulated import _key, with_ladder
+from samstar_rl.bank.simulated import _key, with_ladder
 from samstar_rl.tasks.task import load_task
 
 ENGINE = SimpleNamespace(sha256="5" * 64, name="tiny", arithmetic="exact", precision="float32")

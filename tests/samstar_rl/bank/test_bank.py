@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from samstar_rl._io.array_file import ArrayFile, ArrayFileError, write_arrays
-from samstar_rl.bank import Bank, BankError, build_bank, summarise
+from samstar_rl.bank.bank import Bank, BankError, build_bank, summarise
 from samstar_rl.frames.frame import Frame, LabelledFrame
 from samstar_rl.sam.engine import Floor, ProposalEngine
 from samstar_rl.segmentation.segmentation import segment
@@ -124,7 +124,7 @@ BUILD_FOREVER = """
 import sys, numpy as np
 sys.path.insert(0, {tests!r})
 from conftest import build_blob_sam
-from samstar_rl.bank import build_bank
+from samstar_rl.bank.bank import build_bank
 from samstar_rl.frames.frame import Frame
 from samstar_rl.sam.engine import ProposalEngine
 from samstar_rl.settings import PromptSettings

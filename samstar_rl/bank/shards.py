@@ -15,7 +15,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from samstar_rl.bank import MANIFEST, BankError, build_bank, frame_path, iterate_stream
+from samstar_rl.bank.bank import MANIFEST, BankError, build_bank, frame_path, iterate_stream
 from samstar_rl.frames.frame import Frame, LabelledFrame
 from samstar_rl.sam.engine import Floor, ProposalEngine
 from samstar_rl.sam.load import load_sam
