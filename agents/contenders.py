@@ -29,8 +29,8 @@ from samstar_rl.agents.tuners import (
     default_tuner,
 )
 from samstar_rl.envs import STREAM_ID
-from samstar_rl.metrics import f1_at
 from samstar_rl.settings import Settings
+from samstar_rl.truth.metrics import f1_at
 from samstar_rl.tuning.tuner import BankFrame, FrameEvaluator, Tuner
 
 FIRST_FRAMES = 6

@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from samstar_rl.agents.contenders import FIRST_FRAMES
 from samstar_rl.agents.static_search import search_static
 from samstar_rl.agents.statistics import Estimate, mean_interval
-from samstar_rl.metrics import Truth, f1_at
 from samstar_rl.segmentation.segmentation import Segmentation
 from samstar_rl.settings import Settings
+from samstar_rl.truth.metrics import Truth, f1_at
 from samstar_rl.tuning.tuner import BankFrame, FrameEvaluator, Objective
 
 if TYPE_CHECKING:

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from samstar_rl._io.atomic import replacing
 from samstar_rl.frames.frame import LabelledFrame
 from samstar_rl.frames.intensity import to_sam_rgb
-from samstar_rl.metrics import f1_at
 from samstar_rl.overlay import draw_outlines
 from samstar_rl.rewards import PhysicsReward
 from samstar_rl.sam.engine import ProposalEngine
@@ -26,6 +25,7 @@ from samstar_rl.segmentation.segmentation import Segmentation
 from samstar_rl.settings import Settings
 from samstar_rl.simulator import SimulatedStream
 from samstar_rl.tasks.task import Task, load_task, task_names
+from samstar_rl.truth.metrics import f1_at
 
 FAILURE_MODES = {
     "overlap": "overlapping clusters",

@@ -25,7 +25,7 @@ from samstar_rl.simulator import SimulatedStream
 from samstar_rl.sources.readers.files import iterate_file, list_image_files
 from samstar_rl.tasks.from_simulation import task_for_stream
 from samstar_rl.tasks.task import Task, load_task
-from samstar_rl.validity import FrameValidity, draw_settings, summarise, validate_frame
+from samstar_rl.truth.validity import FrameValidity, draw_settings, summarise, validate_frame
 
 #: Frames of simulated streams: which ones, counted from the start, so that the drift shows.
 STREAM_FRAMES = (0, 40, 120)

@@ -15,7 +15,7 @@ from samstar_rl.rewards import PhysicsReward
 from samstar_rl.segmentation.segmentation import Segmentation, segment
 from samstar_rl.settings import Settings
 from samstar_rl.tasks.task import Task
-from samstar_rl.validity import FrameValidity
+from samstar_rl.truth.validity import FrameValidity
 
 COLUMNS = ("ground truth", "foreground as the score estimates it", "best by score", "best by truth")
 INCHES = 3.2

@@ -17,15 +17,15 @@ from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 from torch.utils.data import BatchSampler, RandomSampler, TensorDataset
 
-from samstar_rl.adversaries import ADVERSARIES, true_masks
 from samstar_rl.bank.bank import Bank
 from samstar_rl.evidence.likeness import Likeness, describe_masks, standardise
 from samstar_rl.evidence.mask_evidence import foreground_for
-from samstar_rl.metrics import Truth
 from samstar_rl.segmentation.segmentation import Segmentation, segment
 from samstar_rl.settings import Settings
 from samstar_rl.tasks.task import Task
-from samstar_rl.validity import draw_settings
+from samstar_rl.truth.adversaries import ADVERSARIES, true_masks
+from samstar_rl.truth.metrics import Truth
+from samstar_rl.truth.validity import draw_settings
 
 Evidence = NDArray[np.float64]
 

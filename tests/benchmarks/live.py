@@ -18,9 +18,9 @@ import numpy as np
 
 from samstar_rl.frames.frame import Frame, LabelledFrame
 from samstar_rl.frames.intensity import to_sam_rgb
-from samstar_rl.metrics import f1_at
 from samstar_rl.segmentation.segmentation import Segmentation
 from samstar_rl.settings import GATE_NAMES, Settings
+from samstar_rl.truth.metrics import f1_at
 from tests.benchmarks.report import Row
 from tests.benchmarks.samples import enlarged
 

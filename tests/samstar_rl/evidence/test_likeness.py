@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from drawn_particles import draw, found, grid
 
-from samstar_rl.adversaries import ADVERSARIES
 from samstar_rl.evidence.likeness import (
     EVIDENCE,
     describe_masks,
@@ -20,6 +19,7 @@ from samstar_rl.rewards.terms.expected_f1 import ExpectedF1Target, expected_f1
 from samstar_rl.rewards.terms.plausibility import PlausibilityTarget, plausibility
 from samstar_rl.segmentation.segmentation import segment
 from samstar_rl.tasks.task import load_task
+from samstar_rl.truth.adversaries import ADVERSARIES
 
 SHAPE = (200, 240)
 TARGET = PlausibilityTarget()

@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from samstar_rl.frames.frame import Frame
-from samstar_rl.metrics import f1_at
 from samstar_rl.sam.engine import PROBE_POINTS_PER_SIDE, Floor, ProposalEngine
 from samstar_rl.sam.load import load_sam
 from samstar_rl.segmentation.segmentation import segment
 from samstar_rl.settings import Bound, PromptSettings, Settings, SettingsSpace
 from samstar_rl.simulator import SimulatedStream
+from samstar_rl.truth.metrics import f1_at
 
 SETTINGS = Settings(
     points_per_side=12, pred_iou_thresh=0.5, stability_score_thresh=0.5, box_nms_thresh=0.5

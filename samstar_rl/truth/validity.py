@@ -13,14 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
-from samstar_rl.adversaries import ADVERSARIES, true_masks
 from samstar_rl.frames.frame import LabelledFrame
-from samstar_rl.metrics import Truth, f1_at
 from samstar_rl.rewards import PhysicsReward, Score
 from samstar_rl.segmentation.proposals import Proposals
 from samstar_rl.segmentation.segmentation import Segmentation, segment
 from samstar_rl.settings import PromptSettings, Settings, SettingsSpace
 from samstar_rl.tasks.task import Task
+from samstar_rl.truth.adversaries import ADVERSARIES, true_masks
+from samstar_rl.truth.metrics import Truth, f1_at
 
 #: Settings of the best scores among which ranks are looked at once more: where tuning happens.
 TOP = 100

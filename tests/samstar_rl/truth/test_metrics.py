@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from samstar_rl.frames.frame import Frame
-from samstar_rl.metrics import (
+from samstar_rl.segmentation.segmentation import Segmentation
+from samstar_rl.truth.metrics import (
     Truth,
     agreement,
     count_error,
@@ -15,7 +16,6 @@ from samstar_rl.metrics import (
     mean_diameter_error,
     panoptic_quality,
 )
-from samstar_rl.segmentation.segmentation import Segmentation
 
 SHAPE = (40, 60)
 

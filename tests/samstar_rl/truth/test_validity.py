@@ -9,14 +9,14 @@ import pytest
 from drawn_particles import draw, grid
 from scipy.stats import spearmanr
 
-from samstar_rl.adversaries import ADVERSARIES, true_masks
 from samstar_rl.frames.frame import Frame, LabelledFrame
-from samstar_rl.metrics import f1_at
 from samstar_rl.rewards import PhysicsReward, Score
 from samstar_rl.segmentation.segmentation import Segmentation
 from samstar_rl.simulator import SimulatedStream
 from samstar_rl.tasks.task import load_task
-from samstar_rl.validity import (
+from samstar_rl.truth.adversaries import ADVERSARIES, true_masks
+from samstar_rl.truth.metrics import f1_at
+from samstar_rl.truth.validity import (
     FrameValidity,
     draw_settings,
     everything,

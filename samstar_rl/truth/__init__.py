@@ -1,0 +1,1 @@
+"""Comparison with labels, for judging only: no reward may import this room."""
