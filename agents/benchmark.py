@@ -25,7 +25,7 @@ from samstar_rl.bank.bank import Bank, BankError, Progress, build_bank
 from samstar_rl.bank.labelled import read_labelled, simulated_stream
 from samstar_rl.bank.simulated import preset_of, with_ladder
 from samstar_rl.frames.frame import LabelledFrame
-from samstar_rl.overlay import draw_outlines
+from samstar_rl.results.overlay import draw_outlines
 from samstar_rl.sam.engine import ProposalEngine
 from samstar_rl.sam.load import load_sam
 from samstar_rl.segmentation.proposals import Floor

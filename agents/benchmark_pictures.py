@@ -10,7 +10,7 @@ from PIL import Image
 
 from samstar_rl.agents.benchmark import BenchmarkResults, bank_path
 from samstar_rl.bank.bank import Bank
-from samstar_rl.overlay import draw_outlines
+from samstar_rl.results.overlay import draw_outlines
 from samstar_rl.segmentation.segmentation import Segmentation
 
 TRUTH = "truth"

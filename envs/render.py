@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from samstar_rl.frames.frame import Frame
 from samstar_rl.frames.intensity import to_sam_rgb
-from samstar_rl.overlay import draw_outlines, enlargement
+from samstar_rl.results.overlay import draw_outlines, enlargement
 from samstar_rl.settings import SETTINGS, Settings
 from samstar_rl.tasks.task import Task
 from samstar_rl.tuning.tuner import Evaluation

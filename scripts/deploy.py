@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from samstar_rl.agents.registry import default_task
-from samstar_rl.formats import DEFAULT_FORMATS
+from samstar_rl.results.registry import DEFAULT_FORMATS
 from samstar_rl.scripts import options
 from samstar_rl.scripts.command import report_error, run_command
 from samstar_rl.scripts.preparation import prepare

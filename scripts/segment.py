@@ -16,10 +16,10 @@ from samstar_rl._io.run_folder import RESULTS_FILE, RunFolder
 from samstar_rl._io.workers import WorkersError, open_client, spread
 from samstar_rl.agents import make_tuner
 from samstar_rl.agents.registry import default_task
-from samstar_rl.formats import DEFAULT_FORMATS, Write, load_formats, write_formats
 from samstar_rl.frames.frame import Frame
 from samstar_rl.frames.quality import inspect_frame
-from samstar_rl.results import FrameResult
+from samstar_rl.results.registry import DEFAULT_FORMATS, Write, load_formats, write_formats
+from samstar_rl.results.result import FrameResult
 from samstar_rl.sam.engine import PointPlaces
 from samstar_rl.sam.load import weights_sha256
 from samstar_rl.sam.point_decoder import Precision

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from samstar_rl.bank.bank import Bank
 from samstar_rl.evidence.mask_evidence import foreground_for
-from samstar_rl.overlay import draw_outlines
+from samstar_rl.results.overlay import draw_outlines
 from samstar_rl.rewards import PhysicsReward
 from samstar_rl.segmentation.segmentation import Segmentation, segment
 from samstar_rl.settings import Settings

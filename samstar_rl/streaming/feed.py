@@ -21,7 +21,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import numpy as np
 
-from samstar_rl.results import FrameResult
+from samstar_rl.results.result import FrameResult
 from samstar_rl.streaming.access import admits, demand_token, url_of
 from samstar_rl.streaming.counters import Counters
 from samstar_rl.streaming.events import Event

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from samstar_rl.frames.frame import Frame
 from samstar_rl.frames.quality import UnusableFrameError, inspect_frame
-from samstar_rl.results import FrameResult
+from samstar_rl.results.result import FrameResult
 from samstar_rl.sam.engine import ProposalEngine
 from samstar_rl.settings import Settings
 from samstar_rl.tuning.tuner import (

@@ -10,8 +10,8 @@ from filelock import FileLock, Timeout
 
 from samstar_rl._io import atomic
 from samstar_rl._io.run_folder import RunFolder
-from samstar_rl.formats import FORMATS
-from samstar_rl.results import RECORD_SUFFIX, WRITERS, safe_name
+from samstar_rl.results.registry import FORMATS
+from samstar_rl.results.result import RECORD_SUFFIX, WRITERS, safe_name
 from samstar_rl.streaming.sinks import cut_broken_line, read_journal
 
 JOURNAL_FILE = "frames.jsonl"

@@ -20,7 +20,7 @@ from typing import Generic, Protocol, TypeVar, cast
 
 from samstar_rl.frames.frame import Frame
 from samstar_rl.frames.quality import UnusableFrameError
-from samstar_rl.results import FrameResult
+from samstar_rl.results.result import FrameResult
 from samstar_rl.sources.base import Fault, Source
 from samstar_rl.streaming.ahead import JustInTime
 from samstar_rl.streaming.control import PauseSwitch

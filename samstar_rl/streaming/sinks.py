@@ -12,8 +12,14 @@ from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
 from samstar_rl._io import atomic
-from samstar_rl.formats import DEFAULT_FORMATS, load_formats
-from samstar_rl.results import OVERLAY_SUFFIX, RECORD_SUFFIX, WRITERS, FrameResult, result_path
+from samstar_rl.results.registry import DEFAULT_FORMATS, load_formats
+from samstar_rl.results.result import (
+    OVERLAY_SUFFIX,
+    RECORD_SUFFIX,
+    WRITERS,
+    FrameResult,
+    result_path,
+)
 from samstar_rl.streaming.events import Event
 
 # the overlay is the dearest of a frame's files
@@ -53,7 +59,7 @@ class FolderSink:
     picture_every : int
         Draw the overlay of each such frame only, beginning with the first; 0 draws none.
     formats : sequence of str
-        Names from `samstar_rl.formats.FORMATS`.
+        Names from `samstar_rl.results.registry.FORMATS`.
 
     Raises
     ------

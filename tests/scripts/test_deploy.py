@@ -20,7 +20,7 @@ from PIL import Image
 
 from samstar_rl._io.run_folder import RunFolder
 from samstar_rl.frames.frame import Frame
-from samstar_rl.results import WRITERS
+from samstar_rl.results.result import WRITERS
 from samstar_rl.sam.load import load_sam
 from samstar_rl.sources.registry import SimulatedSource
 from samstar_rl.streaming.output_folder import OutputFolder

@@ -21,7 +21,7 @@ from bokeh.models import (
 )
 from bokeh.plotting import figure
 
-from samstar_rl.results import FrameResult
+from samstar_rl.results.result import FrameResult
 from samstar_rl.streaming.dashboard.picture import PictureMaker
 from samstar_rl.streaming.dashboard.sizes import expected, histogram
 from samstar_rl.streaming.dashboard.state import HISTORY, POOLED_FRAMES, Point, Snapshot

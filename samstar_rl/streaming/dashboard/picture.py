@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from samstar_rl.frames.intensity import to_sam_rgb
-from samstar_rl.overlay import draw_outlines
-from samstar_rl.results import FrameResult
+from samstar_rl.results.overlay import draw_outlines
+from samstar_rl.results.result import FrameResult
 
 # what a browser shows in its place, and what goes over the network twice a second
 LONGEST_SIDE_PX = 800

@@ -15,7 +15,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from samstar_rl.results import FrameResult
+from samstar_rl.results.result import FrameResult
 from samstar_rl.streaming.control import PauseSwitch, TunerSwitch
 from samstar_rl.streaming.counters import Counters, Counts
 from samstar_rl.streaming.events import Event, EventKind

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from samstar_rl.frames.frame import Frame
-from samstar_rl.results import FrameResult
+from samstar_rl.results.result import FrameResult
 from samstar_rl.rewards import Score
 from samstar_rl.segmentation.segmentation import Segmentation
 from samstar_rl.settings import Settings

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from samstar_rl._io import atomic
-from samstar_rl.results import RECORD_SUFFIX, WRITERS, safe_name, write_result
+from samstar_rl.results.result import RECORD_SUFFIX, WRITERS, safe_name, write_result
 from samstar_rl.sources.base import MemorySource
 from samstar_rl.streaming.events import Event
 from samstar_rl.streaming.output_folder import OutputFolder, OutputFolderError

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from samstar_rl.frames.frame import Frame
 from samstar_rl.frames.quality import UnusableFrameError
-from samstar_rl.results import WRITERS, FrameResult
+from samstar_rl.results.result import WRITERS, FrameResult
 from samstar_rl.sources.base import Fault, MemorySource
 from samstar_rl.sources.instruments.base import InstrumentSource
 from samstar_rl.streaming.ahead import JustInTime

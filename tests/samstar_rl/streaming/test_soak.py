@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from samstar_rl.frames.frame import Frame
-from samstar_rl.results import FrameResult
+from samstar_rl.results.result import FrameResult
 from samstar_rl.sources.base import Fault, SourceBase
 from samstar_rl.streaming.counters import Counters
 from samstar_rl.streaming.dashboard import LiveState

@@ -11,7 +11,7 @@ import json
 from pathlib import Path
 
 from samstar_rl.masks.regionprops import regionprops_frame
-from samstar_rl.results import FrameResult
+from samstar_rl.results.result import FrameResult
 
 METADATA_KEY = b"samstar_rl"
 

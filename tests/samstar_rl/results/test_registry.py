@@ -8,8 +8,14 @@ import pytest
 import tifffile
 from drawn_particles import draw, found
 
-from samstar_rl.formats import DEFAULT_FORMATS, FORMATS, FormatError, load_formats, write_formats
-from samstar_rl.results import FrameResult
+from samstar_rl.results.registry import (
+    DEFAULT_FORMATS,
+    FORMATS,
+    FormatError,
+    load_formats,
+    write_formats,
+)
+from samstar_rl.results.result import FrameResult
 from samstar_rl.rewards import Score
 from samstar_rl.settings import Settings
 from samstar_rl.sources.readers.files import read_frame

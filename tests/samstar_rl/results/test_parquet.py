@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from samstar_rl.formats.parquet import METADATA_KEY, write_parquet
 from samstar_rl.frames.frame import Frame
 from samstar_rl.masks.regionprops import regionprops_frame
-from samstar_rl.results import FrameResult
+from samstar_rl.results.parquet import METADATA_KEY, write_parquet
+from samstar_rl.results.result import FrameResult
 from samstar_rl.rewards import Score
 from samstar_rl.segmentation.segmentation import Segmentation
 from samstar_rl.settings import Settings

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from samstar_rl._io import atomic
-from samstar_rl.results import (
+from samstar_rl.results.result import (
     LABELS_SUFFIX,
     OVERLAY_SUFFIX,
     PARTICLES_SUFFIX,

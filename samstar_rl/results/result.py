@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from samstar_rl._io import atomic
 from samstar_rl.frames.frame import Frame
 from samstar_rl.masks.regionprops import regionprops_frame
-from samstar_rl.overlay import draw_overlay, encode_png
+from samstar_rl.results.overlay import draw_overlay, encode_png
 from samstar_rl.rewards import Score
 from samstar_rl.segmentation.segmentation import Segmentation
 from samstar_rl.settings import Settings

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from samstar_rl.formats.coco import read_coco_masks, to_coco, write_coco
 from samstar_rl.frames.frame import Frame
-from samstar_rl.results import FrameResult
+from samstar_rl.results.coco import read_coco_masks, to_coco, write_coco
+from samstar_rl.results.result import FrameResult
 from samstar_rl.rewards import Score
 from samstar_rl.segmentation.segmentation import Segmentation
 from samstar_rl.settings import Settings

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from samstar_rl.results import FrameResult, label_image
+from samstar_rl.results.result import FrameResult, label_image
 
 LABELS_NAME = "particles"
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from samstar_rl._io import atomic
-from samstar_rl.results import FrameResult
+from samstar_rl.results.result import FrameResult
 from samstar_rl.segmentation.segmentation import Segmentation
 
 CATEGORY = {"id": 1, "name": "particle", "supercategory": "particle"}
