@@ -41,7 +41,7 @@ class Format:
     suffix : str
         Behind the frame's name.
     target : str
-        ``module:function`` in this package; the module is imported when it is needed, for a
+        ``module:function`` in this room; the module is imported when it is needed, for a
         library of an extra may stand behind it.
     """
 
@@ -51,17 +51,17 @@ class Format:
     def load(self) -> Write:
         """Import the writer."""
         module, _, function = self.target.partition(":")
-        write: Write = getattr(importlib.import_module(f"samstar_rl.{module}"), function)
+        write: Write = getattr(importlib.import_module(f"samstar_rl.results.{module}"), function)
         return write
 
 
 #: name -> format
 FORMATS: dict[str, Format] = {
-    "labels": Format(LABELS_SUFFIX, "results:write_labels"),
-    "csv": Format(PARTICLES_SUFFIX, "results:write_particles"),
-    "ome-zarr": Format(".ome.zarr", "formats.ome_zarr:write_ome_zarr"),
-    "coco": Format(".coco.json", "formats.coco:write_coco"),
-    "parquet": Format(".particles.parquet", "formats.parquet:write_parquet"),
+    "labels": Format(LABELS_SUFFIX, "result:write_labels"),
+    "csv": Format(PARTICLES_SUFFIX, "result:write_particles"),
+    "ome-zarr": Format(".ome.zarr", "ome_zarr:write_ome_zarr"),
+    "coco": Format(".coco.json", "coco:write_coco"),
+    "parquet": Format(".particles.parquet", "parquet:write_parquet"),
 }
 DEFAULT_FORMATS = ("labels", "csv")
 
