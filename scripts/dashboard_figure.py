@@ -17,9 +17,9 @@ from samstar_rl.scripts.watching import choose_among
 from samstar_rl.sources.registry import SimulatedSource
 from samstar_rl.streaming.counters import Counters
 from samstar_rl.streaming.dashboard import LiveState, open_dashboard
-from samstar_rl.streaming.guard import GuardRules
-from samstar_rl.streaming.live import LiveSegmenter
 from samstar_rl.streaming.runner import Runner
+from samstar_rl.streaming.supervision.guard import GuardRules
+from samstar_rl.streaming.supervision.watched import LiveSegmenter
 
 if TYPE_CHECKING:
     from playwright.sync_api import ViewportSize

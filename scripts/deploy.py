@@ -23,15 +23,15 @@ from samstar_rl.scripts.preparation import prepare
 from samstar_rl.scripts.watching import choose_among
 from samstar_rl.sources.registry import open_source
 from samstar_rl.streaming.access import is_loopback, new_token
-from samstar_rl.streaming.control import PauseSwitch
 from samstar_rl.streaming.counters import Counters, Counts
 from samstar_rl.streaming.dashboard import LiveState, open_dashboard
 from samstar_rl.streaming.feed import Feed
-from samstar_rl.streaming.guard import GuardRules
-from samstar_rl.streaming.live import LiveSegmenter
 from samstar_rl.streaming.output_folder import OutputFolder
 from samstar_rl.streaming.runner import RunError, Runner, WriteError
 from samstar_rl.streaming.sinks import PICTURE_EVERY, FolderSink, JournalSink, Sink, TensorBoardSink
+from samstar_rl.streaming.supervision.guard import GuardRules
+from samstar_rl.streaming.supervision.switches import PauseSwitch
+from samstar_rl.streaming.supervision.watched import LiveSegmenter
 
 RUN_BROKE = 3
 CANNOT_WRITE = 4

@@ -10,10 +10,10 @@ from samstar_rl.agents import PolicyBundle, PolicyTuner, search_static
 from samstar_rl.envs.observation import Vector
 from samstar_rl.scripts.preparation import Bench
 from samstar_rl.settings import Settings
-from samstar_rl.streaming.control import TunerSwitch
-from samstar_rl.streaming.deadline import DeadlineTuner
-from samstar_rl.streaming.guard import Guard, GuardRules
-from samstar_rl.streaming.live import WatchedTuner
+from samstar_rl.streaming.supervision.deadline import DeadlineTuner
+from samstar_rl.streaming.supervision.guard import Guard, GuardRules
+from samstar_rl.streaming.supervision.switches import TunerSwitch
+from samstar_rl.streaming.supervision.watched import WatchedTuner
 from samstar_rl.tuning.tuner import FrameContext, FrameSource, LiveFrame, Tuner
 
 # settings that a re-tune tries on each of its frames

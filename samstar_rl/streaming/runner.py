@@ -22,12 +22,12 @@ from samstar_rl.frames.frame import Frame
 from samstar_rl.frames.quality import UnusableFrameError
 from samstar_rl.results.result import FrameResult
 from samstar_rl.sources.base import Fault, Source
-from samstar_rl.streaming.ahead import JustInTime
-from samstar_rl.streaming.control import PauseSwitch
 from samstar_rl.streaming.counters import Counters, Counts
 from samstar_rl.streaming.events import Event
+from samstar_rl.streaming.pacing import JustInTime
 from samstar_rl.streaming.queue import QueueMode, StreamQueue
 from samstar_rl.streaming.sinks import Sink
+from samstar_rl.streaming.supervision.switches import PauseSwitch
 
 # so many errors one after the other mean that the next frame will not fare better
 MAX_FAILURES_IN_A_ROW = 20

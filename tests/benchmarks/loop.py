@@ -19,11 +19,11 @@ from samstar_rl.sources.base import MemorySource, SourceBase
 from samstar_rl.streaming.counters import Counters
 from samstar_rl.streaming.dashboard import LiveState
 from samstar_rl.streaming.feed import Feed
-from samstar_rl.streaming.live import LiveSegmenter, WatchedTuner
 from samstar_rl.streaming.output_folder import OutputFolder
 from samstar_rl.streaming.queue import QueueMode
 from samstar_rl.streaming.runner import Runner
 from samstar_rl.streaming.sinks import FolderSink, JournalSink, Sink, TensorBoardSink
+from samstar_rl.streaming.supervision.watched import LiveSegmenter, WatchedTuner
 from samstar_rl.tasks.task import load_task
 from samstar_rl.tuning.tuner import Objective
 from tests.benchmarks.report import Row

@@ -16,8 +16,8 @@ from samstar_rl.simulator import SimulatedStream
 from samstar_rl.sources.base import Fault, MemorySource
 from samstar_rl.streaming.counters import Counters
 from samstar_rl.streaming.feed import Feed
-from samstar_rl.streaming.live import LiveSegmenter, WatchedTuner
 from samstar_rl.streaming.runner import Runner
+from samstar_rl.streaming.supervision.watched import LiveSegmenter, WatchedTuner
 from samstar_rl.tasks.task import load_task
 from samstar_rl.tuning.tuner import Objective
 

@@ -11,9 +11,9 @@ from samstar_rl.scripts.preparation import Bench, prepare
 from samstar_rl.scripts.watching import TrainingDistance, choose_among, retuner, watch
 from samstar_rl.settings import Settings
 from samstar_rl.simulator import SimulatedStream
-from samstar_rl.streaming.deadline import DeadlineTuner
-from samstar_rl.streaming.guard import Guard, GuardRules
-from samstar_rl.streaming.live import LiveSegmenter
+from samstar_rl.streaming.supervision.deadline import DeadlineTuner
+from samstar_rl.streaming.supervision.guard import Guard, GuardRules
+from samstar_rl.streaming.supervision.watched import LiveSegmenter
 from samstar_rl.tasks.task import Task, load_task
 from samstar_rl.tuning.tuner import FrameEvaluator, LiveFrame, Objective
 

@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from samstar_rl.results.result import FrameResult
-from samstar_rl.streaming.control import PauseSwitch, TunerSwitch
 from samstar_rl.streaming.counters import Counters, Counts
 from samstar_rl.streaming.events import Event, EventKind
+from samstar_rl.streaming.supervision.switches import PauseSwitch, TunerSwitch
 from samstar_rl.tasks.task import Task
 
 # curves reach this many frames back

@@ -7,9 +7,9 @@ import pytest
 
 from samstar_rl.settings import Settings
 from samstar_rl.sources.base import MemorySource
-from samstar_rl.streaming.control import PauseSwitch, TunerSwitch
-from samstar_rl.streaming.live import WatchedTuner
 from samstar_rl.streaming.runner import Runner
+from samstar_rl.streaming.supervision.switches import PauseSwitch, TunerSwitch
+from samstar_rl.streaming.supervision.watched import WatchedTuner
 
 
 class Named:

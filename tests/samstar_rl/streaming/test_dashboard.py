@@ -17,7 +17,6 @@ import numpy as np
 import pytest
 
 from samstar_rl.sources.base import MemorySource
-from samstar_rl.streaming.control import PauseSwitch
 from samstar_rl.streaming.counters import Counters
 from samstar_rl.streaming.dashboard import LiveState, open_dashboard
 from samstar_rl.streaming.dashboard.picture import LONGEST_SIDE_PX, PictureMaker, draw_frame
@@ -25,6 +24,7 @@ from samstar_rl.streaming.dashboard.sizes import expected, histogram
 from samstar_rl.streaming.dashboard.state import HISTORY, MAX_EVENTS
 from samstar_rl.streaming.events import Event
 from samstar_rl.streaming.runner import Runner
+from samstar_rl.streaming.supervision.switches import PauseSwitch
 from samstar_rl.tasks.task import load_task
 
 pytest.importorskip("bokeh")
@@ -394,7 +394,7 @@ def test_the_operator_pauses_and_goes_on(frames, segmenter, page):
 
 
 def test_the_operator_switches_the_tuner(result, page):
-    from samstar_rl.streaming.control import TunerSwitch
+    from samstar_rl.streaming.supervision.switches import TunerSwitch
 
     class Named:
         searches = False

@@ -6,9 +6,9 @@ import pytest
 
 from samstar_rl.rewards import Score
 from samstar_rl.settings import PromptSettings, Settings
-from samstar_rl.streaming.deadline import DeadlineTuner
-from samstar_rl.streaming.guard import Guard, GuardRules, out_of_bounds
-from samstar_rl.streaming.live import WatchedTuner
+from samstar_rl.streaming.supervision.deadline import DeadlineTuner
+from samstar_rl.streaming.supervision.guard import Guard, GuardRules, out_of_bounds
+from samstar_rl.streaming.supervision.watched import WatchedTuner
 from samstar_rl.tasks.task import load_task
 from samstar_rl.tuning.tuner import LiveFrame, Objective
 

@@ -18,11 +18,11 @@ from samstar_rl.frames.quality import UnusableFrameError
 from samstar_rl.results.result import WRITERS, FrameResult
 from samstar_rl.sources.base import Fault, MemorySource
 from samstar_rl.sources.instruments.base import InstrumentSource
-from samstar_rl.streaming.ahead import JustInTime
-from samstar_rl.streaming.control import PauseSwitch
 from samstar_rl.streaming.events import Event
+from samstar_rl.streaming.pacing import JustInTime
 from samstar_rl.streaming.runner import MAX_FAILURES_IN_A_ROW, RunError, Runner, WriteError
 from samstar_rl.streaming.sinks import FolderSink, JournalSink, read_journal
+from samstar_rl.streaming.supervision.switches import PauseSwitch
 
 
 class Collector:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping
 
 from samstar_rl.settings import Settings
-from samstar_rl.streaming.live import WatchedTuner
+from samstar_rl.streaming.supervision.watched import WatchedTuner
 from samstar_rl.tuning.tuner import FrameContext, Tuner
 
 

@@ -7,7 +7,7 @@ from collections import deque
 import numpy as np
 
 from samstar_rl.settings import PromptSettings, Settings
-from samstar_rl.streaming.live import WatchedTuner
+from samstar_rl.streaming.supervision.watched import WatchedTuner
 from samstar_rl.tasks.task import Task
 from samstar_rl.tuning.tuner import FrameContext, LiveFrame, TunedFrame, Tuner
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from samstar_rl.settings import Settings
-from samstar_rl.streaming.live import WatchedTuner
+from samstar_rl.streaming.supervision.watched import WatchedTuner
 from samstar_rl.tasks.task import Task
 from samstar_rl.tuning.tuner import (
     FrameContext,

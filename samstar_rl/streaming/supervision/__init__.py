@@ -1,0 +1,1 @@
+"""Tuners around tuners: guard, deadline and switches of the live loop."""
