@@ -13,6 +13,7 @@ from rich.console import Console
 from samstar_rl.agents.bundle import PolicyBundle
 from samstar_rl.agents.search import GeneticSearch, Vectors, maximise
 from samstar_rl.agents.static_search import search_static
+from samstar_rl.fitting.emps import load_labelled, split_names
 from samstar_rl.frames.frame import Frame
 from samstar_rl.rewards import PhysicsReward
 from samstar_rl.sam.engine import ProposalEngine, Proposals
@@ -28,7 +29,6 @@ from samstar_rl.segmentation.segmentation import segment
 from samstar_rl.settings import Settings
 from samstar_rl.simulator import SimulatedStream
 from samstar_rl.tasks.task import Task, load_task, task_path, write_static
-from samstar_rl.training.emps import load_labelled, split_names
 from samstar_rl.truth.metrics import Truth, f1_at
 
 TASKS = ("particles", "overlap", "morphology", "size")

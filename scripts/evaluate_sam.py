@@ -16,14 +16,14 @@ from segment_anything import SamAutomaticMaskGenerator
 from segment_anything.modeling import Sam
 
 from samstar_rl._io.atomic import write_json
+from samstar_rl.fitting.emps import Labelled, load_pairs, split_names
+from samstar_rl.fitting.evaluation import best_of_three, grid_result, quarters
 from samstar_rl.frames.intensity import to_sam_rgb
 from samstar_rl.sam.engine import ProposalEngine
 from samstar_rl.sam.load import load_sam
 from samstar_rl.scripts.command import run_command
 from samstar_rl.settings import Settings
 from samstar_rl.tasks.task import load_task
-from samstar_rl.training.emps import Labelled, load_pairs, split_names
-from samstar_rl.training.evaluation import best_of_three, grid_result, quarters
 
 
 def evaluate_sam(

@@ -10,13 +10,13 @@ import torch
 import typer
 from rich.console import Console
 
+from samstar_rl.fitting.calibration import apply_calibration, fit_calibration
+from samstar_rl.fitting.emps import load_labelled, split_names
+from samstar_rl.fitting.evaluation import point_ious, summarise
+from samstar_rl.fitting.packing import pack_weights, round_to_half
 from samstar_rl.sam.load import packaged_weights_path
 from samstar_rl.sam.tiny import build_tiny_sam
 from samstar_rl.scripts.command import run_command
-from samstar_rl.training.calibration import apply_calibration, fit_calibration
-from samstar_rl.training.emps import load_labelled, split_names
-from samstar_rl.training.evaluation import point_ious, summarise
-from samstar_rl.training.packing import pack_weights, round_to_half
 
 DEFAULT_RUN = Path.home() / ".cache" / "samstar_rl" / "pretrain" / "run"
 

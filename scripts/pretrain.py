@@ -8,9 +8,9 @@ from typing import Annotated
 import torch
 import typer
 
+from samstar_rl.fitting.emps import load_labelled, split_names
+from samstar_rl.fitting.sam_trainer import Trainer, TrainingConfig
 from samstar_rl.scripts.command import run_command
-from samstar_rl.training.emps import load_labelled, split_names
-from samstar_rl.training.trainer import Trainer, TrainingConfig
 
 CACHE = Path.home() / ".cache" / "samstar_rl" / "pretrain"
 

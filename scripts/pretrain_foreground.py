@@ -13,16 +13,16 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from samstar_rl.fitting.emps import Labelled, load_labelled, split_names
+from samstar_rl.fitting.foreground_evaluation import ForegroundResult, judge, judging_frames
+from samstar_rl.fitting.foreground_samples import PARTICLE_PRESETS
+from samstar_rl.fitting.foreground_training import ForegroundTrainer, ForegroundTraining, pack
 from samstar_rl.foreground.network import (
     ForegroundNetwork,
     load_network,
     packaged_weights_path,
 )
 from samstar_rl.scripts.command import make_progress, run_command
-from samstar_rl.training.emps import Labelled, load_labelled, split_names
-from samstar_rl.training.foreground_evaluation import ForegroundResult, judge, judging_frames
-from samstar_rl.training.foreground_samples import PARTICLE_PRESETS
-from samstar_rl.training.foreground_training import ForegroundTrainer, ForegroundTraining, pack
 
 CACHE = Path.home() / ".cache" / "samstar_rl" / "foreground"
 JUDGED_SEEDS = 31

@@ -153,7 +153,7 @@ def _streams(
 def read_names(names: str) -> list[str]:
     """Names of images: ``emps:PART`` is a part of the EMPS split, else a file, a name a line."""
     if names.startswith(EMPS_PREFIX):
-        from samstar_rl.training.emps import split_names
+        from samstar_rl.fitting.emps import split_names
 
         part = names.removeprefix(EMPS_PREFIX)
         if part not in ("sam", "tune", "check"):

@@ -8,9 +8,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from samstar_rl.fitting.emps import load_labelled, split_names
 from samstar_rl.frames.frame import Frame, LabelledFrame
 from samstar_rl.simulator import SimulatedStream
-from samstar_rl.training.emps import load_labelled, split_names
 
 EMPS = Path("../shared/data/emps/train")
 # frames with fewer particles hardly give a filter anything to do

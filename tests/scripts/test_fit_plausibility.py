@@ -8,7 +8,7 @@ from samstar_rl.scripts import fit_plausibility
 
 
 def test_it_writes_a_network(samstar, small_task, tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr("samstar_rl.training.plausibility.EPOCHS", 2)
+    monkeypatch.setattr("samstar_rl.fitting.plausibility.EPOCHS", 2)
     monkeypatch.setattr(fit_plausibility, "EPOCHS", 2)
     result = samstar(
         *("validate", small_task, "--n-frames", 1, "--settings", 8, "--size", 128),

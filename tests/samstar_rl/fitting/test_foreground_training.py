@@ -5,10 +5,9 @@ import numpy as np
 import pytest
 import torch
 
-from samstar_rl.foreground.network import load_network
-from samstar_rl.training import foreground_samples
-from samstar_rl.training.foreground_evaluation import dice, judging_frames
-from samstar_rl.training.foreground_samples import (
+from samstar_rl.fitting import foreground_samples
+from samstar_rl.fitting.foreground_evaluation import dice, judging_frames
+from samstar_rl.fitting.foreground_samples import (
     FIRST_JUDGING_SEED,
     PARTICLE_FAMILIES,
     PARTICLE_PRESETS,
@@ -17,12 +16,13 @@ from samstar_rl.training.foreground_samples import (
     random_sample,
     target_maps,
 )
-from samstar_rl.training.foreground_training import (
+from samstar_rl.fitting.foreground_training import (
     ForegroundTrainer,
     ForegroundTraining,
     foreground_losses,
     pack,
 )
+from samstar_rl.foreground.network import load_network
 
 WIDTHS = (8, 8, 8, 8, 8)
 

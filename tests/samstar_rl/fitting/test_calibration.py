@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import torch
 
+from samstar_rl.fitting.calibration import Calibration, _allowed_maps, apply_calibration
+from samstar_rl.fitting.evaluation import innermost_pixel, point_ious, quarters, summarise
+from samstar_rl.fitting.packing import pack_weights, round_to_half
 from samstar_rl.sam.folded_decoder import point_tokens, predict_masks
 from samstar_rl.sam.load import load_sam
 from samstar_rl.sam.tiny import build_tiny_sam
-from samstar_rl.training.calibration import Calibration, _allowed_maps, apply_calibration
-from samstar_rl.training.evaluation import innermost_pixel, point_ious, quarters, summarise
-from samstar_rl.training.packing import pack_weights, round_to_half
 
 
 @torch.no_grad()

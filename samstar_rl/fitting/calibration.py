@@ -16,11 +16,11 @@ import torch
 from numpy.typing import NDArray
 from segment_anything.modeling import Sam
 
+from samstar_rl.fitting.emps import Labelled
 from samstar_rl.frames.frame import Frame
 from samstar_rl.sam.engine import ProposalEngine, Proposals
 from samstar_rl.segmentation.segmentation import segment
 from samstar_rl.settings import Settings
-from samstar_rl.training.emps import Labelled
 from samstar_rl.truth.metrics import Truth, f1_at
 
 SHARPNESSES = (1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0)
@@ -69,7 +69,7 @@ def fit_calibration(
     frames : sequence of (image, labels)
         Frames that the SAM has not seen.
     true_iou, iou_pred : (K, 3) arrays
-        Of interior points, see `samstar_rl.training.evaluation.point_ious`.
+        Of interior points, see `samstar_rl.fitting.evaluation.point_ious`.
     points_per_side : int
         Of the grid of prompts.
     """

@@ -25,7 +25,7 @@ def split_names(part: str) -> list[str]:
     ValueError
         If the part is not "sam", "tune" or "check".
     """
-    text = resources.files("samstar_rl.training").joinpath("emps_split.toml").read_text("utf-8")
+    text = resources.files("samstar_rl.fitting").joinpath("emps_split.toml").read_text("utf-8")
     parts: dict[str, list[str]] = tomllib.loads(text)
     if part not in parts:
         raise ValueError(f"part must be one of {', '.join(parts)}, got {part!r}")

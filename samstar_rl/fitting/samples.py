@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from samstar_rl._io.atomic import replacing
+from samstar_rl.fitting.augmentation import pad, random_exposure, random_view, resize
+from samstar_rl.fitting.emps import Labelled
+from samstar_rl.fitting.prompt_sampling import Prompts, sample_prompts
 from samstar_rl.simulator import draw_training_image
-from samstar_rl.training.augmentation import pad, random_exposure, random_view, resize
-from samstar_rl.training.emps import Labelled
-from samstar_rl.training.prompt_sampling import Prompts, sample_prompts
 
 REAL_BACKGROUND_WEIGHT = 0.5
 """A background prompt on a real frame may hit a particle that nobody labelled."""

@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from segment_anything import SamPredictor
 from segment_anything.modeling import Sam
 
+from samstar_rl.fitting.emps import Labelled
 from samstar_rl.frames.frame import Frame
 from samstar_rl.rewards import PhysicsReward
 from samstar_rl.sam.engine import ProposalEngine
 from samstar_rl.settings import Settings
 from samstar_rl.tasks.task import Task
-from samstar_rl.training.emps import Labelled
 from samstar_rl.truth.metrics import f1_at
 
 SMALLEST_INSTANCE_PX = 30

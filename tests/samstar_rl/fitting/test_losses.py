@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from samstar_rl.training.losses import (
+from samstar_rl.fitting.losses import (
     AuxiliaryHead,
     boundaries,
     centroid_offsets,
@@ -11,7 +11,7 @@ from samstar_rl.training.losses import (
     mask_iou,
     mask_losses,
 )
-from samstar_rl.training.trainer import TrainingConfig, mask_targets
+from samstar_rl.fitting.sam_trainer import TrainingConfig, mask_targets
 
 
 def square(size=32, low=8, high=24):

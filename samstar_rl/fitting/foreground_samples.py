@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from samstar_rl._io.atomic import replacing
+from samstar_rl.fitting.augmentation import random_exposure, window
+from samstar_rl.fitting.emps import Labelled
 from samstar_rl.foreground.network import WORKING_SHORT_SIDE_PX, standardise
 from samstar_rl.frames.intensity import normalise
 from samstar_rl.simulator import SIMULATOR_VERSION, SimulatedStream, draw_family_image
-from samstar_rl.training.augmentation import random_exposure, window
-from samstar_rl.training.emps import Labelled
 
 Labels = NDArray[np.int32]
 Field = NDArray[np.float32]

@@ -20,12 +20,12 @@ from torch.utils.data import DataLoader
 from torch.utils.tensorboard import SummaryWriter
 
 from samstar_rl._io.atomic import replacing
+from samstar_rl.fitting.emps import Labelled
+from samstar_rl.fitting.evaluation import best_of_three
+from samstar_rl.fitting.losses import AuxiliaryHead, MaskLosses, mask_losses
+from samstar_rl.fitting.samples import BatchDataset, SampleSpec, SimulatedPool
 from samstar_rl.sam.folded_decoder import point_tokens, predict_masks
 from samstar_rl.sam.tiny import TinySamConfig, build_tiny_sam, tie_cross_attentions
-from samstar_rl.training.emps import Labelled
-from samstar_rl.training.evaluation import best_of_three
-from samstar_rl.training.losses import AuxiliaryHead, MaskLosses, mask_losses
-from samstar_rl.training.samples import BatchDataset, SampleSpec, SimulatedPool
 
 MASK_STRIDE = 2
 IOU_WEIGHT = 2.0

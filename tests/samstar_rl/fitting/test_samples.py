@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from samstar_rl.training.augmentation import letterbox, pad, random_exposure, random_view
-from samstar_rl.training.emps import load_pairs, split_names
-from samstar_rl.training.prompt_sampling import sample_prompts
-from samstar_rl.training.samples import BatchDataset, SampleSpec, SimulatedPool
+from samstar_rl.fitting.augmentation import letterbox, pad, random_exposure, random_view
+from samstar_rl.fitting.emps import load_pairs, split_names
+from samstar_rl.fitting.prompt_sampling import sample_prompts
+from samstar_rl.fitting.samples import BatchDataset, SampleSpec, SimulatedPool
 
 
 def discs(size=160, count=9):

@@ -18,13 +18,13 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
 from samstar_rl._io.atomic import replacing
-from samstar_rl.foreground.network import ForegroundNetwork, for_inference
-from samstar_rl.training.emps import Labelled
-from samstar_rl.training.foreground_samples import (
+from samstar_rl.fitting.emps import Labelled
+from samstar_rl.fitting.foreground_samples import (
     ForegroundBatches,
     ForegroundSpec,
     SimulatedFrames,
 )
+from samstar_rl.foreground.network import ForegroundNetwork, for_inference
 
 DICE_WEIGHT = 1.0
 CORE_WEIGHT = 0.7

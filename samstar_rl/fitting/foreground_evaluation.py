@@ -9,12 +9,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from samstar_rl.fitting.emps import Labelled
+from samstar_rl.fitting.foreground_samples import FIRST_JUDGING_SEED
 from samstar_rl.foreground.estimate import estimate_foreground
 from samstar_rl.foreground.network import ForegroundMaps, ForegroundNetwork, map_particles
 from samstar_rl.frames.intensity import normalise
 from samstar_rl.simulator import SimulatedStream
-from samstar_rl.training.emps import Labelled
-from samstar_rl.training.foreground_samples import FIRST_JUDGING_SEED
 
 Mask = NDArray[np.bool_]
 Labels = NDArray[np.int32]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from samstar_rl.evidence.likeness import EVIDENCE
-from samstar_rl.training.plausibility import MaskSamples, fit
+from samstar_rl.fitting.plausibility import MaskSamples, fit
 
 
 def drawn_samples(seed: int, n: int = 400) -> tuple[MaskSamples, np.ndarray]:

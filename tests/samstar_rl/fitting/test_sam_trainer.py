@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
+from samstar_rl.fitting.sam_trainer import Trainer, TrainingConfig
 from samstar_rl.sam.tiny import TinySamConfig
-from samstar_rl.training.trainer import Trainer, TrainingConfig
 
 NETWORK = TinySamConfig(
     image_size=64, channels=32, widths=(8, 8, 16, 16, 16), depths=(1, 1, 1, 1), mlp_channels=32
