@@ -28,7 +28,7 @@ def viewer(monkeypatch):
 
 @pytest.fixture
 def widget(viewer):
-    from samstar_rl.scripts.napari_plugin import SegmentWidget, _geometry
+    from samstar_rl.napari.plugin import SegmentWidget, _geometry
 
     frame, _ = draw((96, 96), grid((96, 96), 32, 16))
     viewer.add_image(frame.image, name="drawn", **_geometry(0.5, 2))
@@ -86,7 +86,7 @@ def test_what_is_wrong_is_said_in_the_widget(widget, viewer):
 
 
 def test_files_and_the_sample_open_as_layers(tmp_path):
-    from samstar_rl.scripts.napari_plugin import get_reader, simulated_micrograph
+    from samstar_rl.napari.plugin import get_reader, simulated_micrograph
 
     np.save(tmp_path / "a.npy", np.zeros((3, 8, 9)))
     ((data, options, kind),) = get_reader(str(tmp_path / "a.npy"))(str(tmp_path / "a.npy"))

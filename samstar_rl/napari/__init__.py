@@ -1,0 +1,1 @@
+"""The napari plugin: reader, sample data and the widget."""
