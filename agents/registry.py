@@ -5,9 +5,9 @@ from __future__ import annotations
 import tomllib
 from pathlib import Path
 
-from samstar_rl.agents.bundle import BundleError, PolicyBundle, shipped_bundles
-from samstar_rl.agents.per_frame import PerFrameTuner
-from samstar_rl.agents.tuners import (
+from samstar_rl.agents.policies.bundle import BundleError, PolicyBundle, shipped_bundles
+from samstar_rl.agents.search.per_frame import PerFrameTuner
+from samstar_rl.agents.tuners.tuners import (
     EVALUATIONS,
     PolicyTuner,
     RandomTuner,

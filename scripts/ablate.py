@@ -48,8 +48,8 @@ def ablate(
     95 % intervals over streams and seeds. Stopped at any moment, the same command goes on.
     """
     from samstar_rl._io.run_folder import RunFolder
-    from samstar_rl.agents import ablation
-    from samstar_rl.agents.training import TrainingPlan
+    from samstar_rl.agents.learning.train import TrainingPlan
+    from samstar_rl.agents.studies import ablation
     from samstar_rl.bank.simulated import with_ladder
     from samstar_rl.scripts.display import StageDisplay
     from samstar_rl.scripts.lessons import TEST_SEED, Lessons
@@ -92,8 +92,8 @@ def ablate(
 
 
 def _learner(algo: str, task: str, steps: int | None) -> tuple[str, dict[str, Any]]:
-    from samstar_rl.agents.hyperparameters import load_hyperparameters
-    from samstar_rl.agents.learners import algorithm_name
+    from samstar_rl.agents.learning.hyperparameters import load_hyperparameters
+    from samstar_rl.agents.learning.learners import algorithm_name
     from samstar_rl.envs import STREAM_ID
 
     name = algorithm_name(algo)

@@ -10,9 +10,9 @@ import numpy as np
 import typer
 from rich.console import Console
 
-from samstar_rl.agents.bundle import PolicyBundle
-from samstar_rl.agents.search import GeneticSearch, Vectors, maximise
-from samstar_rl.agents.static_search import search_static
+from samstar_rl.agents.policies.bundle import PolicyBundle
+from samstar_rl.agents.search.ask_tell import GeneticSearch, Vectors, maximise
+from samstar_rl.agents.search.static import search_static
 from samstar_rl.fitting.emps import load_labelled, split_names
 from samstar_rl.frames.frame import Frame
 from samstar_rl.rewards import PhysicsReward

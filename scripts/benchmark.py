@@ -16,7 +16,7 @@ from samstar_rl.scripts.command import run_command
 if TYPE_CHECKING:
     from distributed import Client
 
-    from samstar_rl.agents.benchmark import BenchmarkPlan, BenchmarkResults, RealFrames, Unit
+    from samstar_rl.agents.benchmark.run import BenchmarkPlan, BenchmarkResults, RealFrames, Unit
 
 SIZES = "How much (what is left out stays as the plan has it)"
 
@@ -121,7 +121,7 @@ def benchmark(
     its headline, OUT/results.parquet every frame; OUT/tensorboard overlays RL and genetic search.
     """
     from samstar_rl._io.run_folder import RunFolder
-    from samstar_rl.agents.benchmark import BenchmarkPlan, read_plan, read_results
+    from samstar_rl.agents.benchmark.run import BenchmarkPlan, read_plan, read_results
 
     if report_only:
         plan = read_plan(out)
@@ -169,7 +169,7 @@ def choose_images(
     ValueError
         If there are no labels, a name is not that of an image, or a choice is empty.
     """
-    from samstar_rl.agents.benchmark import RealFrames
+    from samstar_rl.agents.benchmark.run import RealFrames
 
     if labels is None:
         raise ValueError("give --labels FOLDER with the ground truth of the frames, for judging")
@@ -217,7 +217,7 @@ def _run(
     plan: BenchmarkPlan, out: Path, workers: int | None, scheduler: str | None
 ) -> BenchmarkResults:
     from samstar_rl._io.workers import open_client, spread
-    from samstar_rl.agents.benchmark import begin, run_benchmark
+    from samstar_rl.agents.benchmark.run import begin, run_benchmark
     from samstar_rl.scripts.display import StageDisplay
 
     with ExitStack() as stack:
@@ -246,7 +246,7 @@ def _propose_on(
 ) -> None:
     """Let workers compute the proposals; what is built afterwards finds every frame finished."""
     from samstar_rl._io.workers import spread
-    from samstar_rl.agents.benchmark import PARTS, bank_path, is_built
+    from samstar_rl.agents.benchmark.run import PARTS, bank_path, is_built
     from samstar_rl.bank.shards import PartPlan, join_parts, number_frames
     from samstar_rl.segmentation.proposals import Floor
 
@@ -266,8 +266,8 @@ def _propose_on(
 
 
 def _report(plan: BenchmarkPlan, results: BenchmarkResults, out: Path) -> None:
-    from samstar_rl.agents.benchmark import short_name
-    from samstar_rl.agents.benchmark_report import summarise_task, write_benchmark_report
+    from samstar_rl.agents.benchmark.report import summarise_task, write_benchmark_report
+    from samstar_rl.agents.benchmark.run import short_name
     from samstar_rl.scripts.display import print_comparison, print_outputs
 
     if results.rows.empty:

@@ -29,7 +29,7 @@ def demo(
     report. Takes less than five minutes on two cores.
     """
     from samstar_rl._io.run_folder import RunFolder
-    from samstar_rl.agents.demonstration import DemoPlan, demonstrate
+    from samstar_rl.agents.studies.demo import DemoPlan, demonstrate
     from samstar_rl.scripts.display import StageDisplay, print_comparison, print_outputs
 
     plan = DemoPlan(task=task, steps=steps, seed=seed)

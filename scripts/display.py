@@ -59,8 +59,8 @@ class StageDisplay:
 
 def print_comparison(summary: pd.DataFrame, *, title: str) -> None:
     """Print a comparison of tuners as one table, the best of each measure in bold."""
-    from samstar_rl.agents.comparison import FORMATS, HEADINGS
-    from samstar_rl.agents.report import format_cells
+    from samstar_rl.agents.reporting.figures import FORMATS, HEADINGS
+    from samstar_rl.agents.reporting.html import format_cells
 
     columns = [name for name in HEADINGS if name in summary.columns]
     table = Table(title=title, title_justify="left", header_style="bold")

@@ -12,7 +12,7 @@ from samstar_rl.scripts import options
 from samstar_rl.scripts.command import run_command
 
 if TYPE_CHECKING:
-    from samstar_rl.agents.headroom import Headroom, HeadroomPlan
+    from samstar_rl.agents.studies.headroom import Headroom, HeadroomPlan
     from samstar_rl.bank.bank import Bank
     from samstar_rl.frames.frame import LabelledFrame
     from samstar_rl.sam.engine import ProposalEngine
@@ -60,7 +60,7 @@ def headroom(
     headroom.json, headroom.png and the banks of proposals, from which the command starts again.
     """
     from samstar_rl._io.run_folder import RunFolder
-    from samstar_rl.agents.headroom import HeadroomPlan
+    from samstar_rl.agents.studies.headroom import HeadroomPlan
     from samstar_rl.bank.simulated import with_ladder
     from samstar_rl.sam.engine import ProposalEngine
     from samstar_rl.sam.load import load_sam
@@ -188,7 +188,7 @@ def _measure(
     *,
     alone: bool,
 ) -> Headroom:
-    from samstar_rl.agents.headroom import measure_headroom
+    from samstar_rl.agents.studies.headroom import measure_headroom
     from samstar_rl.tuning.tuner import Objective
 
     return measure_headroom(
@@ -207,7 +207,7 @@ def _write(
 ) -> None:  # fmt: skip
     """Write figures and numbers, print the table and the verdict."""
     from samstar_rl._io import atomic
-    from samstar_rl.agents.headroom_report import draw_headroom, verdict
+    from samstar_rl.agents.studies.headroom_report import draw_headroom, verdict
 
     sentences = verdict(measured)
     content: dict[str, Any] = {"task": task.name, "sam_sha256": sam_sha256, "verdict": sentences}

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 
 from samstar_rl._io import atomic
 from samstar_rl._io.run_folder import RunFolder
-from samstar_rl.agents.pareto import (
+from samstar_rl.agents.search.pareto import (
     ParetoFront,
     PickError,
     check_pick,
@@ -43,7 +43,7 @@ class FrontRequest:
     terms : tuple of str
         To search over.
     how : str
-        How a point is picked, see `samstar_rl.agents.pareto.pick`.
+        How a point is picked, see `samstar_rl.agents.search.pareto.pick`.
     n_evaluations, seed : int
     """
 

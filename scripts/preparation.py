@@ -7,7 +7,7 @@ from pathlib import Path
 
 from samstar_rl._io.checkpoint_cache import CHECKPOINTS
 from samstar_rl.agents import TUNERS, make_tuner
-from samstar_rl.agents.bundle import SUFFIX
+from samstar_rl.agents.policies.bundle import SUFFIX
 from samstar_rl.sam.engine import PointPlaces, ProposalEngine
 from samstar_rl.sam.load import load_sam
 from samstar_rl.sam.point_decoder import Precision

@@ -13,7 +13,7 @@ from samstar_rl.scripts.command import run_command
 from samstar_rl.scripts.options import Out, PixelSize, Sam, Seed
 
 if TYPE_CHECKING:
-    from samstar_rl.agents.training import Progress, Trained
+    from samstar_rl.agents.learning.train import Progress, Trained
     from samstar_rl.bank.bank import Bank
     from samstar_rl.tasks.task import Task
 
@@ -99,7 +99,7 @@ def train(
     search that was stopped.
     """
     from samstar_rl._io.run_folder import RunFolder
-    from samstar_rl.agents.learners import algorithm_class, algorithm_name
+    from samstar_rl.agents.learning.learners import algorithm_class, algorithm_name
     from samstar_rl.scripts.display import StageDisplay
     from samstar_rl.scripts.lessons import Lessons, read_tasks
 
@@ -146,7 +146,7 @@ class School:
         on_progress: Callable[[Progress], None] | None = None,
     ) -> Trained:
         """Train one policy, for one task or for several."""
-        from samstar_rl.agents.training import TrainingPlan, train_multi_policy, train_policy
+        from samstar_rl.agents.learning.train import TrainingPlan, train_multi_policy, train_policy
         from samstar_rl.envs.variation import VARIATION
 
         def show(progress: Progress) -> None:
@@ -173,8 +173,8 @@ class School:
 
     def save_bundle(self, trained: Trained, out: Path) -> Path:
         """Write OUT/policy.bundle."""
-        from samstar_rl.agents.bundle import PolicyBundle
-        from samstar_rl.agents.training import TrainedUnion
+        from samstar_rl.agents.learning.train import TrainedUnion
+        from samstar_rl.agents.policies.bundle import PolicyBundle
         from samstar_rl.envs import STREAM_ID
         from samstar_rl.envs.frames import BankFrames
 
@@ -218,7 +218,7 @@ def _check(
 def _hyperparameters(
     algorithm: str, tasks: Sequence[Task], steps: int | None, path: Path | None
 ) -> dict[str, Any]:
-    from samstar_rl.agents.hyperparameters import load_hyperparameters
+    from samstar_rl.agents.learning.hyperparameters import load_hyperparameters
     from samstar_rl.envs import STREAM_ID
 
     name = tasks[0].name if len(tasks) == 1 else "all"
@@ -252,7 +252,11 @@ def _open_lessons(
 
 def _optimise(school: School, out: Path, n_trials: int, tasks: Sequence[str] | None) -> str:
     """Search hyperparameters; what to do with them."""
-    from samstar_rl.agents.optimisation import FILE, SHORTER, optimise_hyperparameters
+    from samstar_rl.agents.learning.hyperparameter_search import (
+        FILE,
+        SHORTER,
+        optimise_hyperparameters,
+    )
 
     short = {**school.usual, "total_steps": max(512, school.usual["total_steps"] // SHORTER)}
     found = optimise_hyperparameters(

@@ -15,7 +15,7 @@ from samstar_rl._io import atomic
 from samstar_rl._io.run_folder import RunFolder
 from samstar_rl._io.workers import open_client, spread
 from samstar_rl.agents import StaticFound, search_static
-from samstar_rl.agents.per_frame import search_per_frame
+from samstar_rl.agents.search.per_frame import search_per_frame
 from samstar_rl.frames.frame import Frame
 from samstar_rl.sam.engine import FrameFeatures, ProposalEngine, Proposals
 from samstar_rl.sam.load import load_sam

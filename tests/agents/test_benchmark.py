@@ -11,9 +11,24 @@ import pandas as pd
 import pytest
 from dying_worker import always_die, work
 
-from samstar_rl.agents import benchmark as module
-from samstar_rl.agents.bars import check_bars, common_frames
-from samstar_rl.agents.benchmark import (
+from samstar_rl.agents.benchmark import run as module
+from samstar_rl.agents.benchmark.claims import check_bars, common_frames
+from samstar_rl.agents.benchmark.contenders import (
+    CONTENDERS,
+    LEARNERS,
+    ON_STREAMS,
+    POLICIES,
+    SEEDED,
+    SLOW,
+)
+from samstar_rl.agents.benchmark.figures import mean_curve
+from samstar_rl.agents.benchmark.report import (
+    frames_to_pay_off,
+    headline_table,
+    moves_of,
+    write_benchmark_report,
+)
+from samstar_rl.agents.benchmark.run import (
     BenchmarkError,
     BenchmarkPlan,
     BenchmarkResults,
@@ -23,15 +38,7 @@ from samstar_rl.agents.benchmark import (
     read_results,
     run_benchmark,
 )
-from samstar_rl.agents.benchmark_events import write_events
-from samstar_rl.agents.benchmark_figures import mean_curve
-from samstar_rl.agents.benchmark_report import (
-    frames_to_pay_off,
-    headline_table,
-    moves_of,
-    write_benchmark_report,
-)
-from samstar_rl.agents.contenders import CONTENDERS, LEARNERS, ON_STREAMS, POLICIES, SEEDED, SLOW
+from samstar_rl.agents.benchmark.tensorboard import write_events
 from samstar_rl.tasks.task import load_task
 
 TINY = BenchmarkPlan(

@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from synthetic_bank import N_CHANNELS, SyntheticBank
 
-from samstar_rl.agents.bundle import BundleError, PolicyBundle
-from samstar_rl.agents.network import Normalisation, PolicyNetwork
+from samstar_rl.agents.policies.bundle import BundleError, PolicyBundle
+from samstar_rl.agents.policies.network import Normalisation, PolicyNetwork
 from samstar_rl.agents.registry import TunerError, make_tuner
-from samstar_rl.agents.tuners import PolicyTuner
+from samstar_rl.agents.tuners.tuners import PolicyTuner
 from samstar_rl.envs import STREAM_ID
 from samstar_rl.envs.observation import ObservationSchema
 from samstar_rl.tasks.task import load_task

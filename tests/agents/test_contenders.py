@@ -3,9 +3,9 @@ from __future__ import annotations
 import pytest
 from synthetic_bank import SyntheticBank
 
-from samstar_rl.agents.arena import Arena, sam_seconds
-from samstar_rl.agents.contenders import CONTENDERS
-from samstar_rl.agents.transfer import ForeignStaticTuner
+from samstar_rl.agents.benchmark.arena import Arena, sam_seconds
+from samstar_rl.agents.benchmark.contenders import CONTENDERS
+from samstar_rl.agents.benchmark.transfer import ForeignStaticTuner
 from samstar_rl.tasks.task import load_task
 from samstar_rl.tuning.tuner import FrameContext, FrameEvaluator, Objective
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from synthetic_bank import SyntheticBank
 
-from samstar_rl.agents.headroom import (
+from samstar_rl.agents.studies.headroom import (
     BY_SCORE,
     BY_TRUTH,
     CROSS_VALIDATED,
@@ -18,7 +18,7 @@ from samstar_rl.agents.headroom import (
     gain_name,
     measure_headroom,
 )
-from samstar_rl.agents.headroom_report import draw_headroom, verdict
+from samstar_rl.agents.studies.headroom_report import draw_headroom, verdict
 from samstar_rl.frames.frame import Frame
 from samstar_rl.segmentation.segmentation import Segmentation
 from samstar_rl.tasks.task import load_task

@@ -7,16 +7,16 @@ import pytest
 import torch
 from synthetic_bank import SyntheticBank
 
-from samstar_rl.agents.bundle import BundleError, PolicyBundle
-from samstar_rl.agents.hyperparameters import load_hyperparameters
-from samstar_rl.agents.judging import Judge
-from samstar_rl.agents.registry import make_tuner
-from samstar_rl.agents.training import (
+from samstar_rl.agents.judging.judge import Judge
+from samstar_rl.agents.learning.hyperparameters import load_hyperparameters
+from samstar_rl.agents.learning.train import (
     TrainingError,
     TrainingPlan,
     _Run,
     train_multi_policy,
 )
+from samstar_rl.agents.policies.bundle import BundleError, PolicyBundle
+from samstar_rl.agents.registry import make_tuner
 from samstar_rl.envs import STREAM_ID
 from samstar_rl.envs.union import TaskUnion
 from samstar_rl.tasks.task import Task, load_task

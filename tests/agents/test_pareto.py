@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from samstar_rl.agents.pareto import (
+from samstar_rl.agents.search.pareto import (
     ParetoFront,
     ParetoPoint,
     PickError,
@@ -14,7 +14,7 @@ from samstar_rl.agents.pareto import (
     knee,
     pick,
 )
-from samstar_rl.agents.per_frame import shrunk
+from samstar_rl.agents.search.per_frame import shrunk
 from samstar_rl.settings import Settings
 from samstar_rl.tasks.task import load_task
 

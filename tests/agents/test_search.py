@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from samstar_rl.agents.search import (
+from samstar_rl.agents.search.ask_tell import (
     GeneticSearch,
     ParetoSearch,
     RandomSearch,

@@ -9,8 +9,8 @@ import pytest
 from bundles import untrained_bundle
 from synthetic_bank import N_CHANNELS
 
-from samstar_rl.agents import bundle as bundles
-from samstar_rl.agents.bundle import PolicyBundle, find_bundle, shipped_bundles
+from samstar_rl.agents.policies import bundle as bundles
+from samstar_rl.agents.policies.bundle import PolicyBundle, find_bundle, shipped_bundles
 from samstar_rl.agents.registry import default_task, make_tuner
 from samstar_rl.sam.load import packaged_weights_sha256
 from samstar_rl.tasks.task import load_task, task_names

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from scipy.stats import trim_mean
 
-from samstar_rl.agents.statistics import (
+from samstar_rl.agents.judging.statistics import (
     Estimate,
     cells_of,
     iqm_interval,

@@ -7,31 +7,31 @@ import pytest
 import torch
 from synthetic_bank import SyntheticBank
 
-from samstar_rl.agents import training
-from samstar_rl.agents.hyperparameters import (
+from samstar_rl.agents.judging.judge import Judge
+from samstar_rl.agents.learning import train as training
+from samstar_rl.agents.learning.hyperparameters import (
     HyperparameterError,
     load_hyperparameters,
     parse_override,
 )
-from samstar_rl.agents.judging import Judge
-from samstar_rl.agents.learners import (
+from samstar_rl.agents.learning.learners import (
     ALGORITHMS as KNOWN,
 )
-from samstar_rl.agents.learners import (
+from samstar_rl.agents.learning.learners import (
     CLIPPED,
     AlgorithmError,
     algorithm_class,
     algorithm_name,
     to_network,
 )
-from samstar_rl.agents.training import (
+from samstar_rl.agents.learning.train import (
     TrainingError,
     TrainingPlan,
     _Run,
     split_streams,
     train_policy,
 )
-from samstar_rl.agents.tuners import PolicyTuner, RandomTuner, StaticTuner
+from samstar_rl.agents.tuners.tuners import PolicyTuner, RandomTuner, StaticTuner
 from samstar_rl.envs.frames import BankFrames
 from samstar_rl.rewards import Score
 from samstar_rl.tasks.task import load_task

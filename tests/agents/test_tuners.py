@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from synthetic_bank import N_CHANNELS, SyntheticBank
 
-from samstar_rl.agents.judging import Judge, summarise
-from samstar_rl.agents.static_search import search_static
-from samstar_rl.agents.tuners import (
+from samstar_rl.agents.judging.judge import Judge, summarise
+from samstar_rl.agents.search.static import search_static
+from samstar_rl.agents.tuners.tuners import (
     PolicyTuner,
     RandomTuner,
     SearchTuner,

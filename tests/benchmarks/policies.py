@@ -15,9 +15,9 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from samstar_rl.agents.judging import Judge
+from samstar_rl.agents.judging.judge import Judge
 from samstar_rl.agents.registry import make_tuner
-from samstar_rl.agents.tuners import StaticTuner
+from samstar_rl.agents.tuners.tuners import StaticTuner
 from samstar_rl.bank.bank import Bank, build_bank
 from samstar_rl.fitting.emps import load_labelled, split_names
 from samstar_rl.frames.frame import Frame, LabelledFrame

@@ -7,7 +7,7 @@ import tomllib
 import pytest
 from synthetic_bank import SyntheticBank
 
-from samstar_rl.agents.bundle import PolicyBundle
+from samstar_rl.agents.policies.bundle import PolicyBundle
 from samstar_rl.scripts.lessons import Lessons, read_tasks
 from samstar_rl.tasks.task import load_task
 
@@ -98,7 +98,7 @@ def test_a_learner_of_sb3_contrib_names_the_extra(samstar, tmp_path, monkeypatch
             raise ImportError(name)
         return known(name, *rest)
 
-    monkeypatch.setattr("samstar_rl.agents.learners.importlib.import_module", missing)
+    monkeypatch.setattr("samstar_rl.agents.learning.learners.importlib.import_module", missing)
     done = samstar("train", "--algo", "TQC", "-o", tmp_path / "out")
     assert done.exit_code == 2
     assert "samstar-rl[contrib]" in done.output

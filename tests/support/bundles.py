@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from samstar_rl.agents.bundle import PolicyBundle
-from samstar_rl.agents.network import Normalisation, PolicyNetwork
+from samstar_rl.agents.policies.bundle import PolicyBundle
+from samstar_rl.agents.policies.network import Normalisation, PolicyNetwork
 from samstar_rl.envs import STREAM_ID
 from samstar_rl.envs.observation import ObservationSchema
 from samstar_rl.tasks.task import Task

@@ -1,0 +1,1 @@
+"""The benchmark of contenders: plan, run, claims, report and TensorBoard."""

@@ -1,0 +1,212 @@
+"""Where contenders of a benchmark meet: the same frames, objective, budget and clock for all."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from samstar_rl.agents.judging.judge import Judge
+from samstar_rl.agents.learning.train import split_streams
+from samstar_rl.agents.policies.network import PolicyNetwork
+from samstar_rl.agents.reporting.curve_writer import CurveWriter
+from samstar_rl.envs.frames import BankFrames
+from samstar_rl.settings import Settings
+from samstar_rl.tasks.task import Task
+from samstar_rl.tuning.tuner import FrameContext, Objective, Tuner
+
+if TYPE_CHECKING:
+    from samstar_rl.bank.bank import Bank
+
+
+@dataclass(eq=False)
+class Arena:
+    """One task, a bank to learn from, one to be judged on.
+
+    Attributes
+    ----------
+    task : Task
+    bank, test : Bank
+    steps : int
+        Evaluations that each learner, and the search for a static choice, may spend.
+    n_evaluations : int
+        That a search may spend on each test frame.
+    folder : Path
+        For checkpoints and TensorBoard's events of this contender.
+    every : int
+        The contender is judged on every so many-th test frame: 1, but for the slowest searches.
+    others : mapping of str to (Task, Bank)
+        The other tasks with what there is to learn from, for contenders that never see this one.
+    """
+
+    task: Task
+    bank: Bank
+    test: Bank
+    steps: int
+    n_evaluations: int
+    folder: Path
+    every: int = 1
+    others: dict[str, tuple[Task, Bank]] = field(default_factory=dict)
+
+    @cached_property
+    def objective(self) -> Objective:
+        """What all maximise."""
+        return Objective(self.task)
+
+    @cached_property
+    def frames(self) -> BankFrames:
+        """Of the bank to learn from."""
+        return BankFrames(self.bank, self.task)
+
+    @cached_property
+    def judge(self) -> Judge:
+        """On the test bank."""
+        return Judge(self.test, self.objective, self.streams)
+
+    @property
+    def streams(self) -> tuple[range, ...]:
+        """Frames of the test bank to be judged on, a range a stream."""
+        return tuple(
+            range(stream.start, stream.stop, min(self.every, len(stream)))
+            for stream in self.test.streams
+        )
+
+    @property
+    def training(self) -> tuple[range, ...]:
+        """Streams to learn from."""
+        return split_streams(self.bank.streams)[0]
+
+    @property
+    def validation(self) -> tuple[range, ...]:
+        """Streams of the same bank on which learning is watched."""
+        return split_streams(self.bank.streams)[1]
+
+    @property
+    def training_frames(self) -> list[int]:
+        """Indices of the frames to learn from."""
+        return [index for stream in self.training for index in stream]
+
+
+def sam_seconds(bank: Bank) -> float:
+    """What SAM took for the frames of a bank."""
+    return float(
+        sum(
+            bank.features(index).seconds
+            + sum(bank.proposals(index, prompt).seconds for prompt in bank.prompts)
+            for index in range(len(bank))
+        )
+    )
+
+
+@dataclass(eq=False)
+class Ready:
+    """A contender that may now be judged.
+
+    Attributes
+    ----------
+    tuner : Tuner
+    curve : list of (evaluations, seconds, score)
+        On the validation streams while it learned or searched.
+    evaluations : int
+        Spent on getting ready.
+    seconds : float
+        Wall time of getting ready, watching left out.
+    learned_from : tuple of Bank
+        Whose frames SAM had to see before.
+    network : PolicyNetwork, optional
+        What can be bundled.
+    hyperparameters : dict
+        That it was made ready with.
+    keep : callable, optional
+        Called with the contender's folder after it was judged, to leave more there.
+    """
+
+    tuner: Tuner
+    curve: list[tuple[int, float, float]] = field(default_factory=list)
+    evaluations: int = 0
+    seconds: float = 0.0
+    learned_from: tuple[Bank, ...] = ()
+    network: PolicyNetwork | None = None
+    hyperparameters: dict[str, Any] = field(default_factory=dict)
+    keep: Callable[[Path], None] | None = None
+
+
+class ScriptedTuner:
+    """Settings that were chosen beforehand: for each stream, or for each of its frames.
+
+    Parameters
+    ----------
+    script : sequence of sequence of Settings
+        One sequence a stream; its last settings hold for all further frames.
+    name : str
+    """
+
+    searches = False
+
+    def __init__(self, script: Sequence[Sequence[Settings]], name: str) -> None:
+        self.name = name
+        self._script = script
+        self._stream = self._frame = -1
+
+    def reset(self) -> None:
+        """Go on to the next stream, and from the last to the first."""
+        self._stream = (self._stream + 1) % len(self._script)
+        self._frame = -1
+
+    def propose(self, context: FrameContext) -> Settings:
+        """The settings of the script."""
+        self._frame += 1
+        scene = self._script[self._stream]
+        return scene[min(self._frame, len(scene) - 1)]
+
+
+class Watch:
+    """Judge on the validation streams while something searches; the clock stands still then.
+
+    Parameters
+    ----------
+    arena : Arena
+
+    Attributes
+    ----------
+    best : object
+        The candidate with the best reward there so far, as a training keeps its best policy.
+    """
+
+    def __init__(self, arena: Arena) -> None:
+        self.seconds = 0.0
+        self.curve: list[tuple[int, float, float]] = []
+        self._judge = Judge(arena.bank, arena.objective, arena.validation, against_truth=False)
+        self._events = CurveWriter(arena.folder / "tensorboard")
+        self._clock = 0.0
+        self._best_reward = -math.inf
+        self.best: Any = None
+
+    def __enter__(self) -> Watch:
+        self._clock = time.perf_counter()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.seconds += time.perf_counter() - self._clock
+        self._events.close()
+
+    def point(self, evaluations: int, tuner: Tuner, candidate: object) -> None:
+        """A point of the curve: what a candidate comes to as a tuner."""
+        with self._standing():
+            rows = self._judge.judge(tuner)
+            values = {name: float(rows[name].mean()) for name in ("score", "reward")}
+            self.curve.append((evaluations, self.seconds, values["score"]))
+            if values["reward"] > self._best_reward:
+                self._best_reward, self.best = values["reward"], candidate
+            self._events.point(values, evaluations=evaluations, seconds=self.seconds)
+
+    @contextmanager
+    def _standing(self) -> Iterator[None]:
+        self.seconds += time.perf_counter() - self._clock
+        yield
+        self._clock = time.perf_counter()

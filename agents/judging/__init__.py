@@ -1,0 +1,1 @@
+"""How tuners are judged on frames, and the statistics of it."""

@@ -1,0 +1,166 @@
+"""A policy whose weights a genetic algorithm evolves: RL and GA compared as learners.
+
+The same observation and action as PPO's policy, the same number of evaluations; only what changes
+the weights differs. A small network, since a genetic algorithm searches all its weights at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from samstar_rl.agents.policies.network import Array, Normalisation, PolicyNetwork
+from samstar_rl.agents.search.ask_tell import GeneticSearch, Vectors
+from samstar_rl.agents.tuners.tuners import PolicyTuner
+from samstar_rl.envs.frames import BankFrames
+from samstar_rl.tuning.tuner import Objective, run_tuner
+
+HIDDEN = 8
+REACH = 1.0
+"""A gene of +-1 is a weight of +- this over the square root of the layer's inputs."""
+
+
+@dataclass(frozen=True)
+class Genome:
+    """How a vector in [-1, 1] becomes the weights of a small policy.
+
+    Attributes
+    ----------
+    normalisation : Normalisation
+    centre : (n,) array
+        The encoded static settings: the policy of all-zero genes answers them.
+    """
+
+    normalisation: Normalisation
+    centre: Array
+
+    @property
+    def shapes(self) -> tuple[tuple[int, int], ...]:
+        """Of the weights, biases as the last column."""
+        return (HIDDEN, len(self.normalisation.mean) + 1), (len(self.centre), HIDDEN + 1)
+
+    @property
+    def size(self) -> int:
+        """Number of genes."""
+        return sum(rows * columns for rows, columns in self.shapes)
+
+    def express(self, genes: Vectors) -> PolicyNetwork:
+        """The policy of these genes."""
+        weights, biases, start = [], [], 0
+        for rows, columns in self.shapes:
+            block = genes[start : start + rows * columns].reshape(rows, columns)
+            start += rows * columns
+            scaled = (REACH * np.sqrt(3.0 / columns) * block).astype(np.float32)
+            weights.append(np.ascontiguousarray(scaled[:, :-1]))
+            biases.append(np.ascontiguousarray(scaled[:, -1]))
+        return PolicyNetwork(
+            self.normalisation, tuple(weights), tuple(biases), "tanh", True, self.centre, 2.0
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Evolved:
+    """What evolution came to.
+
+    Attributes
+    ----------
+    network : PolicyNetwork
+    n_evaluations : int
+    """
+
+    network: PolicyNetwork
+    n_evaluations: int
+
+
+def evolve_policy(
+    frames: BankFrames,
+    streams: Sequence[range],
+    objective: Objective,
+    normalisation: Normalisation,
+    *,
+    n_evaluations: int,
+    seed: int,
+    window: int = 8,
+    windows_per_generation: int = 2,
+    population: int = 24,
+    on_generation: Callable[[int, PolicyNetwork], None] | None = None,
+) -> Evolved:
+    """Evolve a policy on windows of streams.
+
+    All individuals of a generation meet the same windows; each generation meets others, so that
+    none is bred for a few frames. Those that survive keep the reward of their own generation.
+
+    Parameters
+    ----------
+    frames : BankFrames
+    streams : sequence of range
+        To train on.
+    objective : Objective
+    normalisation : Normalisation
+    n_evaluations : int
+        One is one frame segmented.
+    seed : int
+    window : int
+        Consecutive frames that an individual runs through.
+    windows_per_generation : int
+    population : int
+    on_generation : callable, optional
+        Called with the evaluations so far and the best policy of the generation.
+
+    Returns
+    -------
+    Evolved
+    """
+    centre = objective.task.space.encode(objective.task.static)
+    genome = Genome(normalisation, centre)
+    rng = np.random.default_rng([seed, 2])
+    start = _near_static(rng, genome.size, population)
+    search = GeneticSearch(genome.size, seed=seed, population=population, start=start)
+    spent = 0
+    best = genome.express(start[0])
+    while True:
+        chosen = _draw_windows(rng, streams, window, windows_per_generation)
+        cost = sum(len(part) for part in chosen)
+        genes = search.ask()
+        if spent + cost * len(genes) > n_evaluations and spent > 0:
+            return Evolved(best, spent)
+        networks = [genome.express(vector) for vector in genes]
+        rewards = np.array([_mean_reward(n, frames, chosen, objective) for n in networks])
+        spent += cost * len(genes)
+        search.tell(rewards)
+        best = genome.express(search.survivors()[0])
+        if on_generation is not None:
+            on_generation(spent, best)
+
+
+def _near_static(rng: np.random.Generator, size: int, population: int) -> NDArray[np.float64]:
+    """The static settings first, then policies ever farther from them."""
+    spread = np.linspace(0.0, 0.5, population)[:, None]
+    return np.clip(spread * rng.normal(size=(population, size)), -1.0, 1.0)
+
+
+def _draw_windows(
+    rng: np.random.Generator, streams: Sequence[range], window: int, count: int
+) -> list[range]:
+    chosen = []
+    for _ in range(count):
+        stream = streams[int(rng.integers(len(streams)))]
+        size = min(window, len(stream))
+        first = stream.start + int(rng.integers(len(stream) - size + 1))
+        chosen.append(range(first, first + size))
+    return chosen
+
+
+def _mean_reward(
+    network: PolicyNetwork, frames: BankFrames, windows: Sequence[range], objective: Objective
+) -> float:
+    tuner = PolicyTuner(network, frames.builder, frames=frames)
+    rewards = [
+        tuned.evaluation.reward
+        for window in windows
+        for tuned in run_tuner(tuner, map(frames.source, window), objective)
+    ]
+    return float(np.mean(rewards))

@@ -1,0 +1,578 @@
+"""Training a policy on banks: seeded, resumable, watched on frames that it does not train on."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import gymnasium
+import numpy as np
+from numpy.typing import NDArray
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.logger import configure
+from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
+from stable_baselines3.common.utils import set_random_seed
+from stable_baselines3.common.vec_env import DummyVecEnv
+
+from samstar_rl.agents.judging.statistics import is_clearly_above
+from samstar_rl.agents.learning.checkpoints import TrainingError, load_checkpoint, save_checkpoint
+from samstar_rl.agents.learning.learners import make_learner, to_network, wrapper_for
+from samstar_rl.agents.learning.normalisation import fit_normalisation
+from samstar_rl.agents.policies.network import Array, PolicyNetwork
+from samstar_rl.agents.reporting.curve_writer import CurveWriter
+from samstar_rl.agents.search.static import FINALISTS, SEARCH_FRAMES, search_static
+from samstar_rl.agents.tuners.tuners import PolicyTuner, StaticTuner
+from samstar_rl.envs import StreamEnv
+from samstar_rl.envs.frames import BankFrames
+from samstar_rl.envs.observation import Vector
+from samstar_rl.envs.union import TaskUnion
+from samstar_rl.envs.variation import vary_targets
+from samstar_rl.settings import Settings
+from samstar_rl.tasks.task import Task
+from samstar_rl.tuning.tuner import COST_WEIGHT, Evaluation, Objective, Tuner, run_tuner
+
+if TYPE_CHECKING:
+    from samstar_rl.bank.bank import Bank
+
+__all__ = [
+    "Progress",
+    "Trained",
+    "TrainedUnion",
+    "TrainingError",
+    "TrainingPlan",
+    "split_streams",
+    "train_multi_policy",
+    "train_policy",
+]
+
+CHECKPOINTS = 20
+"""How often a training is checkpointed and judged on the validation frames."""
+
+LEAST_CHOICES = 20
+"""A search of static settings to start from tries at least so many, or is left out."""
+
+LAST_FRAME = ("last_settings", "last_terms", "has_last")
+"""Blocks of the observation that tell of the last frame."""
+
+VALIDATION_SHARE = 0.2
+EVENTS = "tensorboard"
+
+OnProgress = Callable[["Progress"], None]
+
+
+@dataclass(frozen=True)
+class TrainingPlan:
+    """All that decides how a training goes, besides tasks and banks.
+
+    Attributes
+    ----------
+    algorithm : str
+        A name of `samstar_rl.agents.learning.learners.ALGORITHMS`.
+    hyperparameters : dict
+        As in agents/hyperparams.
+    seed : int
+    cost_weight : float
+    variation : float
+        Share by which targets vary from episode to episode, see `vary_targets`.
+    without : tuple of str
+        Blocks of the observation that the policy does not see.
+    """
+
+    algorithm: str
+    hyperparameters: Mapping[str, Any]
+    seed: int = 0
+    cost_weight: float = COST_WEIGHT
+    variation: float = 0.0
+    without: tuple[str, ...] = ()
+
+
+@dataclass
+class Progress:
+    """How far a training is.
+
+    Attributes
+    ----------
+    steps : int
+        Environment steps, which are evaluations, so far.
+    seconds : float
+        Of training, judging left out.
+    curve : list of dict
+        ``steps``, ``seconds``, ``score`` and ``reward`` on the validation frames; of several tasks
+        the mean, and ``score_TASK`` of each.
+    """
+
+    steps: int = 0
+    seconds: float = 0.0
+    curve: list[dict[str, float]] = field(default_factory=list)
+
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """What a training came to.
+
+    Attributes
+    ----------
+    network : PolicyNetwork
+        The best on the validation frames; never worse there than the untrained policy, nor, for a
+        single task, than its static settings.
+    progress : Progress
+    """
+
+    network: PolicyNetwork
+    progress: Progress
+
+
+@dataclass(frozen=True, eq=False)
+class TrainedUnion(Trained):
+    """What a training on several tasks came to: one policy for any task.
+
+    Attributes
+    ----------
+    union : TaskUnion
+        What the network's observation and action speak of.
+    """
+
+    union: TaskUnion
+
+    def tuner(self, frames: BankFrames | Bank, task: Task, name: str = "policy") -> PolicyTuner:
+        """The policy as a tuner for the frames of a bank.
+
+        Parameters
+        ----------
+        frames : Bank or BankFrames
+            Frames to judge on. A `BankFrames` of the same bank object is taken only for its bank:
+            its observations are those of a policy for one task.
+        task : Task
+            Any task, whether the policy was trained on it or not.
+        name : str
+        """
+        bank = frames.bank if isinstance(frames, BankFrames) else frames
+        of_union = BankFrames(bank, task, union=self.union)
+        return PolicyTuner(self.network, of_union.builder, name, frames=of_union)
+
+
+def split_streams(
+    streams: Sequence[range], share: float = VALIDATION_SHARE
+) -> tuple[tuple[range, ...], tuple[range, ...]]:
+    """Split streams into those to train on and those to validate on, the last ones.
+
+    A single stream is cut in time.
+
+    Parameters
+    ----------
+    streams : sequence of range
+    share : float
+        Of the streams, or of the single stream's frames, that validates; at least one does.
+
+    Raises
+    ------
+    ValueError
+        If there is only one frame.
+    """
+    if len(streams) > 1:
+        count = max(1, round(share * len(streams)))
+        return tuple(streams[:-count]), tuple(streams[-count:])
+    (stream,) = streams
+    count = max(1, round(share * len(stream)))
+    if len(stream) < 2:
+        raise ValueError("one frame cannot be split into training and validation: give more")
+    return (stream[:-count],), (stream[-count:],)
+
+
+def train_policy(
+    task: Task,
+    bank: Bank,
+    plan: TrainingPlan,
+    folder: str | Path,
+    *,
+    resume: bool = False,
+    on_progress: OnProgress | None = None,
+) -> Trained:
+    """Train a policy for one task in `samstar/Stream-v0`.
+
+    Parameters
+    ----------
+    task : Task
+    bank : Bank
+        The last fifth of its streams validates and is not trained on.
+    plan : TrainingPlan
+    folder : path
+        Gets ``checkpoints/`` and, in ``tensorboard/``, events.
+    resume : bool
+        Go on from the last checkpoint in the folder; the result is that of a training that was
+        never interrupted.
+    on_progress : callable, optional
+        Called at each checkpoint.
+
+    Returns
+    -------
+    Trained
+
+    Raises
+    ------
+    TrainingError
+        If the folder's checkpoint belongs to another training.
+    """
+    run = _Run([(task, bank)], plan, Path(folder))
+    return _train(run, resume, on_progress)
+
+
+def train_multi_policy(
+    tasks_and_banks: Sequence[tuple[Task, Bank]],
+    plan: TrainingPlan,
+    folder: str | Path,
+    *,
+    union: TaskUnion | None = None,
+    resume: bool = False,
+    on_progress: OnProgress | None = None,
+) -> TrainedUnion:
+    """Train one policy for many samples: it is told what the task expects, and serves any task.
+
+    The action is the union of the tasks' free settings, each entry saying where in the task's own
+    range a setting lies; the observation has the task's targets and says which settings are free.
+    The same network then serves every task, those included that it never saw::
+
+        seen = [(load_task(name), Bank(folder / name)) for name in ("particles", "overlap")]
+        trained = train_multi_policy(seen, plan, "runs/others")
+        tuner = trained.tuner(test_bank, load_task("size"))      # an unseen sample
+        rows = Judge(test_bank, Objective(load_task("size"))).judge(tuner)
+
+    No static settings of the unseen task enter: its own are used only for settings that none of
+    the training tasks leaves free.
+
+    Parameters
+    ----------
+    tasks_and_banks : sequence of (Task, Bank)
+        Each bank with proposals for the prompt settings of its task, all of the same SAM. The last
+        fifth of each bank's streams validates. Two entries may have the same task.
+    plan : TrainingPlan
+        Its ``variation`` is what makes the policy read the targets (`VARIATION` is a good one);
+        ``n_envs`` is rounded up so that each task gets as many environments.
+    folder : path
+        Gets ``checkpoints/`` and, in ``tensorboard/``, events.
+    union : TaskUnion, optional
+        By default that of the tasks given. A larger one leaves room for settings that none of them
+        moves; their entries stay untrained.
+    resume, on_progress
+        As for `train_policy`.
+
+    Returns
+    -------
+    TrainedUnion
+        The network, the union, and ``tuner(bank, task)``.
+
+    Raises
+    ------
+    TrainingError
+        If the folder's checkpoint belongs to another training, or the banks' SAMs differ.
+    """
+    if not tasks_and_banks:
+        raise TrainingError("there is nothing to train on: give at least one task and its bank")
+    union = union or TaskUnion.of(task for task, _ in tasks_and_banks)
+    run = _Run(tasks_and_banks, plan, Path(folder), union)
+    trained = _train(run, resume, on_progress)
+    return TrainedUnion(trained.network, trained.progress, union)
+
+
+def _train(run: _Run, resume: bool, on_progress: OnProgress | None) -> Trained:
+    watcher = _Watcher(run, on_progress)
+    if resume:
+        watcher.restore()
+    if not watcher.progress.curve:
+        watcher.judge_statics()
+    remaining = int(run.plan.hyperparameters["total_steps"]) - run.learner.num_timesteps
+    if remaining > 0:
+        run.learner.learn(remaining, callback=watcher, reset_num_timesteps=False)
+    watcher.finish()
+    return Trained(watcher.best, watcher.progress)
+
+
+class _Course:
+    """One task with its bank: what to train on, what to validate on."""
+
+    def __init__(
+        self, task: Task, bank: Bank, plan: TrainingPlan, union: TaskUnion | None = None
+    ) -> None:
+        self.task, self.bank, self.plan, self.union = task, bank, plan, union
+        self.training, self.validation = split_streams(bank.streams)
+        self.frames = BankFrames(bank, task, union=union)
+        self.objective = Objective(task, plan.cost_weight)
+
+    def make_env(self) -> gymnasium.Env:
+        """An environment on the training streams."""
+        return StreamEnv(
+            self.task,
+            self.bank,
+            streams=self.training,
+            cost_weight=self.plan.cost_weight,
+            union=self.union,
+            variation=self.plan.variation,
+        )
+
+    def parts(self) -> Iterator[Vector]:
+        """What the training frames alone decide of the observation, targets varied as there."""
+        rng = np.random.default_rng([self.plan.seed, 7])
+        for stream in self.training:
+            for index in stream:
+                varied = vary_targets(self.task, rng, self.plan.variation)
+                yield self.frames.part_of(index, self.frames.builder.for_task(varied))
+
+    def search_start(self, n_evaluations: int) -> tuple[Settings, int]:
+        """Static settings to start from, and the evaluations that searching them took.
+
+        The task's own where the evaluations are too few for a search, or where what it found is
+        better on the validation streams by no more than one standard error: few frames are soon
+        learned by heart.
+        """
+        sources = [self.frames.source(i) for stream in self.training for i in stream]
+        if n_evaluations < LEAST_CHOICES * min(len(sources), SEARCH_FRAMES) + FINALISTS * len(
+            sources
+        ):
+            return self.task.static, 0
+        found = search_static(
+            sources,
+            self.objective,
+            algorithm="refined",
+            n_evaluations=n_evaluations,
+            seed=self.plan.seed,
+        )
+        rewards, usual = map(self._mean_rewards, (found.settings, self.task.static))
+        chosen = found.settings if is_clearly_above(rewards - usual) else self.task.static
+        return chosen, found.n_evaluations
+
+    def _mean_rewards(self, settings: Settings) -> NDArray[np.float64]:
+        """Mean reward of static settings on each validation stream."""
+        tuner = StaticTuner(settings)
+        return np.array([np.mean([e.reward for e in es]) for es in self._evaluate(tuner)])
+
+    def _evaluate(self, tuner: Tuner) -> list[list[Evaluation]]:
+        """What a tuner comes to on each validation stream, frame by frame."""
+        return [
+            [t.evaluation for t in run_tuner(tuner, map(self.frames.source, s), self.objective)]
+            for s in self.validation
+        ]
+
+    def encoded(self, settings: Settings) -> Array:
+        """The action that asks for the settings, NaN for what the task fixes."""
+        encoded = self.frames.builder.encode(settings)
+        if self.union is None:
+            return encoded
+        return np.where(self.union.free(self.task.space) > 0, encoded, np.nan)
+
+    def judge(self, network: PolicyNetwork) -> dict[str, float]:
+        """Mean score and reward on the validation streams."""
+        tuner = PolicyTuner(network, self.frames.builder, frames=self.frames)
+        evaluations = [e for of_stream in self._evaluate(tuner) for e in of_stream]
+        return {
+            "score": float(np.mean([e.score.total for e in evaluations])),
+            "reward": float(np.mean([e.reward for e in evaluations])),
+        }
+
+
+class _Run:
+    """Environments, learner and judge of one training."""
+
+    def __init__(
+        self,
+        tasks_and_banks: Sequence[tuple[Task, Bank]],
+        plan: TrainingPlan,
+        folder: Path,
+        union: TaskUnion | None = None,
+    ) -> None:
+        self.plan, self.folder = plan, folder
+        self.courses = [_Course(task, bank, plan, union) for task, bank in tasks_and_banks]
+        self._check_sams()
+        hyperparameters = plan.hyperparameters
+        started = time.perf_counter()
+        self.centre, self.n_searched = self._search_centre()
+        self.search_seconds = time.perf_counter() - started
+        self.normalisation = fit_normalisation(
+            self.courses[0].frames.builder.schema,
+            (part for course in self.courses for part in course.parts()),
+            embedding_gain=float(hyperparameters["embedding_gain"]),
+            targets_gain=float(hyperparameters["targets_gain"]),
+            without=(*plan.without, *self._never_shown()),
+        )
+        self.env = DummyVecEnv(self._makers(int(hyperparameters["n_envs"])))
+        self.learner = make_learner(
+            plan.algorithm,
+            self.env,
+            centre=self.centre,
+            normalisation=self.normalisation,
+            hyperparameters=hyperparameters,
+            seed=plan.seed,
+        )
+        self.learner.num_timesteps = self.n_searched
+        if isinstance(self.learner, OffPolicyAlgorithm):
+            self.learner.learning_starts += self.n_searched
+        self.learner.set_logger(configure(str(folder / EVENTS), ["tensorboard"]))
+
+    def _makers(self, n_envs: int) -> list[Callable[[], gymnasium.Env]]:
+        """As many environments of each task."""
+        wrap = wrapper_for(self.plan.algorithm, self.centre) or (lambda env: env)
+        each = -(-n_envs // len(self.courses))
+        return [
+            lambda course=course: wrap(course.make_env())  # type: ignore[misc]
+            for course in self.courses
+            for _ in range(each)
+        ]
+
+    def _search_centre(self) -> tuple[Array, int]:
+        """What the untrained policy answers, and the evaluations that were spent on it."""
+        share = float(self.plan.hyperparameters["start_share"])
+        budget = int(share * int(self.plan.hyperparameters["total_steps"]) / len(self.courses))
+        found = [(course, *course.search_start(budget)) for course in self.courses]
+        centre = self._mean([course.encoded(settings) for course, settings, _ in found])
+        return centre, sum(spent for *_, spent in found)
+
+    def _mean(self, encoded: Sequence[Array]) -> Array:
+        """Of several tasks; where all of them fix a setting it is the middle of the range."""
+        return np.ma.filled(np.ma.masked_invalid(encoded).mean(axis=0), 0.0).astype(np.float32)
+
+    def static_network(self) -> PolicyNetwork:
+        """The policy that answers the tasks' own static settings, whatever it sees."""
+        learned = self.network()
+        weights = tuple(np.zeros_like(weight) for weight in learned.weights)
+        biases = tuple(np.zeros_like(bias) for bias in learned.biases)
+        centre = self._mean([course.encoded(course.task.static) for course in self.courses])
+        return replace(learned, weights=weights, biases=biases, centre=centre)
+
+    def _never_shown(self) -> tuple[str, ...]:
+        """Blocks that say nothing in training: on single images there is no last frame.
+
+        Beside a stream there will be one, and the policy must not react to what it never saw.
+        """
+        streams = [stream for course in self.courses for stream in course.training]
+        return LAST_FRAME if all(len(stream) == 1 for stream in streams) else ()
+
+    def _check_sams(self) -> None:
+        known = {course.bank.sam_sha256 for course in self.courses}
+        if len(known) > 1:
+            raise TrainingError(
+                f"the banks were built with {len(known)} different SAMs: build all with the same"
+            )
+
+    def network(self) -> PolicyNetwork:
+        """The policy as it is now."""
+        return to_network(self.learner, centre=self.centre)
+
+    def judge(self, network: PolicyNetwork) -> dict[str, float]:
+        """Mean score and reward on the validation streams, all tasks counting alike."""
+        judged = [course.judge(network) for course in self.courses]
+        means = {name: float(np.mean([j[name] for j in judged])) for name in judged[0]}
+        if len(judged) > 1:
+            for course, of_task in zip(self.courses, judged, strict=True):
+                means[f"score_{course.task.name}"] = of_task["score"]
+        return means
+
+    def key(self) -> dict[str, Any]:
+        """What must agree for a checkpoint to go on."""
+        plan = self.plan
+        streams = [course.training for course in self.courses]
+        return {
+            "tasks": [course.task.to_dict() for course in self.courses],
+            "algorithm": plan.algorithm,
+            "seed": plan.seed,
+            "cost_weight": plan.cost_weight,
+            "variation": plan.variation,
+            "without": list(plan.without),
+            "hyperparameters": dict(plan.hyperparameters),
+            "frames": [[[s.start, s.stop] for s in of_task] for of_task in streams],
+            "sam_sha256": self.courses[0].bank.sam_sha256,
+        }
+
+    def restart(self) -> None:
+        """Begin new episodes with random numbers that depend on seed and step alone.
+
+        A training that was resumed at this step therefore goes on exactly as one that was not.
+        """
+        key = np.random.SeedSequence([self.plan.seed, self.learner.num_timesteps])
+        seed = int(key.generate_state(1)[0] >> 1)
+        set_random_seed(seed)
+        self.learner.action_space.seed(seed)
+        self.env.seed(seed)
+        self.learner._last_obs = self.env.reset()  # type: ignore[assignment]
+        self.learner._last_episode_starts = np.ones(self.env.num_envs, dtype=bool)
+
+
+class _Watcher(BaseCallback):
+    """Judge, checkpoint and reseed a training at regular steps."""
+
+    def __init__(self, run: _Run, on_progress: OnProgress | None) -> None:
+        super().__init__()
+        self.run = run
+        self.progress = Progress()
+        self.best = run.network()
+        self._on_progress = on_progress
+        self._every = max(1, int(run.plan.hyperparameters["total_steps"]) // CHECKPOINTS)
+        self._resumed_at = -1
+        self._clock = time.perf_counter()
+        self._scores: list[float] = []
+        self._events = CurveWriter(run.folder / EVENTS)
+        self._checkpoints, self._key = run.folder / "checkpoints", run.key()
+
+    def _on_rollout_start(self) -> None:
+        steps = self.run.learner.num_timesteps
+        due = steps == self.run.n_searched or steps - self.progress.steps >= self._every
+        if steps == self._resumed_at:
+            self.run.restart()
+            self._resumed_at = -1
+            self._clock = time.perf_counter()
+        elif due:
+            self._stop()
+            self.run.restart()
+            self._clock = time.perf_counter()
+
+    def _on_step(self) -> bool:
+        self._scores.extend(info["score"] for info in self.locals["infos"])
+        return True
+
+    def judge_statics(self) -> None:
+        """Judge the tasks' static settings, if learning does not start from them."""
+        if self.run.n_searched > 0:
+            self._judge(self.run.static_network())
+            self.progress.seconds = self.run.search_seconds
+
+    def finish(self) -> None:
+        """Judge the final policy."""
+        if self.run.learner.num_timesteps > self.progress.steps or not self.progress.curve:
+            self._stop()
+        self._events.close()
+
+    def _stop(self) -> None:
+        progress = self.progress
+        progress.steps = self.run.learner.num_timesteps
+        progress.seconds += time.perf_counter() - self._clock
+        self._judge(self.run.network())
+        save_checkpoint(
+            self._checkpoints, self.run.learner, self.best, key=self._key, progress=asdict(progress)
+        )
+        if self._on_progress is not None:
+            self._on_progress(progress)
+
+    def _judge(self, network: PolicyNetwork) -> None:
+        progress = self.progress
+        judged = self.run.judge(network)
+        if not progress.curve or judged["reward"] > max(p["reward"] for p in progress.curve):
+            self.best = network
+        progress.curve.append({"steps": progress.steps, "seconds": progress.seconds, **judged})
+        self._log(judged)
+
+    def _log(self, judged: Mapping[str, float]) -> None:
+        progress = self.progress
+        self._events.point(judged, evaluations=progress.steps, seconds=progress.seconds)
+        if self._scores:
+            self.run.learner.logger.record("rollout/score", float(np.mean(self._scores)))
+            self._scores.clear()
+
+    def restore(self) -> None:
+        """Go on from the folder's last checkpoint, if there is one."""
+        restored = load_checkpoint(
+            self._checkpoints, self.run.learner, self.run.network(), key=self._key
+        )
+        if restored is not None:
+            self.progress, self.best = Progress(**restored[0]), restored[1]
+            self._resumed_at = self.progress.steps

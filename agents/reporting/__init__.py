@@ -1,0 +1,1 @@
+"""HTML pages, figures and curves that several reports share."""

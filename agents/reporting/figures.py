@@ -1,0 +1,136 @@
+"""How a comparison of tuners is shown: the table, the curves, what a policy moves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from samstar_rl.agents.reporting.html import COLOURS, FAINT, label, new_figure
+from samstar_rl.tasks.task import Task
+
+HEADINGS = {
+    "tuner": "tuner",
+    "score": "score",
+    "f1": "F1 at IoU 0.5",
+    "n_evaluations": "evaluations per frame",
+    "n_prompts": "prompts decoded per frame",
+    "ms": "ms per frame",
+}
+FORMATS: dict[str, str | Callable[[Any], str]] = {
+    "score": ".3f",
+    "f1": ".3f",
+    "n_evaluations": ",.0f",
+    "n_prompts": ",.0f",
+    "ms": ",.0f",
+}
+
+
+def draw_curves(
+    curves: Mapping[str, Sequence[tuple[float, float]]],
+    levels: Mapping[str, float],
+    *,
+    x: str = "evaluations",
+) -> Figure:
+    """Learning and search on the same axes.
+
+    Parameters
+    ----------
+    curves : mapping of name to sequence of (x, score)
+        Each is drawn as a line.
+    levels : mapping of name to score
+        What does not learn: drawn as a horizontal line.
+    x : str
+        What the horizontal axis counts.
+    """
+    figure, axis = new_figure(9.6, 3.8)
+    for colour, (name, points) in zip(COLOURS, curves.items(), strict=False):
+        xs, ys = zip(*points, strict=True)
+        axis.plot(xs, ys, color=colour, linewidth=2, marker="o", markersize=3, label=name)
+    styles = ("--", ":", "-.", (0, (1, 4)))
+    for style, (name, level) in zip(styles, levels.items(), strict=False):
+        axis.axhline(level, color=FAINT, linewidth=1.3, linestyle=style, label=name)
+    label(axis, x, "score on validation frames")
+    axis.legend(frameon=False, fontsize=9, ncols=2)
+    return figure
+
+
+def draw_per_frame(rows: pd.DataFrame, tuners: Sequence[str], measure: str, name: str) -> Figure:
+    """A measure frame by frame, one line a tuner, the streams one after the other.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        From `Judge.judge`.
+    tuners : sequence of str
+    measure : str
+        Column.
+    name : str
+        Of the measure, for people.
+    """
+    figure, axis = new_figure(9.6, 3.4)
+    position: dict[int, int] = {}
+    for index in sorted(rows["frame_index"].unique()):
+        position[int(index)] = len(position)
+    for colour, tuner in zip(COLOURS, tuners, strict=False):
+        own = rows[rows["tuner"] == tuner]
+        for number, (_, stream) in enumerate(own.groupby("stream")):
+            xs = [position[int(i)] for i in stream["frame_index"]]
+            axis.plot(
+                xs,
+                stream[measure],
+                color=colour,
+                linewidth=1.8,
+                marker="o",
+                markersize=3.5,
+                label=tuner if number == 0 else None,
+            )
+    starts = rows.groupby("stream")["frame_index"].min()
+    for start in list(starts)[1:]:
+        axis.axvline(position[int(start)] - 0.5, color=FAINT, linewidth=0.8, linestyle=":")
+    label(axis, "frame (a dotted line begins another stream)", name)
+    axis.legend(
+        frameon=False, fontsize=9, ncols=len(tuners), loc="lower left", bbox_to_anchor=(0.0, 1.0)
+    )
+    axis.set_ylim(-0.02, 1.02)
+    return figure
+
+
+def settings_moved(rows: pd.DataFrame, task: Task) -> pd.DataFrame:
+    """What a tuner did with each free setting: how far it stands from the static one, how it moves.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        One tuner's rows from `Judge.judge`.
+    task : Task
+
+    Returns
+    -------
+    DataFrame
+        ``setting, static, mean, lowest, highest, moves``; the last is the standard deviation over
+        frames as a share of the setting's range.
+    """
+    settings = [
+        {name: row[f"setting_{name}"] for name in task.space.names} for _, row in rows.iterrows()
+    ]
+    codes = np.array([task.space.encode(task.static.replace(**chosen)) for chosen in settings])
+    return pd.DataFrame(
+        {
+            "setting": name,
+            "static": float(getattr(task.static, name)),
+            "mean": float(np.mean([chosen[name] for chosen in settings])),
+            "lowest": float(min(chosen[name] for chosen in settings)),
+            "highest": float(max(chosen[name] for chosen in settings)),
+            "moves": float(codes[:, i].std() / 2),
+        }
+        for i, name in enumerate(task.space.names)
+    )
+
+
+def is_constant(moved: pd.DataFrame, least: float = 0.01) -> bool:
+    """Whether a tuner's settings stay within 1 % of their ranges: a static choice in disguise."""
+    return bool((moved["moves"] < least).all())

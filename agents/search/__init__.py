@@ -1,0 +1,1 @@
+"""Searches over settings: one ask/tell driver, static, per frame, and Pareto."""

@@ -1,0 +1,1 @@
+"""Studies beside the benchmark: the demo, ablations and the headroom of settings."""

@@ -1,0 +1,188 @@
+"""Which blocks of the observation earn their place: a policy is trained without each of them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from samstar_rl._io import atomic
+from samstar_rl.agents.judging.judge import Judge
+from samstar_rl.agents.judging.statistics import Estimate, cells_of, mean_interval, paired_cells
+from samstar_rl.agents.learning.train import LAST_FRAME, TrainingPlan, train_policy
+from samstar_rl.agents.tuners.tuners import PolicyTuner
+from samstar_rl.tasks.task import Task
+from samstar_rl.tuning.tuner import Objective
+
+if TYPE_CHECKING:
+    from samstar_rl.bank.bank import Bank
+
+BLOCKS: dict[str, tuple[str, ...]] = {
+    "image": ("image",),
+    "foreground": ("foreground",),
+    "embedding": ("embedding",),
+    "probe": ("probe",),
+    "targets": ("targets",),
+    "last frame": LAST_FRAME,
+}
+"""What is left out together, by the name under which the table has it."""
+
+ALL = "all blocks"
+NONE = "no block"
+"""Without any block a policy answers a constant: what is learned then is a static choice."""
+
+
+@dataclass(frozen=True)
+class Ablation:
+    """What one variant came to.
+
+    Attributes
+    ----------
+    name : str
+        `ALL`, ``without BLOCK``, or `NONE`.
+    score : Estimate
+        Mean over test frames and seeds.
+    difference : Estimate, optional
+        Score less that with all blocks, paired per frame and seed; None for `ALL`.
+    """
+
+    name: str
+    score: Estimate
+    difference: Estimate | None
+
+
+def ablate(
+    task: Task,
+    bank: Bank,
+    test: Bank,
+    plan: TrainingPlan,
+    folder: str | Path,
+    *,
+    seeds: Sequence[int],
+    blocks: Sequence[str] = tuple(BLOCKS),
+    on_unit: Callable[[int, int], None] | None = None,
+) -> list[Ablation]:
+    """Train with all blocks, without each, and without any; judge all on the same fresh frames.
+
+    What is done already is read from the folder; what was cut off goes on.
+
+    Parameters
+    ----------
+    task : Task
+    bank, test : Bank
+        To learn from, and to be judged on.
+    plan : TrainingPlan
+        Its seed and ``without`` are replaced.
+    folder : path
+        Gets a folder for each variant and seed, and ``ablation.csv``.
+    seeds : sequence of int
+    blocks : sequence of str
+        Names of `BLOCKS`.
+    on_unit : callable, optional
+        Called with how many trainings are done, and of how many.
+
+    Returns
+    -------
+    list of Ablation
+        With all blocks first.
+
+    Raises
+    ------
+    ValueError
+        If a block does not exist, or there are no seeds.
+    """
+    variants = _variants(blocks)
+    if not seeds:
+        raise ValueError("an ablation needs at least one seed")
+    judge = Judge(test, Objective(task, plan.cost_weight), against_truth=False)
+    units = [(name, without, seed) for name, without in variants.items() for seed in seeds]
+    tables = []
+    for done, (name, without, seed) in enumerate(units, start=1):
+        where = Path(folder) / name.replace(" ", "-") / f"seed-{seed}"
+        variant = replace(plan, seed=seed, without=without)
+        tables.append(_train_and_judge(task, bank, judge, variant, where).assign(variant=name))
+        if on_unit is not None:
+            on_unit(done, len(units))
+    rows = pd.concat(tables, ignore_index=True)
+    with atomic.replacing(Path(folder) / "ablation.csv") as temporary:
+        rows.to_csv(temporary, index=False)
+    return list(_compare(rows))
+
+
+def check_blocks(blocks: Sequence[str]) -> None:
+    """See that all blocks exist, before minutes have passed.
+
+    Raises
+    ------
+    ValueError
+        If one is not in `BLOCKS`.
+    """
+    unknown = [name for name in blocks if name not in BLOCKS]
+    if unknown:
+        raise ValueError(f"no block {unknown[0]!r}: expected some of {', '.join(BLOCKS)}")
+
+
+def to_markdown(ablations: Sequence[Ablation]) -> str:
+    """The table for the documentation."""
+    lines = ["| observation | score | difference to all blocks |", "|---|---|---|"]
+    for one in ablations:
+        difference = "" if one.difference is None else f"{one.difference}"
+        lines.append(f"| {one.name} | {one.score} | {difference} |")
+    return "\n".join(lines) + "\n"
+
+
+def _variants(blocks: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    check_blocks(blocks)
+    everything = tuple(name for names in BLOCKS.values() for name in names)
+    return {ALL: (), **{f"without {name}": BLOCKS[name] for name in blocks}, NONE: everything}
+
+
+def _train_and_judge(
+    task: Task, bank: Bank, judge: Judge, plan: TrainingPlan, folder: Path
+) -> pd.DataFrame:
+    rows_file, sheet_file = folder / "rows.csv", folder / "unit.json"
+    sheet = _sheet(task, bank, judge, plan)
+    if rows_file.is_file() and _is_same(sheet_file, sheet):
+        return pd.read_csv(rows_file)
+    trained = train_policy(task, bank, plan, folder, resume=True)
+    tuner = PolicyTuner(trained.network, judge.frames.builder, frames=judge.frames)
+    rows = judge.judge(tuner, seed=plan.seed)
+    with atomic.replacing(rows_file) as temporary:
+        rows.to_csv(temporary, index=False)
+    atomic.write_json(sheet_file, sheet)
+    return rows
+
+
+def _sheet(task: Task, bank: Bank, judge: Judge, plan: TrainingPlan) -> dict[str, Any]:
+    """What must be the same for a result to be used again."""
+    return {
+        "task": task.to_dict(),
+        "algorithm": plan.algorithm,
+        "hyperparameters": dict(plan.hyperparameters),
+        "without": list(plan.without),
+        "seed": plan.seed,
+        "sam_sha256": bank.sam_sha256,
+        "training_frames": len(bank),
+        "test_frames": judge.n_frames,
+    }
+
+
+def _is_same(path: Path, sheet: dict[str, Any]) -> bool:
+    if not path.is_file():
+        return False
+    found = json.loads(path.read_text(encoding="utf-8"))
+    return bool(found == json.loads(json.dumps(sheet)))
+
+
+def _compare(rows: pd.DataFrame) -> Iterator[Ablation]:
+    everything = rows[rows["variant"] == ALL]
+    for name in rows["variant"].unique():
+        of_variant = rows[rows["variant"] == name]
+        difference = None
+        if name != ALL:
+            difference = mean_interval(paired_cells(of_variant, everything, "score"))
+        yield Ablation(name, mean_interval(cells_of(of_variant, "score")), difference)

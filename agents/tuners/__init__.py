@@ -1,0 +1,1 @@
+"""Everything that chooses settings for a frame, behind one protocol."""
