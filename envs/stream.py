@@ -11,9 +11,9 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from samstar_rl.envs.frames import BankFrames, choose_streams, open_bank, open_task, windows
-from samstar_rl.envs.observation import Vector
-from samstar_rl.envs.union import TaskUnion
+from samstar_rl.envs.bank_frames import BankFrames, choose_streams, open_bank, open_task, windows
+from samstar_rl.envs.observation.builder import Vector
+from samstar_rl.envs.task_union import TaskUnion
 from samstar_rl.envs.variation import vary_targets
 from samstar_rl.tasks.task import Task
 from samstar_rl.tuning.tuner import COST_WEIGHT, Evaluation, FrameEvaluator, Objective

@@ -176,7 +176,7 @@ class School:
         from samstar_rl.agents.learning.train import TrainedUnion
         from samstar_rl.agents.policies.bundle import PolicyBundle
         from samstar_rl.envs import STREAM_ID
-        from samstar_rl.envs.frames import BankFrames
+        from samstar_rl.envs.bank_frames import BankFrames
 
         task, bank = self.lessons[0]
         union = trained.union if isinstance(trained, TrainedUnion) else None

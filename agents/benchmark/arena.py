@@ -15,7 +15,7 @@ from samstar_rl.agents.judging.judge import Judge
 from samstar_rl.agents.learning.train import split_streams
 from samstar_rl.agents.policies.network import PolicyNetwork
 from samstar_rl.agents.reporting.curve_writer import CurveWriter
-from samstar_rl.envs.frames import BankFrames
+from samstar_rl.envs.bank_frames import BankFrames
 from samstar_rl.settings import Settings
 from samstar_rl.tasks.task import Task
 from samstar_rl.tuning.tuner import FrameContext, Objective, Tuner

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from samstar_rl.envs.frames import BankFrames
+from samstar_rl.envs.bank_frames import BankFrames
 from samstar_rl.truth.metrics import Truth, agreement
 from samstar_rl.tuning.tuner import Objective, TunedFrame, Tuner, run_tuner
 

@@ -17,7 +17,7 @@ from samstar_rl.agents.learning.normalisation import fit_normalisation
 from samstar_rl.agents.policies.network import Array, Normalisation
 from samstar_rl.agents.search.ask_tell import GeneticSearch, Vectors, maximise
 from samstar_rl.agents.tuners.tuners import PolicyTuner
-from samstar_rl.envs.frames import BankFrames
+from samstar_rl.envs.bank_frames import BankFrames
 from samstar_rl.tuning.tuner import FrameEvaluator, Objective
 
 EMBEDDING_GAIN = 0.25

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from samstar_rl.agents.policies.network import Array, Normalisation, PolicyNetwork
 from samstar_rl.agents.search.ask_tell import GeneticSearch, Vectors
 from samstar_rl.agents.tuners.tuners import PolicyTuner
-from samstar_rl.envs.frames import BankFrames
+from samstar_rl.envs.bank_frames import BankFrames
 from samstar_rl.tuning.tuner import Objective, run_tuner
 
 HIDDEN = 8

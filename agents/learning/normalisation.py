@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from samstar_rl.agents.policies.network import Normalisation
-from samstar_rl.envs.observation import ObservationSchema, Vector
+from samstar_rl.envs.observation.builder import ObservationSchema, Vector
 
 _SENSED = ("image", "foreground", "embedding", "probe", "targets", "free")
 _LEAST_STD = 1e-4

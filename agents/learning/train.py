@@ -26,9 +26,9 @@ from samstar_rl.agents.reporting.curve_writer import CurveWriter
 from samstar_rl.agents.search.static import FINALISTS, SEARCH_FRAMES, search_static
 from samstar_rl.agents.tuners.tuners import PolicyTuner, StaticTuner
 from samstar_rl.envs import StreamEnv
-from samstar_rl.envs.frames import BankFrames
-from samstar_rl.envs.observation import Vector
-from samstar_rl.envs.union import TaskUnion
+from samstar_rl.envs.bank_frames import BankFrames
+from samstar_rl.envs.observation.builder import Vector
+from samstar_rl.envs.task_union import TaskUnion
 from samstar_rl.envs.variation import vary_targets
 from samstar_rl.settings import Settings
 from samstar_rl.tasks.task import Task

@@ -21,8 +21,8 @@ from typing import Any
 import numpy as np
 
 from samstar_rl.agents.policies.network import Array, Normalisation, PolicyNetwork
-from samstar_rl.envs.observation import ObservationSchema
-from samstar_rl.envs.union import TaskUnion
+from samstar_rl.envs.observation.builder import ObservationSchema
+from samstar_rl.envs.task_union import TaskUnion
 from samstar_rl.settings import SETTINGS, SettingsSpace
 from samstar_rl.tasks.task import Task
 

@@ -39,7 +39,7 @@ from samstar_rl.agents.tuners.tuners import (
 from samstar_rl.bank.bank import Bank
 from samstar_rl.bank.simulated import build_simulated_bank, with_ladder
 from samstar_rl.envs import STREAM_ID
-from samstar_rl.envs.frames import BankFrames
+from samstar_rl.envs.bank_frames import BankFrames
 from samstar_rl.results.overlay import draw_outlines
 from samstar_rl.sam.engine import ProposalEngine
 from samstar_rl.sam.load import load_sam

@@ -22,8 +22,8 @@ from samstar_rl.settings import Settings
 
 if TYPE_CHECKING:
     from samstar_rl.agents.policies.bundle import PolicyBundle
-    from samstar_rl.envs.frames import BankFrames
-    from samstar_rl.envs.observation import ObservationBuilder, Vector
+    from samstar_rl.envs.bank_frames import BankFrames
+    from samstar_rl.envs.observation.builder import ObservationBuilder, Vector
     from samstar_rl.tasks.task import Task
     from samstar_rl.tuning.tuner import FrameContext
 
@@ -230,7 +230,7 @@ class PolicyTuner:
             If this program's observations are no longer those that the policy was trained on.
         """
         from samstar_rl.agents.policies.bundle import BundleError
-        from samstar_rl.envs.observation import ObservationBuilder
+        from samstar_rl.envs.observation.builder import ObservationBuilder
 
         n_channels = len(bundle.schema["embedding"].entries)
         builder = ObservationBuilder(bundle.task, n_channels, union=bundle.union)

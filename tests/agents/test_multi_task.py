@@ -18,7 +18,7 @@ from samstar_rl.agents.learning.train import (
 from samstar_rl.agents.policies.bundle import BundleError, PolicyBundle
 from samstar_rl.agents.registry import make_tuner
 from samstar_rl.envs import STREAM_ID
-from samstar_rl.envs.union import TaskUnion
+from samstar_rl.envs.task_union import TaskUnion
 from samstar_rl.tasks.task import Task, load_task
 from samstar_rl.tuning.tuner import Objective
 

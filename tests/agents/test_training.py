@@ -32,7 +32,7 @@ from samstar_rl.agents.learning.train import (
     train_policy,
 )
 from samstar_rl.agents.tuners.tuners import PolicyTuner, RandomTuner, StaticTuner
-from samstar_rl.envs.frames import BankFrames
+from samstar_rl.envs.bank_frames import BankFrames
 from samstar_rl.rewards import Score
 from samstar_rl.tasks.task import load_task
 from samstar_rl.tuning.tuner import FrameEvaluator, Objective

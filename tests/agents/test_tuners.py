@@ -14,8 +14,8 @@ from samstar_rl.agents.tuners.tuners import (
     default_tuner,
 )
 from samstar_rl.envs import StreamEnv
-from samstar_rl.envs.frames import BankFrames
-from samstar_rl.envs.observation import ObservationBuilder
+from samstar_rl.envs.bank_frames import BankFrames
+from samstar_rl.envs.observation.builder import ObservationBuilder
 from samstar_rl.settings import Settings
 from samstar_rl.tasks.task import load_task
 from samstar_rl.tuning.tuner import BankFrame, FrameContext, FrameEvaluator, Objective, run_tuner

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from synthetic_bank import N_CHANNELS, SyntheticBank
 
-from samstar_rl.envs.observation import ObservationBuilder, ObservationSchema
-from samstar_rl.envs.statistics import (
+from samstar_rl.envs.observation.builder import ObservationBuilder, ObservationSchema
+from samstar_rl.envs.observation.features import (
     FOREGROUND_STATISTICS,
     IMAGE_STATISTICS,
     foreground_statistics,

@@ -10,8 +10,8 @@ from stable_baselines3.common.env_checker import check_env as check_env_sb3
 from synthetic_bank import N_CHANNELS, SyntheticBank
 
 from samstar_rl.envs import STREAM_ID, StreamEnv
-from samstar_rl.envs.observation import ObservationBuilder, ObservationSchema
-from samstar_rl.envs.union import TaskUnion
+from samstar_rl.envs.observation.builder import ObservationBuilder, ObservationSchema
+from samstar_rl.envs.task_union import TaskUnion
 from samstar_rl.envs.variation import vary_targets
 from samstar_rl.tasks.task import load_task, target_vector_names, task_names
 

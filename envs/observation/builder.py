@@ -16,7 +16,7 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from samstar_rl.envs.statistics import (
+from samstar_rl.envs.observation.features import (
     FOREGROUND_STATISTICS,
     IMAGE_STATISTICS,
     PROBE_STATISTICS,
@@ -24,7 +24,7 @@ from samstar_rl.envs.statistics import (
     image_statistics,
     probe_statistics,
 )
-from samstar_rl.envs.union import TaskUnion
+from samstar_rl.envs.task_union import TaskUnion
 from samstar_rl.settings import Settings
 from samstar_rl.tasks.task import Task, target_vector_names
 

@@ -10,8 +10,8 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from numpy.typing import NDArray
 
-from samstar_rl.envs.observation import ObservationBuilder, Vector
-from samstar_rl.envs.union import TaskUnion
+from samstar_rl.envs.observation.builder import ObservationBuilder, Vector
+from samstar_rl.envs.task_union import TaskUnion
 from samstar_rl.tasks.task import Task, load_task
 from samstar_rl.tuning.tuner import BankFrame
 
