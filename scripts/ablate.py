@@ -8,8 +8,8 @@ from typing import Annotated, Any
 import typer
 
 from samstar_rl._io.atomic import write_text
-from samstar_rl.scripts.command import run_command
-from samstar_rl.scripts.options import Out, PointsPerSide, Seed
+from samstar_rl.scripts._shared.command import run_command
+from samstar_rl.scripts._shared.options import Out, PointsPerSide, Seed
 
 
 def ablate(
@@ -51,8 +51,8 @@ def ablate(
     from samstar_rl.agents.learning.train import TrainingPlan
     from samstar_rl.agents.studies import ablation
     from samstar_rl.bank.simulated import with_ladder
-    from samstar_rl.scripts.display import StageDisplay
-    from samstar_rl.scripts.lessons import TEST_SEED, Lessons
+    from samstar_rl.scripts._shared.display import StageDisplay
+    from samstar_rl.scripts._shared.training_frames import TEST_SEED, Lessons
     from samstar_rl.tasks.task import load_task
 
     blocks = block or tuple(ablation.BLOCKS)

@@ -18,9 +18,9 @@ from samstar_rl.bank.shards import PartPlan, join_parts, number_frames
 from samstar_rl.frames.frame import Frame, LabelledFrame
 from samstar_rl.sam.engine import Floor, ProposalEngine
 from samstar_rl.sam.load import load_sam, weights_sha256
-from samstar_rl.scripts import options
-from samstar_rl.scripts.command import make_progress, reporting_errors
-from samstar_rl.scripts.preparation import located_sam
+from samstar_rl.scripts._shared import options
+from samstar_rl.scripts._shared.command import make_progress, reporting_errors
+from samstar_rl.scripts._shared.preparation import located_sam
 from samstar_rl.settings import PromptSettings
 from samstar_rl.sources.readers.files import is_image_file, iterate_file, list_image_files
 from samstar_rl.sources.registry import SimulatedSource, open_source

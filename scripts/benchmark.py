@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from samstar_rl.scripts import options
-from samstar_rl.scripts.command import run_command
+from samstar_rl.scripts._shared import options
+from samstar_rl.scripts._shared.command import run_command
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -218,7 +218,7 @@ def _run(
 ) -> BenchmarkResults:
     from samstar_rl._io.workers import open_client, spread
     from samstar_rl.agents.benchmark.run import begin, run_benchmark
-    from samstar_rl.scripts.display import StageDisplay
+    from samstar_rl.scripts._shared.display import StageDisplay
 
     with ExitStack() as stack:
         display = stack.enter_context(StageDisplay())
@@ -268,7 +268,7 @@ def _propose_on(
 def _report(plan: BenchmarkPlan, results: BenchmarkResults, out: Path) -> None:
     from samstar_rl.agents.benchmark.report import summarise_task, write_benchmark_report
     from samstar_rl.agents.benchmark.run import short_name
-    from samstar_rl.scripts.display import print_comparison, print_outputs
+    from samstar_rl.scripts._shared.display import print_comparison, print_outputs
 
     if results.rows.empty:
         raise ValueError(f"{out} holds no results yet: no contender is done")

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from samstar_rl.scripts.command import reporting_errors
+from samstar_rl.scripts._shared.command import reporting_errors
 
 
 @dataclass(frozen=True)

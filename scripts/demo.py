@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from samstar_rl.scripts.command import run_command
-from samstar_rl.scripts.options import Out, Seed, Task
+from samstar_rl.scripts._shared.command import run_command
+from samstar_rl.scripts._shared.options import Out, Seed, Task
 
 STEPS_HELP = "Evaluations that PPO, and the search for a static choice, may spend."
 
@@ -30,7 +30,7 @@ def demo(
     """
     from samstar_rl._io.run_folder import RunFolder
     from samstar_rl.agents.studies.demo import DemoPlan, demonstrate
-    from samstar_rl.scripts.display import StageDisplay, print_comparison, print_outputs
+    from samstar_rl.scripts._shared.display import StageDisplay, print_comparison, print_outputs
 
     plan = DemoPlan(task=task, steps=steps, seed=seed)
     if quick:

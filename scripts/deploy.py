@@ -17,10 +17,10 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from samstar_rl.agents.registry import default_task
 from samstar_rl.results.registry import DEFAULT_FORMATS
-from samstar_rl.scripts import options
-from samstar_rl.scripts.command import report_error, run_command
-from samstar_rl.scripts.preparation import prepare
-from samstar_rl.scripts.watching import choose_among
+from samstar_rl.scripts._shared import options
+from samstar_rl.scripts._shared.command import report_error, run_command
+from samstar_rl.scripts._shared.preparation import prepare
+from samstar_rl.scripts._shared.supervision import choose_among
 from samstar_rl.sources.registry import open_source
 from samstar_rl.streaming.access import is_loopback, new_token
 from samstar_rl.streaming.counters import Counters, Counts

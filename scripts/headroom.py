@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from samstar_rl.scripts import options
-from samstar_rl.scripts.command import run_command
+from samstar_rl.scripts._shared import options
+from samstar_rl.scripts._shared.command import run_command
 
 if TYPE_CHECKING:
     from samstar_rl.agents.studies.headroom import Headroom, HeadroomPlan
     from samstar_rl.bank.bank import Bank
     from samstar_rl.frames.frame import LabelledFrame
     from samstar_rl.sam.engine import ProposalEngine
-    from samstar_rl.scripts.display import StageDisplay
+    from samstar_rl.scripts._shared.display import StageDisplay
     from samstar_rl.tasks.task import Task
 
 FIRST_SEED = 300_000
@@ -64,7 +64,7 @@ def headroom(
     from samstar_rl.bank.simulated import with_ladder
     from samstar_rl.sam.engine import ProposalEngine
     from samstar_rl.sam.load import load_sam
-    from samstar_rl.scripts.display import StageDisplay
+    from samstar_rl.scripts._shared.display import StageDisplay
     from samstar_rl.tasks.task import load_task
 
     loaded = load_task(task)
@@ -225,7 +225,7 @@ def _write(
 def _print(task: Task, measured: Headroom, by_drift: dict[float, Headroom]) -> None:
     from rich.table import Table
 
-    from samstar_rl.scripts.display import console
+    from samstar_rl.scripts._shared.display import console
 
     levels = Table("choice", "F1 at IoU 0.5 [95 %]", "score [95 %]", title=f"Task '{task.name}'")
     for name, f1 in measured.levels.items():

@@ -24,8 +24,8 @@ from samstar_rl.agents.search.pareto import (
     pick,
     search_pareto,
 )
-from samstar_rl.scripts.command import make_progress
-from samstar_rl.scripts.preparation import Bench
+from samstar_rl.scripts._shared.command import make_progress
+from samstar_rl.scripts._shared.preparation import Bench
 from samstar_rl.tasks.task import Task, toml_value
 from samstar_rl.tuning.tuner import FrameSource
 

@@ -23,9 +23,9 @@ from samstar_rl.results.result import FrameResult
 from samstar_rl.sam.engine import PointPlaces
 from samstar_rl.sam.load import weights_sha256
 from samstar_rl.sam.point_decoder import Precision
-from samstar_rl.scripts import options
-from samstar_rl.scripts.command import make_progress, run_command
-from samstar_rl.scripts.preparation import Bench, located_sam, located_tuner, prepare
+from samstar_rl.scripts._shared import options
+from samstar_rl.scripts._shared.command import make_progress, run_command
+from samstar_rl.scripts._shared.preparation import Bench, located_sam, located_tuner, prepare
 from samstar_rl.sources.readers.files import (
     FrameReadError,
     is_image_file,

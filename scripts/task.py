@@ -22,8 +22,8 @@ from samstar_rl.rewards import PhysicsReward, Score
 from samstar_rl.rewards.terms.size import SizeTarget
 from samstar_rl.sam.engine import ProposalEngine
 from samstar_rl.sam.load import load_sam
-from samstar_rl.scripts import options
-from samstar_rl.scripts.command import make_progress, reporting_errors
+from samstar_rl.scripts._shared import options
+from samstar_rl.scripts._shared.command import make_progress, reporting_errors
 from samstar_rl.segmentation.segmentation import Segmentation
 from samstar_rl.sources.readers.files import iterate_file, read_frame
 from samstar_rl.tasks.from_frame import task_from_image, task_from_labels

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from samstar_rl.scripts.command import run_command
-from samstar_rl.scripts.options import Out, PixelSize, Sam, Seed
+from samstar_rl.scripts._shared.command import run_command
+from samstar_rl.scripts._shared.options import Out, PixelSize, Sam, Seed
 
 if TYPE_CHECKING:
     from samstar_rl.agents.learning.train import Progress, Trained
@@ -100,8 +100,8 @@ def train(
     """
     from samstar_rl._io.run_folder import RunFolder
     from samstar_rl.agents.learning.learners import algorithm_class, algorithm_name
-    from samstar_rl.scripts.display import StageDisplay
-    from samstar_rl.scripts.lessons import Lessons, read_tasks
+    from samstar_rl.scripts._shared.display import StageDisplay
+    from samstar_rl.scripts._shared.training_frames import Lessons, read_tasks
 
     tasks, learner = read_tasks(task or ["particles"]), algorithm_name(algo)
     _check(tasks, frames, names, bank)

@@ -19,10 +19,10 @@ from samstar_rl.agents.search.per_frame import search_per_frame
 from samstar_rl.frames.frame import Frame
 from samstar_rl.sam.engine import FrameFeatures, ProposalEngine, Proposals
 from samstar_rl.sam.load import load_sam
-from samstar_rl.scripts import options
-from samstar_rl.scripts.command import make_progress, run_command
+from samstar_rl.scripts._shared import options
+from samstar_rl.scripts._shared.command import make_progress, run_command
+from samstar_rl.scripts._shared.preparation import Bench, prepare
 from samstar_rl.scripts.pareto import FrontRequest, tune_front
-from samstar_rl.scripts.preparation import Bench, prepare
 from samstar_rl.scripts.segment import find_images
 from samstar_rl.segmentation.segmentation import Plausibility, Segmentation
 from samstar_rl.segmentation.segmentation import segment as segment_proposals

@@ -17,9 +17,9 @@ from samstar_rl.bank.bank import Bank, Progress, build_bank
 from samstar_rl.frames.frame import Frame, LabelledFrame
 from samstar_rl.sam.engine import ProposalEngine
 from samstar_rl.sam.load import load_sam
-from samstar_rl.scripts import options
-from samstar_rl.scripts.command import make_progress, run_command
-from samstar_rl.scripts.validity_pictures import draw_worst
+from samstar_rl.scripts._shared import options
+from samstar_rl.scripts._shared.command import make_progress, run_command
+from samstar_rl.scripts.maintain.pictures.validity import draw_worst
 from samstar_rl.settings import Settings
 from samstar_rl.simulator import SimulatedStream
 from samstar_rl.sources.readers.files import iterate_file, list_image_files

@@ -28,7 +28,7 @@ from qtpy.QtWidgets import (
 
 from samstar_rl.agents import shipped_bundles
 from samstar_rl.frames.frame import Frame
-from samstar_rl.scripts.preparation import Bench, prepare
+from samstar_rl.scripts._shared.preparation import Bench, prepare
 from samstar_rl.settings import SETTINGS, Settings, SettingsSpace
 from samstar_rl.simulator import SimulatedStream
 from samstar_rl.sources.readers.files import iterate_file

@@ -23,7 +23,7 @@ from samstar_rl.fitting.emps import load_labelled, split_names
 from samstar_rl.frames.frame import Frame, LabelledFrame
 from samstar_rl.sam.engine import ProposalEngine
 from samstar_rl.sam.load import load_sam
-from samstar_rl.scripts.lessons import ALL, TEST_SEED, Lessons
+from samstar_rl.scripts._shared.training_frames import ALL, TEST_SEED, Lessons
 from samstar_rl.segmentation.proposals import Floor
 from samstar_rl.tasks.task import Task, load_task
 from samstar_rl.tuning.tuner import Objective

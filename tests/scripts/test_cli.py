@@ -8,8 +8,8 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from samstar_rl.scripts._shared.command import BAD_INPUT, reporting_errors
 from samstar_rl.scripts.cli import COMMANDS, build_app
-from samstar_rl.scripts.command import BAD_INPUT, reporting_errors
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 

@@ -3,12 +3,14 @@ from __future__ import annotations
 import pytest
 from PIL import Image
 
-from samstar_rl.scripts import dashboard_figure
-from samstar_rl.scripts.browser import BrowserMissingError, open_chromium
+from samstar_rl.scripts.maintain.pictures import dashboard as dashboard_figure
+from samstar_rl.scripts.maintain.pictures.browser import BrowserMissingError, open_chromium
 
 
 def test_without_a_browser_the_cure_is_said(samstar, tmp_path, monkeypatch):
-    monkeypatch.setattr("samstar_rl.scripts.browser.shutil.which", lambda name: None)
+    monkeypatch.setattr(
+        "samstar_rl.scripts.maintain.pictures.browser.shutil.which", lambda name: None
+    )
     done = samstar("figures", "--only", "dashboard", "-o", tmp_path)
     assert done.exit_code == 2 and "make system-deps" in done.stderr
 
@@ -28,7 +30,7 @@ def test_the_dashboard_is_photographed_while_it_runs(tmp_path):
 
 
 def test_the_picture_of_a_task_is_small(samstar, tmp_path, monkeypatch):
-    monkeypatch.setattr("samstar_rl.scripts.figures.task_names", lambda: ("cells",))
+    monkeypatch.setattr("samstar_rl.scripts.maintain.figures.task_names", lambda: ("cells",))
     done = samstar("figures", "--only", "tasks", "-o", tmp_path)
     assert done.exit_code == 0, done.output
     path = tmp_path / "task_cells.png"

@@ -4,7 +4,7 @@ import numpy as np
 from safetensors.numpy import load_file
 
 from samstar_rl.evidence.likeness import EVIDENCE, Likeness
-from samstar_rl.scripts import fit_plausibility
+from samstar_rl.scripts.maintain import fit_plausibility
 
 
 def test_it_writes_a_network(samstar, small_task, tmp_path, monkeypatch) -> None:

@@ -8,7 +8,7 @@ import pytest
 from synthetic_bank import SyntheticBank
 
 from samstar_rl.agents.policies.bundle import PolicyBundle
-from samstar_rl.scripts.lessons import Lessons, read_tasks
+from samstar_rl.scripts._shared.training_frames import Lessons, read_tasks
 from samstar_rl.tasks.task import load_task
 
 

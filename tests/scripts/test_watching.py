@@ -7,8 +7,8 @@ import pytest
 from bundles import untrained_bundle
 
 from samstar_rl.agents import PolicyTuner
-from samstar_rl.scripts.preparation import Bench, prepare
-from samstar_rl.scripts.watching import TrainingDistance, choose_among, retuner, watch
+from samstar_rl.scripts._shared.preparation import Bench, prepare
+from samstar_rl.scripts._shared.supervision import TrainingDistance, choose_among, retuner, watch
 from samstar_rl.settings import Settings
 from samstar_rl.simulator import SimulatedStream
 from samstar_rl.streaming.supervision.deadline import DeadlineTuner

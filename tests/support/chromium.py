@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from samstar_rl.scripts.browser import BrowserMissingError, open_chromium
+from samstar_rl.scripts.maintain.pictures.browser import BrowserMissingError, open_chromium
 
 
 @contextmanager

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from samstar_rl.scripts.contact_sheet import draw_contact_sheet
+from samstar_rl.scripts.maintain.contact_sheet import draw_contact_sheet
 
 
 def test_the_sheet_shows_simulated_tiles_beside_a_folders(tmp_path: Path) -> None:

@@ -18,10 +18,10 @@ from samstar_rl.frames.frame import Frame
 from samstar_rl.rewards import PhysicsReward
 from samstar_rl.sam.engine import ProposalEngine, Proposals
 from samstar_rl.sam.load import load_sam
-from samstar_rl.scripts.command import make_progress, run_command
-from samstar_rl.scripts.figures import figures
-from samstar_rl.scripts.lessons import ALL
-from samstar_rl.scripts.preparation import prepare
+from samstar_rl.scripts._shared.command import make_progress, run_command
+from samstar_rl.scripts._shared.preparation import prepare
+from samstar_rl.scripts._shared.training_frames import ALL
+from samstar_rl.scripts.maintain.figures import figures
 from samstar_rl.scripts.train import POLICY, train
 from samstar_rl.scripts.tune import decode_frames
 from samstar_rl.segmentation.proposals import Floor

@@ -13,8 +13,8 @@ from samstar_rl._io import atomic
 from samstar_rl.bank.bank import Bank
 from samstar_rl.evidence.likeness import WEIGHTS
 from samstar_rl.fitting.plausibility import EPOCHS, MaskSamples, fit, sample_masks
-from samstar_rl.scripts import options
-from samstar_rl.scripts.command import make_progress, run_command
+from samstar_rl.scripts._shared import options
+from samstar_rl.scripts._shared.command import make_progress, run_command
 from samstar_rl.tasks.task import load_task
 
 

@@ -21,7 +21,7 @@ from samstar_rl.fitting.evaluation import best_of_three, grid_result, quarters
 from samstar_rl.frames.intensity import to_sam_rgb
 from samstar_rl.sam.engine import ProposalEngine
 from samstar_rl.sam.load import load_sam
-from samstar_rl.scripts.command import run_command
+from samstar_rl.scripts._shared.command import run_command
 from samstar_rl.settings import Settings
 from samstar_rl.tasks.task import load_task
 

@@ -10,7 +10,7 @@ import typer
 
 from samstar_rl.fitting.emps import load_labelled, split_names
 from samstar_rl.fitting.sam_trainer import Trainer, TrainingConfig
-from samstar_rl.scripts.command import run_command
+from samstar_rl.scripts._shared.command import run_command
 
 CACHE = Path.home() / ".cache" / "samstar_rl" / "pretrain"
 

@@ -22,7 +22,7 @@ from samstar_rl.foreground.network import (
     load_network,
     packaged_weights_path,
 )
-from samstar_rl.scripts.command import make_progress, run_command
+from samstar_rl.scripts._shared.command import make_progress, run_command
 
 CACHE = Path.home() / ".cache" / "samstar_rl" / "foreground"
 JUDGED_SEEDS = 31

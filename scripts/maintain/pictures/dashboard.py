@@ -11,9 +11,9 @@ from PIL import Image
 
 from samstar_rl._io.atomic import replacing
 from samstar_rl.agents import shipped_bundles
-from samstar_rl.scripts.browser import open_chromium
-from samstar_rl.scripts.preparation import prepare
-from samstar_rl.scripts.watching import choose_among
+from samstar_rl.scripts._shared.preparation import prepare
+from samstar_rl.scripts._shared.supervision import choose_among
+from samstar_rl.scripts.maintain.pictures.browser import open_chromium
 from samstar_rl.sources.registry import SimulatedSource
 from samstar_rl.streaming.counters import Counters
 from samstar_rl.streaming.dashboard import LiveState, open_dashboard

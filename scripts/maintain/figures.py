@@ -17,10 +17,10 @@ from samstar_rl.results.overlay import draw_outlines
 from samstar_rl.rewards import PhysicsReward
 from samstar_rl.sam.engine import ProposalEngine
 from samstar_rl.sam.load import load_sam
-from samstar_rl.scripts.browser import BrowserMissingError
-from samstar_rl.scripts.command import run_command
-from samstar_rl.scripts.dashboard_figure import photograph_dashboard
-from samstar_rl.scripts.task_figures import write_task_picture
+from samstar_rl.scripts._shared.command import run_command
+from samstar_rl.scripts.maintain.pictures.browser import BrowserMissingError
+from samstar_rl.scripts.maintain.pictures.dashboard import photograph_dashboard
+from samstar_rl.scripts.maintain.pictures.tasks import write_task_picture
 from samstar_rl.segmentation.segmentation import Segmentation
 from samstar_rl.settings import Settings
 from samstar_rl.simulator import SimulatedStream

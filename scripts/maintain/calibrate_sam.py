@@ -16,7 +16,7 @@ from samstar_rl.fitting.evaluation import point_ious, summarise
 from samstar_rl.fitting.packing import pack_weights, round_to_half
 from samstar_rl.sam.load import packaged_weights_path
 from samstar_rl.sam.tiny import build_tiny_sam
-from samstar_rl.scripts.command import run_command
+from samstar_rl.scripts._shared.command import run_command
 
 DEFAULT_RUN = Path.home() / ".cache" / "samstar_rl" / "pretrain" / "run"
 

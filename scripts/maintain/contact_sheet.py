@@ -10,7 +10,7 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 
-from samstar_rl.scripts.command import run_command
+from samstar_rl.scripts._shared.command import run_command
 from samstar_rl.simulator import PRESETS, SimulatedStream, draw_training_image
 
 Image = NDArray[np.uint8]

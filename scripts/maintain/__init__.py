@@ -1,0 +1,1 @@
+"""Maintainers' commands: training of the shipped networks, artefacts and figures."""
