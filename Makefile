@@ -67,7 +67,7 @@ bench-peers: $(READY) ## the same beside micro-sam, in an environment of its own
 	OMP_NUM_THREADS=2 $(PYTHON) -m tests.benchmarks --peers
 
 artefacts: $(READY) ## rebuild what depends on the embedded weights: static settings, policies, figures
-	$(SAMSTAR) artefacts
+	$(SAMSTAR) dev artefacts
 
 docs: tree ## the documentation as a site in build/site; a warning is an error
 	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict

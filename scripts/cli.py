@@ -50,39 +50,57 @@ COMMANDS: dict[str, Command] = {
         "validate:validate", "Test whether a task's score stands in for ground truth."
     ),
     "task": Command("task:app", "Write a task from an image, and see what the score sees."),
-    "evaluate-sam": Command(
-        "evaluate_sam:evaluate_sam",
-        "Judge a SAM on labelled frames.",
-    ),
-    "pretrain": Command(
-        "pretrain:pretrain",
+}
+
+#: Of maintainers: training of the shipped networks, artefacts and figures.
+DEV_COMMANDS: dict[str, Command] = {
+    "pretrain-sam": Command(
+        "maintain.pretrain_sam:pretrain_sam",
         "Train the embedded SAM on simulated micrographs and EMPS.",
     ),
-    "finish-sam": Command(
-        "finish_sam:finish_sam",
+    "calibrate-sam": Command(
+        "maintain.calibrate_sam:calibrate_sam",
         "Calibrate a trained embedded SAM on EMPS' `tune` frames and pack it.",
     ),
+    "evaluate-sam": Command(
+        "maintain.evaluate_sam:evaluate_sam", "Judge a SAM on labelled frames."
+    ),
     "pretrain-foreground": Command(
-        "pretrain_foreground:pretrain_foreground",
+        "maintain.pretrain_foreground:pretrain_foreground",
         "Train the network that estimates which pixels belong to particles.",
     ),
     "fit-plausibility": Command(
-        "fit_plausibility:fit_plausibility",
+        "maintain.fit_plausibility:fit_plausibility",
         "Fit the network of the score's term `plausibility`.",
     ),
     "artefacts": Command(
-        "artefacts:artefacts",
+        "maintain.artefacts:artefacts",
         "Rebuild what depends on the embedded SAM: static settings, policies, figures.",
     ),
-    "figures": Command(
-        "figures:figures",
-        "Draw the pictures of the README.",
-    ),
+    "figures": Command("maintain.figures:figures", "Draw the pictures of the README."),
     "contact-sheet": Command(
-        "contact_sheet:contact_sheet",
+        "maintain.contact_sheet:contact_sheet",
         "Draw simulated micrographs (left) beside real ones (right).",
     ),
 }
+
+#: Former names of commands; calling one says its new name.
+MOVED = {
+    "pretrain": "dev pretrain-sam",
+    "finish-sam": "dev calibrate-sam",
+    **{
+        name: f"dev {name}"
+        for name in (
+            "evaluate-sam",
+            "pretrain-foreground",
+            "fit-plausibility",
+            "artefacts",
+            "figures",
+            "contact-sheet",
+        )
+    },
+}
+MISUSED = 2
 
 
 def build_app(only: Collection[str] | None = None) -> typer.Typer:
@@ -91,35 +109,71 @@ def build_app(only: Collection[str] | None = None) -> typer.Typer:
     Parameters
     ----------
     only : collection of str, optional
-        Commands to import; the others are listed with their summaries. All by default.
+        Commands to import, those of ``samstar dev`` as ``"dev NAME"``; the others are listed with
+        their summaries. All by default.
 
     Returns
     -------
     typer.Typer
     """
-    app = typer.Typer(
-        name="samstar",
-        help="Segment micrographs with Segment Anything, tuned by the physics of the sample.",
+    app = _make_group(
+        "samstar",
+        "Segment micrographs with Segment Anything, tuned by the physics of the sample.",
         epilog="samstar COMMAND --help says more about a command.",
-        no_args_is_help=True,
-        add_completion=False,
-        pretty_exceptions_enable=False,
-        rich_markup_mode="rich",
     )
     app.callback()(_options)
-    for name, command in COMMANDS.items():
-        target = command.load() if only is None or name in only else _summarised(command.summary)
-        if isinstance(target, typer.Typer):
-            app.add_typer(target, name=name)
-        else:
-            app.command(name)(reporting_errors(target))
+    _add_commands(app, COMMANDS, only)
+    dev = _make_group("dev", "For maintainers: train the shipped networks, draw the figures.")
+    _add_commands(dev, DEV_COMMANDS, only, prefix="dev ")
+    app.add_typer(dev, name="dev")
+    for old, new in MOVED.items():
+        app.command(old, hidden=True, context_settings=_ANYTHING)(_moved(old, new))
     return app
 
 
 def main() -> None:
     """Run the program."""
-    asked = next((word for word in sys.argv[1:] if word in COMMANDS), None)
-    build_app(only=[asked] if asked else [])()
+    words = [word for word in sys.argv[1:] if not word.startswith("-")]
+    asked = " ".join(words[:2]) if words[:1] == ["dev"] else "".join(words[:1])
+    build_app(only=[asked])()
+
+
+_ANYTHING = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
+
+
+def _make_group(name: str, summary: str, epilog: str | None = None) -> typer.Typer:
+    return typer.Typer(
+        name=name,
+        help=summary,
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode="rich",
+        epilog=epilog,
+    )
+
+
+def _add_commands(
+    app: typer.Typer, commands: dict[str, Command], only: Collection[str] | None, prefix: str = ""
+) -> None:
+    """Add those of `only` for use, and the others to be listed."""
+    for name, command in commands.items():
+        asked = only is None or prefix + name in only
+        target = command.load() if asked else _summarised(command.summary)
+        if isinstance(target, typer.Typer):
+            app.add_typer(target, name=name)
+        else:
+            app.command(name)(reporting_errors(target))
+
+
+def _moved(old: str, new: str) -> Callable[[], None]:
+    """Refuse a command's former name."""
+
+    def refuse() -> None:
+        typer.echo(f"samstar {old} is now called samstar {new}", err=True)
+        raise typer.Exit(MISUSED)
+
+    return refuse
 
 
 def _show_version(asked: bool) -> None:

@@ -105,7 +105,7 @@ def standardise(evidence: Weights, mean: Weights, spread: Weights) -> Weights:
 
 @lru_cache(maxsize=1)
 def packaged_likeness() -> Likeness:
-    """The fitted network of the package; `samstar fit-plausibility` fits it."""
+    """The fitted network of the package; `samstar dev fit-plausibility` fits it."""
     file = resources.files("samstar_rl.evidence") / WEIGHTS
     with resources.as_file(file) as path:
         arrays = load_file(path)

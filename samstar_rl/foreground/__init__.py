@@ -1,1 +1,5 @@
-"""Where particles are likely on a frame: the network, the candidates, the estimate that a sample takes."""
+"""Where particles are likely on a frame.
+
+`network` maps a frame to probabilities, `estimate` makes a foreground of bodies from them for a
+`Sample`, whose traits `sample` describes. Used by the engine, the evidence and the score.
+"""

@@ -1,7 +1,7 @@
 """How likely each pixel of a micrograph belongs to a particle, by a small convolutional network.
 
 The network sees the image at a short side of 256 px, in its eight orientations, and knows nothing
-of the contrast's sign. Its weights are packaged; `samstar pretrain-foreground` trains them.
+of the contrast's sign. Its weights are packaged; `samstar dev pretrain-foreground` trains them.
 """
 
 from __future__ import annotations
@@ -205,7 +205,7 @@ def load_network(path: Path) -> ForegroundNetwork:
     if not path.is_file():
         raise ValueError(
             f"no weights of the foreground network at {path}: install the package with its data, "
-            "or train them with `samstar pretrain-foreground`"
+            "or train them with `samstar dev pretrain-foreground`"
         )
     network = for_inference(ForegroundNetwork())
     try:
@@ -213,7 +213,7 @@ def load_network(path: Path) -> ForegroundNetwork:
     except (RuntimeError, OSError, SafetensorError) as error:
         raise ValueError(
             f"{path} does not fit the foreground network: {str(error).splitlines()[0]}; expected "
-            "what `samstar pretrain-foreground` packs"
+            "what `samstar dev pretrain-foreground` packs"
         ) from error
     return network
 

@@ -86,9 +86,9 @@ class ProposalEngine:
         for pixel; "folded" computes the same sums in another order, with less work: logits
         move by about 1e-5, so that rare single pixels on a mask's rim may flip.
     points : {"grid", "particles"}
-        "particles" moves and leaves out points of the grids (`samstar_rl.sam.prompt_order`): each cell has
-        one point at most, in a particle, and each core two. Faster and inexact; not for
-        samples that are all foreground, such as grains.
+        "particles" moves and leaves out points of the grids (`prompt_order`): each cell has one
+        point at most, in a particle, and each core two. Faster and inexact; not for samples that
+        are all foreground, such as grains.
     points_per_batch : int
         Prompts decoded together.
 

@@ -1,1 +1,5 @@
-"""Where frames come from: folders, files, instruments and simulations, opened by `registry.open_source`."""
+"""Where frames come from: folders, files, instruments and simulations.
+
+`registry.open_source` opens any of them by its address; each is a context manager that iterates
+frames (`base`). `instruments/` holds live servers, `readers/` files and arrays.
+"""

@@ -21,11 +21,13 @@ from samstar_rl.scripts._shared.command import run_command
 DEFAULT_RUN = Path.home() / ".cache" / "samstar_rl" / "pretrain" / "run"
 
 
-def finish_sam(
+def calibrate_sam(
     emps: Annotated[
         Path, typer.Option(help="Folder of EMPS' train split: images/*.png and labels/*.png.")
     ],
-    run: Annotated[Path, typer.Option(help="Run folder of `samstar pretrain`.")] = DEFAULT_RUN,
+    run: Annotated[
+        Path, typer.Option(help="Run folder of `samstar dev pretrain-sam`.")
+    ] = DEFAULT_RUN,
     out: Annotated[
         Path | None, typer.Option("-o", "--out", help="File; by default the packaged weights.")
     ] = None,
@@ -55,4 +57,4 @@ def finish_sam(
 
 
 if __name__ == "__main__":
-    run_command(finish_sam)
+    run_command(calibrate_sam)

@@ -39,8 +39,8 @@ def fit_plausibility(
 ) -> None:
     """Fit the network of the score's term `plausibility`.
 
-    Writes OUT; the package holds it as samstar_rl/evidence/plausibility.safetensors. For developers:
-    scores change with it.
+    Writes OUT; the package holds it as samstar_rl/evidence/plausibility.safetensors. All scores
+    change with it.
     """
     samples: list[MaskSamples] = []
     with make_progress() as progress:

@@ -15,7 +15,7 @@ from samstar_rl.scripts._shared.command import run_command
 CACHE = Path.home() / ".cache" / "samstar_rl" / "pretrain"
 
 
-def pretrain(
+def pretrain_sam(
     emps: Annotated[
         Path, typer.Option(help="Folder of EMPS' train split: images/*.png and labels/*.png.")
     ],
@@ -40,7 +40,7 @@ def pretrain(
     Run it again to resume; --images and --decay-share may change as long as the rate has not begun
     to fall, so that the end can be chosen by the clock. The run folder holds checkpoint.pt,
     TensorBoard events and validation.jsonl; simulated images are cached beside it.
-    `samstar finish-sam` calibrates the result and packs it.
+    `samstar dev calibrate-sam` calibrates the result and packs it.
     """
     torch.set_num_threads(threads)
     # subnormal gradients are slow; threads inherit this if it comes before the first of them
@@ -68,4 +68,4 @@ def pretrain(
 
 
 if __name__ == "__main__":
-    run_command(pretrain)
+    run_command(pretrain_sam)

@@ -17,12 +17,12 @@ from samstar_rl.tasks.task import task_path
 
 @pytest.fixture
 def samstar(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
-    """Run `samstar COMMAND ...` in this process."""
+    """Run `samstar COMMAND ...` in this process; a command may be two words."""
     monkeypatch.setenv("COLUMNS", "200")
 
     def run(command: str, *arguments: object) -> Result:
         app = build_app(only=[command])
-        return CliRunner().invoke(app, [command, *(str(part) for part in arguments)])
+        return CliRunner().invoke(app, [*command.split(), *(str(part) for part in arguments)])
 
     return run
 

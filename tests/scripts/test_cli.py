@@ -9,7 +9,7 @@ import typer
 from typer.testing import CliRunner
 
 from samstar_rl.scripts._shared.command import BAD_INPUT, reporting_errors
-from samstar_rl.scripts.cli import COMMANDS, build_app
+from samstar_rl.scripts.cli import COMMANDS, DEV_COMMANDS, MOVED, build_app
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 
@@ -30,14 +30,27 @@ def test_help_lists_every_command():
         assert name in done.output and command.summary.split(":")[0][:30] in done.output
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+ALL = COMMANDS | {f"dev {name}": command for name, command in DEV_COMMANDS.items()}
+
+
+@pytest.mark.parametrize("name", ALL)
 def test_every_command_explains_itself_as_listed(name):
-    target = COMMANDS[name].load()
-    assert (SCRIPTS / f"{COMMANDS[name].target.partition(':')[0]}.py").exists()
+    command = ALL[name]
+    target = command.load()
+    module = command.target.partition(":")[0]
+    assert (SCRIPTS / f"{module.replace('.', '/')}.py").exists()
     if not isinstance(target, typer.Typer):
-        assert (target.__doc__ or "").splitlines()[0] == COMMANDS[name].summary
-    done = CliRunner().invoke(build_app(only=[name]), [name, "--help"], terminal_width=200)
+        assert (target.__doc__ or "").splitlines()[0] == command.summary
+    words = [*name.split(), "--help"]
+    done = CliRunner().invoke(build_app(only=[name]), words, terminal_width=200)
     assert done.exit_code == 0, done.output
+
+
+@pytest.mark.parametrize(("old", "new"), MOVED.items())
+def test_a_moved_command_says_its_new_name(old, new):
+    done = CliRunner().invoke(build_app(only=[]), [old, "--some", "option"])
+    assert done.exit_code == BAD_INPUT and f"samstar {new}" in done.stderr
+    assert new in ALL
 
 
 def test_the_version_is_told():

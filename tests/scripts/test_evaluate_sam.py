@@ -1,4 +1,4 @@
-"""`samstar evaluate-sam` on a frame whose particles it must find."""
+"""`samstar dev evaluate-sam` on a frame whose particles it must find."""
 
 import json
 

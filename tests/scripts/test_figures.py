@@ -11,7 +11,7 @@ def test_without_a_browser_the_cure_is_said(samstar, tmp_path, monkeypatch):
     monkeypatch.setattr(
         "samstar_rl.scripts.maintain.pictures.browser.shutil.which", lambda name: None
     )
-    done = samstar("figures", "--only", "dashboard", "-o", tmp_path)
+    done = samstar("dev figures", "--only", "dashboard", "-o", tmp_path)
     assert done.exit_code == 2 and "make system-deps" in done.stderr
 
 
@@ -31,7 +31,7 @@ def test_the_dashboard_is_photographed_while_it_runs(tmp_path):
 
 def test_the_picture_of_a_task_is_small(samstar, tmp_path, monkeypatch):
     monkeypatch.setattr("samstar_rl.scripts.maintain.figures.task_names", lambda: ("cells",))
-    done = samstar("figures", "--only", "tasks", "-o", tmp_path)
+    done = samstar("dev figures", "--only", "tasks", "-o", tmp_path)
     assert done.exit_code == 0, done.output
     path = tmp_path / "task_cells.png"
     assert path.stat().st_size < 60_000

@@ -1,4 +1,4 @@
-"""`samstar fit-plausibility`."""
+"""`samstar dev fit-plausibility`."""
 
 import numpy as np
 from safetensors.numpy import load_file
@@ -27,6 +27,6 @@ def test_it_writes_a_network(samstar, small_task, tmp_path, monkeypatch) -> None
 
 
 def test_a_bank_needs_its_task(samstar) -> None:
-    result = samstar("fit-plausibility", "bank")
+    result = samstar("dev fit-plausibility", "bank")
     assert result.exit_code == 2
     assert "expected BANK:TASK, got 'bank'" in result.output
