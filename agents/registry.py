@@ -12,13 +12,12 @@ from samstar_rl.agents.tuners.tuners import (
     PolicyTuner,
     RandomTuner,
     SearchTuner,
-    StaticTuner,
     default_tuner,
 )
 from samstar_rl.errors import SamstarError
 from samstar_rl.settings import Settings, SettingsError
 from samstar_rl.tasks.task import Task, load_task
-from samstar_rl.tuning.tuner import Tuner
+from samstar_rl.tuning.tuner import StaticTuner, Tuner
 
 TUNERS = {
     "default": "SAM's own defaults, every gate off",

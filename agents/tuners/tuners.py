@@ -20,6 +20,7 @@ from samstar_rl.agents.search.ask_tell import (
 )
 from samstar_rl.errors import SamstarError
 from samstar_rl.settings import Settings
+from samstar_rl.tuning.tuner import StaticTuner
 
 if TYPE_CHECKING:
     from samstar_rl.agents.policies.bundle import PolicyBundle
@@ -30,29 +31,6 @@ if TYPE_CHECKING:
 
 EVALUATIONS = 300
 """Evaluations that a search spends on a frame unless told otherwise."""
-
-
-class StaticTuner:
-    """The same settings for every frame.
-
-    Parameters
-    ----------
-    settings : Settings
-    name : str
-    """
-
-    searches = False
-
-    def __init__(self, settings: Settings, name: str = "static") -> None:
-        self.settings = settings
-        self.name = name
-
-    def reset(self) -> None:
-        """Nothing to forget."""
-
-    def propose(self, context: FrameContext) -> Settings:
-        """Return the settings, whatever the frame."""
-        return self.settings
 
 
 def default_tuner(task: Task | None = None) -> StaticTuner:
