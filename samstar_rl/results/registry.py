@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from samstar_rl._io import atomic
+from samstar_rl.errors import SamstarError
 from samstar_rl.results.result import (
     LABELS_SUFFIX,
     OVERLAY_SUFFIX,
@@ -31,11 +32,11 @@ from samstar_rl.results.result import (
 Write = Callable[[Path, FrameResult], None]
 
 
-class FormatError(ValueError):
+class FormatError(SamstarError):
     """A format was asked for that does not exist."""
 
 
-class ForeignFileError(ValueError):
+class ForeignFileError(SamstarError):
     """A file of somebody else's lies where a result should go."""
 
 
