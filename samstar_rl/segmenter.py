@@ -209,9 +209,7 @@ class Segmenter:
         if prepared.evaluator is None:
             previous = None if self._last is None else self._last.segmentation
             prepared.source.searches = self._keeps()  # the tuner may have been changed meanwhile
-            prepared.evaluator = FrameEvaluator(
-                prepared.source, self.objective, previous=previous
-            )
+            prepared.evaluator = FrameEvaluator(prepared.source, self.objective, previous=previous)
         # choose, decode, filter, score
         tuner = self.tuner if settings is None else StaticTuner(settings, "by hand")
         tuned = tune_frame(tuner, prepared.evaluator, self._last)

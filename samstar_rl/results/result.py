@@ -44,8 +44,8 @@ class FrameResult:
     n_evaluations, n_prompts_decoded : int
         What the tuner spent.
     milliseconds : dict of str to float
-        Wall time by stage: "prepared" (encoded, foreground estimated), "segmented" (chosen, decoded,
-        filtered, scored), "total" (both) and, in a live run, "waited" (before either).
+        Wall time by stage: "prepared" (encoded, foreground estimated), "segmented" (chosen,
+        decoded, filtered, scored), "total" (both) and, in a live run, "waited" (before either).
     task, tuner : str
         Names.
     notes : tuple of str
