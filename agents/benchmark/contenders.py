@@ -29,6 +29,7 @@ from samstar_rl.agents.tuners.tuners import (
     default_tuner,
 )
 from samstar_rl.envs import STREAM_ID
+from samstar_rl.errors import SamstarError
 from samstar_rl.settings import Settings
 from samstar_rl.truth.metrics import f1_at
 from samstar_rl.tuning.tuner import BankFrame, FrameEvaluator, Tuner
@@ -126,7 +127,7 @@ def prepare_oracle(arena: Arena, seed: int) -> Ready:
             evaluator = FrameEvaluator(BankFrame(arena.test, index), arena.objective)
             truth = arena.judge.truth(index)
             if truth is None:
-                raise ValueError("the oracle needs ground truth: judge on frames with labels")
+                raise SamstarError("the oracle needs ground truth: judge on frames with labels")
             search = RefinedSearch(space.n, seed=seed + index, start=start)
 
             def f1(vector: np.ndarray, e: FrameEvaluator = evaluator, t: object = truth) -> float:

@@ -31,6 +31,7 @@ from samstar_rl.agents.benchmark.contenders import (
 from samstar_rl.bank.bank import Bank, BankError, Progress, build_bank
 from samstar_rl.bank.labelled import read_labelled, simulated_stream
 from samstar_rl.bank.simulated import preset_of, with_ladder
+from samstar_rl.errors import SamstarError
 from samstar_rl.frames.frame import LabelledFrame
 from samstar_rl.results.overlay import draw_outlines
 from samstar_rl.sam.engine import ProposalEngine
@@ -51,7 +52,7 @@ DEATHS = 5
 """Workers that may die before a benchmark gives up; what they had in hand is done anew."""
 
 
-class BenchmarkError(ValueError):
+class BenchmarkError(SamstarError):
     """A benchmark cannot be run or resumed as asked."""
 
 
@@ -385,7 +386,7 @@ def read_results(plan: BenchmarkPlan, root: Path) -> BenchmarkResults:
     for unit in plan.units():
         if unit.is_done(root):
             folder = unit.folder(root)
-            sheets[unit] = json.loads((folder / SHEET).read_text(encoding="utf-8"))
+            sheets[unit] = atomic.read_json(folder / SHEET)
             tables.append(pd.read_csv(folder / ROWS))
     rows = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
     return BenchmarkResults(root, rows, sheets)
@@ -419,7 +420,7 @@ def begin(plan: BenchmarkPlan, root: Path) -> None:
     wanted = json.loads(json.dumps(asdict(plan)))
     path = root / PLAN
     if path.is_file():
-        present: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        present: Mapping[str, Any] = atomic.read_json(path)
         for name, value in wanted.items():
             if present.get(name) != value:
                 raise BenchmarkError(
@@ -441,7 +442,7 @@ def read_plan(root: Path) -> BenchmarkPlan:
     path = root / PLAN
     if not path.is_file():
         raise BenchmarkError(f"{root} holds no benchmark: run `samstar benchmark -o {root}` first")
-    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    content: dict[str, Any] = atomic.read_json(path)
     real = content.pop("real")
     if real is not None:
         content["real"] = RealFrames(**_with_tuples(real))

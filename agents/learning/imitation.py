@@ -18,6 +18,7 @@ from samstar_rl.agents.policies.network import Array, Normalisation
 from samstar_rl.agents.search.ask_tell import GeneticSearch, Vectors, maximise
 from samstar_rl.agents.tuners.tuners import PolicyTuner
 from samstar_rl.envs.bank_frames import BankFrames
+from samstar_rl.errors import MissingExtraError, SamstarError
 from samstar_rl.tuning.tuner import FrameEvaluator, Objective
 
 EMBEDDING_GAIN = 0.25
@@ -102,9 +103,7 @@ class Forest:
         try:
             from sklearn.ensemble import RandomForestRegressor
         except ImportError as error:
-            raise ImportError(
-                "the random forest needs scikit-learn: pip install 'samstar-rl[amortised]'"
-            ) from error
+            raise MissingExtraError("the random forest", "scikit-learn", "amortised") from error
         self._forest: Any = RandomForestRegressor(n_estimators=200, random_state=seed)
 
     def fit(self, inputs: Array, actions: Array) -> None:
@@ -152,12 +151,12 @@ def search_each_frame(
 
     Raises
     ------
-    ValueError
+    SamstarError
         If there are fewer evaluations than frames.
     """
     each = n_evaluations // len(indices)
     if each < 1:
-        raise ValueError(f"{n_evaluations} evaluations do not suffice for {len(indices)} frames")
+        raise SamstarError(f"{n_evaluations} evaluations do not suffice for {len(indices)} frames")
     space = objective.task.space
     start = np.asarray([space.encode(objective.task.static)], dtype=float)
     best = []

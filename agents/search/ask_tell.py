@@ -23,6 +23,8 @@ from pymoo.core.problem import Problem
 from pymoo.core.termination import NoTermination
 from pymoo.problems.static import StaticProblem
 
+from samstar_rl.errors import MissingExtraError, SamstarError
+
 Vectors = NDArray[np.float64]
 
 POPULATION = 20
@@ -88,11 +90,11 @@ def maximise(
 
     Raises
     ------
-    ValueError
+    SamstarError
         If there is no evaluation to spend.
     """
     if n_evaluations < 1:
-        raise ValueError(f"a search needs at least 1 evaluation, got {n_evaluations}")
+        raise SamstarError(f"a search needs at least 1 evaluation, got {n_evaluations}")
     vectors: list[Vectors] = []
     rewards: list[float] = []
     while len(vectors) < n_evaluations:
@@ -278,9 +280,7 @@ class TpeSearch:
         try:
             import optuna
         except ImportError as error:
-            raise ImportError(
-                "the TPE search needs Optuna: pip install 'samstar-rl[optuna]'"
-            ) from error
+            raise MissingExtraError("the TPE search", "Optuna", "optuna") from error
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         with warnings.catch_warnings():
             # Optuna calls the multivariate form experimental, since 2020

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from samstar_rl.agents.search.ask_tell import Vectors, maximise
 from samstar_rl.agents.tuners.tuners import SEARCHES
+from samstar_rl.errors import SamstarError
 from samstar_rl.settings import Settings
 from samstar_rl.tuning.tuner import FrameContext, FrameEvaluator, FrameSource, Objective
 
@@ -74,14 +75,14 @@ def search_per_frame(
 
     Raises
     ------
-    ValueError
+    SamstarError
         If there are no frames, too few evaluations, or the shrinkage is negative.
     """
     if not 0 <= shrinkage < float("inf"):
-        raise ValueError(f"shrinkage must be a finite number >= 0, got {shrinkage}")
+        raise SamstarError(f"shrinkage must be a finite number >= 0, got {shrinkage}")
     choices = n_evaluations // max(len(sources), 1)
     if not sources or choices < 2:
-        raise ValueError(
+        raise SamstarError(
             f"{n_evaluations} evaluations are too few for {len(sources)} frames: two choices of "
             f"settings on each frame are the least, {2 * len(sources)}"
         )

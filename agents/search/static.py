@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from samstar_rl.agents.search.ask_tell import Vectors, maximise
 from samstar_rl.agents.tuners.tuners import SEARCHES
+from samstar_rl.errors import SamstarError
 from samstar_rl.settings import Settings
 from samstar_rl.tuning.tuner import FrameEvaluator, FrameSource, Objective
 
@@ -69,18 +70,18 @@ def search_static(
 
     Raises
     ------
-    ValueError
+    SamstarError
         If there are no frames, or too few evaluations to try two choices.
     """
     if algorithm not in SEARCHES:
-        raise ValueError(f"algorithm must be one of {', '.join(SEARCHES)}, got {algorithm!r}")
+        raise SamstarError(f"algorithm must be one of {', '.join(SEARCHES)}, got {algorithm!r}")
     if not sources:
-        raise ValueError("there are no frames to search static settings for: give at least one")
+        raise SamstarError("there are no frames to search static settings for: give at least one")
     panel = [sources[i] for i in _spread(len(sources), SEARCH_FRAMES)]
     reserved = FINALISTS * (len(sources) - len(panel))
     choices = (n_evaluations - reserved) // len(panel)
     if choices < 2:
-        raise ValueError(
+        raise SamstarError(
             f"{n_evaluations} evaluations are too few for {len(sources)} frames: give at least "
             f"{reserved + 2 * len(panel)}, or fewer frames"
         )

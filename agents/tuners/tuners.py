@@ -18,6 +18,7 @@ from samstar_rl.agents.search.ask_tell import (
     Vectors,
     maximise,
 )
+from samstar_rl.errors import SamstarError
 from samstar_rl.settings import Settings
 
 if TYPE_CHECKING:
@@ -113,7 +114,7 @@ class SearchTuner:
 
     Raises
     ------
-    ValueError
+    SamstarError
         If the algorithm is unknown or cannot be started warm.
     """
 
@@ -130,9 +131,9 @@ class SearchTuner:
         seed: int = 0,
     ) -> None:
         if algorithm not in SEARCHES:
-            raise ValueError(f"algorithm must be one of {', '.join(SEARCHES)}, got {algorithm!r}")
+            raise SamstarError(f"algorithm must be one of {', '.join(SEARCHES)}, got {algorithm!r}")
         if warm and algorithm != "genetic":
-            raise ValueError(f"only the genetic search starts warm, got {algorithm!r}")
+            raise SamstarError(f"only the genetic search starts warm, got {algorithm!r}")
         self.name = f"{algorithm}-warm" if warm else f"{algorithm}-search"
         self.task = task
         self.algorithm = algorithm

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from samstar_rl.errors import SamstarError
 
 TEMPORARY_SUFFIX = ".part"
 RENAME_WAITS_S = (0.02, 0.05, 0.1, 0.2, 0.5)
@@ -71,12 +74,30 @@ def write_json(path: Path, content: Any) -> None:
     write_text(path, json_text(content))
 
 
+def read_json(path: Path) -> Any:
+    """Read a JSON file that `write_json` wrote.
+
+    Raises
+    ------
+    SamstarError
+        If it is damaged.
+    OSError
+        If it cannot be read.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:  # JSON and UTF-8
+        raise SamstarError(
+            f"{path} is damaged ({error}): remove its folder, or restore it from a copy"
+        ) from error
+
+
 def json_text(content: Any) -> str:
     """JSON with one key a line.
 
     Raises
     ------
-    ValueError
+    SamstarError
         If a number is not finite: JSON has no such numbers.
     """
     return json.dumps(content, indent=2, allow_nan=False) + "\n"
@@ -90,7 +111,8 @@ def temporary_path(path: Path) -> Path:
 def remove_leftovers(folder: Path) -> None:
     """Remove what processes that were killed left half-written; only for a folder's sole user."""
     for path in folder.glob(f".*{TEMPORARY_SUFFIX}*"):
-        _remove(path)
+        if re.fullmatch(rf"\..*\.\d+{re.escape(TEMPORARY_SUFFIX)}(\.[^.]*)?", path.name):
+            _remove(path)
 
 
 def _remove(path: Path) -> None:
