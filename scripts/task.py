@@ -16,7 +16,7 @@ from rich.table import Table
 
 from samstar_rl._io import atomic
 from samstar_rl.errors import SamstarError
-from samstar_rl.evidence.mask_evidence import foreground_for
+from samstar_rl.evidence.frame_evidence import FrameEvidence
 from samstar_rl.frames.frame import Frame
 from samstar_rl.frames.intensity import to_sam_rgb
 from samstar_rl.rewards import PhysicsReward, Score
@@ -168,7 +168,8 @@ def _draw_masks(
 
 
 def _draw_foreground(panel: Any, task: Task, frame: Frame) -> None:
-    foreground = foreground_for(frame, task.sample.scaled(task.length_unit_px(frame)))
+    sample = task.sample.scaled(task.length_unit_px(frame))
+    foreground = FrameEvidence.of(frame, sample).foreground
     picture = to_sam_rgb(frame.image).copy()
     outlines, _ = cv2.findContours(
         foreground.mask.astype(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE

@@ -17,13 +17,14 @@ from samstar_rl._io.workers import open_client, spread
 from samstar_rl.agents import StaticFound, search_static
 from samstar_rl.agents.search.per_frame import search_per_frame
 from samstar_rl.errors import SamstarError
+from samstar_rl.evidence.frame_evidence import FrameEvidence
 from samstar_rl.frames.frame import Frame
 from samstar_rl.sam.engine import FrameFeatures, ProposalEngine, Proposals
 from samstar_rl.scripts._shared import options
 from samstar_rl.scripts._shared.command import make_progress, run_command
 from samstar_rl.scripts.pareto import FrontRequest, tune_front
 from samstar_rl.scripts.segment import find_images
-from samstar_rl.segmentation.segmentation import Plausibility, Segmentation
+from samstar_rl.segmentation.segmentation import Segmentation
 from samstar_rl.segmentation.segmentation import segment as segment_proposals
 from samstar_rl.segmenter import Segmenter, load_engine
 from samstar_rl.settings import PromptSettings, Settings
@@ -198,12 +199,12 @@ class DecodedFrame:
         return cls(frame, engine.features(frame, embedding=embedding), proposals)
 
     def segment(
-        self, settings: Settings, length_unit_px: float, plausibility: Plausibility | None = None
+        self, settings: Settings, length_unit_px: float, evidence: FrameEvidence | None = None
     ) -> Segmentation:
         """Choose among the proposals."""
         proposals = self.proposals[settings.prompt]
         return segment_proposals(
-            proposals, settings, length_unit_px=length_unit_px, plausibility=plausibility
+            proposals, settings, length_unit_px=length_unit_px, evidence=evidence
         )
 
 

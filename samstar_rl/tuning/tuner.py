@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Protocol
 
 from samstar_rl.errors import SamstarError
 from samstar_rl.rewards import PhysicsReward, Score
-from samstar_rl.segmentation.segmentation import Plausibility, Segmentation, segment
+from samstar_rl.segmentation.segmentation import Segmentation, segment
 
 if TYPE_CHECKING:
     from samstar_rl.bank.bank import Bank
+    from samstar_rl.evidence.frame_evidence import FrameEvidence
     from samstar_rl.frames.frame import Frame
     from samstar_rl.sam.engine import Embedding, FrameFeatures, ProposalEngine, Proposals
     from samstar_rl.settings import PromptSettings, Settings
@@ -89,7 +90,7 @@ class FrameSource(Protocol):
         """Pooled embedding and coarse probe; computed when first asked for."""
 
     def segment(
-        self, settings: Settings, length_unit_px: float, plausibility: Plausibility | None = None
+        self, settings: Settings, length_unit_px: float, evidence: FrameEvidence | None = None
     ) -> Segmentation:
         """Segment the frame, as `samstar_rl.segmentation.segmentation.segment` does."""
 
@@ -115,13 +116,11 @@ class BankFrame:
         return self.bank.features(self.index)
 
     def segment(
-        self, settings: Settings, length_unit_px: float, plausibility: Plausibility | None = None
+        self, settings: Settings, length_unit_px: float, evidence: FrameEvidence | None = None
     ) -> Segmentation:
         """Choose among the recorded proposals."""
         proposals = self.bank.proposals(self.index, settings.prompt)
-        return segment(
-            proposals, settings, length_unit_px=length_unit_px, plausibility=plausibility
-        )
+        return segment(proposals, settings, length_unit_px=length_unit_px, evidence=evidence)
 
 
 class LiveFrame:
@@ -153,7 +152,7 @@ class LiveFrame:
         return self.engine.features(self.frame, embedding=self.embedding)
 
     def segment(
-        self, settings: Settings, length_unit_px: float, plausibility: Plausibility | None = None
+        self, settings: Settings, length_unit_px: float, evidence: FrameEvidence | None = None
     ) -> Segmentation:
         """Decode what is needed, then filter."""
         if not self.searches:
@@ -162,7 +161,7 @@ class LiveFrame:
                 settings,
                 embedding=self.embedding,
                 length_unit_px=length_unit_px,
-                plausibility=plausibility,
+                evidence=evidence,
             )
         if settings.prompt not in self._proposals:
             self._proposals[settings.prompt] = self.engine.propose(
@@ -172,7 +171,7 @@ class LiveFrame:
             self._proposals[settings.prompt],
             settings,
             length_unit_px=length_unit_px,
-            plausibility=plausibility,
+            evidence=evidence,
         )
 
 

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from samstar_rl.bank.bank import Bank
-from samstar_rl.evidence.mask_evidence import foreground_for
+from samstar_rl.evidence.frame_evidence import FrameEvidence
 from samstar_rl.results.overlay import draw_outlines
 from samstar_rl.rewards import PhysicsReward
 from samstar_rl.segmentation.segmentation import Segmentation, segment
@@ -62,7 +62,7 @@ def _draw_row(
 ) -> None:
     frame, truth, reward = bank.frame(index), bank.truth(index), PhysicsReward(task)
     targets = reward.targets_px(frame)
-    foreground = foreground_for(frame, next(iter(targets.values())).sample).mask
+    foreground = FrameEvidence.of(frame, next(iter(targets.values())).sample).foreground.mask
 
     def chosen(values: np.ndarray) -> tuple[int, Segmentation]:
         best = int(np.argmax(values))
