@@ -533,7 +533,7 @@ def summarise(bank: Bank) -> Mapping[str, str]:
 
 
 def _describe_prompt(prompt: PromptSettings) -> str:
-    text = f"{prompt.points_per_side} points a side, {prompt.n_prompts} prompts"
+    text = f"{prompt.points_per_side} points a side, {prompt.most_prompts} prompts"
     if prompt.crop_n_layers:
         text += (
             f", {prompt.crop_n_layers} crop layers (overlap {prompt.crop_overlap_ratio:.3g}, "

@@ -196,7 +196,7 @@ class Objective:
         self.task = task
         self.cost_weight = float(cost_weight)
         self.physics = PhysicsReward(task)
-        self.dearest_n_prompts = max(prompt.n_prompts for prompt in task.space.prompts())
+        self.dearest_n_prompts = max(prompt.most_prompts for prompt in task.space.prompts())
 
     def penalty(self, n_prompts: int) -> float:
         """What decoding that many prompts costs, in units of the score."""
