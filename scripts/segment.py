@@ -21,12 +21,17 @@ from samstar_rl.frames.frame import Frame
 from samstar_rl.frames.quality import inspect_frame
 from samstar_rl.results.registry import DEFAULT_FORMATS, Write, load_formats, write_formats
 from samstar_rl.results.result import FrameResult
-from samstar_rl.sam.engine import PointPlaces
 from samstar_rl.sam.load import weights_sha256
 from samstar_rl.sam.point_decoder import Precision
 from samstar_rl.scripts._shared import options
 from samstar_rl.scripts._shared.command import make_progress, run_command
-from samstar_rl.scripts._shared.preparation import Bench, located_sam, located_tuner, prepare
+from samstar_rl.scripts._shared.preparation import (
+    Bench,
+    PointPlaces,
+    located_sam,
+    located_tuner,
+    prepare,
+)
 from samstar_rl.sources.readers.files import (
     FrameReadError,
     is_image_file,

@@ -23,9 +23,9 @@ from samstar_rl.frames.frame import Frame
 from samstar_rl.frames.intensity import unit_to_rgb
 from samstar_rl.masks.particle_table import Scene
 from samstar_rl.sam.embedding import Embedding
+from samstar_rl.sam.gaze import Looked, look
 from samstar_rl.sam.mask_collector import Collection, Crop, CropCollector
 from samstar_rl.sam.point_decoder import Arithmetic, PointDecoder, Precision, one_ahead
-from samstar_rl.sam.gaze import Looked, look
 from samstar_rl.sam.prompt_order import plan_prompts
 from samstar_rl.sam.upsampling import LogitUpsampler
 from samstar_rl.segmentation.proposals import Effort, Floor, Proposals, ProposalsError

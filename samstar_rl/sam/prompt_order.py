@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from samstar_rl.foreground.network import map_particles, packaged_network
-from samstar_rl.sam.views import Boxes, WIDEST_IN_TILE, deepest_tile, tile_boxes, tile_pitch_px
+from samstar_rl.sam.views import WIDEST_IN_TILE, Boxes, deepest_tile, tile_boxes, tile_pitch_px
 
 Points = NDArray[np.float64]
 Index = NDArray[np.intp]
@@ -146,8 +146,8 @@ def plan_prompts(unit: NDArray[np.float32], zoom: float) -> PromptPlan:
         rounds = np.arange(len(xy)) // (SPREAD_ROUND * len(boxes)) * (stage == SPREAD)
         order = np.lexsort((place[views], rounds))
         ordered.append((xy[order], views[order], np.full(len(xy), stage)))
-    xy, views, stage = (np.concatenate(column) for column in zip(*ordered, strict=True))
-    return PromptPlan(boxes, xy, views.astype(np.intp), stage.astype(np.intp))
+    all_xy, all_views, stages = (np.concatenate(column) for column in zip(*ordered, strict=True))
+    return PromptPlan(boxes, all_xy, all_views.astype(np.intp), stages.astype(np.intp))
 
 
 def find_bodies(unit: NDArray[np.float32], long_side_px: int) -> Bodies:
@@ -172,7 +172,10 @@ def find_bodies(unit: NDArray[np.float32], long_side_px: int) -> Bodies:
         (maps.core > LIKELY).astype(np.uint8), connectivity=4
     )
     # Small particles have no core of their own: what is likely and has none is a body, too.
-    lone = ((maps.probability > LIKELY) & (_dilated(labels) == 0)).astype(np.uint8)
+    _, likely = cv2.connectedComponents(
+        (maps.probability > LIKELY).astype(np.uint8), connectivity=4
+    )
+    lone = ((likely > 0) & ~np.isin(likely, np.unique(likely[labels > 0]))).astype(np.uint8)
     n_lone, lone_labels, lone_stats, _ = cv2.connectedComponentsWithStats(lone, connectivity=4)
     labels = np.where(lone_labels > 0, lone_labels + n - 1, labels)
     stats = np.concatenate([stats[1:], lone_stats[1:]])
@@ -190,11 +193,6 @@ def find_bodies(unit: NDArray[np.float32], long_side_px: int) -> Bodies:
         probability[order],
         (_likely_cells(maps.probability, labels) + 0.5) * scale,
     )
-
-
-def _dilated(labels: NDArray[np.integer]) -> NDArray[np.uint8]:
-    """Cores with the rims that belong to them."""
-    return cv2.dilate((labels > 0).astype(np.uint8), np.ones((5, 5), np.uint8))
 
 
 def _innermost_and_farthest(
@@ -233,7 +231,7 @@ def _likely_cells(probability: NDArray[np.float32], labels: NDArray[np.integer])
 
 @lru_cache(maxsize=4)
 def spread_points(count: int) -> Points:
-    """The first points in [0, 1]^2 of a sequence that fills the square evenly at any length, (P, 2).
+    """The first points, (P, 2) in [0, 1], of a sequence that fills the square evenly.
 
     The additive recurrence of M. Roberts ("The unreasonable effectiveness of quasirandom
     sequences", 2018) with the two-dimensional generalisation of the golden ratio.

@@ -206,7 +206,8 @@ class Proposals:
         # A tile's own border counts where it is not the frame's; boxes are half-open here.
         sides = (self.crop_boxes[:, 2:] - self.crop_boxes[:, :2]).max(axis=1)
         margin = np.ceil(NEAR_TILE_EDGE * sides)[self.crop_index, None]
-        near = np.abs(self.box_xyxy + [0, 0, 1, 1] - self.crop_box) < margin
+        half_open = self.box_xyxy + np.array([0, 0, 1, 1])
+        near = np.abs(half_open - self.crop_box) < margin
         inner = self.crop_box != [0, 0, width, height]
         return np.asarray((near & inner).any(axis=1)) & (self.area_px > 0)
 

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 SINGLE_NMS_MAX_BOXES = 1000
 
 PIECE_INSIDE = 0.9
-"""Share of a mask of a tile that lies in one of the whole frame, above which it is a piece of it."""
+"""Share of a mask of a tile that lies in one of larger context, above which it is its piece."""
 PIECES_FILL = 0.5
 """Share of that mask which pieces cover together, above which they are particles."""
 

@@ -141,12 +141,14 @@ class LiveFrame:
                 length_unit_px=length_unit_px,
                 plausibility=plausibility,
             )
-        if settings.prompt not in self._proposals:
-            self._proposals[settings.prompt] = self.engine.propose(
-                self.frame, settings.prompt, embedding=self.embedding
+        record = next((held for held in self._proposals if held.holds(settings.prompt)), None)
+        if record is None:
+            record = settings.prompt
+            self._proposals[record] = self.engine.propose(
+                self.frame, record, embedding=self.embedding
             )
         return segment(
-            self._proposals[settings.prompt],
+            self._proposals[record].first(settings.prompt),
             settings,
             length_unit_px=length_unit_px,
             plausibility=plausibility,

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from samstar_rl._io.checkpoint_cache import CHECKPOINTS
 from samstar_rl.agents import TUNERS, make_tuner
 from samstar_rl.agents.policies.bundle import SUFFIX
-from samstar_rl.sam.engine import PointPlaces, ProposalEngine
+from samstar_rl.errors import SamstarError
+from samstar_rl.sam.engine import ProposalEngine
 from samstar_rl.sam.load import load_sam
 from samstar_rl.sam.point_decoder import Precision
 from samstar_rl.tasks.task import Task, load_task
 from samstar_rl.tuning.tuner import Objective, Tuner
 
+PointPlaces = Literal["grid", "particles"]
 STATIC_FILE = "static:"
 
 
@@ -49,8 +52,13 @@ def prepare(
         If either does not exist or is wrong, saying what is.
     """
     loaded = load_task(task) if isinstance(task, str) else task
+    if points != "grid":
+        raise SamstarError(
+            f"--points {points} is gone: --n-prompts N spends N prompts where particles are "
+            "likely, and --zoom looks closer"
+        )
     model = load_sam(sam, device=device)
-    engine = ProposalEngine(model, device=device, precision=precision, points=points)
+    engine = ProposalEngine(model, device=device, precision=precision)
     return Bench(loaded, Objective(loaded), engine, getattr(model, "samstar_sha256", None))
 
 
