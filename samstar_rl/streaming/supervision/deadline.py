@@ -8,9 +8,9 @@ import numpy as np
 
 from samstar_rl.errors import SamstarError
 from samstar_rl.settings import PromptSettings, Settings
-from samstar_rl.streaming.supervision.watched import WatchedTuner
 from samstar_rl.tasks.task import Task
 from samstar_rl.tuning.tuner import FrameContext, LiveFrame, TunedFrame, Tuner
+from samstar_rl.tuning.wrapper import TunerWrapper
 
 # the pace is the median over this many of the last frames
 PACE_WINDOW = 32
@@ -18,7 +18,7 @@ PACE_WINDOW = 32
 PLANNED_SHARE = 0.9
 
 
-class DeadlineTuner(WatchedTuner):
+class DeadlineTuner(TunerWrapper):
     """Take the densest prompt settings of the task that a budget allows, if the chosen ones do not.
 
     Encoding a frame takes its time, whatever is chosen; from there on time goes with the number of
