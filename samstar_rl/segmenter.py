@@ -21,7 +21,7 @@ from samstar_rl.errors import SamstarError
 from samstar_rl.frames.frame import Frame
 from samstar_rl.frames.quality import UnusableFrameError, inspect_frame
 from samstar_rl.results.result import FrameResult
-from samstar_rl.sam.engine import PointPlaces, ProposalEngine
+from samstar_rl.sam.engine import ProposalEngine
 from samstar_rl.sam.load import load_sam
 from samstar_rl.sam.point_decoder import Precision
 from samstar_rl.settings import Settings
@@ -118,7 +118,6 @@ class Segmenter:
         sam: Sam | str | Path = "tiny",
         device: str = "cpu",
         precision: Precision = "float32",
-        points: PointPlaces = "grid",
     ) -> Segmenter:
         """Load a task and a SAM, and make a segmenter of them.
 
@@ -132,7 +131,7 @@ class Segmenter:
             The model, or what `load_sam` takes. The last one that was loaded by name is kept.
         device : str
             "cpu" or "cuda".
-        precision, points : str
+        precision : str
             As for `ProposalEngine`.
 
         Returns
@@ -146,9 +145,9 @@ class Segmenter:
         """
         loaded = task if isinstance(task, Task) else load_task(task)
         if isinstance(sam, Sam):
-            engine = ProposalEngine(sam, device=device, precision=precision, points=points)
+            engine = ProposalEngine(sam, device=device, precision=precision)
         else:
-            engine = load_engine(str(sam), device, precision, points)
+            engine = load_engine(str(sam), device, precision)
         return cls(Objective(loaded), engine, tuner)
 
     def with_tuner(
@@ -248,11 +247,8 @@ class Segmenter:
 
 @lru_cache(maxsize=1)
 def load_engine(
-    sam: str = "tiny",
-    device: str = "cpu",
-    precision: Precision = "float32",
-    points: PointPlaces = "grid",
+    sam: str = "tiny", device: str = "cpu", precision: Precision = "float32"
 ) -> ProposalEngine:
     """Load a SAM by name or path, ready to propose; the last one is kept."""
     model = load_sam(sam, device=device)
-    return ProposalEngine(model, device=device, precision=precision, points=points)
+    return ProposalEngine(model, device=device, precision=precision)

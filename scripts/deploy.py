@@ -127,7 +127,7 @@ def deploy(
     sam: options.Sam = "tiny",
     device: options.Device = "cpu",
     precision: options.Precision = "float32",
-    points: options.Points = "grid",
+    points: options.Points = None,
     seed: options.Seed = 0,
 ) -> None:
     """Run beside a microscope: segment frames as they come.
@@ -142,9 +142,7 @@ def deploy(
     """
     opened = open_source(source, pixel_size_nm=pixel_size)
     named = NamedTuner(tuner)
-    segmenter = Segmenter.load(
-        task or named.task, sam=sam, device=device, precision=precision, points=points
-    )
+    segmenter = Segmenter.load(task or named.task, sam=sam, device=device, precision=precision)
     others = [NamedTuner(one) for one in (*(also or []), *OFFERED)] if dashboard else []
     tuners = choose_among(
         segmenter,
@@ -179,7 +177,6 @@ def deploy(
                 "sam": {"name": sam, "sha256": segmenter.engine.sha256},
                 "device": device,
                 "precision": precision,
-                "points": points,
                 "seed": seed,
             }
         )

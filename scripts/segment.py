@@ -17,7 +17,6 @@ from samstar_rl._io.workers import WorkersError, open_client, spread
 from samstar_rl.agents.registry import NamedTuner
 from samstar_rl.errors import SamstarError
 from samstar_rl.results.registry import DEFAULT_FORMATS, load_formats, write_formats
-from samstar_rl.sam.engine import PointPlaces
 from samstar_rl.sam.load import weights_sha256
 from samstar_rl.sam.point_decoder import Precision
 from samstar_rl.scripts._shared import options
@@ -51,7 +50,7 @@ def segment(
     sam: options.Sam = "tiny",
     device: options.Device = "cpu",
     precision: options.Precision = "float32",
-    points: options.Points = "grid",
+    points: options.Points = None,
     seed: options.Seed = 0,
     workers: options.Workers = None,
     scheduler: options.Scheduler = None,
@@ -86,7 +85,6 @@ def segment(
             "sam": {"name": sam, "sha256": sha256},
             "device": device,
             "precision": precision,
-            "points": points,
             "seed": seed,
             "workers": workers,
             "scheduler": scheduler,
@@ -102,7 +100,6 @@ def segment(
         sam=located_sam(sam),
         device=device,
         precision=precision,
-        points=points,
         seed=seed,
     )
     # each image on its own, here or by workers
@@ -189,7 +186,7 @@ class Plan:
         Takes precedence over what the files state.
     n_evaluations, seed : int
         Of a search; each file gets random numbers of its own.
-    sam, device, precision, points : str
+    sam, device, precision : str
     """
 
     task: str
@@ -201,7 +198,6 @@ class Plan:
     sam: str
     device: str
     precision: Precision
-    points: PointPlaces
     seed: int
 
     def segment_file(self, image: NamedImage, tuner: NamedTuner | None = None) -> Outcome:
@@ -219,7 +215,7 @@ class Plan:
             A frame that cannot be segmented does not keep those after it from being treated.
         """
         # a fresh tuner for each file, with random numbers of its own
-        loaded = _segmenter(self.task, self.sam, self.device, self.precision, self.points)
+        loaded = _segmenter(self.task, self.sam, self.device, self.precision)
         named = _named_tuner(self.tuner) if tuner is None else tuner
         segmenter = loaded.with_tuner(
             named.make(
@@ -248,12 +244,10 @@ class Plan:
 
 
 @lru_cache(maxsize=1)
-def _segmenter(
-    task: str, sam: str, device: str, precision: Precision, points: PointPlaces
-) -> Segmenter:
+def _segmenter(task: str, sam: str, device: str, precision: Precision) -> Segmenter:
     """The one model of this process."""
     loaded = Task.from_dict(json.loads(task))
-    return Segmenter.load(loaded, sam=sam, device=device, precision=precision, points=points)
+    return Segmenter.load(loaded, sam=sam, device=device, precision=precision)
 
 
 _named_tuner = lru_cache(maxsize=1)(NamedTuner)

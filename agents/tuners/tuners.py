@@ -42,7 +42,7 @@ def default_tuner(task: Task | None = None) -> StaticTuner:
     settings = Settings()
     if task is not None and settings.prompt not in task.space.prompts():
         nearest = min(
-            task.space.prompts(), key=lambda p: abs(p.n_prompts - settings.prompt.n_prompts)
+            task.space.prompts(), key=lambda p: abs(p.most_prompts - settings.prompt.most_prompts)
         )
         settings = settings.replace(**nearest.to_dict())
     return StaticTuner(settings, "default")

@@ -163,12 +163,14 @@ class LiveFrame:
                 length_unit_px=length_unit_px,
                 evidence=evidence,
             )
-        if settings.prompt not in self._proposals:
-            self._proposals[settings.prompt] = self.engine.propose(
-                self.frame, settings.prompt, embedding=self.embedding
+        record = next((held for held in self._proposals if held.holds(settings.prompt)), None)
+        if record is None:
+            record = settings.prompt
+            self._proposals[record] = self.engine.propose(
+                self.frame, record, embedding=self.embedding
             )
         return segment(
-            self._proposals[settings.prompt],
+            self._proposals[record].first(settings.prompt),
             settings,
             length_unit_px=length_unit_px,
             evidence=evidence,
@@ -205,7 +207,7 @@ class Objective:
         self.task = task
         self.cost_weight = float(cost_weight)
         self.physics = PhysicsReward(task)
-        self.dearest_n_prompts = max(prompt.n_prompts for prompt in task.space.prompts())
+        self.dearest_n_prompts = max(prompt.most_prompts for prompt in task.space.prompts())
 
     def penalty(self, n_prompts: int) -> float:
         """What decoding that many prompts costs, in units of the score."""

@@ -48,7 +48,7 @@ class DeadlineTuner(TunerWrapper):
                 "of its time"
             )
         self.budget_ms = budget_ms
-        self._prompts = sorted(task.space.prompts(), key=lambda prompt: prompt.n_prompts)
+        self._prompts = sorted(task.space.prompts(), key=lambda prompt: prompt.most_prompts)
         self._pace_ms: deque[float] = deque(maxlen=PACE_WINDOW)
         self._encoding_ms: deque[float] = deque(maxlen=PACE_WINDOW)
 
@@ -63,8 +63,8 @@ class DeadlineTuner(TunerWrapper):
             self.note(f"deadline: {expected_ms:.0f} ms expected, and nothing is cheaper")
             return settings
         self.note(
-            f"deadline: {settings.prompt.n_prompts} prompts would take {expected_ms:.0f} of "
-            f"{self.budget_ms:.0f} ms; took {cheaper.n_prompts}"
+            f"deadline: {settings.prompt.most_prompts} prompts would take {expected_ms:.0f} of "
+            f"{self.budget_ms:.0f} ms; took {cheaper.most_prompts}"
         )
         return settings.replace(**cheaper.to_dict())
 
@@ -82,7 +82,7 @@ class DeadlineTuner(TunerWrapper):
         if not self._pace_ms:
             return None
         encoding_ms = float(np.median(self._encoding_ms)) if self._encoding_ms else 0.0
-        return encoding_ms + float(np.median(self._pace_ms)) * prompt.n_prompts
+        return encoding_ms + float(np.median(self._pace_ms)) * prompt.most_prompts
 
     def _densest_within_budget(self, chosen: PromptSettings) -> PromptSettings:
         """The last of the task's choices that fits, the cheapest if none does."""
@@ -92,4 +92,4 @@ class DeadlineTuner(TunerWrapper):
             if expected_ms is not None and expected_ms <= PLANNED_SHARE * self.budget_ms:
                 fitting.append(prompt)
         cheaper = fitting[-1]
-        return cheaper if cheaper.n_prompts < chosen.n_prompts else chosen
+        return cheaper if cheaper.most_prompts < chosen.most_prompts else chosen
