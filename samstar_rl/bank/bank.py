@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar, overload
+from weakref import WeakValueDictionary
 
 import numpy as np
 from filelock import FileLock, Timeout
@@ -164,6 +165,7 @@ class Bank:
         self._verified: set[Path] = set()
         self._files = _LeastRecent[int, ArrayFile](cached_proposals)
         self._opened = _LeastRecent[int, Frame](cached_proposals)
+        self._held: WeakValueDictionary[int, Frame] = WeakValueDictionary()
         self._proposals = _LeastRecent[tuple[int, PromptSettings], Proposals](cached_proposals)
 
     def __len__(self) -> int:
@@ -189,13 +191,17 @@ class Bank:
         return sum(file.stat().st_size for file in self.path.rglob("*") if file.is_file())
 
     def frame(self, index: int) -> Frame:
-        """One frame, without its truth; the same object as long as it is kept open."""
-        frame = self._opened.get(index)
+        """One frame, without its truth; the same object as long as anybody holds it.
+
+        All who look at the frame then share what is known of it.
+        """
+        frame = self._opened.get(index) or self._held.get(index)
         if frame is None:
             file = self._file(index)
             header = file.header
             frame = Frame(file["image"], header["pixel_size_nm"], header["id"], header["time"])
-            self._opened.put(index, frame)
+            self._held[index] = frame
+        self._opened.put(index, frame)
         return frame
 
     def truth(self, index: int) -> NDArray[np.int32]:
