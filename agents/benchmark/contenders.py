@@ -4,162 +4,121 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from samstar_rl._io import atomic
-from samstar_rl.agents.benchmark.arena import Arena, Ready, ScriptedTuner, Watch
-from samstar_rl.agents.benchmark.transfer import curve_of, prepare_others_static, prepare_unseen
+from samstar_rl.agents.benchmark.conditions import Conditions, Prepared, ValidationCurve
 from samstar_rl.agents.learning.hyperparameters import load_hyperparameters
-from samstar_rl.agents.learning.imitation import amortise, search_each_frame
+from samstar_rl.agents.learning.imitation import EMBEDDING_GAIN, imitate, search_each_frame
 from samstar_rl.agents.learning.neuroevolution import evolve_policy
 from samstar_rl.agents.learning.normalisation import fit_normalisation
-from samstar_rl.agents.learning.train import TrainingPlan, train_policy
-from samstar_rl.agents.policies.network import PolicyNetwork
-from samstar_rl.agents.search.ask_tell import RefinedSearch, maximise
+from samstar_rl.agents.learning.train import TrainingPlan, train_multi_policy, train_policy
+from samstar_rl.agents.search.ask_tell import make_search, maximise
 from samstar_rl.agents.search.static import search_static
-from samstar_rl.agents.tuners.nsga2 import Nsga2Tuner
-from samstar_rl.agents.tuners.tuners import (
-    PolicyTuner,
+from samstar_rl.agents.tuners.fixed import (
+    ForeignStaticTuner,
     RandomTuner,
-    SearchTuner,
+    ScriptedTuner,
     StaticTuner,
     default_tuner,
 )
+from samstar_rl.agents.tuners.policy import PolicyTuner
+from samstar_rl.agents.tuners.search import Nsga2Tuner, SearchTuner
 from samstar_rl.envs import STREAM_ID
-from samstar_rl.settings import Settings
-from samstar_rl.truth.metrics import f1_at
-from samstar_rl.tuning.tuner import BankFrame, FrameEvaluator, Tuner
+from samstar_rl.envs.variation import VARIATION
+from samstar_rl.truth.metrics import Truth, f1_at
+from samstar_rl.tuning.tuner import BankFrame, FrameEvaluator
+
+if TYPE_CHECKING:
+    from samstar_rl.agents.learning.train import Trained
+    from samstar_rl.agents.policies.network import PolicyNetwork
+    from samstar_rl.settings import Settings
+    from samstar_rl.tuning.tuner import Tuner
 
 FIRST_FRAMES = 6
 """Frames at the start of a stream on which an operator tunes before the experiment runs."""
 
-EMBEDDING_GAIN = 0.25
 SEARCH_FILE = "search.json"
 """Mean best reward after each evaluation on a frame."""
 FRONT_FILE = "front.json"
 """What NSGA-II tried on one frame."""
 
 
-def prepare_default(arena: Arena, seed: int) -> Ready:
-    """SAM's own defaults."""
-    return Ready(default_tuner(arena.task))
-
-
-def prepare_static(arena: Arena, seed: int) -> Ready:
-    """The static settings that the task ships with."""
-    return Ready(StaticTuner(arena.task.static))
-
-
-def prepare_random(arena: Arena, seed: int) -> Ready:
-    """Random settings, one draw a frame."""
-    return Ready(RandomTuner(arena.task, seed=seed))
-
-
-def prepare_static_search(arena: Arena, seed: int) -> Ready:
+def prepare_static_search(conditions: Conditions, seed: int) -> Prepared:
     """One static choice, searched on the training frames by a genetic algorithm and refined.
 
     What SAM* as published would do, with the learners' budget; as theirs, its best on the
     validation streams is kept.
     """
-    sources = [arena.frames.source(index) for index in arena.training_frames]
-    with Watch(arena) as watch:
-        watch.point(0, StaticTuner(arena.task.static), arena.task.static)
+    sources = [conditions.frames.source(index) for index in conditions.training_frames]
+    with ValidationCurve(conditions) as curve:
 
-        def on_round(spent: int, settings: Settings, reward: float) -> None:
-            watch.point(spent, StaticTuner(settings), settings)
+        def add(spent: int, settings: Settings, reward: float = 0.0) -> None:
+            curve.add(spent, StaticTuner(settings), settings)
 
+        add(0, conditions.task.static)
         found = search_static(
             sources,
-            arena.objective,
+            conditions.objective,
             algorithm="refined",
-            n_evaluations=arena.steps,
+            n_evaluations=conditions.steps,
             seed=seed,
-            on_round=on_round,
+            on_round=add,
         )
-        watch.point(found.n_evaluations, StaticTuner(found.settings), found.settings)
-    tuner = StaticTuner(watch.best, "static-search")
-    return Ready(tuner, watch.curve, found.n_evaluations, watch.seconds, (arena.bank,))
+        add(found.n_evaluations, found.settings)
+    tuner, spent = StaticTuner(curve.best, "static-search"), found.n_evaluations
+    return Prepared(tuner, curve.points, spent, curve.seconds, (conditions.bank,))
 
 
-def prepare_frozen_start(arena: Arena, seed: int) -> Ready:
-    """What an operator does: tune on the stream's first frames, then leave it."""
-    return _prepare_per_stream(arena, seed, FIRST_FRAMES, "frozen-start")
-
-
-def prepare_frozen_first(arena: Arena, seed: int) -> Ready:
-    """An operator in a hurry: tuned on the stream's first frame, then left."""
-    return _prepare_per_stream(arena, seed, 1, "frozen-first")
-
-
-def prepare_hindsight(arena: Arena, seed: int) -> Ready:
-    """The best static choice for each whole stream, which nobody has at its start."""
-    return _prepare_per_stream(arena, seed, None, "hindsight")
-
-
-def _prepare_per_stream(arena: Arena, seed: int, n_frames: int | None, name: str) -> Ready:
+def prepare_frozen(
+    conditions: Conditions, seed: int, *, n_frames: int | None, name: str
+) -> Prepared:
+    """The best static choice for each test stream's first frames, or for all of it in hindsight."""
     script, spent, started = [], 0, time.perf_counter()
-    for number, stream in enumerate(arena.test.streams):
-        sources = [BankFrame(arena.test, index) for index in stream[:n_frames]]
+    for number, stream in enumerate(conditions.test.streams):
+        sources = [BankFrame(conditions.test, index) for index in stream[:n_frames]]
         found = search_static(
             sources,
-            arena.objective,
+            conditions.objective,
             algorithm="refined",
-            n_evaluations=arena.n_evaluations * len(sources),
+            n_evaluations=conditions.n_evaluations * len(sources),
             seed=seed + number,
         )
         script.append([found.settings])
         spent += found.n_evaluations
-    seconds = time.perf_counter() - started
-    return Ready(ScriptedTuner(script, name), [], spent, seconds)
+    return Prepared(ScriptedTuner(script, name), [], spent, time.perf_counter() - started)
 
 
-def prepare_oracle(arena: Arena, seed: int) -> Ready:
+def prepare_oracle(conditions: Conditions, seed: int) -> Prepared:
     """For each frame the settings that are best by ground truth: nobody's to have, a bound."""
-    space, script = arena.task.space, []
-    start = np.asarray([space.encode(arena.task.static)], dtype=float)
-    for stream in arena.streams:
-        chosen = []
-        for index in stream:
-            evaluator = FrameEvaluator(BankFrame(arena.test, index), arena.objective)
-            truth = arena.judge.truth(index)
-            if truth is None:
-                raise ValueError("the oracle needs ground truth: judge on frames with labels")
-            search = RefinedSearch(space.n, seed=seed + index, start=start)
+    space = conditions.task.space
 
-            def f1(vector: np.ndarray, e: FrameEvaluator = evaluator, t: object = truth) -> float:
-                return f1_at(e(space.decode(vector)).segmentation, t)  # type: ignore[arg-type]
+    def best(index: int) -> Settings:
+        evaluator = FrameEvaluator(BankFrame(conditions.test, index), conditions.objective)
+        truth: Truth | None = conditions.judge.truth(index)
+        if truth is None:
+            raise ValueError("the oracle needs ground truth: judge on frames with labels")
+        found = maximise(
+            make_search("refined", conditions.task, seed=seed + index),
+            lambda vector: f1_at(evaluator(space.decode(vector)).segmentation, truth),
+            conditions.n_evaluations,
+        )
+        return space.decode(found.vector)
 
-            chosen.append(space.decode(maximise(search, f1, arena.n_evaluations).vector))
-        script.append(chosen)
-    return Ready(ScriptedTuner(script, "oracle"))
-
-
-def prepare_random_search(arena: Arena, seed: int) -> Ready:
-    """The best of many random settings on each frame."""
-    return _prepare_search(arena, seed, "random")
+    script = [[best(index) for index in stream] for stream in conditions.streams]
+    return Prepared(ScriptedTuner(script, "oracle"))
 
 
-def prepare_genetic(arena: Arena, seed: int) -> Ready:
-    """A genetic search on each frame."""
-    return _prepare_search(arena, seed, "genetic")
-
-
-def prepare_genetic_warm(arena: Arena, seed: int) -> Ready:
-    """A genetic search that goes on from the last frame's population: its fair streaming form."""
-    return _prepare_search(arena, seed, "genetic", warm=True)
-
-
-def prepare_tpe(arena: Arena, seed: int) -> Ready:
-    """A tree-structured Parzen estimator (Optuna) on each frame."""
-    return _prepare_search(arena, seed, "tpe")
-
-
-def _prepare_search(arena: Arena, seed: int, algorithm: str, *, warm: bool = False) -> Ready:
-    n_evaluations = arena.n_evaluations
-    tuner = SearchTuner(arena.task, algorithm, n_evaluations=n_evaluations, warm=warm, seed=seed)
+def prepare_genetic(conditions: Conditions, seed: int, *, warm: bool = False) -> Prepared:
+    """A genetic search on each frame; warm, it goes on from the last frame's population."""
+    tuner = SearchTuner(
+        conditions.task, n_evaluations=conditions.n_evaluations, warm=warm, seed=seed
+    )
     progress: list[np.ndarray] = []
     tuner.on_found = lambda found: progress.append(found.best_so_far())
 
@@ -167,15 +126,16 @@ def _prepare_search(arena: Arena, seed: int, algorithm: str, *, warm: bool = Fal
         mean = np.mean(progress, axis=0)
         atomic.write_json(folder / SEARCH_FILE, {"best_reward": [float(r) for r in mean]})
 
-    return Ready(tuner, keep=keep)
+    return Prepared(tuner, keep=keep)
 
 
-def prepare_nsga2(arena: Arena, seed: int) -> Ready:
+def prepare_nsga2(conditions: Conditions, seed: int) -> Prepared:
     """NSGA-II over the terms on each frame; the task's weights choose from its front."""
-    tuner = Nsga2Tuner(arena.task, n_evaluations=arena.n_evaluations, seed=seed)
+    tuner = Nsga2Tuner(conditions.task, n_evaluations=conditions.n_evaluations, seed=seed)
 
     def keep(folder: Path) -> None:
-        front = tuner.fronts[len(arena.streams[0]) // 2]  # of the first stream's middle frame
+        # of the first stream's middle frame
+        front = tuner.fronts[len(conditions.streams[0]) // 2]
         content = {
             "frame_id": front.frame_id,
             "names": list(front.names),
@@ -185,142 +145,189 @@ def prepare_nsga2(arena: Arena, seed: int) -> Ready:
         }
         atomic.write_json(folder / FRONT_FILE, content)
 
-    return Ready(tuner, keep=keep)
+    return Prepared(tuner, keep=keep)
 
 
-def prepare_learner(arena: Arena, seed: int, *, algorithm: str) -> Ready:
+def prepare_learner(conditions: Conditions, seed: int, *, algorithm: str) -> Prepared:
     """A policy learned by reinforcement, by the name of a learner's hyperparameters."""
-    hyperparameters = load_hyperparameters(
-        algorithm, task=arena.task.name, env_id=STREAM_ID, overrides={"total_steps": arena.steps}
+    plan = _training_plan(conditions, algorithm, conditions.task.name, seed)
+    trained = train_policy(
+        conditions.task, conditions.bank, plan, conditions.folder, resume=True
     )
-    plan = TrainingPlan(algorithm, hyperparameters, seed=seed)
-    trained = train_policy(arena.task, arena.bank, plan, arena.folder, resume=True)
-    progress = trained.progress
-    return Ready(
-        _judged(arena, trained.network, algorithm),
-        curve_of(progress),
-        progress.steps,
-        progress.seconds,
-        (arena.bank,),
-        trained.network,
-        dict(hyperparameters),
-    )
+    prepared = _of_training(trained, plan, _judged(conditions, trained.network, algorithm))
+    prepared.learned_from = (conditions.bank,)
+    return prepared
 
 
-def prepare_evolved(arena: Arena, seed: int) -> Ready:
+def prepare_unseen(conditions: Conditions, seed: int) -> Prepared:
+    """One policy that PPO learned on the other tasks: it never met this one, nor its settings."""
+    plan = _training_plan(conditions, "ppo", "all", seed, variation=VARIATION)
+    others = list(conditions.others.values())
+    trained = train_multi_policy(others, plan, conditions.folder, resume=True)
+    tuner = trained.tuner(conditions.test, conditions.task, "unseen")
+    prepared = _of_training(trained, plan, tuner)
+    prepared.learned_from = tuple(bank for _, bank in others)
+    return prepared
+
+
+def prepare_others_static(conditions: Conditions, seed: int) -> Prepared:
+    """The static settings of another task: who meets a new sample has no others.
+
+    The seed says of which of the other tasks.
+    """
+    foreign, _ = list(conditions.others.values())[seed]
+    return Prepared(ForeignStaticTuner(foreign, conditions.task))
+
+
+def prepare_evolved(conditions: Conditions, seed: int) -> Prepared:
     """A policy whose weights the genetic algorithm evolves; its best on the validation streams.
 
     Like a training it begins at the static settings, and never ends below them there.
     """
-    parts = (arena.frames.part(index) for index in arena.training_frames)
-    normalisation = fit_normalisation(
-        arena.frames.builder.schema, parts, embedding_gain=EMBEDDING_GAIN
-    )
+    frames, static = conditions.frames, StaticTuner(conditions.task.static)
+    parts = (frames.part(index) for index in conditions.training_frames)
+    normalisation = fit_normalisation(frames.builder.schema, parts, embedding_gain=EMBEDDING_GAIN)
+    with ValidationCurve(conditions) as curve:
 
-    def as_tuner(network: PolicyNetwork) -> PolicyTuner:
-        return PolicyTuner(network, arena.frames.builder, frames=arena.frames)
+        def add(spent: int, network: PolicyNetwork) -> None:
+            curve.add(spent, PolicyTuner(network, frames.builder, frames=frames), network)
 
-    with Watch(arena) as watch:
-        watch.point(0, StaticTuner(arena.task.static), None)
-        evolved = evolve_policy(
-            arena.frames,
-            arena.training,
-            arena.objective,
+        curve.add(0, static, None)
+        _, spent = evolve_policy(
+            frames,
+            conditions.training,
+            conditions.objective,
             normalisation,
-            n_evaluations=arena.steps,
+            n_evaluations=conditions.steps,
             seed=seed,
-            on_generation=lambda spent, network: watch.point(spent, as_tuner(network), network),
+            on_generation=add,
         )
-    best = watch.best
-    tuner: Tuner = StaticTuner(arena.task.static)
-    if best is not None:
-        tuner = _judged(arena, best, "evolved")
-    spent, seconds = evolved.n_evaluations, watch.seconds
-    return Ready(tuner, watch.curve, spent, seconds, (arena.bank,), best)
+    best: PolicyNetwork | None = curve.best
+    tuner = static if best is None else _judged(conditions, best, "evolved")
+    return Prepared(tuner, curve.points, spent, curve.seconds, (conditions.bank,), best)
 
 
-def prepare_nearest(arena: Arena, seed: int) -> Ready:
-    """The searched optimum of the most similar training frame."""
-    return _prepare_amortised(arena, seed, "nearest")
-
-
-def prepare_mlp(arena: Arena, seed: int) -> Ready:
+def prepare_mlp(conditions: Conditions, seed: int) -> Prepared:
     """A perceptron fitted to the searched optima of the training frames."""
-    return _prepare_amortised(arena, seed, "mlp")
-
-
-def prepare_forest(arena: Arena, seed: int) -> Ready:
-    """A random forest fitted to the searched optima of the training frames."""
-    return _prepare_amortised(arena, seed, "forest")
-
-
-def _prepare_amortised(arena: Arena, seed: int, kind: str) -> Ready:
-    started = time.perf_counter()
-    indices = arena.training_frames
+    started, indices = time.perf_counter(), conditions.training_frames
     actions = search_each_frame(
-        arena.frames, indices, arena.objective, n_evaluations=arena.steps, seed=seed
+        conditions.frames, indices, conditions.objective,
+        n_evaluations=conditions.steps, seed=seed,
+    )  # fmt: skip
+    tuner = imitate(
+        conditions.frames, indices, actions, seed=seed, judged=conditions.judge.frames
     )
-    tuner = amortise(arena.frames, indices, actions, kind, seed=seed, judged=arena.judge.frames)
-    tuner.name = kind
-    spent = arena.steps // len(indices) * len(indices)
-    return Ready(tuner, [], spent, time.perf_counter() - started, (arena.bank,))
+    spent = conditions.steps // len(indices) * len(indices)
+    return Prepared(tuner, [], spent, time.perf_counter() - started, (conditions.bank,))
 
 
-CONTENDERS: dict[str, Callable[[Arena, int], Ready]] = {
-    "default": prepare_default,
-    "random": prepare_random,
-    "static": prepare_static,
-    "static-search": prepare_static_search,
-    "frozen-first": prepare_frozen_first,
-    "frozen-start": prepare_frozen_start,
-    "hindsight": prepare_hindsight,
-    "random-search": prepare_random_search,
-    "tpe": prepare_tpe,
-    "nsga2": prepare_nsga2,
-    "genetic": prepare_genetic,
-    "genetic-warm": prepare_genetic_warm,
-    "nearest": prepare_nearest,
-    "mlp": prepare_mlp,
-    "forest": prepare_forest,
-    "evolved": prepare_evolved,
-    "td3": partial(prepare_learner, algorithm="td3"),
-    "tqc": partial(prepare_learner, algorithm="tqc"),
-    "trpo": partial(prepare_learner, algorithm="trpo"),
-    "ppo": partial(prepare_learner, algorithm="ppo"),
-    "sac": partial(prepare_learner, algorithm="sac"),
-    "others-static": prepare_others_static,
-    "unseen": prepare_unseen,
-    "oracle": prepare_oracle,
-}
-"""Contenders by name, in the order of the tables."""
-
-LEARNERS = ("ppo", "sac")
-"""Those among which the best learned policy of a task is chosen."""
-
-SEEDED = (*LEARNERS, "unseen")
-"""Those that carry claims, and so run with several seeds."""
-
-POLICIES = ("nearest", "mlp", "forest", "evolved", "td3", "tqc", "trpo", *LEARNERS, "unseen")
-"""Those that answer each frame at once from what they see of it."""
-
-TRANSFERS = ("others-static", "unseen")
-"""Those that never learn from the task on which they are judged; they need several tasks."""
-
-NEEDS = {
-    "forest": ("sklearn", "amortised"),
-    "tpe": ("optuna", "optuna"),
-    "tqc": ("sb3_contrib", "contrib"),
-    "trpo": ("sb3_contrib", "contrib"),
-}
-"""Modules that contenders need, and the extras that install them."""
-
-ON_STREAMS = ("frozen-first", "frozen-start", "hindsight", "genetic-warm")
-"""Those that mean nothing where each frame is a stream of its own."""
-
-SLOW = ("tpe", "nsga2", "random-search")
-"""Searches on each frame that carry no claim: a plan may spare frames on them."""
+def _training_plan(
+    conditions: Conditions, algorithm: str, task: str, seed: int, variation: float = 0.0
+) -> TrainingPlan:
+    hyperparameters = load_hyperparameters(
+        algorithm, task=task, env_id=STREAM_ID, overrides={"total_steps": conditions.steps}
+    )
+    return TrainingPlan(algorithm, hyperparameters, seed=seed, variation=variation)
 
 
-def _judged(arena: Arena, network: PolicyNetwork, name: str) -> PolicyTuner:
-    frames = arena.judge.frames
+def _of_training(trained: Trained, plan: TrainingPlan, tuner: Tuner) -> Prepared:
+    progress = trained.progress
+    return Prepared(
+        tuner,
+        [(int(p["steps"]), p["seconds"], p["score"]) for p in progress.curve],
+        progress.steps,
+        progress.seconds,
+        network=trained.network,
+        hyperparameters=dict(plan.hyperparameters),
+    )
+
+
+def _judged(conditions: Conditions, network: PolicyNetwork, name: str) -> PolicyTuner:
+    frames = conditions.judge.frames
     return PolicyTuner(network, frames.builder, name, frames=frames)
+
+
+@dataclass(frozen=True)
+class Contender:
+    """One who takes part in a benchmark.
+
+    Attributes
+    ----------
+    name : str
+    prepare : callable
+        Makes it ready under `Conditions` with a seed.
+    is_learner : bool
+        Whether it is among those of which the best learned policy of a task is chosen.
+    is_policy : bool
+        Whether it answers each frame at once from what it sees of it.
+    carries_claims : bool
+        Whether it runs with several seeds.
+    everywhere : bool
+        Whether it takes part in every task of the full plan, and not in the first alone.
+    quick : bool
+        Whether it takes part in the quick plan.
+    transfers : bool
+        Whether it never learns from the task on which it is judged; it needs several tasks.
+    needs_streams : bool
+        Whether it means nothing where each frame is a stream of its own.
+    slow : bool
+        Whether it searches on each frame and carries no claim: a plan may spare frames on it.
+    needs : (module, extra), optional
+        A module that it needs, and the extra that installs it.
+    """
+
+    name: str
+    prepare: Callable[[Conditions, int], Prepared]
+    is_learner: bool = False
+    is_policy: bool = False
+    carries_claims: bool = False
+    everywhere: bool = False
+    quick: bool = False
+    transfers: bool = False
+    needs_streams: bool = False
+    slow: bool = False
+    needs: tuple[str, str] | None = None
+
+
+def _learner(algorithm: str, *, main: bool = False, quick: bool = False) -> Contender:
+    contrib = ("sb3_contrib", "contrib") if algorithm in ("tqc", "trpo") else None
+    return Contender(
+        algorithm, partial(prepare_learner, algorithm=algorithm), is_policy=True, needs=contrib,
+        is_learner=main, carries_claims=main, everywhere=main, quick=quick,
+    )  # fmt: skip
+
+
+def _frozen(name: str, n_frames: int | None, *, quick: bool = False) -> Contender:
+    prepare = partial(prepare_frozen, n_frames=n_frames, name=name)
+    return Contender(name, prepare, everywhere=True, quick=quick, needs_streams=True)
+
+
+#: In the order of the tables.
+_ALL = (
+    Contender("default", lambda c, seed: Prepared(default_tuner(c.task)), everywhere=True,
+              quick=True),
+    Contender("random", lambda c, seed: Prepared(RandomTuner(c.task, seed=seed)), everywhere=True,
+              quick=True),
+    Contender("static", lambda c, seed: Prepared(StaticTuner(c.task.static)), everywhere=True,
+              quick=True),
+    Contender("static-search", prepare_static_search, everywhere=True, quick=True),
+    _frozen("frozen-first", 1),
+    _frozen("frozen-start", FIRST_FRAMES, quick=True),
+    _frozen("hindsight", None),
+    Contender("nsga2", prepare_nsga2, slow=True),
+    Contender("genetic", prepare_genetic, everywhere=True, quick=True),
+    Contender("genetic-warm", partial(prepare_genetic, warm=True), needs_streams=True),
+    Contender("mlp", prepare_mlp, is_policy=True, quick=True),
+    Contender("evolved", prepare_evolved, is_policy=True),
+    _learner("td3"),
+    _learner("tqc"),
+    _learner("trpo"),
+    _learner("ppo", main=True, quick=True),
+    _learner("sac", main=True),
+    Contender("others-static", prepare_others_static, everywhere=True, transfers=True),
+    Contender("unseen", prepare_unseen, is_policy=True, carries_claims=True, everywhere=True,
+              transfers=True),
+    Contender("oracle", prepare_oracle, everywhere=True),
+)  # fmt: skip
+CONTENDERS: dict[str, Contender] = {contender.name: contender for contender in _ALL}
+"""Contenders by name, in the order of the tables."""
