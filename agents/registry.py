@@ -15,6 +15,7 @@ from samstar_rl.agents.tuners.tuners import (
     StaticTuner,
     default_tuner,
 )
+from samstar_rl.errors import SamstarError
 from samstar_rl.settings import Settings, SettingsError
 from samstar_rl.tasks.task import Task, load_task
 from samstar_rl.tuning.tuner import Tuner
@@ -32,7 +33,7 @@ TUNERS = {
 }
 
 
-class TunerError(ValueError):
+class TunerError(SamstarError):
     """A tuner was asked for that does not exist or does not fit."""
 
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from samstar_rl.envs.observation.builder import ObservationBuilder, Vector
 from samstar_rl.envs.task_union import TaskUnion
+from samstar_rl.errors import SamstarError
 from samstar_rl.tasks.task import Task, load_task
 from samstar_rl.tuning.tuner import BankFrame
 
@@ -39,7 +40,7 @@ class BankFrames:
 
     Raises
     ------
-    ValueError
+    SamstarError
         If the bank is empty or lacks prompt settings that the task's actions reach.
     """
 
@@ -47,7 +48,7 @@ class BankFrames:
         self, bank: Bank, task: Task, *, tuning: bool = False, union: TaskUnion | None = None
     ) -> None:
         if len(bank) == 0:
-            raise ValueError("the bank holds no frames: build it from a source that has some")
+            raise SamstarError("the bank holds no frames: build it from a source that has some")
         _check_prompts(bank, task)
         self.bank = bank
         n_channels = len(bank.features(0).pooled)
@@ -106,18 +107,18 @@ def choose_streams(bank: Bank, streams: Sequence[range] | None) -> tuple[range, 
 
     Raises
     ------
-    ValueError
+    SamstarError
         If one is empty, not contiguous, or reaches beyond the bank.
     """
     chosen = tuple(bank.streams if streams is None else streams)
     for stream in chosen:
         if len(stream) == 0 or stream.step != 1 or stream.start < 0 or stream.stop > len(bank):
-            raise ValueError(
+            raise SamstarError(
                 f"streams must be ranges of consecutive frames among the bank's {len(bank)}, "
                 f"got {stream}"
             )
     if not chosen:
-        raise ValueError("streams is empty: give at least one range of frames")
+        raise SamstarError("streams is empty: give at least one range of frames")
     return chosen
 
 
@@ -148,7 +149,7 @@ def _check_prompts(bank: Bank, task: Task) -> None:
     held: set[PromptSettings] = set(bank.prompts)
     missing = [prompt for prompt in task.space.prompts() if prompt not in held]
     if missing:
-        raise ValueError(
+        raise SamstarError(
             f"the bank lacks the prompt settings {missing[0]} (and {len(missing) - 1} more) that "
             f"the task {task.name!r} can choose; it holds {sorted(held, key=str)}: build a bank "
             "for this task, or narrow the task's bounds"

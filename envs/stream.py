@@ -15,6 +15,7 @@ from samstar_rl.envs.bank_frames import BankFrames, choose_streams, open_bank, o
 from samstar_rl.envs.observation.builder import Vector
 from samstar_rl.envs.task_union import TaskUnion
 from samstar_rl.envs.variation import vary_targets
+from samstar_rl.errors import SamstarError
 from samstar_rl.tasks.task import Task
 from samstar_rl.tuning.tuner import COST_WEIGHT, Evaluation, FrameEvaluator, Objective
 
@@ -103,7 +104,7 @@ class StreamEnv(gymnasium.Env[Vector, Vector]):
 
     Raises
     ------
-    ValueError
+    SamstarError
         If an argument is out of range or the bank does not serve the task.
     """
 
@@ -191,7 +192,7 @@ class StreamEnv(gymnasium.Env[Vector, Vector]):
         chosen = int(options["start"])
         stops = self._windows[self._windows[:, 0] == chosen, 1]
         if len(stops) == 0:
-            raise ValueError(
+            raise SamstarError(
                 f"no window starts at frame {chosen}: expected one of "
                 f"{self._windows[0, 0]} to {self._windows[-1, 0]}"
             )
@@ -231,10 +232,10 @@ class StreamEnv(gymnasium.Env[Vector, Vector]):
 
 def _check(window: int, forget: float, variation: float, render_mode: str | None) -> None:
     if window < 1:
-        raise ValueError(f"window must be at least 1 frame, got {window}")
+        raise SamstarError(f"window must be at least 1 frame, got {window}")
     if not 0 <= forget <= 1:
-        raise ValueError(f"forget is a probability in [0, 1], got {forget}")
+        raise SamstarError(f"forget is a probability in [0, 1], got {forget}")
     if not 0 <= variation < 1:
-        raise ValueError(f"variation is a share in [0, 1), got {variation}")
+        raise SamstarError(f"variation is a share in [0, 1), got {variation}")
     if render_mode not in (None, "rgb_array"):
-        raise ValueError(f"render_mode must be None or 'rgb_array', got {render_mode!r}")
+        raise SamstarError(f"render_mode must be None or 'rgb_array', got {render_mode!r}")

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from samstar_rl.errors import SamstarError
 from samstar_rl.rewards import TERMS
 from samstar_rl.settings import SETTINGS, Settings, SettingsSpace
 from samstar_rl.tasks.task import Task
@@ -52,12 +53,12 @@ class TaskUnion:
 
         Raises
         ------
-        ValueError
+        SamstarError
             If there are none.
         """
         tasks = tuple(tasks)
         if not tasks:
-            raise ValueError("a union needs at least one task")
+            raise SamstarError("a union needs at least one task")
         free = {name for task in tasks for name in task.space.names}
         terms = {name for task in tasks for name in task.terms}
         return cls(
@@ -94,12 +95,12 @@ class TaskUnion:
         ------
         SettingsError
             If the action holds NaN.
-        ValueError
+        SamstarError
             If it has another length.
         """
         codes = np.asarray(action, dtype=np.float64)
         if codes.shape != (self.n,):
-            raise ValueError(
+            raise SamstarError(
                 f"expected {self.n} numbers for {', '.join(self.settings)}, got {codes.shape}"
             )
         answers = dict(zip(self.settings, codes.tolist(), strict=True))
@@ -130,11 +131,11 @@ class TaskUnion:
 
         Raises
         ------
-        ValueError
+        SamstarError
             If a setting or a term is unknown.
         """
         union = cls(tuple(map(str, data["settings"])), tuple(map(str, data["terms"])))
         unknown = [*(set(union.settings) - set(SETTINGS)), *(set(union.terms) - set(TERMS))]
         if unknown:
-            raise ValueError(f"unknown setting or term {sorted(unknown)[0]!r}")
+            raise SamstarError(f"unknown setting or term {sorted(unknown)[0]!r}")
         return union

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from samstar_rl.envs.bank_frames import BankFrames, choose_streams, open_bank, open_task
 from samstar_rl.envs.observation.builder import Vector
+from samstar_rl.errors import SamstarError
 from samstar_rl.tasks.task import Task
 from samstar_rl.tuning.tuner import COST_WEIGHT, Evaluation, FrameEvaluator, Objective
 
@@ -59,7 +60,7 @@ class TuningEnv(gymnasium.Env[Vector, Vector]):
 
     Raises
     ------
-    ValueError
+    SamstarError
         If an argument is out of range or the bank does not serve the task.
     """
 
@@ -76,9 +77,9 @@ class TuningEnv(gymnasium.Env[Vector, Vector]):
         render_mode: str | None = None,
     ) -> None:
         if steps < 1:
-            raise ValueError(f"steps must be at least 1, got {steps}")
+            raise SamstarError(f"steps must be at least 1, got {steps}")
         if render_mode not in (None, "rgb_array"):
-            raise ValueError(f"render_mode must be None or 'rgb_array', got {render_mode!r}")
+            raise SamstarError(f"render_mode must be None or 'rgb_array', got {render_mode!r}")
         self.task = open_task(task)
         self.bank = open_bank(bank, self.task)
         self.steps = steps
@@ -142,7 +143,7 @@ class TuningEnv(gymnasium.Env[Vector, Vector]):
             return int(self.np_random.choice(self._indices))
         index = int(options["frame"])
         if not 0 <= index < len(self.bank):
-            raise ValueError(f"no frame {index}: the bank holds frames 0 to {len(self.bank) - 1}")
+            raise SamstarError(f"no frame {index}: the bank holds frames 0 to {len(self.bank) - 1}")
         return index
 
     def _observe(self) -> Vector:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from pydantic import ValidationError
 
+from samstar_rl.errors import SamstarError
 from samstar_rl.foreground.sample import LENGTH
 from samstar_rl.rewards.target import Target
 from samstar_rl.tasks.task import Task
@@ -43,11 +44,11 @@ def vary_targets(task: Task, rng: np.random.Generator, variation: float = VARIAT
 
     Raises
     ------
-    ValueError
+    SamstarError
         If the variation is negative.
     """
     if variation < 0:
-        raise ValueError(f"variation must be at least 0, got {variation}")
+        raise SamstarError(f"variation must be at least 0, got {variation}")
     if variation == 0:
         return task
     reach = float(np.log1p(variation))

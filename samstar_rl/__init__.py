@@ -9,6 +9,7 @@ import lazy_loader
 if TYPE_CHECKING:
     from samstar_rl.api import segment as segment
     from samstar_rl.api import segment_stack as segment_stack
+    from samstar_rl.errors import SamstarError as SamstarError
     from samstar_rl.frames.frame import Frame as Frame
     from samstar_rl.frames.frame import LabelledFrame as LabelledFrame
     from samstar_rl.rewards import PhysicsReward as PhysicsReward
@@ -27,6 +28,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "api": ["segment", "segment_stack"],
+        "errors": ["SamstarError"],
         "frames.frame": ["Frame", "LabelledFrame"],
         "rewards": ["PhysicsReward", "Score"],
         "sam.engine": ["ProposalEngine"],

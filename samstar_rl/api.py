@@ -9,6 +9,7 @@ from typing import Any
 
 from segment_anything.modeling import Sam
 
+from samstar_rl.errors import SamstarError
 from samstar_rl.sam.engine import ProposalEngine
 from samstar_rl.sam.load import load_sam
 from samstar_rl.segmentation.segmentation import Segmentation
@@ -53,7 +54,7 @@ def segment(
 
     Raises
     ------
-    ValueError
+    SamstarError
         If the image cannot be read, is a stack, or has no pixel size where the task needs one; if
         the tuner is none.
 
@@ -103,7 +104,7 @@ def segment_stack(
     if tuner is None or isinstance(tuner, Settings):
         tuner = _Unmoved(tuner or loaded.static)
     elif not hasattr(tuner, "propose"):
-        raise ValueError(
+        raise SamstarError(
             f"tuner must be a Tuner or Settings, got {tuner!r}: "
             "samstar_rl.agents.make_tuner('genetic', task) makes one by its name"
         )

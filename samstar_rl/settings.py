@@ -18,11 +18,13 @@ from typing import Any, Literal, cast
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from samstar_rl.errors import SamstarError
+
 Scale = Literal["linear", "log", "ladder"]
 Kind = Literal["prompt", "filter", "gate"]
 
 
-class SettingsError(ValueError):
+class SettingsError(SamstarError):
     """A setting has an unknown name or a value that it cannot take."""
 
 

@@ -15,6 +15,7 @@ from rich.table import Table
 from samstar_rl._io.workers import open_client, spread
 from samstar_rl.bank.bank import Bank, Progress, build_bank, iterate_stream, summarise
 from samstar_rl.bank.shards import PartPlan, join_parts, number_frames
+from samstar_rl.errors import SamstarError
 from samstar_rl.frames.frame import Frame, LabelledFrame
 from samstar_rl.sam.engine import Floor, ProposalEngine
 from samstar_rl.sam.load import load_sam, weights_sha256
@@ -165,7 +166,7 @@ def _choose_prompts(
     if task is not None and not points_per_side and not crop_layers:
         return load_task(task).space.prompts()
     if task is not None:
-        raise ValueError("give either --task or --points-per-side and --crop-layers")
+        raise SamstarError("give either --task or --points-per-side and --crop-layers")
     return [PromptSettings(side, crop_layers) for side in points_per_side or [32]]
 
 
@@ -180,7 +181,9 @@ def _open(
     source = open_source(name, pixel_size_nm=pixel_size_nm)
     if isinstance(source, SimulatedSource):
         if source.stream.length is None and max_frames is None:
-            raise ValueError(f"{name} never ends: give a length ({name}?length=64) or --max-frames")
+            raise SamstarError(
+                f"{name} never ends: give a length ({name}?length=64) or --max-frames"
+            )
         return islice(iterate_stream(source.stream), max_frames)
     return islice(iterate_stream(source), max_frames)
 
@@ -197,7 +200,7 @@ def _read_labels(labels: Path, image: Path) -> np.ndarray:
     """The label image with the same name as the image, whatever its suffix."""
     found = sorted(labels.glob(f"{image.stem}.*"))
     if len(found) != 1:
-        raise ValueError(
+        raise SamstarError(
             f"expected one file {image.stem}.* in {labels} with the ground truth of {image.name}, "
             f"found {len(found)}"
         )

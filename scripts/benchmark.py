@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from samstar_rl.errors import SamstarError
 from samstar_rl.scripts._shared import options
 from samstar_rl.scripts._shared.command import run_command
 
@@ -133,7 +134,7 @@ def benchmark(
         real = choose_images(frames, labels, names, fit_names, pixel_size)
         plan = BenchmarkPlan.on(real, *chosen[:1])
     elif labels is not None or names is not None or fit_names is not None:
-        raise ValueError("--labels, --names and --fit-names go with --frames")
+        raise SamstarError("--labels, --names and --fit-names go with --frames")
     else:
         plan = BenchmarkPlan.quick(*chosen[:1]) if quick else BenchmarkPlan()
     changes: dict[str, Any] = {
@@ -166,13 +167,13 @@ def choose_images(
 
     Raises
     ------
-    ValueError
+    SamstarError
         If there are no labels, a name is not that of an image, or a choice is empty.
     """
     from samstar_rl.agents.benchmark.run import RealFrames
 
     if labels is None:
-        raise ValueError("give --labels FOLDER with the ground truth of the frames, for judging")
+        raise SamstarError("give --labels FOLDER with the ground truth of the frames, for judging")
     paths = {path.stem: path for path in find_named(frames, None)}
     judged = [path.stem for path in find_named(frames, names)]
     if names is None and fit_names is None:
@@ -195,7 +196,7 @@ def find_named(folder: Path, names: str | None) -> list[Path]:
 
     Raises
     ------
-    ValueError
+    SamstarError
         If there is no image, or none of a name.
     """
     from samstar_rl.scripts.validate import read_names
@@ -203,13 +204,13 @@ def find_named(folder: Path, names: str | None) -> list[Path]:
 
     paths = {path.stem: path for path in list_image_files(folder)}
     if not paths:
-        raise ValueError(f"there is no image in {folder}")
+        raise SamstarError(f"there is no image in {folder}")
     if names is None:
         return list(paths.values())
     wanted = read_names(names)
     missing = [name for name in wanted if name not in paths]
     if missing:
-        raise ValueError(f"{names} names {missing[0]!r}, of which there is no image in {folder}")
+        raise SamstarError(f"{names} names {missing[0]!r}, of which there is no image in {folder}")
     return [paths[name] for name in wanted]
 
 
@@ -225,7 +226,7 @@ def _run(
         if scheduler is None:
             return run_benchmark(plan, out, n_workers=workers, announce=display.announce)
         if workers is not None:
-            raise ValueError("give either --workers or --scheduler, not both")
+            raise SamstarError("give either --workers or --scheduler, not both")
         client = stack.enter_context(open_client(None, scheduler))
         begin(plan, out)
         for name in plan.tasks:
@@ -271,7 +272,7 @@ def _report(plan: BenchmarkPlan, results: BenchmarkResults, out: Path) -> None:
     from samstar_rl.scripts._shared.display import print_comparison, print_outputs
 
     if results.rows.empty:
-        raise ValueError(f"{out} holds no results yet: no contender is done")
+        raise SamstarError(f"{out} holds no results yet: no contender is done")
     report = write_benchmark_report(plan, results, out)
     for name in plan.tasks:
         rows = results.rows[results.rows["task"] == name]

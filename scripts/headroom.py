@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from samstar_rl.errors import SamstarError
 from samstar_rl.scripts._shared import options
 from samstar_rl.scripts._shared.command import run_command
 
@@ -104,10 +105,10 @@ def _find_images(
 
     if frames is None:
         if labels is not None or names is not None:
-            raise ValueError("--labels and --names go with --frames")
+            raise SamstarError("--labels and --names go with --frames")
         return None
     if labels is None:
-        raise ValueError("give --labels FOLDER with the ground truth of the frames")
+        raise SamstarError("give --labels FOLDER with the ground truth of the frames")
     return find_named(frames, names)
 
 

@@ -60,7 +60,7 @@ class FrontRequest:
 
         Raises
         ------
-        ValueError
+        SamstarError
             If a term is not the task's, or the way to pick is not understood.
         """
         names = [name.strip() for name in terms.split(",")] if terms else []

@@ -16,6 +16,7 @@ from samstar_rl._io.run_folder import RESULTS_FILE, RunFolder
 from samstar_rl._io.workers import WorkersError, open_client, spread
 from samstar_rl.agents import make_tuner
 from samstar_rl.agents.registry import default_task
+from samstar_rl.errors import SamstarError
 from samstar_rl.frames.frame import Frame
 from samstar_rl.frames.quality import inspect_frame
 from samstar_rl.results.registry import DEFAULT_FORMATS, Write, load_formats, write_formats
@@ -216,7 +217,7 @@ class Plan:
                 named = replace(frame, id=image.name + frame.id.removeprefix(image.path.stem))
                 last, record = self._segment_frame(bench, tuner, writers, named, last)
                 records.append(record)
-        except ValueError as error:  # damaged, or without the pixel size that the task needs
+        except SamstarError as error:  # damaged, or without the pixel size that the task needs
             return Outcome(image.path, tuple(records), str(error))
         return Outcome(image.path, tuple(records), None)
 

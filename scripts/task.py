@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from samstar_rl._io import atomic
+from samstar_rl.errors import SamstarError
 from samstar_rl.evidence.mask_evidence import foreground_for
 from samstar_rl.frames.frame import Frame
 from samstar_rl.frames.intensity import to_sam_rgb
@@ -59,11 +60,11 @@ def new(
     every number.
     """
     if (from_labels is None) == (from_image is None):
-        raise ValueError("give either --from-labels IMAGE LABELS or --from-image IMAGE")
+        raise SamstarError("give either --from-labels IMAGE LABELS or --from-image IMAGE")
     if out.suffix != ".toml":
-        raise ValueError(f"the task file must end in .toml, got {out}")
+        raise SamstarError(f"the task file must end in .toml, got {out}")
     if out.exists() and not overwrite:
-        raise ValueError(f"{out} exists: give another name, or --overwrite")
+        raise SamstarError(f"{out} exists: give another name, or --overwrite")
     if from_labels is not None:
         frame = read_frame(from_labels[0], pixel_size_nm=pixel_size)
         task = task_from_labels(out.stem, frame, read_labels(from_labels[1]))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from samstar_rl.errors import SamstarError
 from samstar_rl.scripts._shared.command import run_command
 from samstar_rl.scripts._shared.options import Out, PixelSize, Sam, Seed
 
@@ -205,11 +206,11 @@ def _check(
     tasks: Sequence[Task], frames: Path | None, names: str | None, bank: Path | None
 ) -> None:
     if frames is not None and bank is not None:
-        raise ValueError("--frames and --bank were both given: learn on one of them")
+        raise SamstarError("--frames and --bank were both given: learn on one of them")
     if names is not None and frames is None:
-        raise ValueError("--names chooses among --frames FOLDER: give it too")
+        raise SamstarError("--names chooses among --frames FOLDER: give it too")
     if len(tasks) > 1 and (frames is not None or bank is not None):
-        raise ValueError(
+        raise SamstarError(
             f"{len(tasks)} tasks were given with --frames or --bank, which hold one sample: give "
             "one task, or learn on simulated streams"
         )

@@ -16,6 +16,7 @@ from samstar_rl._io.run_folder import RunFolder
 from samstar_rl._io.workers import open_client, spread
 from samstar_rl.agents import StaticFound, search_static
 from samstar_rl.agents.search.per_frame import search_per_frame
+from samstar_rl.errors import SamstarError
 from samstar_rl.frames.frame import Frame
 from samstar_rl.sam.engine import FrameFeatures, ProposalEngine, Proposals
 from samstar_rl.sam.load import load_sam
@@ -98,7 +99,7 @@ def tune(
     bench = prepare(task, sam=sam, device=device)
     front = _front_request(bench, pareto, terms, pick, algo, evaluations, seed)
     if pareto and per_frame:
-        raise ValueError("give either --pareto or --per-frame, not both")
+        raise SamstarError("give either --pareto or --per-frame, not both")
     frames = list(islice(_read_frames(inputs, pixel_size), max_frames))
     run = RunFolder(out)
     run.record(
@@ -225,7 +226,7 @@ def decode_frames(
 
     Raises
     ------
-    ValueError
+    SamstarError
         If the task needs a pixel size that a frame does not have.
     """
     for frame in frames:
@@ -279,9 +280,9 @@ def _front_request(
     if pareto and algo == "genetic":
         return FrontRequest.read(bench.task, terms, pick, evaluations, seed)
     if pareto:
-        raise ValueError(f"--pareto searches by NSGA-II: leave out --algo, got {algo!r}")
+        raise SamstarError(f"--pareto searches by NSGA-II: leave out --algo, got {algo!r}")
     if terms is not None or pick != "weights":
-        raise ValueError("--terms and --pick are about a front: give --pareto with them")
+        raise SamstarError("--terms and --pick are about a front: give --pareto with them")
     return None
 
 

@@ -14,6 +14,7 @@ from rich.table import Table
 
 from samstar_rl._io import atomic
 from samstar_rl.bank.bank import Bank, Progress, build_bank
+from samstar_rl.errors import SamstarError
 from samstar_rl.frames.frame import Frame, LabelledFrame
 from samstar_rl.sam.engine import ProposalEngine
 from samstar_rl.sam.load import load_sam
@@ -137,16 +138,16 @@ def _streams(
 ) -> list[Iterable[LabelledFrame]]:
     if frames is None:
         if labels is not None or names is not None:
-            raise ValueError("--labels and --names go with --frames")
+            raise SamstarError("--labels and --names go with --frames")
         return [_simulated(task, n_frames, size, seed)]
     if labels is None:
-        raise ValueError("give --labels FOLDER with the ground truth of the frames")
+        raise SamstarError("give --labels FOLDER with the ground truth of the frames")
     paths = list_image_files(frames)
     if names is not None:
         wanted = set(read_names(names))
         paths = [path for path in paths if path.stem in wanted]
     if not paths:
-        raise ValueError(f"no image in {frames} is asked for")
+        raise SamstarError(f"no image in {frames} is asked for")
     return [_read(paths[:n_frames], labels)]
 
 
@@ -157,7 +158,7 @@ def read_names(names: str) -> list[str]:
 
         part = names.removeprefix(EMPS_PREFIX)
         if part not in ("sam", "tune", "check"):
-            raise ValueError(f"the EMPS split has the parts sam, tune and check, got {part!r}")
+            raise SamstarError(f"the EMPS split has the parts sam, tune and check, got {part!r}")
         return split_names(part)
     return Path(names).read_text("utf-8").split()
 
@@ -182,7 +183,7 @@ def _read(paths: Sequence[Path], labels: Path) -> Iterator[LabelledFrame]:
     for path in paths:
         found = sorted(labels.glob(f"{path.stem}.*"))
         if len(found) != 1:
-            raise ValueError(f"expected one file {path.stem}.* in {labels}, found {len(found)}")
+            raise SamstarError(f"expected one file {path.stem}.* in {labels}, found {len(found)}")
         truth = np.rint(next(iterate_file(found[0])).image).astype(np.int32)
         yield LabelledFrame(next(iterate_file(path)), truth)
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from samstar_rl.errors import SamstarError
 from samstar_rl._io import atomic
 from samstar_rl.agents.benchmark.conditions import Conditions, Prepared, ValidationCurve
 from samstar_rl.agents.learning.hyperparameters import load_hyperparameters
@@ -102,7 +103,7 @@ def prepare_oracle(conditions: Conditions, seed: int) -> Prepared:
         evaluator = FrameEvaluator(BankFrame(conditions.test, index), conditions.objective)
         truth: Truth | None = conditions.judge.truth(index)
         if truth is None:
-            raise ValueError("the oracle needs ground truth: judge on frames with labels")
+            raise SamstarError("the oracle needs ground truth: judge on frames with labels")
         found = maximise(
             make_search("refined", conditions.task, seed=seed + index),
             lambda vector: f1_at(evaluator(space.decode(vector)).segmentation, truth),

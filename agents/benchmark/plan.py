@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from samstar_rl.errors import SamstarError
 from samstar_rl._io import atomic
 from samstar_rl.agents.benchmark.contenders import CONTENDERS
 from samstar_rl.bank.labelled import read_labelled, simulated_stream
@@ -26,7 +27,7 @@ PARTS = ("train", "test")
 TEST_SEED = 100_000
 
 
-class BenchmarkError(ValueError):
+class BenchmarkError(SamstarError):
     """A benchmark cannot be run or resumed as asked."""
 
 
@@ -262,7 +263,7 @@ def begin(plan: BenchmarkPlan, root: Path) -> None:
     wanted = json.loads(json.dumps(asdict(plan)))
     path = root / PLAN
     if path.is_file():
-        present: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        present: Mapping[str, Any] = atomic.read_json(path)
         for name, value in wanted.items():
             if present.get(name) != value:
                 raise BenchmarkError(
@@ -284,7 +285,7 @@ def read_plan(root: Path) -> BenchmarkPlan:
     path = root / PLAN
     if not path.is_file():
         raise BenchmarkError(f"{root} holds no benchmark: run `samstar benchmark -o {root}` first")
-    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    content: dict[str, Any] = atomic.read_json(path)
     real = content.pop("real")
     if real is not None:
         content["real"] = RealFrames(**_with_tuples(real))

@@ -183,7 +183,7 @@ def read_results(plan: BenchmarkPlan, root: Path) -> BenchmarkResults:
     for unit in plan.units():
         if unit.is_done(root):
             folder = unit.folder(root)
-            sheets[unit] = json.loads((folder / SHEET).read_text(encoding="utf-8"))
+            sheets[unit] = atomic.read_json(folder / SHEET)
             tables.append(pd.read_csv(folder / ROWS))
     rows = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
     return BenchmarkResults(root, rows, sheets)

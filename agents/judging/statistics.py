@@ -21,6 +21,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.stats import trim_mean
 
+from samstar_rl.errors import SamstarError
+
 Cells = NDArray[np.float64]
 
 RESAMPLES = 2000
@@ -59,12 +61,12 @@ def cells_of(rows: pd.DataFrame, measure: str) -> Cells:
 
     Raises
     ------
-    ValueError
+    SamstarError
         If a seed lacks a stream.
     """
     table = rows.pivot_table(index="seed", columns="stream", values=measure, aggfunc="mean")
     if table.isna().to_numpy().any():
-        raise ValueError(f"{measure}: not every seed was judged on every stream")
+        raise SamstarError(f"{measure}: not every seed was judged on every stream")
     return table.to_numpy(dtype=float)
 
 
@@ -75,15 +77,15 @@ def paired_cells(first: pd.DataFrame, second: pd.DataFrame, measure: str) -> Cel
 
     Raises
     ------
-    ValueError
+    SamstarError
         If the two were judged on different frames, or with different numbers of seeds above 1.
     """
     frames = [sorted(rows["frame_index"].unique()) for rows in (first, second)]
     if frames[0] != frames[1]:
-        raise ValueError(f"{measure}: the two tuners were judged on different frames")
+        raise SamstarError(f"{measure}: the two tuners were judged on different frames")
     ours, theirs = cells_of(first, measure), cells_of(second, measure)
     if len(ours) != len(theirs) and 1 not in (len(ours), len(theirs)):
-        raise ValueError(f"{measure}: {len(ours)} seeds cannot be paired with {len(theirs)}")
+        raise SamstarError(f"{measure}: {len(ours)} seeds cannot be paired with {len(theirs)}")
     return ours - theirs
 
 

@@ -16,10 +16,12 @@ import numpy as np
 import torch
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 
+from samstar_rl._io.atomic import read_json
 from samstar_rl.agents.policies.network import PolicyNetwork
+from samstar_rl.errors import SamstarError
 
 
-class TrainingError(ValueError):
+class TrainingError(SamstarError):
     """A training cannot begin or be resumed as asked."""
 
 
@@ -85,7 +87,7 @@ def load_checkpoint(
     found = _checkpoints(folder)
     if not found:
         return None
-    sheet = json.loads((found[-1] / "progress.json").read_text(encoding="utf-8"))
+    sheet = read_json(found[-1] / "progress.json")
     _check_key(sheet["key"], key, found[-1])
     _load_states(learner, torch.load(found[-1] / "learner.pt", "cpu", weights_only=True))
     if isinstance(learner, OffPolicyAlgorithm):

@@ -15,6 +15,7 @@ import numpy as np
 
 from samstar_rl._io import atomic
 from samstar_rl.agents.learning.train import Progress
+from samstar_rl.errors import MissingExtraError
 from samstar_rl.tasks.task import toml_value
 
 if TYPE_CHECKING:
@@ -181,7 +182,7 @@ def _open_study(folder: Path, seed: int) -> optuna.Study:
         from optuna.storages import JournalStorage
         from optuna.storages.journal import JournalFileBackend
     except ImportError as error:
-        raise ImportError("--optimize needs Optuna: pip install 'samstar-rl[optuna]'") from error
+        raise MissingExtraError("--optimize", "Optuna", "optuna") from error
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     folder.mkdir(parents=True, exist_ok=True)
     study = optuna.create_study(

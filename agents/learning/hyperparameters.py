@@ -8,10 +8,12 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from samstar_rl.errors import SamstarError
+
 _TABLES = ("default", "task", "env")
 
 
-class HyperparameterError(ValueError):
+class HyperparameterError(SamstarError):
     """A hyperparameter is unknown or of the wrong type."""
 
 

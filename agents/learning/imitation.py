@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from samstar_rl.errors import SamstarError
 from samstar_rl.agents.learning.normalisation import fit_normalisation
 from samstar_rl.agents.policies.network import Array, Normalisation
 from samstar_rl.agents.search.ask_tell import make_search, maximise
@@ -53,12 +54,12 @@ def search_each_frame(
 
     Raises
     ------
-    ValueError
+    SamstarError
         If there are fewer evaluations than frames.
     """
     each = n_evaluations // len(indices)
     if each < 1:
-        raise ValueError(f"{n_evaluations} evaluations do not suffice for {len(indices)} frames")
+        raise SamstarError(f"{n_evaluations} evaluations do not suffice for {len(indices)} frames")
     space, best = objective.task.space, []
     for done, index in enumerate(indices, start=1):
         evaluator = FrameEvaluator(frames.source(index), objective)

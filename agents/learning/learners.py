@@ -27,6 +27,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor, nn
 
 from samstar_rl.agents.policies.network import Array, Normalisation, PolicyNetwork
+from samstar_rl.errors import MissingExtraError, SamstarError
 
 ALGORITHMS = {
     "ppo": "stable_baselines3:PPO",
@@ -58,7 +59,7 @@ OWN = (
 """Hyperparameters that are not arguments of SB3's classes, or not as they stand."""
 
 
-class AlgorithmError(ValueError):
+class AlgorithmError(SamstarError):
     """A learner was asked for that does not exist."""
 
 
@@ -90,9 +91,7 @@ def algorithm_class(name: str) -> type[BaseAlgorithm]:
     try:
         found: type[BaseAlgorithm] = getattr(importlib.import_module(package), kind)
     except ImportError as error:
-        raise ImportError(
-            f"the learner {kind} needs sb3-contrib: pip install 'samstar-rl[contrib]'"
-        ) from error
+        raise MissingExtraError(f"the learner {kind}", "sb3-contrib", "contrib") from error
     return found
 
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from samstar_rl.agents.policies.network import Normalisation
 from samstar_rl.envs.observation.builder import ObservationSchema, Vector
+from samstar_rl.errors import SamstarError
 
 _SENSED = ("image", "foreground", "embedding", "probe", "targets", "free")
 _LEAST_STD = 1e-4
@@ -44,7 +45,7 @@ def fit_normalisation(
 
     Raises
     ------
-    ValueError
+    SamstarError
         If there are no frames, or ``without`` names a block that does not exist.
     """
     _check_blocks(schema, without)
@@ -66,7 +67,7 @@ def _check_blocks(schema: ObservationSchema, names: Sequence[str]) -> None:
     known = [block.name for block in schema.blocks]
     unknown = [name for name in names if name not in known]
     if unknown:
-        raise ValueError(
+        raise SamstarError(
             f"the observation has no block {unknown[0]!r} to leave out: expected some of "
             + ", ".join(known)
         )
@@ -82,5 +83,5 @@ def _running(vectors: Iterable[Vector]) -> tuple[np.ndarray, np.ndarray]:
         mean = mean + step / count
         squares = squares + step * (vector - mean)
     if count == 0:
-        raise ValueError("there are no frames to fit the normalisation on: give a bank with some")
+        raise SamstarError("there are no frames to fit the normalisation on: give a bank with some")
     return mean, np.sqrt(squares / count)

@@ -30,6 +30,7 @@ from samstar_rl.envs.bank_frames import BankFrames
 from samstar_rl.envs.observation.builder import Vector
 from samstar_rl.envs.task_union import TaskUnion
 from samstar_rl.envs.variation import vary_targets
+from samstar_rl.errors import SamstarError
 from samstar_rl.settings import Settings
 from samstar_rl.tasks.task import Task
 from samstar_rl.tuning.tuner import COST_WEIGHT, Evaluation, Objective, Tuner, run_tuner
@@ -169,7 +170,7 @@ def split_streams(
 
     Raises
     ------
-    ValueError
+    SamstarError
         If there is only one frame.
     """
     if len(streams) > 1:
@@ -178,7 +179,7 @@ def split_streams(
     (stream,) = streams
     count = max(1, round(share * len(stream)))
     if len(stream) < 2:
-        raise ValueError("one frame cannot be split into training and validation: give more")
+        raise SamstarError("one frame cannot be split into training and validation: give more")
     return (stream[:-count],), (stream[-count:],)
 
 

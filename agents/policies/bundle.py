@@ -23,6 +23,7 @@ import numpy as np
 from samstar_rl.agents.policies.network import Array, Normalisation, PolicyNetwork
 from samstar_rl.envs.observation.builder import ObservationSchema
 from samstar_rl.envs.task_union import TaskUnion
+from samstar_rl.errors import SamstarError
 from samstar_rl.settings import SETTINGS, SettingsSpace
 from samstar_rl.tasks.task import Task
 
@@ -36,7 +37,7 @@ _KEYS = (
 )  # fmt: skip
 
 
-class BundleError(ValueError):
+class BundleError(SamstarError):
     """A policy bundle is missing, damaged, or does not fit what it is to be used with."""
 
 

@@ -21,7 +21,8 @@ from pymoo.core.termination import NoTermination
 from pymoo.problems.static import StaticProblem
 
 if TYPE_CHECKING:
-    from samstar_rl.tasks.task import Task
+    from samstar_rl.errors import SamstarError
+from samstar_rl.tasks.task import Task
 
 Vectors = NDArray[np.float64]
 
@@ -91,11 +92,11 @@ def run_search(
 
     Raises
     ------
-    ValueError
+    SamstarError
         If there is no evaluation to spend.
     """
     if n_evaluations < 1:
-        raise ValueError(f"a search needs at least 1 evaluation, got {n_evaluations}")
+        raise SamstarError(f"a search needs at least 1 evaluation, got {n_evaluations}")
     vectors: list[Vectors] = []
     values: list[NDArray[np.float64]] = []
     while len(vectors) < n_evaluations:
@@ -137,7 +138,7 @@ def maximise(
 
     Raises
     ------
-    ValueError
+    SamstarError
         If there is no evaluation to spend.
     """
 
@@ -304,11 +305,11 @@ def make_search(algorithm: str, task: Task, *, seed: int, start: Vectors | None 
 
     Raises
     ------
-    ValueError
+    SamstarError
         If the algorithm is unknown.
     """
     if algorithm not in SEARCHES:
-        raise ValueError(f"algorithm must be one of {', '.join(SEARCHES)}, got {algorithm!r}")
+        raise SamstarError(f"algorithm must be one of {', '.join(SEARCHES)}, got {algorithm!r}")
     first = static_start(task) if start is None else start
     return SEARCHES[algorithm](task.space.n, seed=seed, start=first)
 

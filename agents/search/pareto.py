@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from pymoo.operators.survival.rank_and_crowding.metrics import calc_crowding_distance
 from pymoo.util.nds.non_dominated_sorting import NonDominatedSorting
 
+from samstar_rl.errors import SamstarError
 from samstar_rl.agents.search.ask_tell import (
     POPULATION,
     GeneticSearch,
@@ -27,7 +28,7 @@ FRONT_SIZE = 40
 _FLOOR = "floor:"
 
 
-class PickError(ValueError):
+class PickError(SamstarError):
     """A point of a front was asked for in a way that is not understood, or that none fulfils."""
 
 
@@ -87,15 +88,15 @@ def search_pareto(
 
     Raises
     ------
-    ValueError
+    SamstarError
         If there are no frames, too few evaluations, or terms that the task lacks.
     """
     names = checked_terms(objective.task, terms)
     if not sources:
-        raise ValueError("there are no frames to search a front for: give at least one")
+        raise SamstarError("there are no frames to search a front for: give at least one")
     choices = n_evaluations // len(sources)
     if choices < 2:
-        raise ValueError(
+        raise SamstarError(
             f"{n_evaluations} evaluations are too few for {len(sources)} frames: give at least "
             f"{2 * len(sources)}, or fewer frames"
         )
@@ -126,7 +127,7 @@ def checked_terms(task: Task, terms: Sequence[str]) -> tuple[str, ...]:
 
     Raises
     ------
-    ValueError
+    SamstarError
         If one is not among the task's, occurs twice, or there is but one.
     """
     if not terms:
@@ -134,9 +135,9 @@ def checked_terms(task: Task, terms: Sequence[str]) -> tuple[str, ...]:
         terms = ranked[:DEFAULT_TERMS]
     unknown = [name for name in terms if name not in task.terms]
     if unknown:
-        raise ValueError(f"task {task.name!r} has no term {unknown[0]!r}: {', '.join(task.terms)}")
+        raise SamstarError(f"task {task.name!r} has no term {unknown[0]!r}: {', '.join(task.terms)}")
     if len(terms) < 2 or len(set(terms)) < len(terms):
-        raise ValueError(f"a front needs two or more different terms, got {', '.join(terms)}")
+        raise SamstarError(f"a front needs two or more different terms, got {', '.join(terms)}")
     return tuple(terms)
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from samstar_rl.errors import SamstarError
 from samstar_rl.agents.search.ask_tell import Vectors, make_search, maximise
 from samstar_rl.agents.search.over_frames import evaluate_over
 from samstar_rl.settings import Settings
@@ -71,12 +72,12 @@ def search_static(
 
     Raises
     ------
-    ValueError
+    SamstarError
         If the algorithm is unknown, or there are no frames, or too few evaluations to try two
         choices.
     """
     if not sources:
-        raise ValueError("there are no frames to search static settings for: give at least one")
+        raise SamstarError("there are no frames to search static settings for: give at least one")
     task = objective.task
     search = make_search(algorithm, task, seed=seed)
     spread = range(len(sources))
@@ -88,7 +89,7 @@ def search_static(
     reserved = FINALISTS * (len(sources) - len(panel))
     choices = (n_evaluations - reserved) // len(panel)
     if choices < 2:
-        raise ValueError(
+        raise SamstarError(
             f"{n_evaluations} evaluations are too few for {len(sources)} frames: give at least "
             f"{reserved + 2 * len(panel)}, or fewer frames"
         )
@@ -182,14 +183,14 @@ def search_per_frame(
 
     Raises
     ------
-    ValueError
+    SamstarError
         If there are no frames, too few evaluations, or the shrinkage is negative.
     """
     if not 0 <= shrinkage < float("inf"):
-        raise ValueError(f"shrinkage must be a finite number >= 0, got {shrinkage}")
+        raise SamstarError(f"shrinkage must be a finite number >= 0, got {shrinkage}")
     choices = n_evaluations // max(len(sources), 1)
     if not sources or choices < 2:
-        raise ValueError(
+        raise SamstarError(
             f"{n_evaluations} evaluations are too few for {len(sources)} frames: two choices of "
             f"settings on each frame are the least, {2 * len(sources)}"
         )

@@ -15,6 +15,7 @@ from samstar_rl.agents.judging.judge import Judge
 from samstar_rl.agents.judging.statistics import Estimate, cells_of, mean_interval, paired_cells
 from samstar_rl.agents.learning.train import LAST_FRAME, TrainingPlan, train_policy
 from samstar_rl.agents.tuners.tuners import PolicyTuner
+from samstar_rl.errors import SamstarError
 from samstar_rl.tasks.task import Task
 from samstar_rl.tuning.tuner import Objective
 
@@ -92,12 +93,12 @@ def ablate(
 
     Raises
     ------
-    ValueError
+    SamstarError
         If a block does not exist, or there are no seeds.
     """
     variants = _variants(blocks)
     if not seeds:
-        raise ValueError("an ablation needs at least one seed")
+        raise SamstarError("an ablation needs at least one seed")
     judge = Judge(test, Objective(task, plan.cost_weight), against_truth=False)
     units = [(name, without, seed) for name, without in variants.items() for seed in seeds]
     tables = []
@@ -118,12 +119,12 @@ def check_blocks(blocks: Sequence[str]) -> None:
 
     Raises
     ------
-    ValueError
+    SamstarError
         If one is not in `BLOCKS`.
     """
     unknown = [name for name in blocks if name not in BLOCKS]
     if unknown:
-        raise ValueError(f"no block {unknown[0]!r}: expected some of {', '.join(BLOCKS)}")
+        raise SamstarError(f"no block {unknown[0]!r}: expected some of {', '.join(BLOCKS)}")
 
 
 def to_markdown(ablations: Sequence[Ablation]) -> str:
@@ -174,7 +175,7 @@ def _sheet(task: Task, bank: Bank, judge: Judge, plan: TrainingPlan) -> dict[str
 def _is_same(path: Path, sheet: dict[str, Any]) -> bool:
     if not path.is_file():
         return False
-    found = json.loads(path.read_text(encoding="utf-8"))
+    found = atomic.read_json(path)
     return bool(found == json.loads(json.dumps(sheet)))
 
 

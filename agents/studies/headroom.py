@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from samstar_rl.agents.benchmark.contenders import FIRST_FRAMES
 from samstar_rl.agents.judging.statistics import Estimate, mean_interval
 from samstar_rl.agents.search.static import search_static
+from samstar_rl.errors import SamstarError
 from samstar_rl.segmentation.segmentation import Segmentation
 from samstar_rl.settings import Settings
 from samstar_rl.truth.metrics import Truth, f1_at
@@ -149,15 +150,15 @@ def measure_headroom(
 
     Raises
     ------
-    ValueError
+    SamstarError
         If a frame has no truth, or there are fewer than two streams (or frames, where all are one
         set): nothing could be said about chance.
     """
     if not bank.has_truth:
-        raise ValueError("headroom is judged by ground truth: give frames with labels")
+        raise SamstarError("headroom is judged by ground truth: give frames with labels")
     count, units = (len(bank.streams), "streams") if is_stream else (len(bank), "frames")
     if count < 2:
-        raise ValueError(f"intervals need at least 2 {units}, got {count}: give more")
+        raise SamstarError(f"intervals need at least 2 {units}, got {count}: give more")
     return _Measurement(bank, objective, plan, is_stream, on_progress).run(each_setting)
 
 

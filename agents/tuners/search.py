@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from samstar_rl.errors import SamstarError
 from samstar_rl.agents.search.ask_tell import (
     POPULATION,
     Found,
@@ -59,7 +60,7 @@ class SearchTuner:
 
     Raises
     ------
-    ValueError
+    SamstarError
         If the algorithm is unknown or cannot be started warm.
     """
 
@@ -77,7 +78,7 @@ class SearchTuner:
     ) -> None:
         make_search(algorithm, task, seed=seed)  # an unknown one is refused here
         if warm and algorithm != "genetic":
-            raise ValueError(f"only the genetic search starts warm, got {algorithm!r}")
+            raise SamstarError(f"only the genetic search starts warm, got {algorithm!r}")
         self.name = f"{algorithm}-warm" if warm else f"{algorithm}-search"
         self.task = task
         self.algorithm = algorithm

@@ -25,6 +25,7 @@ from samstar_rl.envs.observation.features import (
     probe_statistics,
 )
 from samstar_rl.envs.task_union import TaskUnion
+from samstar_rl.errors import SamstarError
 from samstar_rl.settings import Settings
 from samstar_rl.tasks.task import Task, target_vector_names
 
@@ -249,12 +250,12 @@ class ObservationBuilder:
 
         Raises
         ------
-        ValueError
+        SamstarError
             If the embedding has another number of channels than the schema.
         """
         n_channels = len(self.schema["embedding"].entries)
         if len(features.pooled) != n_channels:
-            raise ValueError(
+            raise SamstarError(
                 f"the observation was made for a SAM with {n_channels} channels, the features of "
                 f"frame {frame.id!r} have {len(features.pooled)}: use the SAM it was made for"
             )

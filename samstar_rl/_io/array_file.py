@@ -19,12 +19,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from samstar_rl._io import atomic
+from samstar_rl.errors import SamstarError
 
 MAGIC = b"SAMSTAR\x01"
 ALIGNMENT = 64
 
 
-class ArrayFileError(ValueError):
+class ArrayFileError(SamstarError):
     """A file is missing, damaged, foreign, or of another version."""
 
 
@@ -153,6 +154,6 @@ def _check_places(described: dict[str, Any], n_bytes: int) -> None:
         sizes = [int(size) for size in place["shape"]]
         end = int(place["offset"]) + dtype.itemsize * int(np.prod(sizes, dtype=np.int64))
         if dtype.hasobject or min([*sizes, place["offset"]], default=0) < 0 or end > n_bytes:
-            raise ValueError(f"the array {name!r} lies outside of the file")
+            raise SamstarError(f"the array {name!r} lies outside of the file")
     if not isinstance(described["sha256"], str) or not isinstance(described["header"], dict):
-        raise ValueError("no checksum or no header")
+        raise SamstarError("no checksum or no header")

@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from samstar_rl.errors import SamstarError
+
 TEMPORARY_SUFFIX = ".part"
 RENAME_WAITS_S = (0.02, 0.05, 0.1, 0.2, 0.5)
 
@@ -71,12 +73,30 @@ def write_json(path: Path, content: Any) -> None:
     write_text(path, json_text(content))
 
 
+def read_json(path: Path) -> Any:
+    """Read a JSON file that `write_json` wrote.
+
+    Raises
+    ------
+    SamstarError
+        If it is damaged.
+    OSError
+        If it cannot be read.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:  # JSON and UTF-8
+        raise SamstarError(
+            f"{path} is damaged ({error}): remove its folder, or restore it from a copy"
+        ) from error
+
+
 def json_text(content: Any) -> str:
     """JSON with one key a line.
 
     Raises
     ------
-    ValueError
+    SamstarError
         If a number is not finite: JSON has no such numbers.
     """
     return json.dumps(content, indent=2, allow_nan=False) + "\n"

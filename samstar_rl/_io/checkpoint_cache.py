@@ -8,13 +8,15 @@ from pathlib import Path
 
 import platformdirs
 
+from samstar_rl.errors import SamstarError
+
 CACHE_VARIABLE = "SAMSTAR_CACHE"
 OFFLINE_VARIABLE = "SAMSTAR_OFFLINE"
 _META = "https://dl.fbaipublicfiles.com/segment_anything/"
 _ZENODO = "https://zenodo.org/record/"
 
 
-class CheckpointError(ValueError):
+class CheckpointError(SamstarError):
     """A checkpoint cannot be had."""
 
 

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from samstar_rl.errors import MissingExtraError, SamstarError
+
 if TYPE_CHECKING:
     from distributed import Client
 
@@ -27,7 +29,7 @@ _MEMORY = {
 }
 
 
-class WorkersError(ValueError):
+class WorkersError(SamstarError):
     """Workers were asked for in a way that cannot be."""
 
 
@@ -63,9 +65,7 @@ def open_client(workers: int | None, scheduler: str | None) -> Iterator[Client |
         import dask
         from distributed import Client, LocalCluster
     except ImportError as error:
-        raise ImportError(
-            "--workers and --scheduler need dask: pip install 'samstar-rl[dask]'"
-        ) from error
+        raise MissingExtraError("work by --workers or --scheduler", "dask", "dask") from error
     with ExitStack() as stack:
         # what a scheduler elsewhere allows was set where it was started
         settings = {"distributed.scheduler.allowed-failures": RETRIES_AFTER_DEATH}

@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 from samstar_rl._io import atomic
 from samstar_rl._io.array_file import ArrayFile, ArrayFileError, write_arrays
+from samstar_rl.errors import SamstarError
 from samstar_rl.frames.frame import Frame, LabelledFrame
 from samstar_rl.masks.particle_table import DESCRIPTOR_COLUMNS, Scene
 from samstar_rl.masks.store import MaskStore
@@ -43,7 +44,7 @@ Key = TypeVar("Key")
 Value = TypeVar("Value")
 
 
-class BankError(ValueError):
+class BankError(SamstarError):
     """A bank is missing, unfinished, damaged, foreign, or does not hold what was asked for."""
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from samstar_rl.errors import SamstarError
 from samstar_rl.frames.frame import LabelledFrame
 from samstar_rl.simulator import SimulatedStream
 from samstar_rl.sources.readers.files import iterate_file
@@ -63,7 +64,7 @@ def read_labelled(
 
     Raises
     ------
-    ValueError
+    SamstarError
         If an image has no labels, or several.
     """
     for image in images:
@@ -73,7 +74,7 @@ def read_labelled(
 def _read_pair(image: Path, labels: Path, pixel_size_nm: float | None) -> LabelledFrame:
     found = sorted(labels.glob(f"{image.stem}.*"))
     if len(found) != 1:
-        raise ValueError(
+        raise SamstarError(
             f"expected one file {image.stem}.* in {labels} with the ground truth of {image.name}, "
             f"found {len(found)}"
         )

@@ -6,7 +6,6 @@ nothing but what it had in hand.
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Iterable, Iterator
@@ -15,6 +14,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from samstar_rl._io.atomic import read_json
 from samstar_rl.bank.bank import MANIFEST, BankError, build_bank, frame_path, iterate_stream
 from samstar_rl.frames.frame import Frame, LabelledFrame
 from samstar_rl.sam.engine import Floor, ProposalEngine
@@ -109,7 +109,7 @@ def _check_same(part: Path, bank: Path) -> None:
 
 def _made(manifest: Path) -> dict[str, Any]:
     """How a bank was made."""
-    content = json.loads(manifest.read_text("utf-8"))
+    content = read_json(manifest)
     return {key: value for key, value in content.items() if key not in OWN_KEYS}
 
 

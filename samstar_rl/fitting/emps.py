@@ -14,6 +14,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from samstar_rl.errors import SamstarError
+
 Labelled = tuple[NDArray[np.uint8], NDArray[np.int32]]
 
 
@@ -22,13 +24,13 @@ def split_names(part: str) -> list[str]:
 
     Raises
     ------
-    ValueError
+    SamstarError
         If the part is not "sam", "tune" or "check".
     """
     text = resources.files("samstar_rl.fitting").joinpath("emps_split.toml").read_text("utf-8")
     parts: dict[str, list[str]] = tomllib.loads(text)
     if part not in parts:
-        raise ValueError(f"part must be one of {', '.join(parts)}, got {part!r}")
+        raise SamstarError(f"part must be one of {', '.join(parts)}, got {part!r}")
     return parts[part]
 
 
@@ -54,12 +56,12 @@ def load_pairs(images: Path, labels: Path, names: list[str] | None = None) -> li
 
     Raises
     ------
-    ValueError
+    SamstarError
         If there are no images, a file is missing or not an image, or the shapes differ.
     """
     names = names or sorted(path.stem for path in images.glob("*.png"))
     if not names:
-        raise ValueError(f"no *.png in {images}: expected grey images NAME.png there")
+        raise SamstarError(f"no *.png in {images}: expected grey images NAME.png there")
     return [_read_pair(images / f"{name}.png", labels / f"{name}.png") for name in names]
 
 
@@ -67,7 +69,7 @@ def _read_pair(image_path: Path, labels_path: Path) -> Labelled:
     image = _read(image_path, cv2.IMREAD_GRAYSCALE).astype(np.uint8)
     labels = _read(labels_path, cv2.IMREAD_UNCHANGED).astype(np.int32)
     if image.shape != labels.shape:
-        raise ValueError(
+        raise SamstarError(
             f"{image_path.name}: the image has the shape {image.shape}, its labels {labels.shape}; "
             "labels must be one-channel images of the same size"
         )
@@ -77,7 +79,7 @@ def _read_pair(image_path: Path, labels_path: Path) -> Labelled:
 def _read(path: Path, mode: int) -> NDArray[np.generic]:
     image = cv2.imread(str(path), mode)
     if image is None:
-        raise ValueError(
+        raise SamstarError(
             f"cannot read {path}: expected the EMPS layout, images/NAME.png and labels/NAME.png "
             "(https://github.com/by256/emps)"
         )

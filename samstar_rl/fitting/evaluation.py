@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from segment_anything import SamPredictor
 from segment_anything.modeling import Sam
 
+from samstar_rl.errors import SamstarError
 from samstar_rl.fitting.emps import Labelled
 from samstar_rl.frames.frame import Frame
 from samstar_rl.rewards import PhysicsReward
@@ -79,7 +80,7 @@ def point_ious(
 
     Raises
     ------
-    ValueError
+    SamstarError
         If no frame holds an instance large enough.
     """
     predictor = SamPredictor(sam)
@@ -94,7 +95,7 @@ def point_ious(
             true_parts.append(true)
             predicted_parts.append(predicted)
     if not true_parts:
-        raise ValueError(
+        raise SamstarError(
             f"no frame holds an instance of {SMALLEST_INSTANCE_PX} px or more: nothing to judge"
         )
     return np.concatenate(true_parts), np.concatenate(predicted_parts)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from samstar_rl._io.atomic import replacing
+from samstar_rl.errors import SamstarError
 from samstar_rl.fitting.augmentation import random_exposure, window
 from samstar_rl.fitting.emps import Labelled
 from samstar_rl.foreground.network import WORKING_SHORT_SIDE_PX, standardise
@@ -64,13 +65,13 @@ class SimulatedFrames:
 
     Raises
     ------
-    ValueError
+    SamstarError
         If the count is out of range.
     """
 
     def __init__(self, folder: Path, count: int) -> None:
         if not 0 < count < 2 * FIRST_JUDGING_SEED:
-            raise ValueError(
+            raise SamstarError(
                 f"the number of simulated frames must be from 1 to {2 * FIRST_JUDGING_SEED - 1}, "
                 f"got {count}"
             )

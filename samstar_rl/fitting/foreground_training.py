@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
 from samstar_rl._io.atomic import replacing
+from samstar_rl.errors import SamstarError
 from samstar_rl.fitting.emps import Labelled
 from samstar_rl.fitting.foreground_samples import (
     ForegroundBatches,
@@ -64,7 +65,7 @@ class ForegroundTraining:
 
     Raises
     ------
-    ValueError
+    SamstarError
         If not exactly one of steps and minutes is given, or one is not positive.
     """
 
@@ -83,9 +84,9 @@ class ForegroundTraining:
 
     def __post_init__(self) -> None:
         if (self.steps is None) == (self.minutes is None):
-            raise ValueError("give either steps or minutes: how long the training shall be")
+            raise SamstarError("give either steps or minutes: how long the training shall be")
         if (self.steps or self.minutes or 0) <= 0:
-            raise ValueError("steps or minutes must be above 0")
+            raise SamstarError("steps or minutes must be above 0")
 
     def progress(self, step: int, trained_s: float) -> float:
         """How much of the training is done, in [0, 1]."""
@@ -269,7 +270,7 @@ class ForegroundTrainer:
     def _check_config(self, earlier: dict[str, Any]) -> None:
         for key, now in asdict(self.config).items():
             if key not in MAY_CHANGE and earlier.get(key) != now:
-                raise ValueError(
+                raise SamstarError(
                     f"{self.checkpoint} was begun with {key} = {earlier.get(key)}, now it is "
                     f"{now}: resume with the same options (only steps and minutes may change) or "
                     "choose another folder"

@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader
 from torch.utils.tensorboard import SummaryWriter
 
 from samstar_rl._io.atomic import replacing
+from samstar_rl.errors import SamstarError
 from samstar_rl.fitting.emps import Labelled
 from samstar_rl.fitting.evaluation import best_of_three
 from samstar_rl.fitting.losses import AuxiliaryHead, MaskLosses, mask_losses
@@ -299,7 +300,7 @@ class Trainer:
         }
         if changed:
             key, (now, before) = next(iter(changed.items()))
-            raise ValueError(
+            raise SamstarError(
                 f"{self.checkpoint} was begun with {key} = {before}, now it is {now}: resume with "
                 "the same options (only images and decay_share may change) or choose another folder"
             )

@@ -24,6 +24,7 @@ from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from samstar_rl._io.opencv import avoid_ipp
+from samstar_rl.errors import SamstarError
 from samstar_rl.frames.frame import Frame
 from samstar_rl.frames.intensity import normalise
 
@@ -89,7 +90,7 @@ def particle_probability(image: ArrayLike) -> ForegroundMaps:
 
     Raises
     ------
-    ValueError
+    SamstarError
         If the image is not two-dimensional, is empty, or is not of real numbers.
     """
     return map_particles(packaged_network(), normalise(image))
@@ -199,11 +200,11 @@ def load_network(path: Path) -> ForegroundNetwork:
 
     Raises
     ------
-    ValueError
+    SamstarError
         If the file is missing or holds other weights.
     """
     if not path.is_file():
-        raise ValueError(
+        raise SamstarError(
             f"no weights of the foreground network at {path}: install the package with its data, "
             "or train them with `samstar dev pretrain-foreground`"
         )
@@ -211,7 +212,7 @@ def load_network(path: Path) -> ForegroundNetwork:
     try:
         network.load_state_dict({key: value.float() for key, value in load_file(path).items()})
     except (RuntimeError, OSError, SafetensorError) as error:
-        raise ValueError(
+        raise SamstarError(
             f"{path} does not fit the foreground network: {str(error).splitlines()[0]}; expected "
             "what `samstar dev pretrain-foreground` packs"
         ) from error

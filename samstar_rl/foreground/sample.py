@@ -7,6 +7,7 @@ from typing import Annotated, Any, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from samstar_rl.errors import SamstarError
 from samstar_rl.foreground.estimate import Arrangement, Contrast, Sizes
 
 #: Marks a field that is a length in the task's unit, or a number per unit of area.
@@ -72,7 +73,7 @@ class Sample(Quantities):
     @model_validator(mode="after")
     def _check_order(self) -> Self:
         if self.min_diameter and self.max_diameter and self.min_diameter >= self.max_diameter:
-            raise ValueError(
+            raise SamstarError(
                 f"min_diameter ({self.min_diameter:g}) must be below max_diameter "
                 f"({self.max_diameter:g})"
             )

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from samstar_rl.errors import SamstarError
+
 Image = NDArray[np.float32]
 Labels = NDArray[np.int32]
 
@@ -28,7 +30,7 @@ class Frame:
 
     Raises
     ------
-    ValueError
+    SamstarError
         If the image is not two-dimensional, is empty, or the pixel size is not positive.
     """
 
@@ -40,12 +42,12 @@ class Frame:
     def __post_init__(self) -> None:
         image = np.asarray(self.image)
         if image.ndim != 2 or image.size == 0:
-            raise ValueError(
+            raise SamstarError(
                 f"a frame's image must have the shape (height, width), got {image.shape}; "
                 "average or select the channel of a colour image, iterate over a stack"
             )
         if self.pixel_size_nm is not None and not 0 < self.pixel_size_nm < float("inf"):
-            raise ValueError(
+            raise SamstarError(
                 f"pixel_size_nm must be a positive number of nm, got {self.pixel_size_nm}; "
                 "give None where the pixel size is unknown"
             )
@@ -76,7 +78,7 @@ class LabelledFrame:
 
     Raises
     ------
-    ValueError
+    SamstarError
         If the labels have another shape than the frame.
     """
 
@@ -85,7 +87,7 @@ class LabelledFrame:
 
     def __post_init__(self) -> None:
         if np.shape(self.truth) != self.frame.shape:
-            raise ValueError(
+            raise SamstarError(
                 f"the truth of frame {self.frame.id!r} has the shape {np.shape(self.truth)}, "
                 f"its image {self.frame.shape}: they must be the same"
             )

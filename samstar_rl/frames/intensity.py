@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from samstar_rl.errors import SamstarError
+
 # a tenth of a percent on either side: hot pixels and dead ones go, small bright particles stay
 LOW_PERCENTILE = 0.1
 HIGH_PERCENTILE = 99.9
@@ -34,7 +36,7 @@ def normalise(image: ArrayLike) -> NDArray[np.float32]:
 
     Raises
     ------
-    ValueError
+    SamstarError
         If the image is not two-dimensional, is empty, or is not of real numbers.
     """
     values = _as_real_2d(image)
@@ -70,12 +72,12 @@ def unit_to_rgb(unit: NDArray[np.floating]) -> NDArray[np.uint8]:
 def _as_real_2d(image: ArrayLike) -> NDArray[np.floating]:
     array = np.asarray(image)
     if array.ndim != 2 or array.size == 0:
-        raise ValueError(
+        raise SamstarError(
             f"expected an image of the shape (height, width), got {array.shape}; "
             "select a channel of a colour image, iterate over a stack"
         )
     if array.dtype.kind not in "buif":
-        raise ValueError(
+        raise SamstarError(
             f"expected an image of real numbers (bool, integer or float), got {array.dtype}; "
             "take the modulus of a complex image"
         )

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from samstar_rl.errors import SamstarError
 from samstar_rl.frames.frame import Frame
 
 # beyond these shares of its pixels a frame is useless
@@ -16,7 +17,7 @@ NOTED_MISSING = 0.001
 NOTED_SATURATED = 0.1
 
 
-class UnusableFrameError(ValueError):
+class UnusableFrameError(SamstarError):
     """A frame that must not be segmented: blank, saturated, or mostly missing."""
 
 

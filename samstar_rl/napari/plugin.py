@@ -27,6 +27,7 @@ from qtpy.QtWidgets import (
 )
 
 from samstar_rl.agents import shipped_bundles
+from samstar_rl.errors import SamstarError
 from samstar_rl.frames.frame import Frame
 from samstar_rl.scripts._shared.preparation import Bench, prepare
 from samstar_rl.settings import SETTINGS, Settings, SettingsSpace
@@ -127,7 +128,7 @@ class SegmentWidget(QWidget):
                 self._benches[name] = prepare(name, sam="tiny", device="cpu")
             bench = self._benches[name]
             self.session = Session.begin(bench, frame, self.tuner.currentText())
-        except ValueError as error:  # no image, no pixel size, a policy for another SAM
+        except SamstarError as error:  # no image, no pixel size, a policy for another SAM
             self.message.setText(str(error))
             return
         self._layer = None
@@ -160,7 +161,7 @@ class SegmentWidget(QWidget):
         if layer is None or type(layer).__name__ != "Image":
             images = [one for one in self.viewer.layers if type(one).__name__ == "Image"]
             if len(images) != 1:
-                raise ValueError("select one image layer in the list on the left")
+                raise SamstarError("select one image layer in the list on the left")
             (layer,) = images
         return frame_of_layer(layer, self.viewer.dims.current_step)
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from samstar_rl._io import atomic
+from samstar_rl.errors import MissingExtraError
 from samstar_rl.results.result import FrameResult
 from samstar_rl.segmentation.segmentation import Segmentation
 
@@ -83,5 +84,5 @@ def _codec() -> Any:
     try:
         from pycocotools import mask
     except ImportError as error:
-        raise ImportError("COCO needs pycocotools: pip install 'samstar-rl[coco]'") from error
+        raise MissingExtraError("COCO", "pycocotools", "coco") from error
     return mask

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from samstar_rl.errors import MissingExtraError
 from samstar_rl.results.result import FrameResult, label_image
 
 LABELS_NAME = "particles"
@@ -35,7 +36,7 @@ def write_ome_zarr(path: Path, result: FrameResult) -> None:
         from ome_zarr.io import parse_url
         from ome_zarr.writer import write_image, write_labels
     except ImportError as error:
-        raise ImportError("OME-Zarr needs ome-zarr: pip install 'samstar-rl[ome-zarr]'") from error
+        raise MissingExtraError("OME-Zarr", "ome-zarr", "ome-zarr") from error
     size_nm = result.frame.pixel_size_nm
     geometry: dict[str, Any] = {
         "axes": _axes(size_nm),

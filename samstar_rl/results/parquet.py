@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from samstar_rl.errors import MissingExtraError
 from samstar_rl.masks.regionprops import regionprops_frame
 from samstar_rl.results.result import FrameResult
 
@@ -31,7 +32,7 @@ def write_parquet(path: Path, result: FrameResult) -> None:
         import pyarrow
         import pyarrow.parquet
     except ImportError as error:
-        raise ImportError("Parquet needs pyarrow: pip install 'samstar-rl[parquet]'") from error
+        raise MissingExtraError("Parquet", "pyarrow", "parquet") from error
     frame = result.frame
     table = pyarrow.Table.from_pandas(
         regionprops_frame(result.segmentation.table, frame.id, frame.pixel_size_nm),

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from samstar_rl._io import atomic
+from samstar_rl.errors import SamstarError
 from samstar_rl.results.result import (
     LABELS_SUFFIX,
     OVERLAY_SUFFIX,
@@ -28,7 +29,7 @@ from samstar_rl.results.result import (
 Write = Callable[[Path, FrameResult], None]
 
 
-class FormatError(ValueError):
+class FormatError(SamstarError):
     """A format was asked for that does not exist."""
 
 

@@ -71,7 +71,7 @@ class PhysicsReward:
 
         Raises
         ------
-        ValueError
+        SamstarError
             If the task is in nm and the frame has no pixel size.
         """
         targets = self.targets_px(frame)
@@ -88,7 +88,7 @@ class PhysicsReward:
 
         Raises
         ------
-        ValueError
+        SamstarError
             As `score`.
         """
         unit_px = self.task.length_unit_px(frame)
@@ -107,7 +107,7 @@ class PhysicsReward:
 
         Raises
         ------
-        ValueError
+        SamstarError
             As `score`.
         """
         for name, target in self.targets_px(frame).items():

@@ -18,6 +18,7 @@ from segment_anything import SamPredictor
 from segment_anything.modeling import Sam
 from segment_anything.utils.amg import build_point_grid, generate_crop_boxes
 
+from samstar_rl.errors import SamstarError
 from samstar_rl.frames.frame import Frame
 from samstar_rl.frames.intensity import unit_to_rgb
 from samstar_rl.masks.particle_table import Scene
@@ -94,7 +95,7 @@ class ProposalEngine:
 
     Raises
     ------
-    ValueError
+    SamstarError
         For an unknown option, or one that the stock arithmetic does not have.
     """
 
@@ -112,9 +113,9 @@ class ProposalEngine:
         _check_option("arithmetic", arithmetic, ("folded", "stock"))
         _check_option("points", points, ("grid", "particles"))
         if points_per_batch < 1:
-            raise ValueError(f"points_per_batch must be at least 1, got {points_per_batch}")
+            raise SamstarError(f"points_per_batch must be at least 1, got {points_per_batch}")
         if arithmetic == "stock" and (precision != "float32" or points != "grid"):
-            raise ValueError(
+            raise SamstarError(
                 "the stock arithmetic is exact: it takes precision='float32' and points='grid', "
                 f"got {precision!r} and {points!r}"
             )
@@ -333,14 +334,14 @@ def _batches(n_points: int, size: int) -> Iterator[NDArray[np.intp]]:
 
 def _check_option(name: str, value: object, allowed: tuple[str, ...]) -> None:
     if value not in allowed:
-        raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {value!r}")
+        raise SamstarError(f"{name} must be one of {', '.join(allowed)}, got {value!r}")
 
 
 def _scene_of(image: Frame | RGB) -> Scene:
     if isinstance(image, Frame):
         return Scene(image.image)
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
-        raise ValueError(
+        raise SamstarError(
             f"expected a Frame or an (H, W, 3) uint8 picture, got {image.dtype} of shape "
             f"{image.shape}: make a Frame of other arrays"
         )
@@ -360,7 +361,7 @@ def _crops(
     for index, (box, layer) in enumerate(zip(boxes, layers, strict=True)):
         x0, y0, x1, y1 = box
         if x0 >= x1 or y0 >= y1:
-            raise ValueError(
+            raise SamstarError(
                 f"a frame of {shape[1]} x {shape[0]} px is too small for "
                 f"{prompt.crop_n_layers} crop layers: lower crop_n_layers"
             )

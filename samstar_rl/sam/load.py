@@ -13,13 +13,14 @@ from segment_anything import sam_model_registry
 from segment_anything.modeling import Sam
 
 from samstar_rl._io.checkpoint_cache import CHECKPOINTS, CheckpointError, fetch_checkpoint
+from samstar_rl.errors import SamstarError
 from samstar_rl.sam.tiny import build_tiny_sam
 
 TINY_WEIGHTS = "tiny_sam.safetensors"
 OFFICIAL_MODELS = ("vit_b", "vit_l", "vit_h")
 
 
-class SamLoadError(ValueError):
+class SamLoadError(SamstarError):
     """A checkpoint is missing, damaged, or belongs to another model."""
 
 

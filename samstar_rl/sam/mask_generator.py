@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from segment_anything.modeling import Sam
 from segment_anything.utils.amg import coco_encode_rle
 
+from samstar_rl.errors import MissingExtraError, SamstarError
 from samstar_rl.sam.engine import ProposalEngine
 from samstar_rl.sam.point_decoder import Arithmetic
 from samstar_rl.settings import Settings
@@ -32,7 +33,7 @@ class MaskGenerator:
 
     Raises
     ------
-    ValueError
+    SamstarError
         For a value that is not allowed. Where crops are on and no mask survives,
         segment_anything 1.0 raises an IndexError; `generate` then returns no records.
     """
@@ -57,9 +58,9 @@ class MaskGenerator:
         arithmetic: Arithmetic = "folded",
     ) -> None:
         if (points_per_side is None) == (point_grids is None):
-            raise ValueError("give exactly one of points_per_side and point_grids")
+            raise SamstarError("give exactly one of points_per_side and point_grids")
         if output_mode not in OUTPUT_MODES:
-            raise ValueError(
+            raise SamstarError(
                 f"output_mode must be one of {', '.join(OUTPUT_MODES)}, got {output_mode!r}"
             )
         if output_mode == "coco_rle":
@@ -125,6 +126,4 @@ def _require_pycocotools() -> None:
     try:
         import pycocotools  # noqa: F401
     except ImportError as error:
-        raise ImportError(
-            "output_mode='coco_rle' needs pycocotools: pip install 'samstar-rl[coco]'"
-        ) from error
+        raise MissingExtraError("output_mode='coco_rle'", "pycocotools", "coco") from error

@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from samstar_rl.errors import SamstarError
 from samstar_rl.foreground.network import ForegroundMaps, map_particles, packaged_network
 
 Points = NDArray[np.float64]
@@ -56,7 +57,7 @@ class ParticlePoints:
         """
         side = math.isqrt(len(grid_px))
         if side * side != len(grid_px):
-            raise ValueError(f"expected a square grid of points, got {len(grid_px)} points")
+            raise SamstarError(f"expected a square grid of points, got {len(grid_px)} points")
         scale = np.array(self._maps.probability.shape[::-1]) / np.array(self._shape[::-1])
         corners = np.reshape(box, (2, 2)) * scale
         maps = _cropped(self._maps, corners)

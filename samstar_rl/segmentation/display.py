@@ -12,6 +12,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from samstar_rl.errors import MissingExtraError
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
@@ -83,7 +85,7 @@ def show_in_napari(
         try:
             import napari
         except ImportError as error:
-            raise ImportError("to_napari needs napari: pip install 'samstar-rl[napari]'") from error
+            raise MissingExtraError("to_napari", "napari", "napari") from error
         viewer = napari.Viewer(title=name)
     scale = (pixel_size_nm or 1.0,) * 2
     units = ("nm" if pixel_size_nm else "pixel",) * 2

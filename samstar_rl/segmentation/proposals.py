@@ -8,6 +8,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from samstar_rl.errors import SamstarError
 from samstar_rl.masks.box_nms import BoxSuppression
 from samstar_rl.masks.particle_table import ParticleDescriptors, Scene
 from samstar_rl.masks.region_cleaning import RegionCleaner
@@ -18,7 +19,7 @@ NEAR_EDGE_PX = 20
 """Masks within this distance of a crop's edge are cut off by it: SAM's own figure."""
 
 
-class ProposalsError(ValueError):
+class ProposalsError(SamstarError):
     """Settings ask for what the proposals do not hold."""
 
 

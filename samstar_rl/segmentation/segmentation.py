@@ -18,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torchvision.ops import batched_nms
 
+from samstar_rl.errors import SamstarError
 from samstar_rl.frames.frame import Frame
 from samstar_rl.masks.particle_table import ParticleTable, Scene, equivalent_diameters_px
 from samstar_rl.masks.pixel_runs import merged
@@ -118,7 +119,7 @@ class Segmentation:
         that small particles stay visible; with "score" those of lower predicted IoU.
         """
         if order not in ("area", "score"):
-            raise ValueError(f"order must be 'area' or 'score', got {order!r}")
+            raise SamstarError(f"order must be 'area' or 'score', got {order!r}")
         key = -self.table.area if order == "area" else self.table.predicted_iou
         labels = np.zeros(self.shape, dtype=np.int32)
         for k in np.argsort(key, kind="stable").tolist():
@@ -249,12 +250,12 @@ class Segmentation:
 
         Raises
         ------
-        ValueError
+        SamstarError
             If a mask has another shape than the frame.
         """
         for mask in masks:
             if mask.shape != frame.shape:
-                raise ValueError(
+                raise SamstarError(
                     f"the masks must have the frame's shape {frame.shape}, got {mask.shape}"
                 )
         return cls._from_windows([((0, 0), np.asarray(mask, dtype=bool)) for mask in masks], frame)
@@ -265,11 +266,11 @@ class Segmentation:
 
         Raises
         ------
-        ValueError
+        SamstarError
             If it has another shape than the frame.
         """
         if labels.shape != frame.shape:
-            raise ValueError(f"the labels must have the shape {frame.shape}, got {labels.shape}")
+            raise SamstarError(f"the labels must have the shape {frame.shape}, got {labels.shape}")
         present = np.unique(labels[labels > 0])
         return cls._from_windows([((0, 0), labels == label) for label in present], frame)
 
@@ -341,7 +342,7 @@ def segment(
     ------
     ProposalsError
         If the settings ask for masks or stability offsets that the proposals do not hold.
-    ValueError
+    SamstarError
         If they set `min_plausibility` and nobody says how plausible masks are.
     """
     proposals.check(settings)
@@ -367,7 +368,7 @@ def segment(
 
 def _checked(plausibility: Plausibility | None) -> Plausibility:
     if plausibility is None:
-        raise ValueError(
+        raise SamstarError(
             "min_plausibility needs to know the sample: segment with a task, or pass "
             "**PhysicsReward(task).gauge(frame); min_plausibility=0 turns this gate off"
         )

@@ -10,6 +10,7 @@ from types import TracebackType
 
 import numpy as np
 
+from samstar_rl.errors import SamstarError
 from samstar_rl.frames.frame import Frame, LabelledFrame
 from samstar_rl.simulator.drift import Drift, DriftState
 from samstar_rl.simulator.make_sample import Prepared, prepare
@@ -47,7 +48,7 @@ class SimulatedStream:
 
     Raises
     ------
-    ValueError
+    SamstarError
         If a parameter is not as described.
 
     Examples
@@ -163,20 +164,22 @@ class SimulatedStream:
 
 def _checked_preset(preset: str) -> str:
     if preset not in PRESETS:
-        raise ValueError(f"preset must be one of {', '.join(PRESETS)}, got {preset!r}; choose one")
+        raise SamstarError(
+            f"preset must be one of {', '.join(PRESETS)}, got {preset!r}; choose one"
+        )
     return preset
 
 
 def _checked_seed(seed: int) -> int:
     if int(seed) != seed or seed < 0:
-        raise ValueError(f"seed must be an integer of 0 or above, got {seed!r}; give e.g. 0")
+        raise SamstarError(f"seed must be an integer of 0 or above, got {seed!r}; give e.g. 0")
     return int(seed)
 
 
 def _checked_shape(size: int | tuple[int, int]) -> Shape:
     height, width = (size, size) if isinstance(size, int | np.integer) else size
     if min(height, width) < _SMALLEST_SIDE_PX:
-        raise ValueError(
+        raise SamstarError(
             f"size must be at least {_SMALLEST_SIDE_PX} px a side, got {size!r}; "
             "simulate larger frames and shrink them"
         )
@@ -185,7 +188,7 @@ def _checked_shape(size: int | tuple[int, int]) -> Shape:
 
 def _checked_length(length: int | None) -> int | None:
     if length is not None and (int(length) != length or length < 0):
-        raise ValueError(
+        raise SamstarError(
             f"length must be a number of frames or None, got {length!r}; None is an endless stream"
         )
     return length
@@ -193,5 +196,5 @@ def _checked_length(length: int | None) -> int | None:
 
 def _checked_drift(drift: float) -> float:
     if not 0 <= drift < float("inf"):
-        raise ValueError(f"drift must be 0 or above, got {drift!r}; 0 is none, 1 is ordinary")
+        raise SamstarError(f"drift must be 0 or above, got {drift!r}; 0 is none, 1 is ordinary")
     return float(drift)

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from samstar_rl.errors import SamstarError
 from samstar_rl.simulator.annotations import annotate
 from samstar_rl.simulator.image_families import FAMILIES, Scene
 from samstar_rl.simulator.optics import Optics, expose, stretched, to_uint8
@@ -58,11 +59,11 @@ def draw_training_image(rng: np.random.Generator, size: int) -> tuple[NDArray[np
 
     Raises
     ------
-    ValueError
+    SamstarError
         If the size is too small to show anything.
     """
     if size < 64:
-        raise ValueError(f"size must be at least 64 px, got {size}; draw larger and shrink it")
+        raise SamstarError(f"size must be at least 64 px, got {size}; draw larger and shrink it")
     while True:
         family = list(_SHARES)[rng.choice(len(_SHARES), p=list(_SHARES.values()))]
         image, labels = draw_family_image(rng, family, (size, size))
@@ -77,11 +78,11 @@ def draw_family_image(
 
     Raises
     ------
-    ValueError
+    SamstarError
         If there is no such family.
     """
     if family not in FAMILIES:
-        raise ValueError(f"family must be one of {', '.join(FAMILIES)}, got {family!r}")
+        raise SamstarError(f"family must be one of {', '.join(FAMILIES)}, got {family!r}")
     scene = FAMILIES[family](rng, shape)
     image = to_uint8(_recorded(rng, scene))
     labels = scene.labels.copy()

@@ -11,10 +11,11 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol, Self
 
+from samstar_rl.errors import SamstarError
 from samstar_rl.frames.frame import Frame
 
 
-class SourceError(ValueError):
+class SourceError(SamstarError):
     """A source's name, or one of its options, is not understood, or the source does not exist."""
 
 

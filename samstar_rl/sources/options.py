@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TypeVar
 
+from samstar_rl.errors import SamstarError
 from samstar_rl.sources.base import SourceError
 
 T = TypeVar("T")
@@ -45,7 +46,7 @@ def parse_flag(text: str) -> bool:
     flags = dict.fromkeys(("1", "true", "yes", "on"), True)
     flags |= dict.fromkeys(("0", "false", "no", "off"), False)
     if text.casefold() not in flags:
-        raise ValueError("expected 1 or 0")
+        raise SamstarError("expected 1 or 0")
     return flags[text.casefold()]
 
 
@@ -53,7 +54,7 @@ def parse_not_negative(text: str) -> float:
     """Read a finite number of 0 or above."""
     value = float(text)
     if not 0 <= value < float("inf"):
-        raise ValueError("expected a number of 0 or above")
+        raise SamstarError("expected a number of 0 or above")
     return value
 
 
@@ -61,5 +62,5 @@ def parse_positive(text: str) -> float:
     """Read a finite number above 0."""
     value = float(text)
     if not 0 < value < float("inf"):
-        raise ValueError("expected a number above 0")
+        raise SamstarError("expected a number above 0")
     return value

@@ -9,6 +9,7 @@ from itertools import count
 from pathlib import Path
 from urllib.parse import parse_qsl
 
+from samstar_rl.errors import SamstarError
 from samstar_rl.frames.frame import Frame
 from samstar_rl.simulator import SimulatedStream
 from samstar_rl.sources.base import Fault, Source, SourceBase, SourceError
@@ -121,7 +122,7 @@ def open_source(name: str, *, pixel_size_nm: float | None = None) -> Source:
         return SOURCES[kind](place, Options(kind, options), pixel_size_nm)
     except SourceError:
         raise
-    except ValueError as error:
+    except SamstarError as error:
         raise SourceError(f"{name}: {error}") from error
 
 

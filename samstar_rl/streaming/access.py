@@ -7,6 +7,8 @@ import ipaddress
 import secrets
 from urllib.parse import urlsplit
 
+from samstar_rl.errors import SamstarError
+
 LOCAL_NAMES = ("localhost", "127.0.0.1", "::1")
 
 
@@ -30,11 +32,11 @@ def demand_token(host: str, token: str | None) -> None:
 
     Raises
     ------
-    ValueError
+    SamstarError
         If the address can be reached from elsewhere and there is no token.
     """
     if not token and not is_loopback(host):
-        raise ValueError(
+        raise SamstarError(
             f"{host} can be reached from other machines: give a token, or listen on 127.0.0.1"
         )
 

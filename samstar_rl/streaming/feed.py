@@ -21,6 +21,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import numpy as np
 
+from samstar_rl.errors import SamstarError
 from samstar_rl.results.result import FrameResult
 from samstar_rl.streaming.access import admits, demand_token, url_of
 from samstar_rl.streaming.counters import Counters
@@ -34,7 +35,7 @@ IDLE_S = 0.5
 SOCKET_TIMEOUT_S = 30.0
 
 
-class FeedError(ValueError):
+class FeedError(SamstarError):
     """The feed cannot be offered under this address."""
 
 
@@ -66,7 +67,7 @@ class Feed:
     ) -> None:
         try:
             demand_token(host, token)
-        except ValueError as error:
+        except SamstarError as error:
             raise FeedError(str(error)) from error
         self.counters = counters
         self.token = token

@@ -10,6 +10,7 @@ from filelock import FileLock, Timeout
 
 from samstar_rl._io import atomic
 from samstar_rl._io.run_folder import RunFolder
+from samstar_rl.errors import SamstarError
 from samstar_rl.results.registry import FORMATS
 from samstar_rl.results.result import RECORD_SUFFIX, WRITERS, safe_name
 from samstar_rl.streaming.sinks import cut_broken_line, read_journal
@@ -20,7 +21,7 @@ LOCK_FILE = ".lock"
 OTHER_SUFFIXES = {*WRITERS, *(form.suffix for form in FORMATS.values())} - {RECORD_SUFFIX}
 
 
-class OutputFolderError(ValueError):
+class OutputFolderError(SamstarError):
     """The folder is in use by another run, or holds an earlier run's results."""
 
 

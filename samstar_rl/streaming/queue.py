@@ -6,6 +6,8 @@ import threading
 from collections import deque
 from typing import Generic, Literal, TypeVar
 
+from samstar_rl.errors import SamstarError
+
 T = TypeVar("T")
 
 QueueMode = Literal["latest", "all"]
@@ -25,7 +27,7 @@ class StreamQueue(Generic[T]):
 
     def __init__(self, mode: QueueMode, size: int = 2) -> None:
         if mode not in ("latest", "all"):
-            raise ValueError(f"mode must be latest or all, got {mode!r}")
+            raise SamstarError(f"mode must be latest or all, got {mode!r}")
         self.mode = mode
         self.size = 1 if mode == "latest" else size
         self._items: deque[T] = deque()

@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Generic, Protocol, TypeVar, cast
 
+from samstar_rl.errors import SamstarError
 from samstar_rl.frames.frame import Frame
 from samstar_rl.frames.quality import UnusableFrameError
 from samstar_rl.results.result import FrameResult
@@ -38,7 +39,7 @@ JOIN_TIMEOUT_S = 15.0
 Prepared = TypeVar("Prepared")
 
 
-class RunError(RuntimeError):
+class RunError(SamstarError):
     """The run had to end: the source broke, or frame after frame failed."""
 
 

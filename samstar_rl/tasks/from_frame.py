@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from skimage.segmentation import watershed
 
+from samstar_rl.errors import SamstarError
 from samstar_rl.foreground.estimate import body_peaks, estimate_foreground
 from samstar_rl.frames.frame import Frame
 from samstar_rl.segmentation.segmentation import Segmentation
@@ -24,7 +25,7 @@ _LEAST_STD = 1.05
 _MIXED = 4.0
 
 
-class EstimationError(ValueError):
+class EstimationError(SamstarError):
     """A frame says too little to estimate a task from it."""
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr
 
+from samstar_rl.errors import SamstarError
 from samstar_rl.rewards.terms.completeness import CompletenessTarget
 from samstar_rl.rewards.terms.coverage import CoverageTarget
 from samstar_rl.rewards.terms.order import OrderTarget
@@ -57,11 +58,11 @@ def task_for_stream(
 
     Raises
     ------
-    ValueError
+    SamstarError
         If the deviation is out of range, or the task expects a lattice and the sample is none.
     """
     if not 0 <= deviation < 1:
-        raise ValueError(f"deviation must lie in [0, 1), got {deviation:g}; 0.2 is 20 %")
+        raise SamstarError(f"deviation must lie in [0, 1), got {deviation:g}; 0.2 is 20 %")
     rng = np.random.default_rng([stream.seed, zlib.crc32(b"targets"), seed])
     unit_nm = _length_unit_nm(task, stream)
     changes: dict[str, Fields] = {}
@@ -107,7 +108,7 @@ def _state_order(
     target: OrderTarget, sample: SampleParameters, unit_nm: float, factors: Factors
 ) -> Fields:
     if sample.lattice_constant_nm is None:
-        raise ValueError("the task expects a lattice (term order), the stream's sample is none")
+        raise SamstarError("the task expects a lattice (term order), the stream's sample is none")
     return {"lattice_constant": sample.lattice_constant_nm / unit_nm * factors[0]}
 
 

@@ -52,6 +52,7 @@ from pydantic import (
 from typing_extensions import TypedDict
 
 from samstar_rl._io import atomic
+from samstar_rl.errors import SamstarError
 from samstar_rl.foreground.sample import DENSITY, LENGTH, Quantities, Sample
 from samstar_rl.frames.frame import Frame
 from samstar_rl.rewards.registry import TARGETS
@@ -87,7 +88,7 @@ DENSITY_SUFFIXES: dict[str, tuple[str, float]] = {
 KeyPath = tuple[str, ...]
 
 
-class TaskError(ValueError):
+class TaskError(SamstarError):
     """A task file is wrong; the message names the file, the line, the key and the cure."""
 
 
@@ -139,11 +140,11 @@ class FreeSetting(BaseModel):
     def _check(self) -> Self:
         if self.ladder is not None:
             if self.low is not None or self.high is not None or self.scale is not None:
-                raise ValueError("give either a ladder or low and high, not both")
+                raise SamstarError("give either a ladder or low and high, not both")
             if list(self.ladder) != sorted(set(self.ladder)):
-                raise ValueError(f"the ladder must rise, got {list(self.ladder)}")
+                raise SamstarError(f"the ladder must rise, got {list(self.ladder)}")
         elif self.low is None or self.high is None or not self.low < self.high:
-            raise ValueError(f"low < high are needed, got low = {self.low}, high = {self.high}")
+            raise SamstarError(f"low < high are needed, got low = {self.low}, high = {self.high}")
         return self
 
     @property
@@ -215,10 +216,10 @@ class Task(BaseModel):
     def _check_bounds(cls, free: dict[str, FreeSetting]) -> dict[str, FreeSetting]:
         for name, setting in free.items():
             if name not in SETTINGS:
-                raise ValueError(f"settings.{name}: is no setting; known: {', '.join(SETTINGS)}")
+                raise SamstarError(f"settings.{name}: is no setting; known: {', '.join(SETTINGS)}")
             (low, high), spec = setting.bounds, SETTINGS[name]
             if low < spec.low or high > spec.high:
-                raise ValueError(
+                raise SamstarError(
                     f"settings.{name}: may lie within {spec.low:g} to {spec.high:g}, "
                     f"got {low:g} to {high:g}"
                 )
@@ -229,7 +230,7 @@ class Task(BaseModel):
         for name, setting in self.settings.items():
             value = getattr(self.static, name)
             if not setting.allows(value):
-                raise ValueError(
+                raise SamstarError(
                     f"static.{name}: lies outside settings.{name}, which allows "
                     f"{_allowed(setting)}, got {value:g}"
                 )
@@ -254,7 +255,7 @@ class Task(BaseModel):
 
         Raises
         ------
-        ValueError
+        SamstarError
             If the unit is nm and the frame has no pixel size.
         """
         if self.length_unit == "px":
@@ -262,7 +263,7 @@ class Task(BaseModel):
         if self.length_unit == "frame":
             return float(frame.short_side_px)
         if frame.pixel_size_nm is None:
-            raise ValueError(
+            raise SamstarError(
                 f"task {self.name!r} gives lengths in nm, but frame {frame.id!r} has no pixel "
                 "size; give pixel_size_nm, or use a task whose length_unit is frame or px"
             )
@@ -287,7 +288,7 @@ class Task(BaseModel):
         unit = 1.0
         if self.length_unit != "frame":
             if frame is None:
-                raise ValueError(
+                raise SamstarError(
                     f"task {self.name!r} gives lengths in {self.length_unit}: target_vector needs "
                     "the frame that they are to be compared with"
                 )

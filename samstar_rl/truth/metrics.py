@@ -17,6 +17,7 @@ from scipy.optimize import linear_sum_assignment
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import maximum_bipartite_matching
 
+from samstar_rl.errors import SamstarError
 from samstar_rl.masks.store import MaskStore
 from samstar_rl.segmentation.segmentation import Segmentation
 
@@ -62,14 +63,14 @@ class Truth:
 
     Raises
     ------
-    ValueError
+    SamstarError
         If the labels are not a two-dimensional array of integers.
     """
 
     def __init__(self, labels: Labels) -> None:
         labels = np.asarray(labels)
         if labels.ndim != 2 or not np.issubdtype(labels.dtype, np.integer):
-            raise ValueError(
+            raise SamstarError(
                 f"truth must be a (height, width) array of integer labels, got "
                 f"{labels.dtype} of shape {labels.shape}"
             )
@@ -123,7 +124,7 @@ class Truth:
 
     def _check(self, shape: Sequence[int]) -> None:
         if tuple(shape) != self.shape:
-            raise ValueError(f"masks of shape {tuple(shape)} do not fit the truth's {self.shape}")
+            raise SamstarError(f"masks of shape {tuple(shape)} do not fit the truth's {self.shape}")
 
 
 @dataclass(frozen=True)
@@ -227,7 +228,7 @@ def _prepared(truth: Truth | Labels) -> Truth:
 def _matches(ious: coo_array, threshold: float) -> int:
     """Size of the largest one-to-one matching among pairs that reach the threshold."""
     if not 0 < threshold <= 1:
-        raise ValueError(f"the IoU threshold must be in (0, 1], got {threshold}")
+        raise SamstarError(f"the IoU threshold must be in (0, 1], got {threshold}")
     close = ious.data >= threshold
     if not close.any():
         return 0

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
 
+from samstar_rl.errors import SamstarError
 from samstar_rl.rewards import PhysicsReward, Score
 from samstar_rl.segmentation.segmentation import Plausibility, Segmentation, segment
 
@@ -182,13 +183,13 @@ class Objective:
 
     Raises
     ------
-    ValueError
+    SamstarError
         If the weight is negative or not finite.
     """
 
     def __init__(self, task: Task, cost_weight: float = COST_WEIGHT) -> None:
         if not 0 <= cost_weight < float("inf"):
-            raise ValueError(
+            raise SamstarError(
                 f"cost_weight must be a finite number >= 0, got {cost_weight}; "
                 "give 0 to maximise the score alone"
             )

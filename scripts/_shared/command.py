@@ -19,6 +19,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from samstar_rl.errors import MissingExtraError, SamstarError
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -29,7 +31,9 @@ DEBUG_VARIABLE = "SAMSTAR_DEBUG"
 def reporting_errors(function: Callable[P, R]) -> Callable[P, R]:
     """Turn errors that a user can cause into one message on stderr and the exit code 2.
 
-    With SAMSTAR_DEBUG set in the environment they pass, with their traceback.
+    These are `SamstarError`, `OSError` and missing extras. Everything else is a mistake of this
+    program and passes: Python shows its traceback and ends with the exit code 1. With SAMSTAR_DEBUG
+    set in the environment all pass, with their traceback.
 
     Parameters
     ----------
@@ -46,7 +50,7 @@ def reporting_errors(function: Callable[P, R]) -> Callable[P, R]:
     def command(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
             return function(*args, **kwargs)
-        except (ValueError, OSError, ImportError) as error:
+        except (SamstarError, OSError, MissingExtraError) as error:
             if os.environ.get(DEBUG_VARIABLE):
                 raise
             report_error(error)

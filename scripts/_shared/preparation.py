@@ -45,7 +45,7 @@ def prepare(
 
     Raises
     ------
-    ValueError
+    SamstarError
         If either does not exist or is wrong, saying what is.
     """
     loaded = load_task(task) if isinstance(task, str) else task

@@ -36,7 +36,7 @@ def choose_among(
 
     Raises
     ------
-    ValueError
+    SamstarError
         If a tuner does not exist or does not fit the task, the SAM or the budget.
     """
     tuners: dict[str, Tuner] = {}

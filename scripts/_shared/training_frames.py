@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from samstar_rl.errors import SamstarError
 from samstar_rl.tasks.task import Task, load_task, task_names
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def read_tasks(names: Sequence[str]) -> list[Task]:
 
     Raises
     ------
-    ValueError
+    SamstarError
         If one is unknown, or two have the same name.
     """
     parts = [part.strip() for name in names for part in name.split(",")]
@@ -44,7 +45,7 @@ def read_tasks(names: Sequence[str]) -> list[Task]:
     known = [task.name for task in tasks]
     twice = sorted({name for name in known if known.count(name) > 1})
     if twice:
-        raise ValueError(f"two tasks are called {twice[0]!r}: give each a name of its own")
+        raise SamstarError(f"two tasks are called {twice[0]!r}: give each a name of its own")
     return tasks
 
 
@@ -115,7 +116,7 @@ class Lessons:
 
         Raises
         ------
-        ValueError
+        SamstarError
             If there are fewer than two frames: some must validate.
         """
         from samstar_rl.bank.bank import build_bank
@@ -124,7 +125,7 @@ class Lessons:
 
         streams = [[frame] for frame in read_frames(frames, names, pixel_size_nm)]
         if len(streams) < 2:
-            raise ValueError(
+            raise SamstarError(
                 f"{frames} holds {len(streams)} frame to learn from: give at least two, since the "
                 "policy is chosen on frames that it did not learn from"
             )
@@ -153,7 +154,7 @@ def read_frames(folder: Path, names: str | None, pixel_size_nm: float | None) ->
 
     Raises
     ------
-    ValueError
+    SamstarError
         If no image is asked for.
     """
     from samstar_rl.scripts.segment import find_images
@@ -165,5 +166,5 @@ def read_frames(folder: Path, names: str | None, pixel_size_nm: float | None) ->
         wanted = set(read_names(names))
         paths = [path for path in paths if path.stem in wanted or path.name in wanted]
         if not paths:
-            raise ValueError(f"no image in {folder} is among the names of {names}")
+            raise SamstarError(f"no image in {folder} is among the names of {names}")
     return [frame for path in paths for frame in iterate_file(path, pixel_size_nm=pixel_size_nm)]

@@ -13,6 +13,7 @@ from rich.console import Console
 from samstar_rl.agents.policies.bundle import PolicyBundle
 from samstar_rl.agents.search.ask_tell import GeneticSearch, Vectors, maximise
 from samstar_rl.agents.search.static import search_static
+from samstar_rl.errors import SamstarError
 from samstar_rl.fitting.emps import load_labelled, split_names
 from samstar_rl.frames.frame import Frame
 from samstar_rl.rewards import PhysicsReward
@@ -67,7 +68,7 @@ def artefacts(
     stages = only or ["static", "policies", "figures"]
     unknown = set(stages) - {"static", "policies", "figures"}
     if unknown:
-        raise ValueError(f"--only takes static, policies or figures, got {sorted(unknown)[0]!r}")
+        raise SamstarError(f"--only takes static, policies or figures, got {sorted(unknown)[0]!r}")
     names = [name for name in task or TASKS if name != ALL]
     console = Console()
     if "static" in stages:

@@ -10,6 +10,7 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 
+from samstar_rl.errors import SamstarError
 from samstar_rl.scripts._shared.command import run_command
 from samstar_rl.simulator import PRESETS, SimulatedStream, draw_training_image
 
@@ -74,10 +75,10 @@ def _stream_tiles(seed: int, columns: int) -> list[Image]:
 def _real_tiles(rng: np.random.Generator, folder: Path, count: int) -> list[Image]:
     """The middle squares of random pictures of a folder."""
     if not folder.is_dir():
-        raise ValueError(f"{folder} is no folder; give one that holds real micrographs")
+        raise SamstarError(f"{folder} is no folder; give one that holds real micrographs")
     paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in _IMAGE_SUFFIXES)
     if not paths:
-        raise ValueError(
+        raise SamstarError(
             f"{folder} holds no images ({', '.join(sorted(_IMAGE_SUFFIXES))}); choose another"
         )
     chosen = rng.choice(len(paths), size=count, replace=len(paths) < count)
@@ -87,7 +88,7 @@ def _real_tiles(rng: np.random.Generator, folder: Path, count: int) -> list[Imag
 def _read_grey(path: Path) -> Image:
     image = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
     if image is None:
-        raise ValueError(f"{path} cannot be read as an image; remove it from the folder")
+        raise SamstarError(f"{path} cannot be read as an image; remove it from the folder")
     return np.asarray(image, dtype=np.uint8)
 
 

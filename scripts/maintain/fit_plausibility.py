@@ -11,6 +11,7 @@ from safetensors.numpy import save_file
 
 from samstar_rl._io import atomic
 from samstar_rl.bank.bank import Bank
+from samstar_rl.errors import SamstarError
 from samstar_rl.evidence.likeness import WEIGHTS
 from samstar_rl.fitting.plausibility import EPOCHS, MaskSamples, fit, sample_masks
 from samstar_rl.scripts._shared import options
@@ -47,7 +48,7 @@ def fit_plausibility(
         for spec in banks:
             path, _, task = spec.rpartition(":")
             if not path:
-                raise ValueError(f"expected BANK:TASK, got {spec!r}")
+                raise SamstarError(f"expected BANK:TASK, got {spec!r}")
             bank = Bank(Path(path))
             found = sample_masks(
                 bank, load_task(task), n_settings=n_settings, seed=seed, every=every

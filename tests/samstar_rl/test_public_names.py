@@ -14,7 +14,7 @@ def test_every_public_name_is_there(name):
 
 
 def test_an_unknown_name_is_refused():
-    with pytest.raises(AttributeError, match="no attribute 'nope'"):
+    with pytest.raises(AttributeError, match="nope"):
         _ = samstar_rl.nope
 
 

@@ -8,6 +8,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from samstar_rl.errors import MissingExtraError, SamstarError
 from samstar_rl.scripts._shared.command import BAD_INPUT, reporting_errors
 from samstar_rl.scripts.cli import COMMANDS, DEV_COMMANDS, MOVED, build_app
 
@@ -65,9 +66,9 @@ def test_an_unknown_command_is_refused():
 @pytest.mark.parametrize(
     ("error", "message"),
     [
-        (ValueError("size must be [1, 2]"), "Error: size must be [1, 2]"),
+        (SamstarError("size must be [1, 2]"), "Error: size must be [1, 2]"),
         (FileNotFoundError(2, "No such file or directory", "a.png"), "a.png: No such file"),
-        (ImportError("install p4p"), "install p4p"),
+        (MissingExtraError("it", "p4p", "pva"), "it needs p4p: pip install 'samstar-rl[pva]'"),
     ],
 )
 def test_bad_input_is_one_message_and_exit_code_2(error, message, monkeypatch):
@@ -85,13 +86,25 @@ def test_bad_input_is_one_message_and_exit_code_2(error, message, monkeypatch):
     assert CliRunner().invoke(app, []).exception is error
 
 
-def test_a_mistake_of_ours_is_not_hidden():
+@pytest.mark.parametrize("error", [KeyError("ours"), ValueError("ours"), ImportError("ours")])
+def test_a_mistake_of_ours_is_not_hidden(error):
     def command() -> None:
-        raise KeyError("ours")
+        raise error
 
     app = typer.Typer()
     app.command()(reporting_errors(command))
-    assert isinstance(CliRunner().invoke(app, []).exception, KeyError)
+    done = CliRunner().invoke(app, [])
+    assert done.exception is error and done.exit_code == 1
+
+
+def test_a_mistake_of_ours_ends_a_program_with_its_traceback():
+    code = (
+        "from samstar_rl.scripts._shared.command import run_command\n"
+        "def broken() -> None:\n    [].index(1)\n"
+        "run_command(broken)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 1 and "Traceback" in done.stderr and "ValueError" in done.stderr
 
 
 @pytest.mark.slow

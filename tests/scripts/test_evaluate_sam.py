@@ -22,9 +22,9 @@ def write_frame(folder):
 
 
 def evaluate(folder, *options):
-    arguments = ["evaluate-sam", "--frames", str(folder / "images"), "--labels"]
+    arguments = ["dev", "evaluate-sam", "--frames", str(folder / "images"), "--labels"]
     return CliRunner().invoke(
-        build_app(["evaluate-sam"]), [*arguments, str(folder / "labels"), *options]
+        build_app(["dev evaluate-sam"]), [*arguments, str(folder / "labels"), *options]
     )
 
 

@@ -17,7 +17,8 @@ def test_it_writes_a_network(samstar, small_task, tmp_path, monkeypatch) -> None
     assert result.exit_code == 0, result.output
     out = tmp_path / "network.safetensors"
     result = samstar(
-        *("fit-plausibility", f"{tmp_path / 'validity' / 'bank'}:{small_task}"),
+        "dev fit-plausibility",
+        *(f"{tmp_path / 'validity' / 'bank'}:{small_task}",),
         *("--settings", 8, "-o", out),
     )
     assert result.exit_code == 0, result.output

@@ -7,6 +7,7 @@ from typing import Annotated, Self
 import numpy as np
 from pydantic import model_validator
 
+from samstar_rl.errors import SamstarError
 from samstar_rl.evidence.counting import uniqueness
 from samstar_rl.evidence.mask_evidence import foreground_for
 from samstar_rl.foreground.sample import DENSITY
@@ -32,7 +33,7 @@ class CompletenessTarget(Target):
     def _check_range(self) -> Self:
         density = self.number_density
         if density is not None and not 0 < density[0] < density[1]:
-            raise ValueError(f"number_density must be [low, high], 0 < low < high, got {density}")
+            raise SamstarError(f"number_density must be [low, high], 0 < low < high, got {density}")
         return self
 
 

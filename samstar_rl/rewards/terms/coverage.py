@@ -7,6 +7,7 @@ from typing import Self
 import numpy as np
 from pydantic import model_validator
 
+from samstar_rl.errors import SamstarError
 from samstar_rl.evidence.mask_evidence import explained, foreground_for
 from samstar_rl.frames.frame import Frame
 from samstar_rl.rewards.target import Target
@@ -29,7 +30,7 @@ class CoverageTarget(Target):
     def _check_range(self) -> Self:
         share = self.areal_fraction
         if share is not None and not 0 < share[0] < share[1] <= 1:
-            raise ValueError(
+            raise SamstarError(
                 f"areal_fraction must be [low, high], 0 < low < high <= 1, got {share}"
             )
         return self

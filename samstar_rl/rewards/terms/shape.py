@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
+from samstar_rl.errors import SamstarError
 from samstar_rl.evidence.counting import mean_over_expected
 from samstar_rl.evidence.facets import polygon_sides
 from samstar_rl.frames.frame import Frame
@@ -48,9 +49,9 @@ class ShapeTarget(Target):
         for name in _DESCRIPTORS:
             bounds = getattr(self, name)
             if bounds is not None and not 0 <= bounds[0] < bounds[1]:
-                raise ValueError(f"{name} must be [low, high] with 0 <= low < high, got {bounds}")
+                raise SamstarError(f"{name} must be [low, high] with 0 <= low < high, got {bounds}")
         if not any(getattr(self, name) for name in _DESCRIPTORS):
-            raise ValueError(f"give at least one of {', '.join(_DESCRIPTORS)}")
+            raise SamstarError(f"give at least one of {', '.join(_DESCRIPTORS)}")
         return self
 
 

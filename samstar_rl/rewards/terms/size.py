@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 from scipy.special import ndtri
 
+from samstar_rl.errors import SamstarError
 from samstar_rl.foreground.sample import LENGTH, Length
 from samstar_rl.frames.frame import Frame
 from samstar_rl.rewards.target import Target
@@ -62,14 +63,14 @@ class SizeTarget(Target):
         needed = _PARAMETERS[self.distribution]
         given = {name for names in _PARAMETERS.values() for name in names if getattr(self, name)}
         if given != set(needed):
-            raise ValueError(
+            raise SamstarError(
                 f"distribution = {self.distribution!r} needs {' and '.join(needed)} and no other "
                 f"parameter, got {', '.join(sorted(given)) or 'none'}"
             )
         if self.low_diameter and self.high_diameter and self.low_diameter >= self.high_diameter:
-            raise ValueError("low_diameter must be below high_diameter")
+            raise SamstarError("low_diameter must be below high_diameter")
         if self.diameters and min(self.diameters) <= 0:
-            raise ValueError(f"diameters must be positive, got {min(self.diameters):g}")
+            raise SamstarError(f"diameters must be positive, got {min(self.diameters):g}")
         return self
 
     def quantiles(self) -> NDArray[np.float64]:

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 import numpy as np
 from numpy.typing import NDArray
 
+from samstar_rl.errors import SamstarError
 from samstar_rl.frames.frame import Frame
 from samstar_rl.sources.base import Fault, SourceBase, SourceError
 
@@ -19,7 +20,7 @@ LONGEST_BACKOFF_S = 10.0
 MAX_REPLY_BYTES = 300 * 2**20
 
 
-class BadReplyError(ValueError):
+class BadReplyError(SamstarError):
     """The instrument answered something that is no image."""
 
 

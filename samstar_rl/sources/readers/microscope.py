@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from samstar_rl.errors import MissingExtraError
 from samstar_rl.sources.readers.pixel_size import square_nm, to_nm
 from samstar_rl.sources.readers.planes import FrameReadError, Plane, count_planes, iterate_planes
 from samstar_rl.sources.readers.zarr import refuse_pickles
@@ -78,9 +79,7 @@ def _open(path: Path) -> list[dict[str, Any]]:
         module = importlib.import_module(f"rsciio.{MODULES[path.suffix.lower()]}")
         read: list[dict[str, Any]] = module.file_reader(str(path), lazy=True)
     except ImportError as error:
-        raise ImportError(
-            f"{path.suffix} files need RosettaSciIO ({error}): pip install 'samstar-rl[files]'"
-        ) from error
+        raise MissingExtraError(f"{path} ({error})", "RosettaSciIO", "files") from error
     return read
 
 

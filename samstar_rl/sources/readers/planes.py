@@ -9,13 +9,15 @@ import numpy as np
 from numpy.lib.recfunctions import structured_to_unstructured
 from numpy.typing import NDArray
 
+from samstar_rl.errors import SamstarError
+
 # what the two sRGB-like weights of red, green and blue are in ITU-R BT.601
 LUMINANCE = (0.299, 0.587, 0.114)
 
 Plane = NDArray[np.generic]
 
 
-class FrameReadError(ValueError):
+class FrameReadError(SamstarError):
     """A file is missing, damaged, half-written, or not of a kind that is read here."""
 
 

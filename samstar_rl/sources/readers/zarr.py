@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from samstar_rl.errors import MissingExtraError
 from samstar_rl.sources.readers.pixel_size import square_nm, to_nm
 from samstar_rl.sources.readers.planes import FrameReadError, Plane, count_planes, iterate_planes
 
@@ -35,7 +36,7 @@ def read_zarr(path: Path) -> Iterator[tuple[Plane, int, float | None]]:
     try:
         import zarr
     except ImportError as error:
-        raise ImportError("Zarr stores need zarr: pip install 'samstar-rl[files]'") from error
+        raise MissingExtraError(f"the Zarr store {path}", "zarr", "files") from error
     refuse_pickles(path)
     node = zarr.open(str(path), mode="r")
     array, size_nm = (node, None) if hasattr(node, "dtype") else _full_resolution(node, path)

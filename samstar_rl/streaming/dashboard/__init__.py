@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from samstar_rl.errors import MissingExtraError
 from samstar_rl.streaming.dashboard.state import LiveState
 
 if TYPE_CHECKING:
@@ -36,7 +37,5 @@ def open_dashboard(
     try:
         from samstar_rl.streaming.dashboard.server import Dashboard
     except ImportError as error:
-        raise ImportError(
-            "the dashboard needs Bokeh: pip install 'samstar-rl[dashboard]'"
-        ) from error
+        raise MissingExtraError("the dashboard", "Bokeh", "dashboard") from error
     return Dashboard(state, host=host, port=port, token=token)

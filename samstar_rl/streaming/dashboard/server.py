@@ -17,6 +17,7 @@ from bokeh.server.util import bind_sockets
 from tornado.httpserver import HTTPServer
 from tornado.ioloop import IOLoop
 
+from samstar_rl.errors import SamstarError
 from samstar_rl.streaming.access import demand_token, is_loopback, url_of
 from samstar_rl.streaming.dashboard.auth import TokenAuth, silence_refusals
 from samstar_rl.streaming.dashboard.page import UPDATE_MS, Page
@@ -28,7 +29,7 @@ FAREWELL_S = 2.5 * UPDATE_MS / 1e3
 START_TIMEOUT_S = 30.0
 
 
-class DashboardError(ValueError):
+class DashboardError(SamstarError):
     """The page cannot be offered under this address."""
 
 
@@ -55,7 +56,7 @@ class Dashboard:
         try:
             demand_token(host, token)
             self._sockets, self.port = bind_sockets(host, port)
-        except ValueError as error:
+        except SamstarError as error:
             raise DashboardError(str(error)) from error
         except OSError as error:
             raise DashboardError(f"cannot listen on {host}:{port}: {error.strerror}") from error

@@ -6,6 +6,7 @@ from collections import deque
 
 import numpy as np
 
+from samstar_rl.errors import SamstarError
 from samstar_rl.settings import PromptSettings, Settings
 from samstar_rl.streaming.supervision.watched import WatchedTuner
 from samstar_rl.tasks.task import Task
@@ -33,16 +34,16 @@ class DeadlineTuner(WatchedTuner):
 
     Raises
     ------
-    ValueError
+    SamstarError
         If the budget is not positive, or the tuner searches: its time is set by its evaluations.
     """
 
     def __init__(self, inner: Tuner, task: Task, budget_ms: float) -> None:
         super().__init__(inner)
         if not 0 < budget_ms < float("inf"):
-            raise ValueError(f"the budget must be a positive number of ms, got {budget_ms}")
+            raise SamstarError(f"the budget must be a positive number of ms, got {budget_ms}")
         if inner.searches:
-            raise ValueError(
+            raise SamstarError(
                 f"the tuner {inner.name!r} searches on each frame: limit its evaluations instead "
                 "of its time"
             )

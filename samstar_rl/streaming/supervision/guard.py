@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from samstar_rl.errors import SamstarError
 from samstar_rl.settings import Settings
 from samstar_rl.streaming.supervision.watched import WatchedTuner
 from samstar_rl.tasks.task import Task
@@ -51,7 +52,7 @@ class GuardRules:
 
     def __post_init__(self) -> None:
         if min(self.check_every, self.patience) < 1 or self.n_recent < 2:
-            raise ValueError(
+            raise SamstarError(
                 "check_every and patience must be at least 1 and n_recent at least 2, got "
                 f"{self.check_every}, {self.patience} and {self.n_recent}"
             )

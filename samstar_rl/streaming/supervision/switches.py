@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Mapping
 
+from samstar_rl.errors import SamstarError
 from samstar_rl.settings import Settings
 from samstar_rl.streaming.supervision.watched import WatchedTuner
 from samstar_rl.tuning.tuner import FrameContext, Tuner
@@ -54,13 +55,13 @@ class TunerSwitch(WatchedTuner):
 
     Raises
     ------
-    ValueError
+    SamstarError
         If there is none.
     """
 
     def __init__(self, tuners: Mapping[str, Tuner]) -> None:
         if not tuners:
-            raise ValueError("a switch needs at least one tuner")
+            raise SamstarError("a switch needs at least one tuner")
         self.tuners = dict(tuners)
         self.chosen = next(iter(self.tuners))
         self._acting = self.chosen
@@ -76,11 +77,11 @@ class TunerSwitch(WatchedTuner):
 
         Raises
         ------
-        ValueError
+        SamstarError
             If there is no such tuner.
         """
         if name not in self.tuners:
-            raise ValueError(f"no tuner {name!r} here: expected one of {', '.join(self.tuners)}")
+            raise SamstarError(f"no tuner {name!r} here: expected one of {', '.join(self.tuners)}")
         self.chosen = name
 
     def reset(self) -> None:

@@ -7,13 +7,15 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING
 
+from samstar_rl.errors import SamstarError
+
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Playwright
 
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "chrome", "msedge")
 
 
-class BrowserMissingError(ValueError):
+class BrowserMissingError(SamstarError):
     """There is no Chromium, or no playwright to drive it."""
 
 

@@ -5,6 +5,7 @@ import os
 import pytest
 
 from samstar_rl._io import atomic
+from samstar_rl.errors import SamstarError
 
 
 def test_a_file_appears_whole(tmp_path):
@@ -37,6 +38,15 @@ def test_json_knows_no_infinity(tmp_path):
     with pytest.raises(ValueError, match="JSON"):
         atomic.write_json(tmp_path / "a.json", {"x": float("nan")})
     assert not list(tmp_path.iterdir())
+
+
+def test_damaged_json_is_an_error_of_the_users(tmp_path):
+    atomic.write_json(tmp_path / "a.json", {"x": 1})
+    assert atomic.read_json(tmp_path / "a.json") == {"x": 1}
+    for damaged in (b'{"x": ', b"\xff\xfe"):
+        (tmp_path / "a.json").write_bytes(damaged)
+        with pytest.raises(SamstarError, match=r"a\.json is damaged"):
+            atomic.read_json(tmp_path / "a.json")
 
 
 @pytest.mark.parametrize("n_times", [1, 3, 100])

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -140,7 +141,9 @@ build_bank([frames()], {folder!r}, engine, [PromptSettings(6)], on_progress=prin
 
 def test_a_build_survives_a_kill(tmp_path, blob_sam):
     folder = tmp_path / "bank"
-    program = BUILD_FOREVER.format(tests=os.path.dirname(__file__), folder=str(folder), count=10**6)
+    program = BUILD_FOREVER.format(
+        tests=str(Path(__file__).parents[1]), folder=str(folder), count=10**6
+    )
     process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.DEVNULL)
     deadline = time.monotonic() + 120
     while len(list(folder.glob("frames/[0-9]*.bin"))) < 3:

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from torchvision.ops import nms
 
+from samstar_rl.masks import box_nms as suppression
 from samstar_rl.masks.box_nms import BoxSuppression
-from samstar_rl.masks.store import box_nms as suppression
 
 CORNERS = arrays(np.int64, st.tuples(st.integers(1, 60), st.just(4)), elements=st.integers(0, 30))
 

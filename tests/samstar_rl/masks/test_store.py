@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from samstar_rl.masks import store as masks
 from samstar_rl.masks.store import MaskStore, pack_window, unpack_bits
-from samstar_rl.masks.store import store as masks
 
 windows = hnp.arrays(bool, st.tuples(st.integers(1, 40), st.integers(1, 40)))
 
