@@ -6,15 +6,9 @@ import tomllib
 from pathlib import Path
 
 from samstar_rl.agents.policies.bundle import BundleError, PolicyBundle, shipped_bundles
-from samstar_rl.agents.search.per_frame import PerFrameTuner
-from samstar_rl.agents.tuners.tuners import (
-    EVALUATIONS,
-    PolicyTuner,
-    RandomTuner,
-    SearchTuner,
-    StaticTuner,
-    default_tuner,
-)
+from samstar_rl.agents.tuners.fixed import RandomTuner, StaticTuner, default_tuner
+from samstar_rl.agents.tuners.policy import PolicyTuner
+from samstar_rl.agents.tuners.search import EVALUATIONS, Nsga2Tuner, SearchTuner
 from samstar_rl.errors import SamstarError
 from samstar_rl.settings import Settings, SettingsError
 from samstar_rl.tasks.task import Task, load_task
@@ -27,8 +21,7 @@ TUNERS = {
     "random": "random settings on every frame, for comparison",
     "genetic": "a genetic search on every frame",
     "genetic-warm": "a genetic search that starts from the last frame's population",
-    "random-search": "the best of many random settings on every frame",
-    "tpe": "a tree-structured Parzen estimator (Optuna) on every frame",
+    "nsga2": "a search of the front between the score's terms on every frame",
     "NAME or PATH": "a policy bundle: one that ships, or a folder",
 }
 
@@ -71,10 +64,11 @@ def make_tuner(
         return _tuner_of_file(spec)
     if spec == "random":
         return RandomTuner(task, seed=seed)
-    if spec in ("genetic", "genetic-warm", "random-search", "tpe"):
-        algorithm = spec.removesuffix("-warm").removesuffix("-search")
+    if spec in ("genetic", "genetic-warm"):
         warm = spec.endswith("-warm")
-        return SearchTuner(task, algorithm, n_evaluations=n_evaluations, warm=warm, seed=seed)
+        return SearchTuner(task, n_evaluations=n_evaluations, warm=warm, seed=seed)
+    if spec == "nsga2":
+        return Nsga2Tuner(task, n_evaluations=n_evaluations, seed=seed)
     try:
         bundle = PolicyBundle.load(spec, task=task, sam_sha256=sam_sha256)
         return PolicyTuner.from_bundle(bundle)
@@ -124,9 +118,8 @@ def read_static(file: str) -> Settings:
 def _tuner_of_file(spec: str) -> Tuner:
     """Static settings, or those of each frame where the file holds them."""
     file = spec.removeprefix("static:")
-    settings = read_static(file)
     by_frame = {} if "#" in file else _read_by_frame(file)
-    return PerFrameTuner(by_frame, settings, spec) if by_frame else StaticTuner(settings, spec)
+    return StaticTuner(read_static(file), spec, by_frame)
 
 
 def _read_by_frame(file: str) -> dict[str, Settings]:

@@ -15,7 +15,8 @@ from samstar_rl._io import atomic
 from samstar_rl._io.run_folder import RunFolder
 from samstar_rl._io.workers import open_client, spread
 from samstar_rl.agents import StaticFound, search_static
-from samstar_rl.agents.search.per_frame import search_per_frame
+from samstar_rl.agents.search.over_frames import evaluate_over
+from samstar_rl.agents.search.static import search_per_frame
 from samstar_rl.errors import SamstarError
 from samstar_rl.frames.frame import Frame
 from samstar_rl.sam.engine import FrameFeatures, ProposalEngine, Proposals
@@ -30,7 +31,6 @@ from samstar_rl.segmentation.segmentation import segment as segment_proposals
 from samstar_rl.settings import PromptSettings, Settings
 from samstar_rl.sources.readers.files import FrameReadError, iterate_file
 from samstar_rl.tasks.task import toml_value
-from samstar_rl.tuning.tuner import FrameEvaluator
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -45,7 +45,7 @@ def tune(
     ],
     task: options.Task = "particles",
     algo: Annotated[
-        Literal["genetic", "random"], typer.Option("--algo", help="How to search.")
+        Literal["genetic", "refined"], typer.Option("--algo", help="How to search.")
     ] = "genetic",
     evaluations: Annotated[
         int,
@@ -124,8 +124,8 @@ def tune(
         _tune_per_frame(bench, sources, run, algo, evaluations, seed)
         return
     found = _search(bench, sources, algo, evaluations, seed)
-    before = mean_score(bench, sources, bench.task.static)
-    after = mean_score(bench, sources, found.settings)
+    before = evaluate_over(sources, bench.objective, bench.task.static).score
+    after = evaluate_over(sources, bench.objective, found.settings).score
     facts = {
         "task": bench.task.name,
         "algorithm": algo,
@@ -243,12 +243,6 @@ def decode_frames(
 @lru_cache(maxsize=1)
 def _engine(sam: str, device: str) -> ProposalEngine:
     return ProposalEngine(load_sam(sam, device=device), device=device)
-
-
-def mean_score(bench: Bench, sources: Sequence[DecodedFrame], settings: Settings) -> float:
-    """Mean score that settings give on frames."""
-    scores = [FrameEvaluator(source, bench.objective)(settings).score.total for source in sources]
-    return sum(scores) / len(scores)
 
 
 def write_settings(

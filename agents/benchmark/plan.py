@@ -9,11 +9,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from samstar_rl.errors import SamstarError
 from samstar_rl._io import atomic
 from samstar_rl.agents.benchmark.contenders import CONTENDERS
-from samstar_rl.bank.labelled import read_labelled, simulated_stream
-from samstar_rl.bank.simulated import preset_of, with_ladder
+from samstar_rl.bank.labelled import read_labelled
+from samstar_rl.bank.simulated import SimulatedStreams, with_ladder
+from samstar_rl.errors import SamstarError
+from samstar_rl.simulator.seeds import FIRST_SEEDS
 from samstar_rl.tasks.task import load_task
 
 if TYPE_CHECKING:
@@ -24,7 +25,6 @@ PLAN = "plan.json"
 UNITS = "units"
 SHEET, ROWS = "unit.json", "rows.csv"
 PARTS = ("train", "test")
-TEST_SEED = 100_000
 
 
 class BenchmarkError(SamstarError):
@@ -189,33 +189,29 @@ class BenchmarkPlan:
         """A task with the plan's ladder of prompt densities."""
         return with_ladder(load_task(name), self.points_per_side)
 
-    def size_of(self, part: str) -> tuple[int, int]:
-        """Streams, and frames in each, of ``train`` or ``test``."""
+    def _simulated(self, part: str) -> SimulatedStreams:
+        is_test = part == "test"
+        return SimulatedStreams(
+            n_streams=self.n_test_streams if is_test else self.n_streams,
+            n_frames=self.n_test_frames if is_test else self.n_frames,
+            size_px=self.size_px,
+            drift=self.drift,
+            every=self.test_frame_step if is_test else self.frame_step,
+            first_seed=FIRST_SEEDS["test" if is_test else "training"],
+        )
+
+    def count_frames(self, part: str) -> int:
+        """Frames in ``train`` or ``test``."""
         if self.real is not None:
-            return len(self.real.fit if part == "train" else self.real.judge), 1
-        if part == "train":
-            return self.n_streams, self.n_frames
-        return self.n_test_streams, self.n_test_frames
+            return len(self.real.fit if part == "train" else self.real.judge)
+        return len(self._simulated(part))
 
     def streams(self, task: str, part: str) -> Iterator[Iterable[LabelledFrame]]:
         """The streams of ``train`` or ``test``, with the truth that only the judge will see."""
-        if self.real is not None:
-            images = self.real.fit if part == "train" else self.real.judge
-            yield from read_labelled(
-                images, self.real.labels, pixel_size_nm=self.real.pixel_size_nm
-            )
-            return
-        n_streams, n_frames = self.size_of(part)
-        first = TEST_SEED if part == "test" else 0
-        for seed in range(first, first + n_streams):
-            yield simulated_stream(
-                preset_of(load_task(task)),
-                seed=seed,
-                n_frames=n_frames,
-                every=self.test_frame_step if part == "test" else self.frame_step,
-                size_px=self.size_px,
-                drift=self.drift,
-            )
+        if self.real is None:
+            return self._simulated(part).streams(load_task(task))
+        images = self.real.fit if part == "train" else self.real.judge
+        return read_labelled(images, self.real.labels, pixel_size_nm=self.real.pixel_size_nm)
 
 
 @dataclass(frozen=True)

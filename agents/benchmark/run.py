@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import concurrent.futures
-import json
 import multiprocessing
 import os
 import shutil
@@ -18,6 +17,7 @@ import pandas as pd
 from PIL import Image
 
 from samstar_rl._io import atomic
+from samstar_rl._io.workers import spread
 from samstar_rl.agents.benchmark.conditions import Conditions, sam_seconds
 from samstar_rl.agents.benchmark.contenders import CONTENDERS
 from samstar_rl.agents.benchmark.plan import (
@@ -33,11 +33,14 @@ from samstar_rl.agents.benchmark.plan import (
 )
 from samstar_rl.bank.bank import Bank
 from samstar_rl.bank.build import build_for_task
+from samstar_rl.bank.shards import PartPlan, compute_by_workers
 from samstar_rl.results.overlay import draw_outlines
 from samstar_rl.sam.engine import ProposalEngine
 from samstar_rl.sam.load import load_sam
 
 if TYPE_CHECKING:
+    from distributed import Client
+
     from samstar_rl.tuning.tuner import TunedFrame
 
 OVERLAYS = 3
@@ -68,16 +71,13 @@ class BenchmarkResults:
 Announce = Callable[[str, float], None]
 """Called with a stage's name and how much of it is done, in [0, 1]."""
 
-Spread = Callable[[Callable[[Unit], Unit], Sequence[Unit]], Iterator[Unit]]
-"""Applies a function to units, wherever that is, and yields each when it is done."""
-
 
 def run_benchmark(
     plan: BenchmarkPlan,
     root: Path,
     *,
     n_workers: int | None = None,
-    spread: Spread | None = None,
+    client: Client | None = None,
     announce: Announce = lambda stage, share: None,
 ) -> BenchmarkResults:
     """Run a benchmark, or finish one that was begun in the folder.
@@ -91,8 +91,8 @@ def run_benchmark(
     root : path
     n_workers : int, optional
         Processes; by default one a core.
-    spread : callable, optional
-        Runs the units elsewhere, such as on a cluster, instead of in processes of this machine.
+    client : Client, optional
+        Of a dask cluster, which then does the work instead of processes of this machine.
     announce : callable
         Called with a stage's name and how much of it is done, in [0, 1].
 
@@ -108,16 +108,22 @@ def run_benchmark(
     check_extras(plan)
     begin(plan, root)
     for task in plan.tasks:
-        build_banks(plan, root, task, announce)
-    run = spread or partial(_spread_over_processes, n_workers or os.cpu_count() or 1)
+        build_banks(plan, root, task, announce, client)
     waiting = sorted(
         (unit for unit in plan.units() if not unit.is_done(root)),
         # task by task, since units of a task share what they compute; the longest first
-        key=lambda unit: (plan.tasks.index(unit.task), not CONTENDERS[unit.contender].carries_claims),
+        key=lambda unit: (
+            plan.tasks.index(unit.task),
+            not CONTENDERS[unit.contender].carries_claims,
+        ),
     )
     announce("contenders", 0.0)
     function = partial(run_unit, plan, root.absolute())
-    for done, _ in enumerate(run(function, waiting), start=1):
+    if client is None:
+        finished = _spread_over_processes(n_workers or os.cpu_count() or 1, function, waiting)
+    else:
+        finished = spread(client, function, waiting)
+    for done, _ in enumerate(finished, start=1):
         announce("contenders", done / len(waiting))
     announce("contenders", 1.0)
     return read_results(plan, root)
@@ -189,17 +195,38 @@ def read_results(plan: BenchmarkPlan, root: Path) -> BenchmarkResults:
     return BenchmarkResults(root, rows, sheets)
 
 
-def build_banks(plan: BenchmarkPlan, root: Path, name: str, announce: Announce) -> None:
-    """Let SAM compute the proposals of a task's frames, or finish what was begun."""
+def build_banks(
+    plan: BenchmarkPlan, root: Path, name: str, announce: Announce, client: Client | None = None
+) -> None:
+    """Let SAM compute the proposals of a task's frames, or finish what was begun.
+
+    Parameters
+    ----------
+    plan : BenchmarkPlan
+    root : path
+    name : str
+        Of the task.
+    announce : callable
+        Called with a stage's name and how much of it is done, in [0, 1].
+    client : Client, optional
+        Of a dask cluster that computes the proposals.
+    """
     task, engine = plan.task(name), ProposalEngine(load_sam("tiny"))
     for part in PARTS:
-        n_streams, n_frames = plan.size_of(part)
+        path, total = bank_path(root, name, part).absolute(), plan.count_frames(part)
+        if client is not None:
+            work = PartPlan.of_task(task, path)
+            stage = f"{name}: workers propose masks to {part} on"
+            compute_by_workers(
+                client, work, plan.streams(name, part),
+                lambda count, stage=stage, total=total: announce(stage, count / total),  # type: ignore[misc]
+            )  # fmt: skip
         build_for_task(
             task,
             plan.streams(name, part),
-            bank_path(root, name, part),
+            path,
             engine,
-            n_frames=n_streams * n_frames,
+            n_frames=total,
             on_progress=partial(announce, f"{name}: SAM proposes masks to {part} on"),
         )
 

@@ -12,12 +12,12 @@ import numpy as np
 import torch
 from torch import nn
 
-from samstar_rl.errors import SamstarError
 from samstar_rl.agents.learning.normalisation import fit_normalisation
 from samstar_rl.agents.policies.network import Array, Normalisation
 from samstar_rl.agents.search.ask_tell import make_search, maximise
 from samstar_rl.agents.tuners.policy import PolicyTuner
 from samstar_rl.envs.bank_frames import BankFrames
+from samstar_rl.errors import SamstarError
 from samstar_rl.tuning.tuner import FrameEvaluator, Objective
 
 EMBEDDING_GAIN = 0.25

@@ -133,12 +133,6 @@ class PolicyBundle:
         """The same under another name."""
         return replace(self, name=name)
 
-    def distance(self, observation: Array) -> float:
-        """Root mean square of the normalised observation: about 1 for what training was like."""
-        normalised = self.normalisation(observation)
-        varied = self.normalisation.scale > 0
-        return float(np.sqrt(np.mean(normalised[varied] ** 2))) if varied.any() else 0.0
-
     def save(self, path: str | Path) -> Path:
         """Write the bundle as the folder ``path`` (the suffix ``.bundle`` is added).
 

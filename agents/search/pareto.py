@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from pymoo.operators.survival.rank_and_crowding.metrics import calc_crowding_distance
 from pymoo.util.nds.non_dominated_sorting import NonDominatedSorting
 
-from samstar_rl.errors import SamstarError
 from samstar_rl.agents.search.ask_tell import (
     POPULATION,
     GeneticSearch,
@@ -19,6 +18,7 @@ from samstar_rl.agents.search.ask_tell import (
     static_start,
 )
 from samstar_rl.agents.search.over_frames import OverFrames, evaluate_over
+from samstar_rl.errors import SamstarError
 from samstar_rl.tasks.task import Task
 from samstar_rl.tuning.tuner import FrameSource, Objective
 
@@ -135,7 +135,9 @@ def checked_terms(task: Task, terms: Sequence[str]) -> tuple[str, ...]:
         terms = ranked[:DEFAULT_TERMS]
     unknown = [name for name in terms if name not in task.terms]
     if unknown:
-        raise SamstarError(f"task {task.name!r} has no term {unknown[0]!r}: {', '.join(task.terms)}")
+        raise SamstarError(
+            f"task {task.name!r} has no term {unknown[0]!r}: {', '.join(task.terms)}"
+        )
     if len(terms) < 2 or len(set(terms)) < len(terms):
         raise SamstarError(f"a front needs two or more different terms, got {', '.join(terms)}")
     return tuple(terms)

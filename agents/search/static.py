@@ -8,14 +8,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from samstar_rl.errors import SamstarError
 from samstar_rl.agents.search.ask_tell import Vectors, make_search, maximise
 from samstar_rl.agents.search.over_frames import evaluate_over
+from samstar_rl.errors import SamstarError
 from samstar_rl.settings import Settings
 from samstar_rl.tuning.tuner import FrameSource, Objective
 
 SEARCH_FRAMES = 32
 FINALISTS = 5
+FIRST_FRAMES = 6
+"""Frames at the start of a stream on which an operator tunes before the experiment runs."""
 #: The mean over the other frames counts as much as the frame itself.
 SHRINKAGE = 1.0
 

@@ -15,9 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from samstar_rl.agents.benchmark.contenders import FIRST_FRAMES
 from samstar_rl.agents.judging.statistics import Estimate, mean_interval
-from samstar_rl.agents.search.static import search_static
+from samstar_rl.agents.search.static import FIRST_FRAMES, search_static
 from samstar_rl.errors import SamstarError
 from samstar_rl.segmentation.segmentation import Segmentation
 from samstar_rl.settings import Settings

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from samstar_rl.errors import SamstarError
 from samstar_rl.agents.search.ask_tell import (
     POPULATION,
     Found,
@@ -27,6 +26,7 @@ from samstar_rl.agents.search.ask_tell import (
     run_search,
     static_start,
 )
+from samstar_rl.errors import SamstarError
 
 if TYPE_CHECKING:
     from samstar_rl.settings import Settings
@@ -37,7 +37,6 @@ EVALUATIONS = 300
 """Evaluations that a search spends on a frame unless told otherwise."""
 
 COST = "cost"
-
 
 
 class SearchTuner:

@@ -24,7 +24,8 @@ from samstar_rl.scripts.maintain.pictures.tasks import write_task_picture
 from samstar_rl.segmentation.segmentation import Segmentation
 from samstar_rl.settings import Settings
 from samstar_rl.simulator import SimulatedStream
-from samstar_rl.tasks.task import Task, load_task, task_names
+from samstar_rl.tasks.shipped import task_names
+from samstar_rl.tasks.task import Task, load_task
 from samstar_rl.truth.metrics import f1_at
 
 FAILURE_MODES = {

@@ -13,7 +13,8 @@ from samstar_rl.envs import STREAM_ID, StreamEnv
 from samstar_rl.envs.observation.builder import ObservationBuilder, ObservationSchema
 from samstar_rl.envs.task_union import TaskUnion
 from samstar_rl.envs.variation import vary_targets
-from samstar_rl.tasks.task import load_task, target_vector_names, task_names
+from samstar_rl.tasks.shipped import task_names
+from samstar_rl.tasks.task import load_task, target_vector_names
 
 NAMES = ("particles", "overlap", "morphology")
 
