@@ -118,8 +118,8 @@ def read_static(file: str) -> Settings:
 def _tuner_of_file(spec: str) -> Tuner:
     """Static settings, or those of each frame where the file holds them."""
     file = spec.removeprefix("static:")
-    by_frame = {} if "#" in file else _read_by_frame(file)
-    return StaticTuner(read_static(file), spec, by_frame)
+    settings = read_static(file)
+    return StaticTuner(settings, spec, {} if "#" in file else _read_by_frame(file))
 
 
 def _read_by_frame(file: str) -> dict[str, Settings]:

@@ -10,7 +10,8 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from numpy.typing import NDArray
 
-from samstar_rl.envs.observation.builder import ObservationBuilder, Vector
+from samstar_rl.envs.observation.builder import ObservationBuilder
+from samstar_rl.envs.observation.schema import Vector
 from samstar_rl.envs.task_union import TaskUnion
 from samstar_rl.errors import SamstarError
 from samstar_rl.tasks.task import Task, load_task

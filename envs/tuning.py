@@ -12,7 +12,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from samstar_rl.envs.bank_frames import BankFrames, choose_streams, open_bank, open_task
-from samstar_rl.envs.observation.builder import Vector
+from samstar_rl.envs.observation.schema import Vector
 from samstar_rl.errors import SamstarError
 from samstar_rl.tasks.task import Task
 from samstar_rl.tuning.tuner import COST_WEIGHT, Evaluation, FrameEvaluator, Objective

@@ -29,7 +29,7 @@ from samstar_rl.agents.tuners.fixed import (
 from samstar_rl.agents.tuners.policy import PolicyTuner
 from samstar_rl.agents.tuners.search import Nsga2Tuner, SearchTuner
 from samstar_rl.envs import STREAM_ID
-from samstar_rl.envs.variation import VARIATION
+from samstar_rl.envs.wrappers import VARIATION
 from samstar_rl.errors import SamstarError
 from samstar_rl.truth.metrics import Truth, f1_at
 from samstar_rl.tuning.tuner import BankFrame, FrameEvaluator

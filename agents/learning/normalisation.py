@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from samstar_rl.agents.policies.network import Normalisation
-from samstar_rl.envs.observation.builder import ObservationSchema, Vector
+from samstar_rl.envs.observation.schema import ObservationSchema, Vector
 from samstar_rl.errors import SamstarError
 
 _SENSED = ("image", "foreground", "embedding", "probe", "targets", "free")

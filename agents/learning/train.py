@@ -30,9 +30,9 @@ from samstar_rl.agents.tuners.fixed import StaticTuner
 from samstar_rl.agents.tuners.policy import PolicyTuner
 from samstar_rl.envs import STREAM_ID, StreamEnv
 from samstar_rl.envs.bank_frames import BankFrames
-from samstar_rl.envs.observation.builder import Vector
+from samstar_rl.envs.observation.schema import LAST_FRAME, Vector
 from samstar_rl.envs.task_union import TaskUnion
-from samstar_rl.envs.variation import vary_targets
+from samstar_rl.envs.wrappers import HideLastFrame, VaryTargets, vary_targets
 from samstar_rl.errors import SamstarError
 from samstar_rl.settings import Settings
 from samstar_rl.tasks.task import Task
@@ -46,9 +46,6 @@ CHECKPOINTS = 20
 
 LEAST_CHOICES = 20
 """A search of static settings to start from tries at least so many, or is left out."""
-
-LAST_FRAME = ("last_settings", "last_terms", "has_last")
-"""Blocks of the observation that tell of the last frame."""
 
 VALIDATION_SHARE = 0.2
 EVENTS = "tensorboard"
@@ -337,15 +334,17 @@ class _TaskFrames:
         self.objective = Objective(task, plan.cost_weight)
 
     def make_env(self) -> gymnasium.Env:
-        """An environment on the training streams."""
-        return StreamEnv(
+        """An environment on the training streams, wrapped as trainings have it."""
+        env: gymnasium.Env = StreamEnv(
             self.task,
             self.bank,
             streams=self.training,
             cost_weight=self.plan.cost_weight,
             union=self.union,
-            variation=self.plan.variation,
         )
+        if self.plan.variation > 0:
+            env = VaryTargets(env, self.plan.variation)
+        return HideLastFrame(env)
 
     def parts(self) -> Iterator[Vector]:
         """What the training frames alone decide of the observation, targets varied as there."""

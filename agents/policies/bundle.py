@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from samstar_rl.agents.policies.network import Array, Normalisation, PolicyNetwork
-from samstar_rl.envs.observation.builder import ObservationSchema
+from samstar_rl.envs.observation.schema import ObservationSchema
 from samstar_rl.envs.task_union import TaskUnion
 from samstar_rl.errors import SamstarError
 from samstar_rl.settings import SETTINGS, SettingsSpace

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from samstar_rl.agents.policies.bundle import PolicyBundle
     from samstar_rl.envs.bank_frames import BankFrames
-    from samstar_rl.envs.observation.builder import ObservationBuilder, Vector
+    from samstar_rl.envs.observation.builder import ObservationBuilder
+    from samstar_rl.envs.observation.schema import Vector
     from samstar_rl.settings import Settings
     from samstar_rl.tuning.tuner import FrameContext
 

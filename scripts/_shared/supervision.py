@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from samstar_rl.agents import PolicyBundle, PolicyTuner, search_static
-from samstar_rl.envs.observation.builder import Vector
+from samstar_rl.envs.observation.schema import Vector
 from samstar_rl.scripts._shared.preparation import Bench
 from samstar_rl.settings import Settings
 from samstar_rl.streaming.supervision.deadline import DeadlineTuner

@@ -14,7 +14,7 @@ from samstar_rl.agents.policies.network import Normalisation, PolicyNetwork
 from samstar_rl.agents.registry import TunerError, make_tuner
 from samstar_rl.agents.tuners.policy import PolicyTuner
 from samstar_rl.envs import STREAM_ID
-from samstar_rl.envs.observation.builder import ObservationSchema
+from samstar_rl.envs.observation.schema import ObservationSchema
 from samstar_rl.tasks.task import load_task
 from samstar_rl.tuning.tuner import BankFrame, Objective, run_tuner
 

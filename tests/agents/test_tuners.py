@@ -88,7 +88,7 @@ def test_random_settings_lie_within_the_bounds(task, bank, objective):
 
 
 def test_policy_tuner_sees_what_the_environment_shows(task, bank):
-    env = StreamEnv(task, bank, window=3, forget=0.0)
+    env = StreamEnv(task, bank, window=3)
     seen = []
 
     def act(observation):

@@ -12,16 +12,8 @@ from samstar_rl.frames.frame import Frame
 from samstar_rl.rewards import TERMS
 from samstar_rl.settings import GATE_NAMES, SETTINGS, Settings
 from samstar_rl.simulator import PRESETS
-from samstar_rl.tasks.task import (
-    Task,
-    TaskError,
-    load_task,
-    target_vector_names,
-    task_names,
-    task_path,
-    task_toml,
-    write_static,
-)
+from samstar_rl.tasks.shipped import TaskError, task_names, task_path
+from samstar_rl.tasks.task import Task, load_task, target_vector_names, task_toml, write_static
 
 FRAME = Frame(np.zeros((100, 120), np.float32), pixel_size_nm=0.5, id="frame-1")
 
