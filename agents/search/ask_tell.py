@@ -20,8 +20,9 @@ from pymoo.core.problem import Problem
 from pymoo.core.termination import NoTermination
 from pymoo.problems.static import StaticProblem
 
+from samstar_rl.errors import SamstarError
+
 if TYPE_CHECKING:
-    from samstar_rl.errors import SamstarError
 from samstar_rl.tasks.task import Task
 
 Vectors = NDArray[np.float64]
