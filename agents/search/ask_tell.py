@@ -23,7 +23,7 @@ from pymoo.problems.static import StaticProblem
 from samstar_rl.errors import SamstarError
 
 if TYPE_CHECKING:
-from samstar_rl.tasks.task import Task
+    from samstar_rl.tasks.task import Task
 
 Vectors = NDArray[np.float64]
 
