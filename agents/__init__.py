@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from samstar_rl.agents.search.static import StaticFound as StaticFound
     from samstar_rl.agents.search.static import search_static as search_static
     from samstar_rl.agents.tuners.fixed import RandomTuner as RandomTuner
-    from samstar_rl.agents.tuners.fixed import StaticTuner as StaticTuner
     from samstar_rl.agents.tuners.policy import PolicyTuner as PolicyTuner
     from samstar_rl.agents.tuners.search import SearchTuner as SearchTuner
+    from samstar_rl.tuning.tuner import StaticTuner as StaticTuner
 
 # torch and other heavy libraries stand behind most of these: each is imported when asked for
 __getattr__, __dir__, __all__ = lazy_loader.attach(

@@ -15,7 +15,7 @@ from samstar_rl.envs.observation.schema import Vector
 from samstar_rl.envs.task_union import TaskUnion
 from samstar_rl.errors import SamstarError
 from samstar_rl.tasks.task import Task, load_task
-from samstar_rl.tuning.tuner import BankFrame
+from samstar_rl.tuning.evaluable_frames import BankFrame
 
 if TYPE_CHECKING:
     from samstar_rl.bank.bank import Bank

@@ -16,7 +16,8 @@ from samstar_rl.envs.observation.schema import Vector
 from samstar_rl.envs.task_union import TaskUnion
 from samstar_rl.errors import SamstarError
 from samstar_rl.tasks.task import Task
-from samstar_rl.tuning.tuner import COST_WEIGHT, Evaluation, FrameEvaluator, Objective
+from samstar_rl.tuning.objective import COST_WEIGHT, Objective
+from samstar_rl.tuning.tuner import Evaluation, FrameEvaluator
 
 if TYPE_CHECKING:
     from samstar_rl.bank.bank import Bank

@@ -64,7 +64,7 @@ def headroom(
     from samstar_rl.scripts._shared.inputs import find_labelled
     from samstar_rl.simulator.seeds import first_seed
     from samstar_rl.tasks.task import load_task
-    from samstar_rl.tuning.tuner import Objective
+    from samstar_rl.tuning.objective import Objective
 
     loaded = with_ladder(load_task(task), points_per_side)
     images = find_labelled(frames, labels, names)

@@ -14,7 +14,7 @@ from samstar_rl.agents.judging.judge import Judge
 from samstar_rl.agents.learning.train import split_streams
 from samstar_rl.agents.reporting.curve_writer import CurveWriter
 from samstar_rl.envs.bank_frames import BankFrames
-from samstar_rl.tuning.tuner import Objective
+from samstar_rl.tuning.objective import Objective
 
 if TYPE_CHECKING:
     from samstar_rl.agents.policies.network import PolicyNetwork

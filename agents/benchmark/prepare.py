@@ -23,7 +23,6 @@ from samstar_rl.agents.tuners.fixed import (
     ForeignStaticTuner,
     RandomTuner,
     ScriptedTuner,
-    StaticTuner,
     default_tuner,
 )
 from samstar_rl.agents.tuners.policy import PolicyTuner
@@ -32,7 +31,8 @@ from samstar_rl.envs import STREAM_ID
 from samstar_rl.envs.wrappers import VARIATION
 from samstar_rl.errors import SamstarError
 from samstar_rl.truth.metrics import Truth, f1_at
-from samstar_rl.tuning.tuner import BankFrame, FrameEvaluator
+from samstar_rl.tuning.evaluable_frames import BankFrame
+from samstar_rl.tuning.tuner import FrameEvaluator, StaticTuner
 
 if TYPE_CHECKING:
     from samstar_rl.agents.learning.train import Trained

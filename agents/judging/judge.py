@@ -12,7 +12,8 @@ import pandas as pd
 
 from samstar_rl.envs.bank_frames import BankFrames
 from samstar_rl.truth.metrics import Truth, agreement
-from samstar_rl.tuning.tuner import Objective, TunedFrame, Tuner, run_tuner
+from samstar_rl.tuning.objective import Objective
+from samstar_rl.tuning.tuner import TunedFrame, Tuner, run_tuner
 
 if TYPE_CHECKING:
     from samstar_rl.bank.bank import Bank

@@ -18,7 +18,8 @@ from samstar_rl.agents.search.ask_tell import make_search, maximise
 from samstar_rl.agents.tuners.policy import PolicyTuner
 from samstar_rl.envs.bank_frames import BankFrames
 from samstar_rl.errors import SamstarError
-from samstar_rl.tuning.tuner import FrameEvaluator, Objective
+from samstar_rl.tuning.objective import Objective
+from samstar_rl.tuning.tuner import FrameEvaluator
 
 EMBEDDING_GAIN = 0.25
 """Weight of the pooled embedding, as for PPO."""

@@ -16,7 +16,8 @@ from samstar_rl.agents.policies.network import Array, Normalisation, PolicyNetwo
 from samstar_rl.agents.search.ask_tell import GeneticSearch, Vectors, run_search
 from samstar_rl.agents.tuners.policy import PolicyTuner
 from samstar_rl.envs.bank_frames import BankFrames
-from samstar_rl.tuning.tuner import Objective, run_tuner
+from samstar_rl.tuning.objective import Objective
+from samstar_rl.tuning.tuner import run_tuner
 
 HIDDEN = 8
 REACH = 1.0

@@ -26,7 +26,6 @@ from samstar_rl.agents.policies.bundle import PolicyBundle
 from samstar_rl.agents.policies.network import Array, PolicyNetwork
 from samstar_rl.agents.reporting.curve_writer import CurveWriter
 from samstar_rl.agents.search.static import FINALISTS, SEARCH_FRAMES, search_static
-from samstar_rl.agents.tuners.fixed import StaticTuner
 from samstar_rl.agents.tuners.policy import PolicyTuner
 from samstar_rl.envs import STREAM_ID, StreamEnv
 from samstar_rl.envs.bank_frames import BankFrames
@@ -36,7 +35,8 @@ from samstar_rl.envs.wrappers import HideLastFrame, VaryTargets, vary_targets
 from samstar_rl.errors import SamstarError
 from samstar_rl.settings import Settings
 from samstar_rl.tasks.task import Task
-from samstar_rl.tuning.tuner import Evaluation, Objective, Tuner, run_tuner
+from samstar_rl.tuning.objective import Objective
+from samstar_rl.tuning.tuner import Evaluation, StaticTuner, Tuner, run_tuner
 
 if TYPE_CHECKING:
     from samstar_rl.bank.bank import Bank

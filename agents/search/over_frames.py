@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from samstar_rl.settings import Settings
-from samstar_rl.tuning.tuner import FrameEvaluator, FrameSource, Objective
+from samstar_rl.tuning.objective import Objective
+from samstar_rl.tuning.tuner import FrameEvaluator, FrameSource
 
 
 @dataclass(frozen=True, eq=False)

@@ -20,7 +20,8 @@ from samstar_rl.agents.search.ask_tell import (
 from samstar_rl.agents.search.over_frames import OverFrames, evaluate_over
 from samstar_rl.errors import SamstarError
 from samstar_rl.tasks.task import Task
-from samstar_rl.tuning.tuner import FrameSource, Objective
+from samstar_rl.tuning.objective import Objective
+from samstar_rl.tuning.tuner import FrameSource
 
 DEFAULT_TERMS = 3
 #: Points that a front keeps at most; the most crowded are left out.

@@ -12,7 +12,8 @@ from samstar_rl.agents.search.ask_tell import Vectors, make_search, maximise
 from samstar_rl.agents.search.over_frames import evaluate_over
 from samstar_rl.errors import SamstarError
 from samstar_rl.settings import Settings
-from samstar_rl.tuning.tuner import FrameSource, Objective
+from samstar_rl.tuning.objective import Objective
+from samstar_rl.tuning.tuner import FrameSource
 
 SEARCH_FRAMES = 32
 FINALISTS = 5

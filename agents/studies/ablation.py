@@ -19,7 +19,7 @@ from samstar_rl.agents.tuners.policy import PolicyTuner
 from samstar_rl.envs.observation.schema import LAST_FRAME
 from samstar_rl.errors import SamstarError
 from samstar_rl.tasks.task import Task
-from samstar_rl.tuning.tuner import Objective
+from samstar_rl.tuning.objective import Objective
 
 if TYPE_CHECKING:
     from samstar_rl.bank.bank import Bank

@@ -29,7 +29,7 @@ from samstar_rl.agents.reporting.figures import (
 )
 from samstar_rl.agents.reporting.html import Report
 from samstar_rl.agents.search.static import search_static
-from samstar_rl.agents.tuners.fixed import RandomTuner, StaticTuner, default_tuner
+from samstar_rl.agents.tuners.fixed import RandomTuner, default_tuner
 from samstar_rl.agents.tuners.policy import PolicyTuner
 from samstar_rl.agents.tuners.search import SearchTuner
 from samstar_rl.bank.build import build_for_task
@@ -42,7 +42,8 @@ from samstar_rl.segmentation.segmentation import Segmentation
 from samstar_rl.settings import Settings
 from samstar_rl.simulator.seeds import first_seed
 from samstar_rl.tasks.task import Task, load_task
-from samstar_rl.tuning.tuner import Objective, TunedFrame, Tuner
+from samstar_rl.tuning.objective import Objective
+from samstar_rl.tuning.tuner import StaticTuner, TunedFrame, Tuner
 
 if TYPE_CHECKING:
     from samstar_rl.bank.bank import Bank

@@ -21,7 +21,9 @@ from samstar_rl.errors import SamstarError
 from samstar_rl.segmentation.segmentation import Segmentation
 from samstar_rl.settings import Settings
 from samstar_rl.truth.metrics import Truth, f1_at
-from samstar_rl.tuning.tuner import BankFrame, FrameEvaluator, Objective
+from samstar_rl.tuning.evaluable_frames import BankFrame
+from samstar_rl.tuning.objective import Objective
+from samstar_rl.tuning.tuner import FrameEvaluator
 
 if TYPE_CHECKING:
     from samstar_rl.bank.bank import Bank

@@ -2,47 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from samstar_rl.settings import SETTINGS, Settings
+from samstar_rl.tuning.tuner import StaticTuner
 
 if TYPE_CHECKING:
     from samstar_rl.tasks.task import Task
     from samstar_rl.tuning.tuner import FrameContext
-
-
-class StaticTuner:
-    """The same settings for every frame, but for frames that have settings of their own.
-
-    Parameters
-    ----------
-    settings : Settings
-    name : str
-    by_frame : mapping of str to Settings, optional
-        Settings of single frames, by the frame's id.
-    """
-
-    searches = False
-
-    def __init__(
-        self,
-        settings: Settings,
-        name: str = "static",
-        by_frame: Mapping[str, Settings] | None = None,
-    ) -> None:
-        self.settings = settings
-        self.name = name
-        self.by_frame = dict(by_frame or {})
-
-    def reset(self) -> None:
-        """Nothing to forget."""
-
-    def propose(self, context: FrameContext) -> Settings:
-        """Return the frame's own settings, or those for all frames."""
-        return self.by_frame.get(context.frame.id, self.settings)
 
 
 def default_tuner(task: Task | None = None) -> StaticTuner:
@@ -54,7 +24,7 @@ def default_tuner(task: Task | None = None) -> StaticTuner:
     settings = Settings()
     if task is not None and settings.prompt not in task.space.prompts():
         nearest = min(
-            task.space.prompts(), key=lambda p: abs(p.n_prompts - settings.prompt.n_prompts)
+            task.space.prompts(), key=lambda p: abs(p.most_prompts - settings.prompt.most_prompts)
         )
         settings = settings.replace(**nearest.to_dict())
     return StaticTuner(settings, "default")

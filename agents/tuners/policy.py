@@ -26,6 +26,11 @@ class PolicyTuner:
     name : str
     frames : BankFrames, optional
         Where the frames come from, if their part of the observation is to be looked up.
+
+    Attributes
+    ----------
+    bundle : PolicyBundle or None
+        What it was made of, if it was made of one.
     """
 
     searches = False
@@ -41,6 +46,7 @@ class PolicyTuner:
         self.name = name
         self.act = act
         self.builder = builder
+        self.bundle: PolicyBundle | None = None
         self._frames = frames
 
     @classmethod
@@ -63,7 +69,9 @@ class PolicyTuner:
                 f"the policy {bundle.name!r} was trained on other observations than this version "
                 f"makes ({difference}): train it anew, or install the version it was made with"
             )
-        return cls(bundle.act, builder, bundle.name)
+        tuner = cls(bundle.act, builder, bundle.name)
+        tuner.bundle = bundle
+        return tuner
 
     def reset(self) -> None:
         """Nothing to forget: what it knows of the last frame comes with the context."""

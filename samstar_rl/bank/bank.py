@@ -27,7 +27,7 @@ from samstar_rl.frames.frame import Frame
 from samstar_rl.masks.particle_table import Scene
 from samstar_rl.masks.store import MaskStore
 from samstar_rl.sam.engine import FrameFeatures
-from samstar_rl.segmentation.proposals import Floor, Proposals
+from samstar_rl.segmentation.proposals import Effort, Floor, Proposals
 from samstar_rl.settings import PromptSettings
 
 FORMAT = "samstar-bank"
@@ -77,6 +77,7 @@ class Bank:
         self.sam_sha256: str | None = manifest["sam_sha256"]
         self.precision: str = manifest["precision"]
         self.arithmetic: str = manifest["arithmetic"]
+        self.view_cost: float = manifest["view_cost"]
         self.streams = tuple(range(*ends) for ends in manifest["streams"])
         self._frames: list[dict[str, Any]] = manifest["frames"]
         self._verify = verify
@@ -147,9 +148,12 @@ class Bank:
         return Frame(file["image"], header["pixel_size_nm"], header["id"], header["time"])
 
     def _read_proposals(self, index: int, prompt: PromptSettings) -> Proposals:
-        if prompt not in self.prompts:
+        record = next((held for held in self.prompts if held.holds(prompt)), None)
+        if record is None:
             held = "; ".join(str(held) for held in self.prompts)
             raise BankError(f"the bank {self.path} does not hold {prompt}; it holds {held}")
+        if record != prompt:
+            return self.proposals(index, record).first(prompt)
         return _load_proposals(self._file(index), self.prompts.index(prompt), self)
 
     def _entry(self, index: int) -> dict[str, Any]:
@@ -194,7 +198,11 @@ def _load_proposals(file: ArrayFile, position: int, bank: Bank) -> Proposals:
     def array(name: str) -> NDArray[Any]:
         return file[f"{position}/{name}"]
 
-    n_prompts, seconds = file.header["proposals"][position]
+    n_prompts, seconds, stopped_by = file.header["proposals"][position]
+    effort = None
+    if stopped_by is not None:
+        costs, views = array("prompt_costs"), array("prompt_views")
+        effort = Effort(costs, views, bank.view_cost, len(array("crop_boxes")) - 1, stopped_by)
     image = file["image"]
     masks = MaskStore(
         image.shape,
@@ -215,6 +223,8 @@ def _load_proposals(file: ArrayFile, position: int, bank: Bank) -> Proposals:
         crop_index=array("crop_index"),
         crop_boxes=array("crop_boxes"),
         n_prompts_decoded=n_prompts,
+        prompt_index=None if effort is None else array("prompt_index"),
+        effort=effort,
         seconds=seconds,
         pixel_size_nm=file.header["pixel_size_nm"],
         known_descriptors=array("descriptors"),
@@ -252,7 +262,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 
 _MANIFEST_KEYS: set[str] = {
     "arithmetic", "complete", "floor", "frames", "offsets", "precision", "prompts", "sam_name",
-    "sam_sha256", "streams",
+    "sam_sha256", "streams", "view_cost",
 }  # fmt: skip
 
 
@@ -283,7 +293,9 @@ def summarise(bank: Bank) -> Mapping[str, str]:
 
 
 def _describe_prompt(prompt: PromptSettings) -> str:
-    text = f"{prompt.points_per_side} points a side, {prompt.n_prompts} prompts"
+    if prompt.n_prompts is not None:
+        return f"zoom {prompt.zoom:g}, the first {prompt.n_prompts} prompts and any fewer"
+    text = f"{prompt.points_per_side} points a side, {prompt.most_prompts} prompts"
     if prompt.crop_n_layers:
         text += (
             f", {prompt.crop_n_layers} crop layers (overlap {prompt.crop_overlap_ratio:.3g}, "

@@ -198,7 +198,7 @@ class _Build:
             "sam_sha256": engine.sha256,
             "arithmetic": engine.arithmetic,
             "precision": engine.precision,
-            "points": engine.points,
+            "view_cost": engine.view_cost,
             "prompts": [prompt.to_dict() for prompt in self.prompts],
             "offsets": [float(offset) for offset in self.offsets],
             "floor": asdict(self.floor),
@@ -266,7 +266,8 @@ class _Build:
             proposals = engine.propose(
                 frame, prompt, embedding=embedding, floor=self.floor, offsets=self.offsets
             )
-            counts.append([proposals.n_prompts_decoded, proposals.seconds])
+            stopped_by = None if proposals.effort is None else proposals.effort.stopped_by
+            counts.append([proposals.n_prompts_decoded, proposals.seconds, stopped_by])
             arrays |= {f"{position}/{k}": v for k, v in _arrays_of(proposals).items()}
         header = {
             "id": frame.id,
@@ -280,6 +281,13 @@ class _Build:
 
 
 def _arrays_of(proposals: Proposals) -> dict[str, NDArray[Any]]:
+    effort: dict[str, NDArray[Any]] = {}
+    if proposals.effort is not None and proposals.prompt_index is not None:
+        effort = {
+            "prompt_index": proposals.prompt_index,
+            "prompt_costs": proposals.effort.costs,
+            "prompt_views": proposals.effort.views,
+        }
     packed = [bytes(proposals.masks.packed(index)) for index in range(len(proposals))]
     return {
         "iou_pred": proposals.iou_pred,
@@ -289,6 +297,7 @@ def _arrays_of(proposals: Proposals) -> dict[str, NDArray[Any]]:
         "point_xy": proposals.point_xy,
         "crop_index": proposals.crop_index,
         "crop_boxes": proposals.crop_boxes,
+        **effort,
         "descriptors": proposals.descriptors.all(np.arange(len(proposals))),
         "mask_offsets": np.cumsum([0, *map(len, packed)], dtype=np.int64),
         "masks": np.frombuffer(b"".join(packed), dtype=np.uint8),

@@ -16,7 +16,9 @@ from samstar_rl.agents.tuners.policy import PolicyTuner
 from samstar_rl.envs import STREAM_ID
 from samstar_rl.envs.observation.schema import ObservationSchema
 from samstar_rl.tasks.task import load_task
-from samstar_rl.tuning.tuner import BankFrame, Objective, run_tuner
+from samstar_rl.tuning.evaluable_frames import BankFrame
+from samstar_rl.tuning.objective import Objective
+from samstar_rl.tuning.tuner import run_tuner
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,8 @@ from samstar_rl.agents.benchmark.conditions import Conditions, sam_seconds
 from samstar_rl.agents.benchmark.contenders import CONTENDERS
 from samstar_rl.agents.tuners.fixed import ForeignStaticTuner
 from samstar_rl.tasks.task import load_task
-from samstar_rl.tuning.tuner import FrameContext, FrameEvaluator, Objective
+from samstar_rl.tuning.objective import Objective
+from samstar_rl.tuning.tuner import FrameContext, FrameEvaluator
 
 
 @pytest.fixture

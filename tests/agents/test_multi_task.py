@@ -20,7 +20,7 @@ from samstar_rl.agents.registry import make_tuner
 from samstar_rl.envs import STREAM_ID
 from samstar_rl.envs.task_union import TaskUnion
 from samstar_rl.tasks.task import Task, load_task
-from samstar_rl.tuning.tuner import Objective
+from samstar_rl.tuning.objective import Objective
 
 SMALL = {"total_steps": 64, "n_envs": 3, "net_arch": [8], "n_steps": 8, "batch_size": 16}
 

@@ -24,12 +24,13 @@ from samstar_rl.agents.learning.train import (
     split_streams,
     train_policy,
 )
-from samstar_rl.agents.tuners.fixed import RandomTuner, StaticTuner
+from samstar_rl.agents.tuners.fixed import RandomTuner
 from samstar_rl.agents.tuners.policy import PolicyTuner
 from samstar_rl.envs.bank_frames import BankFrames
 from samstar_rl.rewards import Score
 from samstar_rl.tasks.task import load_task
-from samstar_rl.tuning.tuner import FrameEvaluator, Objective
+from samstar_rl.tuning.objective import Objective
+from samstar_rl.tuning.tuner import FrameEvaluator, StaticTuner
 
 ALGORITHMS = ("ppo", "sac", "td3", "trpo", "tqc")
 LEARNED = ("ppo", "sac")

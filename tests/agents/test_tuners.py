@@ -6,7 +6,7 @@ from synthetic_bank import N_CHANNELS, SyntheticBank
 
 from samstar_rl.agents.judging.judge import Judge, summarise
 from samstar_rl.agents.search.static import search_static
-from samstar_rl.agents.tuners.fixed import RandomTuner, StaticTuner, default_tuner
+from samstar_rl.agents.tuners.fixed import RandomTuner, default_tuner
 from samstar_rl.agents.tuners.policy import PolicyTuner
 from samstar_rl.agents.tuners.search import SearchTuner
 from samstar_rl.envs import StreamEnv
@@ -14,7 +14,9 @@ from samstar_rl.envs.bank_frames import BankFrames
 from samstar_rl.envs.observation.builder import ObservationBuilder
 from samstar_rl.settings import Settings
 from samstar_rl.tasks.task import load_task
-from samstar_rl.tuning.tuner import BankFrame, FrameContext, FrameEvaluator, Objective, run_tuner
+from samstar_rl.tuning.evaluable_frames import BankFrame
+from samstar_rl.tuning.objective import Objective
+from samstar_rl.tuning.tuner import FrameContext, FrameEvaluator, StaticTuner, run_tuner
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,6 @@ from rich.table import Table
 
 from samstar_rl.agents.judging.judge import Judge
 from samstar_rl.agents.registry import make_tuner
-from samstar_rl.agents.tuners.fixed import StaticTuner
 from samstar_rl.bank.bank import Bank
 from samstar_rl.bank.build import build_for_task
 from samstar_rl.bank.simulated import SimulatedStreams, simulated_bank
@@ -28,7 +27,8 @@ from samstar_rl.sam.load import load_sam
 from samstar_rl.scripts._shared.inputs import ALL
 from samstar_rl.simulator.seeds import FIRST_SEEDS
 from samstar_rl.tasks.task import Task, load_task
-from samstar_rl.tuning.tuner import Objective
+from samstar_rl.tuning.objective import Objective
+from samstar_rl.tuning.tuner import StaticTuner
 from tests.benchmarks.samples import EMPS
 
 LEARNED = ("particles", "overlap", "morphology", "size")

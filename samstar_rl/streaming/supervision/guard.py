@@ -10,16 +10,10 @@ from dataclasses import dataclass
 
 from samstar_rl.errors import SamstarError
 from samstar_rl.settings import Settings
-from samstar_rl.streaming.supervision.watched import WatchedTuner
 from samstar_rl.tasks.task import Task
-from samstar_rl.tuning.tuner import (
-    FrameContext,
-    FrameEvaluator,
-    FrameSource,
-    Objective,
-    TunedFrame,
-    Tuner,
-)
+from samstar_rl.tuning.objective import Objective
+from samstar_rl.tuning.tuner import FrameContext, FrameEvaluator, FrameSource, TunedFrame, Tuner
+from samstar_rl.tuning.wrapper import TunerWrapper
 
 Distance = Callable[[FrameContext], float]
 Retune = Callable[[Sequence[FrameSource]], Settings]
@@ -58,7 +52,7 @@ class GuardRules:
             )
 
 
-class Guard(WatchedTuner):
+class Guard(TunerWrapper):
     """Believe a policy while it deserves it; otherwise take static settings, and say so.
 
     Parameters
