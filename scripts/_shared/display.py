@@ -36,7 +36,7 @@ class StageDisplay:
             TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(),
-            console=console,
+            console=Console(stderr=True),  # stdout is for results
         )
         self._stages: dict[str, TaskID] = {}
 

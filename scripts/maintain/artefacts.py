@@ -12,6 +12,7 @@ from rich.console import Console
 
 from samstar_rl.agents.policies.bundle import PolicyBundle
 from samstar_rl.agents.search.ask_tell import Vectors, make_search, maximise
+from samstar_rl.agents.search.decode import decode_frames
 from samstar_rl.agents.search.static import search_static
 from samstar_rl.errors import SamstarError
 from samstar_rl.fitting.emps import load_labelled, split_names
@@ -23,7 +24,6 @@ from samstar_rl.scripts._shared.command import make_progress, run_command
 from samstar_rl.scripts._shared.inputs import ALL
 from samstar_rl.scripts.maintain.figures import figures
 from samstar_rl.scripts.train import POLICY, train
-from samstar_rl.scripts.tune import decode_frames
 from samstar_rl.segmentation.proposals import Floor
 from samstar_rl.segmentation.segmentation import segment
 from samstar_rl.segmenter import Segmenter
