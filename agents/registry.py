@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from samstar_rl.agents.policies.bundle import BundleError, PolicyBundle, shipped_bundles
 from samstar_rl.agents.search.settings_file import TunerError as TunerError
@@ -11,8 +12,12 @@ from samstar_rl.agents.search.settings_file import read_by_frame, read_static
 from samstar_rl.agents.tuners.fixed import RandomTuner, default_tuner
 from samstar_rl.agents.tuners.policy import PolicyTuner
 from samstar_rl.agents.tuners.search import EVALUATIONS, Nsga2Tuner, SearchTuner
-from samstar_rl.tasks.task import Task, load_task
-from samstar_rl.tuning.tuner import StaticTuner, Tuner
+from samstar_rl.tasks.task import load_task
+from samstar_rl.tuning.tuner import StaticTuner
+
+if TYPE_CHECKING:
+    from samstar_rl.tasks.task import Task
+    from samstar_rl.tuning.tuner import Tuner
 
 TUNERS = {
     "default": "SAM's own defaults, every gate off",

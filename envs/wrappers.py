@@ -7,7 +7,7 @@ reward and in the observation alike. One that always knows the last frame is los
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gymnasium
 import numpy as np
@@ -16,8 +16,10 @@ from pydantic import ValidationError
 from samstar_rl.envs.observation.schema import LAST_FRAME, Vector
 from samstar_rl.errors import SamstarError
 from samstar_rl.foreground.sample import LENGTH
-from samstar_rl.rewards.target import Target
-from samstar_rl.tasks.task import Task
+
+if TYPE_CHECKING:
+    from samstar_rl.rewards.target import Target
+    from samstar_rl.tasks.task import Task
 
 VARIATION = 0.25
 """Targets vary within this share of their values, up or down."""

@@ -12,7 +12,7 @@ from samstar_rl.scripts._shared import options
 from samstar_rl.scripts._shared.command import reporting_errors
 
 if TYPE_CHECKING:
-    from samstar_rl.rewards import Score
+    from samstar_rl.rewards.reward import Score
     from samstar_rl.tasks.task import Task
 
 app = typer.Typer(
@@ -90,7 +90,7 @@ def check(
     from samstar_rl._io import atomic
     from samstar_rl.agents.studies.task_check import draw_check
     from samstar_rl.bank.labelled import read_labels
-    from samstar_rl.rewards import PhysicsReward
+    from samstar_rl.rewards.reward import PhysicsReward
     from samstar_rl.sam.engine import ProposalEngine
     from samstar_rl.sam.load import load_sam
     from samstar_rl.segmentation.segmentation import Segmentation

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from samstar_rl._io import atomic
-from samstar_rl.agents.benchmark.conditions import Conditions, Prepared, ValidationCurve
+from samstar_rl.agents.benchmark.conditions import Prepared, ValidationCurve
 from samstar_rl.agents.benchmark.contenders import FRONT_FILE, SEARCH_FILE
 from samstar_rl.agents.learning.hyperparameters import load_hyperparameters
 from samstar_rl.agents.learning.imitation import EMBEDDING_GAIN, imitate, search_each_frame
@@ -30,14 +30,16 @@ from samstar_rl.agents.tuners.search import Nsga2Tuner, SearchTuner
 from samstar_rl.envs import STREAM_ID
 from samstar_rl.envs.wrappers import VARIATION
 from samstar_rl.errors import SamstarError
-from samstar_rl.truth.metrics import Truth, f1_at
+from samstar_rl.truth.metrics import f1_at
 from samstar_rl.tuning.evaluable_frames import BankFrame
 from samstar_rl.tuning.tuner import FrameEvaluator, StaticTuner
 
 if TYPE_CHECKING:
+    from samstar_rl.agents.benchmark.conditions import Conditions
     from samstar_rl.agents.learning.train import Trained
     from samstar_rl.agents.policies.network import PolicyNetwork
     from samstar_rl.settings import Settings
+    from samstar_rl.truth.metrics import Truth
     from samstar_rl.tuning.tuner import Tuner
 
 

@@ -16,7 +16,6 @@ from samstar_rl.agents.benchmark.claims import (
     DEFAULT,
     SEARCH,
     STATIC,
-    Claim,
     best_policy,
     check_claims,
     gain_over,
@@ -44,6 +43,9 @@ from samstar_rl.agents.reporting.html import Report
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from samstar_rl.agents.benchmark.claims import (
+        Claim,
+    )
     from samstar_rl.agents.benchmark.plan import BenchmarkPlan
     from samstar_rl.agents.benchmark.run import BenchmarkResults
     from samstar_rl.tasks.task import Task

@@ -25,8 +25,6 @@ from samstar_rl.agents.benchmark.plan import (
     ROWS,
     SHEET,
     BenchmarkError,
-    BenchmarkPlan,
-    Unit,
     bank_path,
     begin,
     check_extras,
@@ -41,6 +39,10 @@ from samstar_rl.sam.load import load_sam
 if TYPE_CHECKING:
     from distributed import Client
 
+    from samstar_rl.agents.benchmark.plan import (
+        BenchmarkPlan,
+        Unit,
+    )
     from samstar_rl.tuning.tuner import TunedFrame
 
 OVERLAYS = 3

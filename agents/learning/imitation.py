@@ -7,19 +7,23 @@ to what a genetic search found. Same observation, same action, same number of ev
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import nn
 
 from samstar_rl.agents.learning.normalisation import fit_normalisation
-from samstar_rl.agents.policies.network import Array, Normalisation
+from samstar_rl.agents.policies.network import Normalisation
 from samstar_rl.agents.search.ask_tell import make_search, maximise
 from samstar_rl.agents.tuners.policy import PolicyTuner
-from samstar_rl.envs.bank_frames import BankFrames
 from samstar_rl.errors import SamstarError
-from samstar_rl.tuning.objective import Objective
 from samstar_rl.tuning.tuner import FrameEvaluator
+
+if TYPE_CHECKING:
+    from samstar_rl.agents.policies.network import Array
+    from samstar_rl.envs.bank_frames import BankFrames
+    from samstar_rl.tuning.objective import Objective
 
 EMBEDDING_GAIN = 0.25
 """Weight of the pooled embedding, as for PPO."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 import importlib
 import math
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gymnasium
 import numpy as np
@@ -27,8 +27,11 @@ from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor, nn
 
 from samstar_rl.agents.learning.hyperparameters import ALGORITHMS, algorithm_name
-from samstar_rl.agents.policies.network import Array, Normalisation, PolicyNetwork
+from samstar_rl.agents.policies.network import Normalisation, PolicyNetwork
 from samstar_rl.errors import MissingExtraError
+
+if TYPE_CHECKING:
+    from samstar_rl.agents.policies.network import Array
 
 CLIPPED = ("ppo", "a2c", "trpo")
 """Learners whose policy is a Gaussian that is clipped to the action's range."""

@@ -8,16 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from samstar_rl.agents.policies.network import Array, Normalisation, PolicyNetwork
-from samstar_rl.agents.search.ask_tell import GeneticSearch, Vectors, run_search
+from samstar_rl.agents.policies.network import PolicyNetwork
+from samstar_rl.agents.search.ask_tell import GeneticSearch, run_search
 from samstar_rl.agents.tuners.policy import PolicyTuner
-from samstar_rl.envs.bank_frames import BankFrames
-from samstar_rl.tuning.objective import Objective
 from samstar_rl.tuning.tuner import run_tuner
+
+if TYPE_CHECKING:
+    from samstar_rl.agents.policies.network import Array, Normalisation
+    from samstar_rl.agents.search.ask_tell import Vectors
+    from samstar_rl.envs.bank_frames import BankFrames
+    from samstar_rl.tuning.objective import Objective
 
 HIDDEN = 8
 REACH = 1.0

@@ -21,25 +21,28 @@ from samstar_rl.agents.judging.statistics import is_clearly_above
 from samstar_rl.agents.learning.checkpoints import TrainingError, load_checkpoint, save_checkpoint
 from samstar_rl.agents.learning.learners import make_learner, to_network, wrapper_for
 from samstar_rl.agents.learning.normalisation import fit_normalisation
-from samstar_rl.agents.learning.plan import Progress, TrainingPlan
+from samstar_rl.agents.learning.plan import Progress
 from samstar_rl.agents.policies.bundle import PolicyBundle
-from samstar_rl.agents.policies.network import Array, PolicyNetwork
 from samstar_rl.agents.reporting.curve_writer import CurveWriter
 from samstar_rl.agents.search.static import FINALISTS, SEARCH_FRAMES, search_static
 from samstar_rl.agents.tuners.policy import PolicyTuner
 from samstar_rl.envs import STREAM_ID, StreamEnv
 from samstar_rl.envs.bank_frames import BankFrames
-from samstar_rl.envs.observation.schema import LAST_FRAME, Vector
+from samstar_rl.envs.observation.schema import LAST_FRAME
 from samstar_rl.envs.task_union import TaskUnion
 from samstar_rl.envs.wrappers import HideLastFrame, VaryTargets, vary_targets
 from samstar_rl.errors import SamstarError
-from samstar_rl.settings import Settings
-from samstar_rl.tasks.task import Task
 from samstar_rl.tuning.objective import Objective
-from samstar_rl.tuning.tuner import Evaluation, StaticTuner, Tuner, run_tuner
+from samstar_rl.tuning.tuner import StaticTuner, run_tuner
 
 if TYPE_CHECKING:
+    from samstar_rl.agents.learning.plan import TrainingPlan
+    from samstar_rl.agents.policies.network import Array, PolicyNetwork
     from samstar_rl.bank.bank import Bank
+    from samstar_rl.envs.observation.schema import Vector
+    from samstar_rl.settings import Settings
+    from samstar_rl.tasks.task import Task
+    from samstar_rl.tuning.tuner import Evaluation, Tuner
 
 CHECKPOINTS = 20
 """How often a training is checkpointed and judged on the validation frames."""

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from samstar_rl.settings import Settings
-from samstar_rl.tuning.objective import Objective
-from samstar_rl.tuning.tuner import FrameEvaluator, FrameSource
+from samstar_rl.tuning.tuner import FrameEvaluator
+
+if TYPE_CHECKING:
+    from samstar_rl.settings import Settings
+    from samstar_rl.tuning.objective import Objective
+    from samstar_rl.tuning.tuner import FrameSource
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,15 +14,19 @@ from pymoo.util.nds.non_dominated_sorting import NonDominatedSorting
 from samstar_rl.agents.search.ask_tell import (
     POPULATION,
     GeneticSearch,
-    Vectors,
     run_search,
     static_start,
 )
 from samstar_rl.agents.search.over_frames import OverFrames, evaluate_over
 from samstar_rl.errors import SamstarError
-from samstar_rl.tasks.task import Task
-from samstar_rl.tuning.objective import Objective
-from samstar_rl.tuning.tuner import FrameSource
+
+if TYPE_CHECKING:
+    from samstar_rl.agents.search.ask_tell import (
+        Vectors,
+    )
+    from samstar_rl.tasks.task import Task
+    from samstar_rl.tuning.objective import Objective
+    from samstar_rl.tuning.tuner import FrameSource
 
 DEFAULT_TERMS = 3
 #: Points that a front keeps at most; the most crowded are left out.

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from samstar_rl.agents.search.ask_tell import Vectors, make_search, maximise
+from samstar_rl.agents.search.ask_tell import make_search, maximise
 from samstar_rl.agents.search.over_frames import evaluate_over
 from samstar_rl.errors import SamstarError
-from samstar_rl.settings import Settings
-from samstar_rl.tuning.objective import Objective
-from samstar_rl.tuning.tuner import FrameSource
+
+if TYPE_CHECKING:
+    from samstar_rl.agents.search.ask_tell import Vectors
+    from samstar_rl.settings import Settings
+    from samstar_rl.tuning.objective import Objective
+    from samstar_rl.tuning.tuner import FrameSource
 
 SEARCH_FRAMES = 32
 FINALISTS = 5

@@ -12,17 +12,18 @@ import pandas as pd
 
 from samstar_rl._io import atomic
 from samstar_rl.agents.judging.judge import Judge
-from samstar_rl.agents.judging.statistics import Estimate, cells_of, mean_interval, paired_cells
-from samstar_rl.agents.learning.plan import TrainingPlan
+from samstar_rl.agents.judging.statistics import cells_of, mean_interval, paired_cells
 from samstar_rl.agents.learning.train import train_policy
 from samstar_rl.agents.tuners.policy import PolicyTuner
 from samstar_rl.envs.observation.schema import LAST_FRAME
 from samstar_rl.errors import SamstarError
-from samstar_rl.tasks.task import Task
 from samstar_rl.tuning.objective import Objective
 
 if TYPE_CHECKING:
+    from samstar_rl.agents.judging.statistics import Estimate
+    from samstar_rl.agents.learning.plan import TrainingPlan
     from samstar_rl.bank.bank import Bank
+    from samstar_rl.tasks.task import Task
 
 BLOCKS: dict[str, tuple[str, ...]] = {
     "image": ("image",),

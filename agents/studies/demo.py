@@ -39,14 +39,16 @@ from samstar_rl.results.overlay import draw_outlines
 from samstar_rl.sam.engine import ProposalEngine
 from samstar_rl.sam.load import load_sam
 from samstar_rl.segmentation.segmentation import Segmentation
-from samstar_rl.settings import Settings
 from samstar_rl.simulator.seeds import first_seed
-from samstar_rl.tasks.task import Task, load_task
+from samstar_rl.tasks.task import load_task
 from samstar_rl.tuning.objective import Objective
-from samstar_rl.tuning.tuner import StaticTuner, TunedFrame, Tuner
+from samstar_rl.tuning.tuner import StaticTuner
 
 if TYPE_CHECKING:
     from samstar_rl.bank.bank import Bank
+    from samstar_rl.settings import Settings
+    from samstar_rl.tasks.task import Task
+    from samstar_rl.tuning.tuner import TunedFrame, Tuner
 
 REPORT = "report.html"
 

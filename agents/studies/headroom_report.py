@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from matplotlib.figure import Figure
 
 from samstar_rl._io import atomic
-from samstar_rl.agents.judging.statistics import Estimate
 from samstar_rl.agents.reporting.figures import COLOURS, FAINT, INK, label, new_figure
 from samstar_rl.agents.studies.headroom import (
     BY_SCORE,
@@ -19,9 +18,14 @@ from samstar_rl.agents.studies.headroom import (
     HINDSIGHT,
     HINDSIGHT_TRUTH,
     LEVELS_IN_ORDER,
-    Headroom,
     gain_name,
 )
+
+if TYPE_CHECKING:
+    from samstar_rl.agents.judging.statistics import Estimate
+    from samstar_rl.agents.studies.headroom import (
+        Headroom,
+    )
 
 NEGLIGIBLE = 0.02
 """A gain in F1 below which adapting is not worth the trouble."""

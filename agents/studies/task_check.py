@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 
 from samstar_rl.evidence.mask_evidence import foreground_for
 from samstar_rl.frames.intensity import to_sam_rgb
-from samstar_rl.rewards import PhysicsReward
+from samstar_rl.rewards.reward import PhysicsReward
 from samstar_rl.rewards.terms.size import SizeTarget
 from samstar_rl.segmentation.segmentation import Segmentation
 
 if TYPE_CHECKING:
     from samstar_rl.frames.frame import Frame
-    from samstar_rl.rewards import Score
+    from samstar_rl.rewards.reward import Score
     from samstar_rl.tasks.task import Task
 
 

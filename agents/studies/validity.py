@@ -14,7 +14,7 @@ from samstar_rl._io import atomic
 from samstar_rl.evidence.mask_evidence import foreground_for
 from samstar_rl.frames.frame import LabelledFrame
 from samstar_rl.results.overlay import draw_outlines
-from samstar_rl.rewards import PhysicsReward
+from samstar_rl.rewards.reward import PhysicsReward
 from samstar_rl.segmentation.segmentation import Segmentation, segment
 from samstar_rl.simulator import SimulatedStream
 from samstar_rl.simulator.seeds import first_seed

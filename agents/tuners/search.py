@@ -16,9 +16,7 @@ from numpy.typing import NDArray
 
 from samstar_rl.agents.search.ask_tell import (
     POPULATION,
-    Found,
     GeneticSearch,
-    Vectors,
     derive_seed,
     make_search,
     maximise,
@@ -29,6 +27,10 @@ from samstar_rl.agents.search.ask_tell import (
 from samstar_rl.errors import SamstarError
 
 if TYPE_CHECKING:
+    from samstar_rl.agents.search.ask_tell import (
+        Found,
+        Vectors,
+    )
     from samstar_rl.settings import Settings
     from samstar_rl.tasks.task import Task
     from samstar_rl.tuning.tuner import FrameContext

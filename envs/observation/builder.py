@@ -17,13 +17,14 @@ from samstar_rl.envs.observation.features import (
     image_statistics,
     probe_statistics,
 )
-from samstar_rl.envs.observation.schema import ObservationSchema, Vector
+from samstar_rl.envs.observation.schema import ObservationSchema
 from samstar_rl.errors import SamstarError
 
 if TYPE_CHECKING:
+    from samstar_rl.envs.observation.schema import Vector
     from samstar_rl.envs.task_union import TaskUnion
     from samstar_rl.frames.frame import Frame
-    from samstar_rl.rewards import Score
+    from samstar_rl.rewards.reward import Score
     from samstar_rl.sam.engine import FrameFeatures
     from samstar_rl.settings import Settings
     from samstar_rl.tasks.task import Task

@@ -139,8 +139,6 @@ class ObservationSchema:
         union : TaskUnion, optional
             Speak of the settings and terms of many tasks, and add the block ``free``.
         """
-        from samstar_rl.tasks.task import target_vector_names
-
         settings = task.space.names if union is None else union.settings
         terms = tuple(task.terms) if union is None else union.terms
         limits: list[tuple[str, Sequence[tuple[str, float, float]]]] = [
@@ -148,7 +146,7 @@ class ObservationSchema:
             ("foreground", FOREGROUND_STATISTICS),
             ("embedding", _numbered("channel", n_channels, EMBEDDING_LIMIT)),
             ("probe", PROBE_STATISTICS),
-            ("targets", [(n, -TARGET_LIMIT, TARGET_LIMIT) for n in target_vector_names()]),
+            ("targets", [(n, -TARGET_LIMIT, TARGET_LIMIT) for n in task.target_vector_names()]),
         ]
         if union is not None:
             limits.append(("free", _free_limits(union)))

@@ -26,13 +26,14 @@ from samstar_rl.bank.bank import (
 from samstar_rl.frames.frame import Frame, LabelledFrame
 from samstar_rl.masks.particle_table import DESCRIPTOR_COLUMNS
 from samstar_rl.segmentation.proposals import Floor
-from samstar_rl.settings import STABILITY_OFFSETS, PromptSettings
+from samstar_rl.settings import STABILITY_OFFSETS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from samstar_rl.sam.engine import ProposalEngine
     from samstar_rl.segmentation.proposals import Proposals
+    from samstar_rl.settings import PromptSettings
     from samstar_rl.tasks.task import Task
 
 Streams = Iterable[Iterable[Frame | LabelledFrame]]

@@ -17,17 +17,19 @@ from typing import TYPE_CHECKING, Any
 from samstar_rl._io.atomic import read_json
 from samstar_rl._io.workers import spread
 from samstar_rl.bank.bank import MANIFEST, BankError, frame_path
-from samstar_rl.bank.build import Streams, build_bank, iterate_stream
-from samstar_rl.frames.frame import Frame, LabelledFrame
+from samstar_rl.bank.build import build_bank, iterate_stream
+from samstar_rl.frames.frame import LabelledFrame
 from samstar_rl.sam.engine import ProposalEngine
 from samstar_rl.sam.load import load_sam
-from samstar_rl.sam.point_decoder import Precision
 from samstar_rl.segmentation.proposals import Floor
-from samstar_rl.settings import PromptSettings
 
 if TYPE_CHECKING:
     from distributed import Client
 
+    from samstar_rl.bank.build import Streams
+    from samstar_rl.frames.frame import Frame
+    from samstar_rl.sam.point_decoder import Precision
+    from samstar_rl.settings import PromptSettings
     from samstar_rl.tasks.task import Task
 
 #: what differs between a bank and its parts

@@ -265,6 +265,15 @@ class Task(BaseModel):
             )
         return 1.0 / frame.pixel_size_nm
 
+    @staticmethod
+    def target_vector_names() -> tuple[str, ...]:
+        """Names of the numbers in `target_vector`, the same for all tasks."""
+        names = ["sample.contrast", "sample.min_diameter", "sample.max_diameter"]
+        names += ["sample.mixed_sizes", "sample.overlapping"]
+        for name, kind in TARGETS.items():
+            names += [f"{name}.weight", *(f"{name}.{field}" for field in kind.vector_names())]
+        return tuple(names)
+
     def target_vector(self, frame: Frame | None = None) -> tuple[float, ...]:
         """Weights and targets of all terms that exist, as numbers of fixed length and order.
 
@@ -279,7 +288,7 @@ class Task(BaseModel):
         Returns
         -------
         tuple of float
-            Named by `target_vector_names`.
+            Named by `Task.target_vector_names`.
         """
         unit = 1.0
         if self.length_unit != "frame":
@@ -442,15 +451,6 @@ def toml_value(value: Any) -> str:
     if isinstance(value, float):
         return repr(round(value, 6)) if math.isfinite(value) else str(value)
     return str(value)
-
-
-def target_vector_names() -> tuple[str, ...]:
-    """Names of the numbers in `Task.target_vector`."""
-    names = ["sample.contrast", "sample.min_diameter", "sample.max_diameter"]
-    names += ["sample.mixed_sizes", "sample.overlapping"]
-    for name, kind in TARGETS.items():
-        names += [f"{name}.weight", *(f"{name}.{field}" for field in kind.vector_names())]
-    return tuple(names)
 
 
 def _sample_numbers(sample: Sample) -> tuple[float, ...]:

@@ -17,7 +17,7 @@ from samstar_rl.agents.search.static import search_static
 from samstar_rl.errors import SamstarError
 from samstar_rl.fitting.emps import load_labelled, split_names
 from samstar_rl.frames.frame import Frame
-from samstar_rl.rewards import PhysicsReward
+from samstar_rl.rewards.reward import PhysicsReward
 from samstar_rl.sam.engine import ProposalEngine, Proposals
 from samstar_rl.sam.load import load_sam
 from samstar_rl.scripts._shared.command import make_progress, run_command

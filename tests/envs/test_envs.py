@@ -9,7 +9,7 @@ from synthetic_bank import SyntheticBank
 
 import samstar_rl.envs
 from samstar_rl.envs import STREAM_ID, TUNING_ID, StreamEnv, TuningEnv
-from samstar_rl.envs.bank_frames import windows
+from samstar_rl.envs.opening import windows
 from samstar_rl.envs.wrappers import HideLastFrame
 from samstar_rl.tasks.task import load_task
 
