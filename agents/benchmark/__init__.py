@@ -1,4 +1,4 @@
-"""The benchmark: who takes part (`contenders`, one list), the `plan`, the `run`, and what came of it.
+"""The benchmark: who takes part (`contenders`, one list), `plan`, `run`, and what came of it.
 
 `prepare` makes contenders ready under equal `conditions`; `claims`, `report`, `figures` and
 `tensorboard` read what a run has left.

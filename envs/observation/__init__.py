@@ -1,4 +1,4 @@
-"""What a policy sees: which number means what (`schema`), how it is computed, how it is put together.
+"""What a policy sees: which number means what, how it is computed, how it is put together.
 
 The environments, live policies and policy bundles share it.
 """
