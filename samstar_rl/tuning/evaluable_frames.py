@@ -38,10 +38,15 @@ class BankFrame:
         return self.bank.features(self.index)
 
     def segment(
-        self, settings: Settings, length_unit_px: float, plausibility: Plausibility | None = None
+        self,
+        settings: Settings,
+        length_unit_px: float,
+        plausibility: Plausibility | None = None,
+        cost_limit: float | None = None,
     ) -> Segmentation:
         """Choose among the recorded proposals."""
         proposals = self.bank.proposals(self.index, settings.prompt)
+        proposals = proposals.first(settings.prompt, cost_limit)
         return segment(
             proposals, settings, length_unit_px=length_unit_px, plausibility=plausibility
         )
@@ -76,7 +81,11 @@ class LiveFrame:
         return self.engine.features(self.frame, embedding=self.embedding)
 
     def segment(
-        self, settings: Settings, length_unit_px: float, plausibility: Plausibility | None = None
+        self,
+        settings: Settings,
+        length_unit_px: float,
+        plausibility: Plausibility | None = None,
+        cost_limit: float | None = None,
     ) -> Segmentation:
         """Decode what is needed, then filter."""
         if not self.searches:
@@ -86,15 +95,16 @@ class LiveFrame:
                 embedding=self.embedding,
                 length_unit_px=length_unit_px,
                 plausibility=plausibility,
+                cost_limit=cost_limit,
             )
         record = next((held for held in self._proposals if held.holds(settings.prompt)), None)
         if record is None:
             record = settings.prompt
             self._proposals[record] = self.engine.propose(
-                self.frame, record, embedding=self.embedding
+                self.frame, record, embedding=self.embedding, cost_limit=cost_limit
             )
         return segment(
-            self._proposals[record].first(settings.prompt),
+            self._proposals[record].first(settings.prompt, cost_limit),
             settings,
             length_unit_px=length_unit_px,
             plausibility=plausibility,
@@ -142,10 +152,15 @@ class DecodedFrame:
         return cls(frame, engine.features(frame, embedding=embedding), proposals)
 
     def segment(
-        self, settings: Settings, length_unit_px: float, plausibility: Plausibility | None = None
+        self,
+        settings: Settings,
+        length_unit_px: float,
+        plausibility: Plausibility | None = None,
+        cost_limit: float | None = None,
     ) -> Segmentation:
         """Choose among the proposals."""
-        proposals = self.proposals[settings.prompt]
+        record = next(held for held in self.proposals if held.holds(settings.prompt))
+        proposals = self.proposals[record].first(settings.prompt, cost_limit)
         return segment(
             proposals, settings, length_unit_px=length_unit_px, plausibility=plausibility
         )
