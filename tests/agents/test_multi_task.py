@@ -9,12 +9,8 @@ from synthetic_bank import SyntheticBank
 
 from samstar_rl.agents.judging.judge import Judge
 from samstar_rl.agents.learning.hyperparameters import load_hyperparameters
-from samstar_rl.agents.learning.train import (
-    TrainingError,
-    TrainingPlan,
-    _Run,
-    train_multi_policy,
-)
+from samstar_rl.agents.learning.plan import TrainingPlan
+from samstar_rl.agents.learning.train import TrainingError, _Run, train_multi_policy
 from samstar_rl.agents.policies.bundle import BundleError, PolicyBundle
 from samstar_rl.agents.registry import make_tuner
 from samstar_rl.envs import STREAM_ID
