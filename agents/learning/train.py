@@ -12,7 +12,7 @@ import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.logger import configure
+from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.utils import set_random_seed
 from stable_baselines3.common.vec_env import DummyVecEnv
@@ -22,7 +22,7 @@ from samstar_rl.agents.learning.checkpoints import TrainingError, load_checkpoin
 from samstar_rl.agents.learning.learners import make_learner, to_network, wrapper_for
 from samstar_rl.agents.learning.normalisation import fit_normalisation
 from samstar_rl.agents.policies.network import Array, PolicyNetwork
-from samstar_rl.agents.reporting.curve_writer import CurveWriter
+from samstar_rl.agents.reporting.curve_writer import CurveWriter, HeldCurves
 from samstar_rl.agents.search.static import FINALISTS, SEARCH_FRAMES, search_static
 from samstar_rl.agents.tuners.tuners import PolicyTuner, StaticTuner
 from samstar_rl.envs import StreamEnv
@@ -279,6 +279,9 @@ def train_multi_policy(
 
 
 def _train(run: _Run, resume: bool, on_progress: OnProgress | None) -> Trained:
+    if not resume:
+        for curves in (run.folder / EVENTS).glob("events.out.tfevents.*"):
+            curves.unlink()  # of a training that this one replaces
     watcher = _Watcher(run, on_progress)
     if resume:
         watcher.restore()
@@ -409,7 +412,6 @@ class _Run:
         self.learner.num_timesteps = self.n_searched
         if isinstance(self.learner, OffPolicyAlgorithm):
             self.learner.learning_starts += self.n_searched
-        self.learner.set_logger(configure(str(folder / EVENTS), ["tensorboard"]))
 
     def _makers(self, n_envs: int) -> list[Callable[[], gymnasium.Env]]:
         """As many environments of each task."""
@@ -512,8 +514,10 @@ class _Watcher(BaseCallback):
         self._resumed_at = -1
         self._clock = time.perf_counter()
         self._scores: list[float] = []
-        self._events = CurveWriter(run.folder / EVENTS)
         self._checkpoints, self._key = run.folder / "checkpoints", run.key()
+        events = run.folder / EVENTS
+        self._curves = HeldCurves(CurveWriter(events))
+        run.learner.set_logger(Logger(str(events), [self._curves]))
 
     def _on_rollout_start(self) -> None:
         steps = self.run.learner.num_timesteps
@@ -541,7 +545,7 @@ class _Watcher(BaseCallback):
         """Judge the final policy."""
         if self.run.learner.num_timesteps > self.progress.steps or not self.progress.curve:
             self._stop()
-        self._events.close()
+        self._curves.close()
 
     def _stop(self) -> None:
         progress = self.progress
@@ -551,6 +555,7 @@ class _Watcher(BaseCallback):
         save_checkpoint(
             self._checkpoints, self.run.learner, self.best, key=self._key, progress=asdict(progress)
         )
+        self._curves.release()
         if self._on_progress is not None:
             self._on_progress(progress)
 
@@ -564,7 +569,7 @@ class _Watcher(BaseCallback):
 
     def _log(self, judged: Mapping[str, float]) -> None:
         progress = self.progress
-        self._events.point(judged, evaluations=progress.steps, seconds=progress.seconds)
+        self._curves.point(judged, evaluations=progress.steps, seconds=progress.seconds)
         if self._scores:
             self.run.learner.logger.record("rollout/score", float(np.mean(self._scores)))
             self._scores.clear()
@@ -577,3 +582,4 @@ class _Watcher(BaseCallback):
         if restored is not None:
             self.progress, self.best = Progress(**restored[0]), restored[1]
             self._resumed_at = self.progress.steps
+            self._curves.go_on_after(self.progress.steps, self.progress.seconds)
