@@ -1,7 +1,11 @@
 from __future__ import annotations
 
 import itertools
+import signal
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -245,6 +249,43 @@ def test_curves_run_forwards_after_a_kill(algorithm, task, bank, tmp_path, monke
         assert all(later > earlier for earlier, later in itertools.pairwise(steps)), tag
     assert part["eval/score"] == whole["eval/score"]
     assert part["time/fps"][-1] > 120  # the learner's own curves go on, too
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+sys.path[:0] = [{support!r}, {here!r}]
+import test_training as tests
+training = tests.training
+training.CHECKPOINTS = 3
+task = tests.load_task("particles")
+bank = tests.SyntheticBank(task, n_streams=3, n_frames=3)
+done, step = [], training.StreamEnv.step
+def killed_step(env, action):
+    done.append(action)
+    if len(done) == 120:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return step(env, action)
+training.StreamEnv.step = killed_step
+plan = tests.make_plan("ppo", total_steps=192, start_share=0.0)
+training.train_policy(task, bank, plan, Path({folder!r}))
+"""
+
+
+@pytest.mark.slow
+def test_curves_run_forwards_after_signal_9(task, bank, tmp_path, monkeypatch):
+    here = Path(__file__).parent
+    code = KILLED.format(support=str(here.parent / "support"), here=str(here), folder=str(tmp_path))
+    killed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    monkeypatch.setattr(training, "CHECKPOINTS", 3)
+    plan = make_plan("ppo", total_steps=192, start_share=0.0)
+    train_policy(task, bank, plan, tmp_path, resume=True)
+    found = steps_of_tags(tmp_path / "tensorboard")
+    assert len(list((tmp_path / "tensorboard").iterdir())) == 2
+    assert found["eval/score"][-1] == 192
+    for tag, steps in found.items():
+        assert all(later > earlier for earlier, later in itertools.pairwise(steps)), tag
 
 
 def test_a_training_anew_leaves_no_earlier_curves(task, bank, tmp_path):
