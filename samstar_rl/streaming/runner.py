@@ -292,8 +292,8 @@ class Runner(Generic[Prepared]):
             self._failures.append(f"{arrival.frame.id}: {reason}")
             return
         self._failures.clear()
-        milliseconds = {"waited": waited_s * 1e3, "prepared": ready.seconds * 1e3}
-        result = replace(result, milliseconds={**result.milliseconds, **milliseconds})
+        milliseconds = {"waited": waited_s * 1e3, **result.milliseconds}
+        result = replace(result, milliseconds=milliseconds)
         self._outcomes.put(_Outcome(result, arrival.arrived))
 
     def _fail(self, name: str, reason: str) -> None:

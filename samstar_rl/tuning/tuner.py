@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
 
@@ -54,6 +54,29 @@ class Tuner(Protocol):
 
     def propose(self, context: FrameContext) -> Settings:
         """Choose the settings for the context's frame."""
+
+
+class StaticTuner:
+    """The same settings for every frame.
+
+    Parameters
+    ----------
+    settings : Settings
+    name : str
+    """
+
+    searches = False
+
+    def __init__(self, settings: Settings, name: str = "static") -> None:
+        self.settings = settings
+        self.name = name
+
+    def reset(self) -> None:
+        """Nothing to forget."""
+
+    def propose(self, context: FrameContext) -> Settings:
+        """Return the settings, whatever the frame."""
+        return self.settings
 
 
 class FrameSource(Protocol):
@@ -141,29 +164,18 @@ class LiveFrame:
                 length_unit_px=length_unit_px,
                 plausibility=plausibility,
             )
-        if settings.prompt not in self._proposals:
-            self._proposals[settings.prompt] = self.engine.propose(
-                self.frame, settings.prompt, embedding=self.embedding
+        record = next((held for held in self._proposals if held.holds(settings.prompt)), None)
+        if record is None:
+            record = settings.prompt
+            self._proposals[record] = self.engine.propose(
+                self.frame, record, embedding=self.embedding
             )
         return segment(
-            self._proposals[settings.prompt],
+            self._proposals[record].first(settings.prompt),
             settings,
             length_unit_px=length_unit_px,
             plausibility=plausibility,
         )
-
-
-class UnusableFrame(LiveFrame):
-    """A frame in which any mask would be fiction (blank, saturated): no settings find a particle.
-
-    See `samstar_rl.frames.quality.inspect_frame`.
-    """
-
-    def segment(
-        self, settings: Settings, length_unit_px: float, plausibility: Plausibility | None = None
-    ) -> Segmentation:
-        """Find nothing."""
-        return replace(Segmentation.from_masks([], self.frame), settings=settings)
 
 
 class Objective:
@@ -196,7 +208,7 @@ class Objective:
         self.task = task
         self.cost_weight = float(cost_weight)
         self.physics = PhysicsReward(task)
-        self.dearest_n_prompts = max(prompt.n_prompts for prompt in task.space.prompts())
+        self.dearest_n_prompts = max(prompt.most_prompts for prompt in task.space.prompts())
 
     def penalty(self, n_prompts: int) -> float:
         """What decoding that many prompts costs, in units of the score."""
@@ -383,21 +395,22 @@ def run_tuner(
     tuner.reset()
     last: Evaluation | None = None
     for source in sources:
-        tuned = tune_frame(tuner, source, objective, last)
+        previous = None if last is None else last.segmentation
+        tuned = tune_frame(tuner, FrameEvaluator(source, objective, previous=previous), last)
         last = tuned.evaluation
         yield tuned
 
 
 def tune_frame(
-    tuner: Tuner, source: FrameSource, objective: Objective, last: Evaluation | None = None
+    tuner: Tuner, evaluator: FrameEvaluator, last: Evaluation | None = None
 ) -> TunedFrame:
     """Let a tuner choose for a single frame and evaluate its choice.
 
     Parameters
     ----------
     tuner : Tuner
-    source : FrameSource
-    objective : Objective
+    evaluator : FrameEvaluator
+        Of the frame.
     last : Evaluation, optional
         What the last frame came to, where there is one.
 
@@ -406,9 +419,7 @@ def tune_frame(
     TunedFrame
     """
     started = time.perf_counter()
-    previous = None if last is None else last.segmentation
-    evaluator = FrameEvaluator(source, objective, previous=previous)
     settings = tuner.propose(FrameContext(evaluator, last))
     evaluation = evaluator(settings)
     seconds = time.perf_counter() - started
-    return TunedFrame(source, evaluation, evaluator.expense, seconds)
+    return TunedFrame(evaluator.source, evaluation, evaluator.expense, seconds)

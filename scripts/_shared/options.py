@@ -68,13 +68,17 @@ Precision = Annotated[
     Literal["float32", "bfloat16", "float16"],
     typer.Option("--precision", help="Of SAM's arithmetic; other than float32 is inexact."),
 ]
-Points = Annotated[
-    Literal["grid", "particles"],
-    typer.Option(
-        "--points",
-        help="Prompts of SAM: all points of its grids, or those in particles; faster and inexact.",
-    ),
-]
+
+
+def _points_are_gone(value: str | None) -> None:
+    if value is not None:
+        raise typer.BadParameter(
+            f"--points {value} is gone: --n-prompts N spends N prompts where particles are "
+            "likely, and --zoom looks closer"
+        )
+
+
+Points = Annotated[str | None, typer.Option("--points", hidden=True, callback=_points_are_gone)]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Of everything random.")]
 Evaluations = Annotated[
     int,

@@ -8,9 +8,9 @@ import numpy as np
 
 from samstar_rl.errors import SamstarError
 from samstar_rl.settings import PromptSettings, Settings
-from samstar_rl.streaming.supervision.watched import WatchedTuner
 from samstar_rl.tasks.task import Task
 from samstar_rl.tuning.tuner import FrameContext, LiveFrame, TunedFrame, Tuner
+from samstar_rl.tuning.wrapper import TunerWrapper
 
 # the pace is the median over this many of the last frames
 PACE_WINDOW = 32
@@ -18,7 +18,7 @@ PACE_WINDOW = 32
 PLANNED_SHARE = 0.9
 
 
-class DeadlineTuner(WatchedTuner):
+class DeadlineTuner(TunerWrapper):
     """Take the densest prompt settings of the task that a budget allows, if the chosen ones do not.
 
     Encoding a frame takes its time, whatever is chosen; from there on time goes with the number of
@@ -48,7 +48,7 @@ class DeadlineTuner(WatchedTuner):
                 "of its time"
             )
         self.budget_ms = budget_ms
-        self._prompts = sorted(task.space.prompts(), key=lambda prompt: prompt.n_prompts)
+        self._prompts = sorted(task.space.prompts(), key=lambda prompt: prompt.most_prompts)
         self._pace_ms: deque[float] = deque(maxlen=PACE_WINDOW)
         self._encoding_ms: deque[float] = deque(maxlen=PACE_WINDOW)
 
@@ -63,8 +63,8 @@ class DeadlineTuner(WatchedTuner):
             self.note(f"deadline: {expected_ms:.0f} ms expected, and nothing is cheaper")
             return settings
         self.note(
-            f"deadline: {settings.prompt.n_prompts} prompts would take {expected_ms:.0f} of "
-            f"{self.budget_ms:.0f} ms; took {cheaper.n_prompts}"
+            f"deadline: {settings.prompt.most_prompts} prompts would take {expected_ms:.0f} of "
+            f"{self.budget_ms:.0f} ms; took {cheaper.most_prompts}"
         )
         return settings.replace(**cheaper.to_dict())
 
@@ -82,7 +82,7 @@ class DeadlineTuner(WatchedTuner):
         if not self._pace_ms:
             return None
         encoding_ms = float(np.median(self._encoding_ms)) if self._encoding_ms else 0.0
-        return encoding_ms + float(np.median(self._pace_ms)) * prompt.n_prompts
+        return encoding_ms + float(np.median(self._pace_ms)) * prompt.most_prompts
 
     def _densest_within_budget(self, chosen: PromptSettings) -> PromptSettings:
         """The last of the task's choices that fits, the cheapest if none does."""
@@ -92,4 +92,4 @@ class DeadlineTuner(WatchedTuner):
             if expected_ms is not None and expected_ms <= PLANNED_SHARE * self.budget_ms:
                 fitting.append(prompt)
         cheaper = fitting[-1]
-        return cheaper if cheaper.n_prompts < chosen.n_prompts else chosen
+        return cheaper if cheaper.most_prompts < chosen.most_prompts else chosen

@@ -8,9 +8,9 @@ from samstar_rl.rewards import Score
 from samstar_rl.settings import PromptSettings, Settings
 from samstar_rl.streaming.supervision.deadline import DeadlineTuner
 from samstar_rl.streaming.supervision.guard import Guard, GuardRules, out_of_bounds
-from samstar_rl.streaming.supervision.watched import WatchedTuner
 from samstar_rl.tasks.task import load_task
 from samstar_rl.tuning.tuner import LiveFrame, Objective
+from samstar_rl.tuning.wrapper import TunerWrapper
 
 TASK = load_task("particles")
 GOOD = TASK.static.replace(pred_iou_thresh=0.5)
@@ -171,7 +171,7 @@ def tuned(seconds: float, n_prompts: int, source: object = None) -> SimpleNamesp
 
 def test_a_deadline_takes_cheaper_prompts_and_says_so():
     dense = TASK.static.replace(points_per_side=32)
-    tuner = DeadlineTuner(WatchedTuner(Policy(dense)), TASK, budget_ms=400)
+    tuner = DeadlineTuner(TunerWrapper(Policy(dense)), TASK, budget_ms=400)
     assert tuner.propose(Context(0.5)) == dense  # type: ignore[arg-type]
     tuner.observe(tuned(1.024, 1024))  # type: ignore[arg-type]  # 1 ms a prompt
     settings = tuner.propose(Context(0.5))  # type: ignore[arg-type]
