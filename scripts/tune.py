@@ -198,10 +198,15 @@ class DecodedFrame:
         return cls(frame, engine.features(frame, embedding=embedding), proposals)
 
     def segment(
-        self, settings: Settings, length_unit_px: float, plausibility: Plausibility | None = None
+        self,
+        settings: Settings,
+        length_unit_px: float,
+        plausibility: Plausibility | None = None,
+        cost_limit: float | None = None,
     ) -> Segmentation:
         """Choose among the proposals."""
-        proposals = self.proposals[settings.prompt]
+        record = next(held for held in self.proposals if held.holds(settings.prompt))
+        proposals = self.proposals[record].first(settings.prompt, cost_limit)
         return segment_proposals(
             proposals, settings, length_unit_px=length_unit_px, plausibility=plausibility
         )

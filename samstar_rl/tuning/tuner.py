@@ -9,7 +9,7 @@ one evaluate loop of training curves, benchmarks and the live loop.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
@@ -89,7 +89,11 @@ class FrameSource(Protocol):
         """Pooled embedding and coarse probe; computed when first asked for."""
 
     def segment(
-        self, settings: Settings, length_unit_px: float, plausibility: Plausibility | None = None
+        self,
+        settings: Settings,
+        length_unit_px: float,
+        plausibility: Plausibility | None = None,
+        cost_limit: float | None = None,
     ) -> Segmentation:
         """Segment the frame, as `samstar_rl.segmentation.segmentation.segment` does."""
 
@@ -115,10 +119,15 @@ class BankFrame:
         return self.bank.features(self.index)
 
     def segment(
-        self, settings: Settings, length_unit_px: float, plausibility: Plausibility | None = None
+        self,
+        settings: Settings,
+        length_unit_px: float,
+        plausibility: Plausibility | None = None,
+        cost_limit: float | None = None,
     ) -> Segmentation:
         """Choose among the recorded proposals."""
         proposals = self.bank.proposals(self.index, settings.prompt)
+        proposals = proposals.first(settings.prompt, cost_limit)
         return segment(
             proposals, settings, length_unit_px=length_unit_px, plausibility=plausibility
         )
@@ -153,7 +162,11 @@ class LiveFrame:
         return self.engine.features(self.frame, embedding=self.embedding)
 
     def segment(
-        self, settings: Settings, length_unit_px: float, plausibility: Plausibility | None = None
+        self,
+        settings: Settings,
+        length_unit_px: float,
+        plausibility: Plausibility | None = None,
+        cost_limit: float | None = None,
     ) -> Segmentation:
         """Decode what is needed, then filter."""
         if not self.searches:
@@ -163,15 +176,16 @@ class LiveFrame:
                 embedding=self.embedding,
                 length_unit_px=length_unit_px,
                 plausibility=plausibility,
+                cost_limit=cost_limit,
             )
         record = next((held for held in self._proposals if held.holds(settings.prompt)), None)
         if record is None:
             record = settings.prompt
             self._proposals[record] = self.engine.propose(
-                self.frame, record, embedding=self.embedding
+                self.frame, record, embedding=self.embedding, cost_limit=cost_limit
             )
         return segment(
-            self._proposals[record].first(settings.prompt),
+            self._proposals[record].first(settings.prompt, cost_limit),
             settings,
             length_unit_px=length_unit_px,
             plausibility=plausibility,
@@ -259,14 +273,26 @@ class FrameEvaluator:
     objective : Objective
     previous : Segmentation, optional
         Of the last frame, for terms that look at change.
+    fix : callable, optional
+        Puts into settings what the user has fixed of them, whoever chose them.
+    cost_limit : float, optional
+        The budget of the frame, see `ProposalEngine.propose`.
     """
 
     def __init__(
-        self, source: FrameSource, objective: Objective, *, previous: Segmentation | None = None
+        self,
+        source: FrameSource,
+        objective: Objective,
+        *,
+        previous: Segmentation | None = None,
+        fix: Callable[[Settings], Settings] | None = None,
+        cost_limit: float | None = None,
     ) -> None:
         self.source = source
         self.objective = objective
         self.previous = previous
+        self.fix = fix
+        self.cost_limit = cost_limit
         self.expense = Expense()
         self._gauge = objective.physics.gauge(source.frame)
         self._known: dict[Settings, Evaluation] = {}
@@ -285,13 +311,15 @@ class FrameEvaluator:
 
     def __call__(self, settings: Settings) -> Evaluation:
         """Evaluate the settings; the same settings again are neither computed nor charged anew."""
+        if self.fix is not None:
+            settings = self.fix(settings)
         known = self._known.get(settings)
         if known is None:
             known = self._known[settings] = self._evaluate(settings)
         return known
 
     def _evaluate(self, settings: Settings) -> Evaluation:
-        segmentation = self.source.segment(settings, **self._gauge)
+        segmentation = self.source.segment(settings, **self._gauge, cost_limit=self.cost_limit)
         score = self.objective.physics.score(segmentation, self.frame, self.previous)
         self.expense.n_evaluations += 1
         self.expense.prompts[settings.prompt] = segmentation.n_prompts_decoded

@@ -79,6 +79,34 @@ def _points_are_gone(value: str | None) -> None:
 
 
 Points = Annotated[str | None, typer.Option("--points", hidden=True, callback=_points_are_gone)]
+NPrompts = Annotated[
+    int | None,
+    typer.Option(
+        "--n-prompts",
+        min=4,
+        max=2048,
+        help="Prompts for a frame, spent where particles are likely first; by default the "
+        "settings say how many.",
+    ),
+]
+Zoom = Annotated[
+    float | None,
+    typer.Option(
+        "--zoom",
+        min=1,
+        max=16,
+        help="Look at tiles of the frame this much closer, besides the whole of it: for particles "
+        "that are small in the frame.",
+    ),
+]
+BudgetMs = Annotated[
+    float | None,
+    typer.Option(
+        "--budget-ms",
+        min=1,
+        help="Time for a frame: the most promising prompts are taken until it is used up.",
+    ),
+]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Of everything random.")]
 Evaluations = Annotated[
     int,
