@@ -44,8 +44,10 @@ def draw_step(frame: Frame, task: Task, evaluation: Evaluation | None) -> Pictur
 
     Returns
     -------
-    (H, W, 3) uint8 array
-        The frame, its longer side 512 px, beside a panel of settings and terms.
+    (H, 812, 3) uint8 array
+        The frame, its longer side 512 px and centred, beside a panel of settings and terms. H is at
+        least 512 and depends on the task alone, so that all pictures of an environment have one
+        shape, whatever the shapes of its frames.
     """
     if evaluation is None:
         picture = _fit(to_sam_rgb(frame.image))
@@ -53,11 +55,11 @@ def draw_step(frame: Frame, task: Task, evaluation: Evaluation | None) -> Pictur
         segmentation = evaluation.segmentation
         picture = _fit(draw_outlines(frame, segmentation, enlargement(frame.shape)))
     panel = _panel(frame, task, evaluation)
-    padding = len(panel) - len(picture)
-    padded = cv2.copyMakeBorder(
-        picture, padding // 2, padding - padding // 2, 0, 0, cv2.BORDER_CONSTANT, value=_BACKGROUND
-    )
-    return np.concatenate([padded, panel], axis=1)
+    canvas = np.full((len(panel), FRAME_SIDE_PX, 3), _BACKGROUND, np.uint8)
+    height, width = picture.shape[:2]
+    top, left = (len(panel) - height) // 2, (FRAME_SIDE_PX - width) // 2
+    canvas[top : top + height, left : left + width] = picture
+    return np.concatenate([canvas, panel], axis=1)
 
 
 def _fit(picture: Picture) -> Picture:

@@ -12,7 +12,7 @@ import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.logger import configure
+from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.utils import set_random_seed
 from stable_baselines3.common.vec_env import DummyVecEnv
@@ -23,7 +23,7 @@ from samstar_rl.agents.learning.learners import make_learner, to_network, wrappe
 from samstar_rl.agents.learning.normalisation import fit_normalisation
 from samstar_rl.agents.learning.plan import Progress
 from samstar_rl.agents.policies.bundle import PolicyBundle
-from samstar_rl.agents.reporting.curve_writer import CurveWriter
+from samstar_rl.agents.reporting.curve_writer import CurveWriter, HeldCurves
 from samstar_rl.agents.search.static import FINALISTS, SEARCH_FRAMES, search_static
 from samstar_rl.agents.tuners.policy import PolicyTuner
 from samstar_rl.envs import STREAM_ID, StreamEnv
@@ -313,6 +313,9 @@ def bundle_trained(
 
 
 def _train(run: _Run, resume: bool, on_progress: OnProgress | None) -> Trained:
+    if not resume:
+        for curves in (run.folder / EVENTS).glob("events.out.tfevents.*"):
+            curves.unlink()  # of a training that this one replaces
     monitor = _Monitor(run, on_progress)
     if resume:
         monitor.restore()
@@ -445,7 +448,6 @@ class _Run:
         self.learner.num_timesteps = self.n_searched
         if isinstance(self.learner, OffPolicyAlgorithm):
             self.learner.learning_starts += self.n_searched
-        self.learner.set_logger(configure(str(folder / EVENTS), ["tensorboard"]))
 
     def _makers(self, n_envs: int) -> list[Callable[[], gymnasium.Env]]:
         """As many environments of each task."""
@@ -548,8 +550,10 @@ class _Monitor(BaseCallback):
         self._resumed_at = -1
         self._clock = time.perf_counter()
         self._scores: list[float] = []
-        self._events = CurveWriter(run.folder / EVENTS)
         self._checkpoints, self._key = run.folder / "checkpoints", run.key()
+        events = run.folder / EVENTS
+        self._curves = HeldCurves(CurveWriter(events))
+        run.learner.set_logger(Logger(str(events), [self._curves]))
 
     def _on_rollout_start(self) -> None:
         steps = self.run.learner.num_timesteps
@@ -577,7 +581,7 @@ class _Monitor(BaseCallback):
         """Judge the final policy."""
         if self.run.learner.num_timesteps > self.progress.steps or not self.progress.curve:
             self._stop()
-        self._events.close()
+        self._curves.close()
 
     def _stop(self) -> None:
         progress = self.progress
@@ -587,6 +591,7 @@ class _Monitor(BaseCallback):
         save_checkpoint(
             self._checkpoints, self.run.learner, self.best, key=self._key, progress=asdict(progress)
         )
+        self._curves.release()
         if self._on_progress is not None:
             self._on_progress(progress)
 
@@ -600,7 +605,7 @@ class _Monitor(BaseCallback):
 
     def _log(self, judged: Mapping[str, float]) -> None:
         progress = self.progress
-        self._events.point(judged, evaluations=progress.steps, seconds=progress.seconds)
+        self._curves.point(judged, evaluations=progress.steps, seconds=progress.seconds)
         if self._scores:
             self.run.learner.logger.record("rollout/score", float(np.mean(self._scores)))
             self._scores.clear()
@@ -613,3 +618,4 @@ class _Monitor(BaseCallback):
         if restored is not None:
             self.progress, self.best = Progress(**restored[0]), restored[1]
             self._resumed_at = self.progress.steps
+            self._curves.go_on_after(self.progress.steps, self.progress.seconds)

@@ -1,6 +1,11 @@
 from __future__ import annotations
 
+import itertools
+import signal
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -195,6 +200,93 @@ def test_tensorboard_has_the_shared_tags(task, bank, tmp_path):
     tags = set(events.Tags()["scalars"])
     assert {"eval/score", "eval/reward", "eval_by_second/score"} <= tags
     assert events.Scalars("eval/score")[-1].step == 64
+
+
+def steps_of_tags(folder):
+    """Steps of each tag in the order in which they were written, over all event files."""
+    from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
+
+    files = sorted(folder.glob("events.out.tfevents.*"), key=lambda path: path.stat().st_mtime_ns)
+    steps = {}
+    for path in files:
+        for event in EventFileLoader(str(path)).Load():
+            for value in event.summary.value:
+                steps.setdefault(value.tag, []).append(event.step)
+    return steps
+
+
+class KilledError(Exception):
+    """Stands for a kill between two checkpoints."""
+
+
+@pytest.mark.parametrize("algorithm", LEARNED)
+def test_curves_run_forwards_after_a_kill(algorithm, task, bank, tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "CHECKPOINTS", 3)
+    overrides = {"total_steps": 192, "start_share": 0.0}
+    plan = make_plan(algorithm, **overrides)
+    train_policy(task, bank, plan, tmp_path / "whole")
+    done = []
+    step = training.StreamEnv.step
+
+    def killed_step(env, action):
+        done.append(action)
+        if len(done) == 120:  # the last checkpoint is at 64 steps
+            raise KilledError
+        return step(env, action)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(training.StreamEnv, "step", killed_step)
+        with pytest.raises(KilledError):
+            train_policy(task, bank, plan, tmp_path / "part")
+    train_policy(task, bank, plan, tmp_path / "part", resume=True)
+    whole, part = (steps_of_tags(tmp_path / name / "tensorboard") for name in ("whole", "part"))
+    for tag, steps in part.items():
+        assert all(later > earlier for earlier, later in itertools.pairwise(steps)), tag
+    assert part["eval/score"] == whole["eval/score"]
+    assert part["time/fps"][-1] > 120  # the learner's own curves go on, too
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+sys.path[:0] = [{support!r}, {here!r}]
+import test_training as tests
+training = tests.training
+training.CHECKPOINTS = 3
+task = tests.load_task("particles")
+bank = tests.SyntheticBank(task, n_streams=3, n_frames=3)
+done, step = [], training.StreamEnv.step
+def killed_step(env, action):
+    done.append(action)
+    if len(done) == 120:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return step(env, action)
+training.StreamEnv.step = killed_step
+plan = tests.make_plan("ppo", total_steps=192, start_share=0.0)
+training.train_policy(task, bank, plan, Path({folder!r}))
+"""
+
+
+@pytest.mark.slow
+def test_curves_run_forwards_after_signal_9(task, bank, tmp_path, monkeypatch):
+    here = Path(__file__).parent
+    code = KILLED.format(support=str(here.parent / "support"), here=str(here), folder=str(tmp_path))
+    killed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    monkeypatch.setattr(training, "CHECKPOINTS", 3)
+    plan = make_plan("ppo", total_steps=192, start_share=0.0)
+    train_policy(task, bank, plan, tmp_path, resume=True)
+    found = steps_of_tags(tmp_path / "tensorboard")
+    assert len(list((tmp_path / "tensorboard").iterdir())) == 2
+    assert found["eval/score"][-1] == 192
+    for tag, steps in found.items():
+        assert all(later > earlier for earlier, later in itertools.pairwise(steps)), tag
+
+
+def test_a_training_anew_leaves_no_earlier_curves(task, bank, tmp_path):
+    for _ in range(2):
+        train_policy(task, bank, make_plan("ppo"), tmp_path)
+    assert len(list((tmp_path / "tensorboard").iterdir())) == 1
 
 
 def test_streams_are_split_between_training_and_validation():

@@ -177,6 +177,22 @@ def test_picture(env_id, task, bank):
 
 
 @pytest.mark.parametrize("env_id", IDS)
+def test_pictures_of_mixed_frames_have_one_shape(env_id, task):
+    bank = SyntheticBank(task, n_streams=1, n_frames=4, mixed=True)
+    env = gymnasium.make(env_id, task=task, bank=bank, render_mode="rgb_array")
+    shapes, shown = set(), set()
+    for seed in range(8):
+        _, info = env.reset(seed=seed)
+        shapes.add(env.render().shape)
+        for _ in range(3):
+            shown.add(bank.frame(info["frame_index"]).shape)
+            *_, info = env.step(env.action_space.sample())
+            shapes.add(env.render().shape)
+    assert len(shown) == 2
+    assert len(shapes) == 1
+
+
+@pytest.mark.parametrize("env_id", IDS)
 def test_vectorised(env_id, task, bank):
     envs = gymnasium.make_vec(env_id, num_envs=2, task=task, bank=bank)
     observations, _ = envs.reset(seed=0)
