@@ -30,6 +30,7 @@ from samstar_rl.sources.readers.files import (
     list_image_files,
 )
 from samstar_rl.tasks.task import Task, load_task
+from samstar_rl.tuning.budget import GazeOptions
 
 SOME_FAILED = 1
 
@@ -51,6 +52,9 @@ def segment(
     device: options.Device = "cpu",
     precision: options.Precision = "float32",
     points: options.Points = None,
+    n_prompts: options.NPrompts = None,
+    zoom: options.Zoom = None,
+    budget_ms: options.BudgetMs = None,
     seed: options.Seed = 0,
     workers: options.Workers = None,
     scheduler: options.Scheduler = None,
@@ -85,6 +89,9 @@ def segment(
             "sam": {"name": sam, "sha256": sha256},
             "device": device,
             "precision": precision,
+            "n_prompts": n_prompts,
+            "zoom": zoom,
+            "budget_ms": budget_ms,
             "seed": seed,
             "workers": workers,
             "scheduler": scheduler,
@@ -100,6 +107,7 @@ def segment(
         sam=located_sam(sam),
         device=device,
         precision=precision,
+        gaze=GazeOptions(n_prompts, zoom, budget_ms),
         seed=seed,
     )
     # each image on its own, here or by workers
@@ -187,6 +195,8 @@ class Plan:
     n_evaluations, seed : int
         Of a search; each file gets random numbers of its own.
     sam, device, precision : str
+    gaze : GazeOptions
+        What is fixed of the gaze, whatever the tuner chooses.
     """
 
     task: str
@@ -198,6 +208,7 @@ class Plan:
     sam: str
     device: str
     precision: Precision
+    gaze: GazeOptions
     seed: int
 
     def segment_file(self, image: NamedImage, tuner: NamedTuner | None = None) -> Outcome:
@@ -215,7 +226,7 @@ class Plan:
             A frame that cannot be segmented does not keep those after it from being treated.
         """
         # a fresh tuner for each file, with random numbers of its own
-        loaded = _segmenter(self.task, self.sam, self.device, self.precision)
+        loaded = _segmenter(self.task, self.sam, self.device, self.precision, self.gaze)
         named = _named_tuner(self.tuner) if tuner is None else tuner
         segmenter = loaded.with_tuner(
             named.make(
@@ -244,10 +255,12 @@ class Plan:
 
 
 @lru_cache(maxsize=1)
-def _segmenter(task: str, sam: str, device: str, precision: Precision) -> Segmenter:
+def _segmenter(
+    task: str, sam: str, device: str, precision: Precision, gaze: GazeOptions
+) -> Segmenter:
     """The one model of this process."""
     loaded = Task.from_dict(json.loads(task))
-    return Segmenter.load(loaded, sam=sam, device=device, precision=precision)
+    return Segmenter.load(loaded, sam=sam, device=device, precision=precision, gaze=gaze)
 
 
 _named_tuner = lru_cache(maxsize=1)(NamedTuner)
