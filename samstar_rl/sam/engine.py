@@ -44,7 +44,7 @@ __all__ = [
 RGB = NDArray[np.uint8]
 
 VIEW_COSTS = {"tiny": 36.0, "vit_b": 268.0, "vit_l": 824.0, "vit_h": 1645.0}
-"""What encoding a view costs, in prompts decoded. Of the embedded SAM the ratio of their times, 57 ms
+"""What encoding a view costs, in prompts decoded. Of the embedded SAM the ratio of their times, 57
 to 1.6 ms; of the others that of their operations, as torch's FlopCounterMode counts them."""
 
 PROBE_POINTS_PER_SIDE = 6
