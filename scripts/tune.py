@@ -21,8 +21,8 @@ from samstar_rl.frames.frame import Frame
 from samstar_rl.sam.engine import FrameFeatures, ProposalEngine, Proposals
 from samstar_rl.scripts._shared import options
 from samstar_rl.scripts._shared.command import make_progress, run_command
+from samstar_rl.scripts._shared.inputs import find_images
 from samstar_rl.scripts.pareto import FrontRequest, tune_front
-from samstar_rl.scripts.segment import find_images
 from samstar_rl.segmentation.segmentation import Plausibility, Segmentation
 from samstar_rl.segmentation.segmentation import segment as segment_proposals
 from samstar_rl.segmenter import Segmenter, load_engine

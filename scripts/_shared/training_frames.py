@@ -157,7 +157,7 @@ def read_frames(folder: Path, names: str | None, pixel_size_nm: float | None) ->
     SamstarError
         If no image is asked for.
     """
-    from samstar_rl.scripts.segment import find_images
+    from samstar_rl.scripts._shared.inputs import find_images
     from samstar_rl.scripts.validate import read_names
     from samstar_rl.sources.readers.files import iterate_file
 
