@@ -26,15 +26,10 @@ from samstar_rl.sam.load import load_sam
 from samstar_rl.sam.point_decoder import Precision
 from samstar_rl.settings import Settings
 from samstar_rl.tasks.task import Task, load_task
-from samstar_rl.tuning.tuner import (
-    Evaluation,
-    FrameEvaluator,
-    LiveFrame,
-    Objective,
-    StaticTuner,
-    Tuner,
-    tune_frame,
-)
+from samstar_rl.tuning.budget import DeadlineBudget, GazeOptions
+from samstar_rl.tuning.evaluable_frames import LiveFrame
+from samstar_rl.tuning.objective import Objective
+from samstar_rl.tuning.tuner import Evaluation, FrameEvaluator, StaticTuner, Tuner, tune_frame
 from samstar_rl.tuning.wrapper import TunerWrapper
 
 
@@ -74,6 +69,8 @@ class Segmenter:
     keep_proposals : bool
         Keep all of SAM's proposals of a frame, so that further settings can be tried on it
         (`segment` with settings) without SAM. A tuner that searches has them kept anyway.
+    gaze : GazeOptions, optional
+        What is fixed of the gaze whatever the tuner chooses, and the time that a frame may take.
 
     Raises
     ------
@@ -94,6 +91,7 @@ class Segmenter:
         tuner: Tuner | Settings | None = None,
         *,
         keep_proposals: bool = False,
+        gaze: GazeOptions | None = None,
     ) -> None:
         if tuner is None or isinstance(tuner, Settings):
             tuner = StaticTuner(tuner or objective.task.static)
@@ -106,6 +104,8 @@ class Segmenter:
         self.engine = engine
         self.tuner = tuner
         self.keep_proposals = keep_proposals
+        self.gaze = gaze or GazeOptions()
+        self._budget = DeadlineBudget(self.gaze.budget_ms) if self.gaze.budget_ms else None
         self._last: Evaluation | None = None
         tuner.reset()
 
@@ -118,6 +118,7 @@ class Segmenter:
         sam: Sam | str | Path = "tiny",
         device: str = "cpu",
         precision: Precision = "float32",
+        gaze: GazeOptions | None = None,
     ) -> Segmenter:
         """Load a task and a SAM, and make a segmenter of them.
 
@@ -133,6 +134,8 @@ class Segmenter:
             "cpu" or "cuda".
         precision : str
             As for `ProposalEngine`.
+        gaze : GazeOptions, optional
+            As for the class.
 
         Returns
         -------
@@ -148,13 +151,15 @@ class Segmenter:
             engine = ProposalEngine(sam, device=device, precision=precision)
         else:
             engine = load_engine(str(sam), device, precision)
-        return cls(Objective(loaded), engine, tuner)
+        return cls(Objective(loaded), engine, tuner, gaze=gaze)
 
     def with_tuner(
         self, tuner: Tuner | Settings | None, *, keep_proposals: bool = False
     ) -> Segmenter:
         """The same task and SAM for another stream, with a tuner of its own."""
-        return Segmenter(self.objective, self.engine, tuner, keep_proposals=keep_proposals)
+        return Segmenter(
+            self.objective, self.engine, tuner, keep_proposals=keep_proposals, gaze=self.gaze
+        )
 
     @property
     def task(self) -> Task:
@@ -208,7 +213,13 @@ class Segmenter:
         if prepared.evaluator is None:
             previous = None if self._last is None else self._last.segmentation
             prepared.source.searches = self._keeps()  # the tuner may have been changed meanwhile
-            prepared.evaluator = FrameEvaluator(prepared.source, self.objective, previous=previous)
+            prepared.evaluator = FrameEvaluator(
+                prepared.source,
+                self.objective,
+                previous=previous,
+                fix=self.gaze.apply,
+                cost_limit=self._cost_limit(prepared),
+            )
         # choose, decode, filter, score
         tuner = self.tuner if settings is None else StaticTuner(settings, "by hand")
         tuned = tune_frame(tuner, prepared.evaluator, self._last)
@@ -219,6 +230,11 @@ class Segmenter:
             if isinstance(tuner, TunerWrapper):
                 tuner.observe(tuned)
                 notes += tuner.take_notes()
+        effort = tuned.evaluation.segmentation.proposals.effort
+        if effort is not None and self._budget is not None and settings is None:
+            self._budget.observe(effort.cost, (prepared.seconds + tuned.seconds) * 1e3)
+        if effort is not None and effort.stopped_by == "budget":
+            notes.append(f"stopped by its budget, {effort.n_tiles_left_out} tiles not looked at")
         if len(tuned.evaluation.segmentation) == 0:
             notes.append("no particle was found")
         return FrameResult.of(
@@ -240,6 +256,14 @@ class Segmenter:
         goes on with the frame after it.
         """
         return map(self, frames)
+
+    def _cost_limit(self, prepared: PreparedFrame) -> float | None:
+        """What the frame may cost; milliseconds become cost before the frame begins."""
+        if self._budget is None:
+            return None
+        if not self._budget.is_calibrated:
+            self._budget.calibrate(self.engine, prepared.source, prepared.seconds * 1e3)
+        return self._budget.cost_limit()
 
     def _keeps(self) -> bool:
         return self.keep_proposals or self.tuner.searches

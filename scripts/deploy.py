@@ -31,6 +31,7 @@ from samstar_rl.streaming.runner import RunError, Runner, WriteError
 from samstar_rl.streaming.sinks import PICTURE_EVERY, FolderSink, JournalSink, Sink, TensorBoardSink
 from samstar_rl.streaming.supervision.guard import GuardRules
 from samstar_rl.streaming.supervision.switches import PauseSwitch
+from samstar_rl.tuning.budget import GazeOptions
 
 RUN_BROKE = 3
 CANNOT_WRITE = 4
@@ -70,12 +71,9 @@ def deploy(
             "an instrument, all for files.",
         ),
     ] = None,
-    budget_ms: Annotated[
-        float | None,
-        typer.Option(
-            "--budget-ms", min=1, help="Time for a frame; cheaper prompts where it is exceeded."
-        ),
-    ] = None,
+    n_prompts: options.NPrompts = None,
+    zoom: options.Zoom = None,
+    budget_ms: options.BudgetMs = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue the run that OUT holds.")
     ] = False,
@@ -142,14 +140,19 @@ def deploy(
     """
     opened = open_source(source, pixel_size_nm=pixel_size)
     named = NamedTuner(tuner)
-    segmenter = Segmenter.load(task or named.task, sam=sam, device=device, precision=precision)
+    segmenter = Segmenter.load(
+        task or named.task,
+        sam=sam,
+        device=device,
+        precision=precision,
+        gaze=GazeOptions(n_prompts, zoom, budget_ms),
+    )
     others = [NamedTuner(one) for one in (*(also or []), *OFFERED)] if dashboard else []
     tuners = choose_among(
         segmenter,
         [named, *others],
         rules=GuardRules(check_every=check_every) if guard else None,
         retune=retune,
-        budget_ms=budget_ms,
         n_evaluations=evaluations,
         seed=seed,
     )
@@ -165,6 +168,8 @@ def deploy(
                 "also": also,
                 "frames": frames,
                 "queue": mode,
+                "n_prompts": n_prompts,
+                "zoom": zoom,
                 "budget_ms": budget_ms,
                 "resume": resume,
                 "guard": guard,

@@ -29,11 +29,13 @@ from samstar_rl.sam.load import weights_sha256
 from samstar_rl.sam.point_decoder import Precision
 from samstar_rl.scripts._shared import options
 from samstar_rl.scripts._shared.command import make_progress, run_command
-from samstar_rl.scripts._shared.inputs import NamedImage, find_images, name_images, names_on_disk
+from samstar_rl.scripts._shared.inputs import find_images
 from samstar_rl.scripts._shared.preparation import located_sam, located_tuner
+from samstar_rl.scripts._shared.result_names import NamedImage, name_images, names_on_disk
 from samstar_rl.segmenter import Segmenter
 from samstar_rl.sources.readers.files import FrameReadError, iterate_file
 from samstar_rl.tasks.task import Task, load_task
+from samstar_rl.tuning.budget import GazeOptions
 
 SOME_FAILED = 1
 #: the name of COCO's file of all frames
@@ -64,6 +66,9 @@ def segment(
     device: options.Device = "cpu",
     precision: options.Precision = "float32",
     points: options.Points = None,
+    n_prompts: options.NPrompts = None,
+    zoom: options.Zoom = None,
+    budget_ms: options.BudgetMs = None,
     seed: options.Seed = 0,
     workers: options.Workers = None,
     scheduler: options.Scheduler = None,
@@ -105,6 +110,9 @@ def segment(
             "sam": {"name": sam, "sha256": sha256},
             "device": device,
             "precision": precision,
+            "n_prompts": n_prompts,
+            "zoom": zoom,
+            "budget_ms": budget_ms,
             "seed": seed,
             "workers": workers,
             "scheduler": scheduler,
@@ -121,6 +129,7 @@ def segment(
         sam=located_sam(sam),
         device=device,
         precision=precision,
+        gaze=GazeOptions(n_prompts, zoom, budget_ms),
         seed=seed,
     )
     # each image on its own, here or by workers
@@ -171,6 +180,8 @@ class Plan:
     n_evaluations, seed : int
         Of a search; each file gets random numbers of its own.
     sam, device, precision : str
+    gaze : GazeOptions
+        What is fixed of the gaze, whatever the tuner chooses.
     """
 
     task: str
@@ -183,6 +194,7 @@ class Plan:
     sam: str
     device: str
     precision: Precision
+    gaze: GazeOptions
     seed: int
 
     def segment_file(self, image: NamedImage, tuner: NamedTuner | None = None) -> Outcome:
@@ -200,7 +212,7 @@ class Plan:
             A frame that cannot be segmented does not keep those after it from being treated.
         """
         # a fresh tuner for each file, with random numbers of its own
-        loaded = _segmenter(self.task, self.sam, self.device, self.precision)
+        loaded = _segmenter(self.task, self.sam, self.device, self.precision, self.gaze)
         named = _named_tuner(self.tuner) if tuner is None else tuner
         segmenter = loaded.with_tuner(
             named.make(
@@ -233,10 +245,12 @@ class Plan:
 
 
 @lru_cache(maxsize=1)
-def _segmenter(task: str, sam: str, device: str, precision: Precision) -> Segmenter:
+def _segmenter(
+    task: str, sam: str, device: str, precision: Precision, gaze: GazeOptions
+) -> Segmenter:
     """The one model of this process."""
     loaded = Task.from_dict(json.loads(task))
-    return Segmenter.load(loaded, sam=sam, device=device, precision=precision)
+    return Segmenter.load(loaded, sam=sam, device=device, precision=precision, gaze=gaze)
 
 
 _named_tuner = lru_cache(maxsize=1)(NamedTuner)

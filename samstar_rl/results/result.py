@@ -151,8 +151,22 @@ class FrameResult:
             "settings": self.settings.to_dict(),
             "evaluations": int(self.n_evaluations),
             "prompts_decoded": int(self.n_prompts_decoded),
+            **self._effort_record(),
             "milliseconds": {name: round(value, 3) for name, value in self.milliseconds.items()},
             "notes": list(self.notes),
+        }
+
+    def _effort_record(self) -> dict[str, Any]:
+        """What the frame asked of SAM, so that it can be replayed exactly."""
+        effort = self.segmentation.proposals.effort
+        if effort is None:
+            return {}
+        return {
+            "cost": effort.cost,
+            "cost_limit": effort.cost_limit,
+            "stopped_by": effort.stopped_by,
+            "views": len(np.unique(np.append(effort.views, 0))),
+            "tiles_left_out": effort.n_tiles_left_out,
         }
 
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from samstar_rl.settings import Settings
-from samstar_rl.tuning.tuner import FrameContext, TunedFrame, Tuner
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from samstar_rl.settings import Settings
+    from samstar_rl.tuning.tuner import FrameContext, TunedFrame, Tuner
 
 
 class TunerWrapper:
     """Let another tuner choose, and learn what became of its choice.
 
-    By itself it changes nothing. `Guard` and `DeadlineTuner` are such wrappers, and can be put
-    around one another, as Gymnasium's wrappers are.
+    By itself it changes nothing. `Guard` is such a wrapper; wrappers can be put around
+    one another, as Gymnasium's wrappers are.
 
     Parameters
     ----------

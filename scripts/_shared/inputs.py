@@ -1,156 +1,142 @@
-"""The image files that a command is given, and the names that their results go by."""
+"""What commands are given to read: images by file, folder and name, and tasks."""
 
 from __future__ import annotations
 
-import os
-import re
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from samstar_rl._io.run_folder import RUN_FILE
-from samstar_rl.results.registry import is_own_result, may_replace, source_of_record
-from samstar_rl.results.result import RECORD_SUFFIX, result_path, safe_name
-from samstar_rl.sources.readers.files import FrameReadError, is_image_file, list_image_files
+from samstar_rl.errors import SamstarError
 
-# how the planes of a stack are numbered behind its name
-PLANE = re.compile(r"-\d{5,}$")
+if TYPE_CHECKING:
+    from samstar_rl.frames.frame import Frame
+    from samstar_rl.tasks.task import Task
+
+ALL = "all"
+"""Stands for every task that ships and is not experimental."""
+EMPS_PREFIX = "emps:"
 
 
-@dataclass(frozen=True)
-class NamedImage:
-    """A file to segment: its place among all, and the name that its frames go by."""
+def read_tasks(names: Sequence[str]) -> list[Task]:
+    """Tasks by name or file, several in one text parted by commas, ``all`` for all that ship.
 
-    index: int
-    path: Path
-    name: str
+    Raises
+    ------
+    SamstarError
+        If one is unknown, or two have the same name.
+    """
+    from samstar_rl.tasks.shipped import task_names, task_path
+
+    parts = [part.strip() for name in names for part in name.split(",")]
+    for part in parts:
+        if part != ALL:
+            task_path(part)  # a mistyped one fails before the heavy libraries are loaded
+
+    from samstar_rl.tasks.task import load_task
+
+    shipped = [name for name in task_names() if not load_task(name).experimental]
+    expanded = [name for part in parts for name in (shipped if part == ALL else [part])]
+    tasks = [load_task(name) for name in dict.fromkeys(expanded)]
+    known = [task.name for task in tasks]
+    twice = sorted({name for name in known if known.count(name) > 1})
+    if twice:
+        raise SamstarError(f"two tasks are called {twice[0]!r}: give each a name of its own")
+    return tasks
 
 
 def find_images(inputs: Sequence[Path]) -> list[Path]:
     """The image files among files and in folders, each once.
 
-    Results of earlier runs are no images to be segmented: they are left out wherever they lie.
-
-    Parameters
-    ----------
-    inputs : sequence of Path
-
-    Returns
-    -------
-    list of Path
+    Results of earlier runs are no images: they are left out wherever they lie.
 
     Raises
     ------
-    FrameReadError
+    SamstarError
         If one does not exist, a folder holds no image, or nothing but results are there.
     """
+    from samstar_rl._io.run_folder import RUN_FILE
+    from samstar_rl.results.registry import is_own_result
+    from samstar_rl.sources.readers.files import is_image_file, list_image_files
+
     found: dict[Path, Path] = {}
     n_results = 0
     for given in inputs:
         if not given.exists():
-            raise FrameReadError(f"there is no file or folder {given}: check the path")
+            raise SamstarError(f"there is no file or folder {given}: check the path")
         if (given / RUN_FILE).is_file():  # as `D/*` may name it
             n_results += 1
             continue
         single = given.is_file() or is_image_file(given)
         paths = [given] if single else list_image_files(given)
         if not paths:
-            raise FrameReadError(f"the folder {given} holds no image that can be read here")
+            raise SamstarError(f"the folder {given} holds no image that can be read here")
         images = [path for path in paths if not is_own_result(path)]
         n_results += len(paths) - len(images)
         for path in images:
             found.setdefault(path.resolve(), path)
     if not found:
-        raise FrameReadError(
+        raise SamstarError(
             f"{', '.join(map(str, inputs))}: there are {n_results} results of earlier runs and no "
             "other image: give the images that they were made of"
         )
     return list(found.values())
 
 
-def name_images(
-    paths: Sequence[Path], out: Path, suffixes: Iterable[str] = (RECORD_SUFFIX,)
-) -> list[NamedImage]:
-    """Name each file so that no two share a result.
+def find_named(folder: Path, names: str | None) -> list[Path]:
+    """The images of a folder, or those of ``emps:PART`` or of a file of names among them.
 
-    A file goes by its stem. Where files of several folders have the same, their folders stand in
-    front (``s1_img``, ``s2_img``); where another one of its folder has it, the suffix stays. A name
-    is taken as well if a plane of a stack of another name may have it, if results of another file
-    lie in the output folder under it, or files that are nobody's results.
-
-    Parameters
-    ----------
-    paths : sequence of Path
-        Each once.
-    out : Path
-        Where results will be written; need not exist.
-    suffixes : iterable of str
-        Of the results of a frame.
-
-    Returns
-    -------
-    list of NamedImage
-        In the order of the paths.
+    Raises
+    ------
+    SamstarError
+        If there is no image, or none of a name.
     """
-    suffixes = list(suffixes)
-    folders: dict[str, set[Path]] = {}
+    from samstar_rl.sources.readers.files import list_image_files
+
+    found = list_image_files(folder)
+    if not found:
+        raise SamstarError(f"there is no image in {folder}")
+    if names is None:
+        return found
+    wanted = read_names(names)
+    paths = {path.name: path for path in found} | {path.stem: path for path in found}
+    missing = [name for name in wanted if name not in paths]
+    if missing:
+        raise SamstarError(f"{names} names {missing[0]!r}, of which there is no image in {folder}")
+    return [paths[name] for name in wanted]
+
+
+def find_labelled(frames: Path | None, labels: Path | None, names: str | None) -> list[Path] | None:
+    """The images that ``--frames``, ``--labels`` and ``--names`` ask for; None without any.
+
+    Raises
+    ------
+    SamstarError
+        If labels or names come without frames, or frames without labels.
+    """
+    if frames is None:
+        if labels is not None or names is not None:
+            raise SamstarError("--labels and --names go with --frames")
+        return None
+    if labels is None:
+        raise SamstarError("give --labels FOLDER with the ground truth of the frames, for judging")
+    return find_named(frames, names)
+
+
+def read_names(names: str) -> list[str]:
+    """Names of images: ``emps:PART`` is a part of the EMPS split, else a file, a name a line."""
+    if not names.startswith(EMPS_PREFIX):
+        return Path(names).read_text("utf-8").split()
+    from samstar_rl.fitting.emps import split_names
+
+    part = names.removeprefix(EMPS_PREFIX)
+    if part not in ("sam", "tune", "check"):
+        raise SamstarError(f"the EMPS split has the parts sam, tune and check, got {part!r}")
+    return split_names(part)
+
+
+def read_frames(paths: Sequence[Path], pixel_size_nm: float | None) -> Iterator[Frame]:
+    """The frames of images and of the planes of stacks."""
+    from samstar_rl.sources.readers.files import iterate_file
+
     for path in paths:
-        folders.setdefault(path.stem.casefold(), set()).add(path.absolute().parent)
-    taken, stacks = set[str](), set[str]()
-    named = []
-    for index, path in enumerate(paths):
-        path = path.absolute()
-        # names that say where the file lies come first if the stem alone does not tell files apart
-        ambiguous = len(folders[path.stem.casefold()]) > 1
-        name = next(
-            name
-            for name in _candidates(path, ambiguous=ambiguous)
-            if _is_free(name, taken, stacks) and _is_free_in(out, name, path, suffixes)
-        )
-        key = safe_name(name).casefold()
-        taken.add(key)
-        stacks.add(PLANE.sub("", key))
-        named.append(NamedImage(index, path, name))
-    return named
-
-
-def names_on_disk(paths: Sequence[Path]) -> list[str]:
-    """The paths from the deepest folder that holds them all, with slashes."""
-    root = os.path.commonpath([path.absolute().parent for path in paths])
-    return [path.absolute().relative_to(root).as_posix() for path in paths]
-
-
-def _candidates(path: Path, *, ambiguous: bool) -> Iterator[str]:
-    if not ambiguous:
-        yield path.stem
-        yield path.name
-    prefix = ""
-    for folder in path.parents:
-        if folder.name:
-            prefix = f"{folder.name}_{prefix}"
-            yield f"{prefix}{path.stem}"
-            yield f"{prefix}{path.name}"
-    number = 2
-    while True:
-        yield f"{path.name}-{number}"
-        number += 1
-
-
-def _is_free(name: str, taken: set[str], stacks: set[str]) -> bool:
-    """Whether neither the name nor a plane's of that name is another's, nor another's plane's."""
-    key = safe_name(name).casefold()
-    stack = PLANE.sub("", key)
-    return key not in taken and (stack == key or stack not in taken) and key not in stacks
-
-
-def _is_free_in(out: Path, name: str, path: Path, suffixes: Sequence[str]) -> bool:
-    """Whether what lies in the folder under the name, if anything does, is of the same file."""
-    if not out.is_dir():
-        return True
-    for frame_id in (name, f"{name}-00000"):
-        if not all(may_replace(result_path(out, frame_id, suffix)) for suffix in suffixes):
-            return False
-        source = source_of_record(result_path(out, frame_id, RECORD_SUFFIX))
-        if source is not None and source != str(path.resolve()):
-            return False
-    return True
+        yield from iterate_file(path, pixel_size_nm=pixel_size_nm)

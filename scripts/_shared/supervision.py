@@ -8,10 +8,9 @@ import numpy as np
 
 from samstar_rl.agents import PolicyBundle, PolicyTuner, search_static
 from samstar_rl.agents.registry import NamedTuner
-from samstar_rl.envs.observation.builder import Vector
+from samstar_rl.envs.observation.schema import Vector
 from samstar_rl.segmenter import Segmenter
 from samstar_rl.settings import Settings
-from samstar_rl.streaming.supervision.deadline import DeadlineTuner
 from samstar_rl.streaming.supervision.guard import Guard, GuardRules
 from samstar_rl.streaming.supervision.switches import TunerSwitch
 from samstar_rl.tuning.tuner import FrameContext, FrameSource, Tuner
@@ -29,16 +28,15 @@ def choose_among(
     *,
     rules: GuardRules | None,
     retune: bool,
-    budget_ms: float | None,
     n_evaluations: int,
     seed: int,
 ) -> TunerSwitch:
-    """The tuners to choose from, each with its guard and its deadline; the first one begins.
+    """The tuners to choose from, each with its guard; the first one begins.
 
     Raises
     ------
     SamstarError
-        If a tuner does not exist or does not fit the task, the SAM or the budget.
+        If a tuner does not exist or does not fit the task or the SAM.
     """
     tuners: dict[str, Tuner] = {}
     for one in named:
@@ -54,8 +52,7 @@ def choose_among(
         if isinstance(tuner, PolicyTuner) and tuner.bundle is not None:
             distance = TrainingDistance(tuner, tuner.bundle)
         tuners[one.spec] = supervise(
-            segmenter, tuner, rules=rules, distance=distance, retune=retune, budget_ms=budget_ms,
-            seed=seed,
+            segmenter, tuner, rules=rules, distance=distance, retune=retune, seed=seed,
         )  # fmt: skip
     return TunerSwitch(tuners)
 
@@ -67,10 +64,9 @@ def supervise(
     rules: GuardRules | None,
     distance: Callable[[FrameContext], float] | None = None,
     retune: bool,
-    budget_ms: float | None,
     seed: int,
 ) -> TunerWrapper:
-    """Put the guard around a policy, and a deadline around that, where asked for."""
+    """Put the guard around a policy, where asked for."""
     watched = TunerWrapper(tuner)
     if rules is not None and isinstance(tuner, PolicyTuner):
         watched = Guard(
@@ -80,8 +76,6 @@ def supervise(
             distance=distance,
             retune=retuner(segmenter, seed) if retune else None,
         )
-    if budget_ms is not None:
-        watched = DeadlineTuner(watched, segmenter.task, budget_ms)
     return watched
 
 

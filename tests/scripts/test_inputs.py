@@ -10,9 +10,10 @@ import pytest
 import tifffile
 from PIL import Image
 
+from samstar_rl.errors import SamstarError
 from samstar_rl.results.registry import result_suffixes
-from samstar_rl.scripts._shared.inputs import find_images, name_images, names_on_disk
-from samstar_rl.sources.readers.files import FrameReadError
+from samstar_rl.scripts._shared.inputs import find_images
+from samstar_rl.scripts._shared.result_names import name_images, names_on_disk
 
 SUFFIXES = result_suffixes(["labels", "csv"])
 
@@ -71,7 +72,7 @@ def test_a_file_is_found_once_and_results_are_not_found(tmp_path):
     expected = [folder / "a.png", folder / "b.labels.tif"]
     assert find_images([folder, folder / "a.png", folder / ".." / "images" / "a.png"]) == expected
     assert find_images(sorted(folder.iterdir())) == expected  # D/*
-    with pytest.raises(FrameReadError, match="1 results of earlier runs"):
+    with pytest.raises(SamstarError, match="1 results of earlier runs"):
         find_images([folder / "a.labels.tif"])
 
 

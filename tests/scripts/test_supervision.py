@@ -17,10 +17,11 @@ from samstar_rl.scripts._shared.supervision import (
 from samstar_rl.segmenter import Segmenter
 from samstar_rl.settings import Settings
 from samstar_rl.simulator import SimulatedStream
-from samstar_rl.streaming.supervision.deadline import DeadlineTuner
 from samstar_rl.streaming.supervision.guard import Guard, GuardRules
 from samstar_rl.tasks.task import Task, load_task
-from samstar_rl.tuning.tuner import FrameEvaluator, LiveFrame, Objective
+from samstar_rl.tuning.evaluable_frames import LiveFrame
+from samstar_rl.tuning.objective import Objective
+from samstar_rl.tuning.tuner import FrameEvaluator
 
 N_CHANNELS = 5
 
@@ -71,7 +72,7 @@ def test_a_frame_far_from_the_training_gets_static_settings(loaded, scale, tuner
     policy = PolicyTuner.from_bundle(bundle)
     guard = supervise(
         loaded, policy, rules=GuardRules(check_every=1000, margin=2.0),
-        distance=TrainingDistance(policy, bundle), retune=False, budget_ms=None, seed=0,
+        distance=TrainingDistance(policy, bundle), retune=False, seed=0,
     )  # fmt: skip
     segmenter = loaded.with_tuner(guard)
     with SimulatedStream("particles", seed=1, size=64) as stream:
@@ -82,7 +83,7 @@ def test_a_frame_far_from_the_training_gets_static_settings(loaded, scale, tuner
     )
 
 
-def test_the_operators_choice_has_guards_and_deadlines(loaded, tmp_path):
+def test_the_operators_choice_has_guards(loaded, tmp_path):
     n_channels = loaded.engine.sam.prompt_encoder.embed_dim
     bundle = untrained_bundle(loaded.task, n_channels, sam_sha256=loaded.engine.sha256)
     path = str(bundle.save(tmp_path / "untrained"))
@@ -91,17 +92,15 @@ def test_the_operators_choice_has_guards_and_deadlines(loaded, tmp_path):
         loaded,
         [NamedTuner(spec) for spec in (path, "static", path)],
         rules=GuardRules(),
-        budget_ms=500.0,
         **options,
     )
     assert list(switch.tuners) == [path, "static"] and switch.chosen == path
-    assert all(isinstance(tuner, DeadlineTuner) for tuner in switch.tuners.values())
-    assert isinstance(switch.tuners[path].inner, Guard)
-    unguarded = choose_among(loaded, [NamedTuner(path)], rules=None, budget_ms=None, **options)
+    assert isinstance(switch.tuners[path], Guard)
+    unguarded = choose_among(loaded, [NamedTuner(path)], rules=None, **options)
     assert not isinstance(unguarded.tuners[path], Guard)
     with pytest.raises(ValueError, match="no tuner 'nothing'"):
         named = [NamedTuner("static"), NamedTuner("nothing")]
-        choose_among(loaded, named, rules=None, budget_ms=None, **options)
+        choose_among(loaded, named, rules=None, **options)
 
 
 class Poor:

@@ -54,7 +54,7 @@ def photograph_dashboard(path: Path, *, seed: int, n_frames: int = N_FRAMES) -> 
     specs = [name for name in (TASK,) if name in shipped_bundles()] + ["static", "default"]
     tuners = choose_among(
         segmenter, [NamedTuner(spec) for spec in specs], rules=GuardRules(check_every=5),
-        retune=False, budget_ms=None, n_evaluations=1, seed=seed,
+        retune=False, n_evaluations=1, seed=seed,
     )  # fmt: skip
     counters = Counters()
     state = LiveState(segmenter.task, counters, tuners=tuners)
