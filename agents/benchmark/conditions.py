@@ -17,7 +17,6 @@ from samstar_rl.envs.bank_frames import BankFrames
 from samstar_rl.tuning.objective import Objective
 
 if TYPE_CHECKING:
-    from samstar_rl.agents.policies.network import PolicyNetwork
     from samstar_rl.bank.bank import Bank
     from samstar_rl.tasks.task import Task
     from samstar_rl.tuning.tuner import Tuner
@@ -117,8 +116,6 @@ class Prepared:
         Wall time of getting ready, watching left out.
     learned_from : tuple of Bank
         Whose frames SAM had to see before.
-    network : PolicyNetwork, optional
-        What can be bundled.
     hyperparameters : dict
         That it was made ready with.
     keep : callable, optional
@@ -130,9 +127,8 @@ class Prepared:
     evaluations: int = 0
     seconds: float = 0.0
     learned_from: tuple[Bank, ...] = ()
-    network: PolicyNetwork | None = None
     hyperparameters: dict[str, Any] = field(default_factory=dict)
-    keep: Callable[[Path], None] | None = None
+    keep: Callable[[Path], object] | None = None
 
 
 class ValidationCurve:

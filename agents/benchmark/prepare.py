@@ -16,7 +16,7 @@ from samstar_rl.agents.learning.imitation import EMBEDDING_GAIN, imitate, search
 from samstar_rl.agents.learning.neuroevolution import evolve_policy
 from samstar_rl.agents.learning.normalisation import fit_normalisation
 from samstar_rl.agents.learning.plan import TrainingPlan
-from samstar_rl.agents.learning.train import train_multi_policy, train_policy
+from samstar_rl.agents.learning.train import bundle_trained, train_multi_policy, train_policy
 from samstar_rl.agents.search.ask_tell import make_search, maximise
 from samstar_rl.agents.search.static import search_static
 from samstar_rl.agents.tuners.fixed import (
@@ -161,6 +161,8 @@ def learner(conditions: Conditions, seed: int, *, algorithm: str) -> Prepared:
     trained = train_policy(conditions.task, conditions.bank, plan, conditions.folder, resume=True)
     prepared = _of_training(trained, plan, _judged(conditions, trained.network, algorithm))
     prepared.learned_from = (conditions.bank,)
+    bundle = bundle_trained(trained, plan, [(conditions.task, conditions.bank)])
+    prepared.keep = lambda folder: bundle.save(folder / "policy")
     return prepared
 
 
@@ -209,7 +211,7 @@ def evolved(conditions: Conditions, seed: int) -> Prepared:
         )
     best: PolicyNetwork | None = curve.best
     tuner = unmoved if best is None else _judged(conditions, best, "evolved")
-    return Prepared(tuner, curve.points, spent, curve.seconds, (conditions.bank,), best)
+    return Prepared(tuner, curve.points, spent, curve.seconds, (conditions.bank,))
 
 
 def mlp(conditions: Conditions, seed: int) -> Prepared:
@@ -240,7 +242,6 @@ def _of_training(trained: Trained, plan: TrainingPlan, tuner: Tuner) -> Prepared
         [(int(p["steps"]), p["seconds"], p["score"]) for p in progress.curve],
         progress.steps,
         progress.seconds,
-        network=trained.network,
         hyperparameters=dict(plan.hyperparameters),
     )
 

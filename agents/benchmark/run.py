@@ -22,8 +22,10 @@ from samstar_rl.agents.benchmark.conditions import Conditions, sam_seconds
 from samstar_rl.agents.benchmark.contenders import CONTENDERS
 from samstar_rl.agents.benchmark.plan import (
     PARTS,
+    PLAN,
     ROWS,
     SHEET,
+    UNITS,
     BenchmarkError,
     bank_path,
     begin,
@@ -129,6 +131,14 @@ def run_benchmark(
         announce("contenders", done / len(waiting))
     announce("contenders", 1.0)
     return read_results(plan, root)
+
+
+def clear_other(plan: BenchmarkPlan, root: Path) -> None:
+    """Empty a benchmark's folder if it holds another plan; what is no benchmark's is left alone."""
+    if (root / PLAN).is_file() and atomic.read_json(root / PLAN) != plan.to_dict():
+        (root / PLAN).unlink()
+        for name in (UNITS, "banks", "tensorboard"):
+            shutil.rmtree(root / name, ignore_errors=True)
 
 
 def run_unit(plan: BenchmarkPlan, root: Path, unit: Unit) -> Unit:
