@@ -164,7 +164,17 @@ class ValidationCurve:
         self._events.close()
 
     def add(self, evaluations: int, tuner: Tuner, candidate: object) -> None:
-        """Add what a candidate comes to as a tuner after so many evaluations."""
+        """Add what a candidate comes to as a tuner after so many evaluations.
+
+        Parameters
+        ----------
+        evaluations : int
+            Spent so far.
+        tuner : Tuner
+            The candidate, as it is judged.
+        candidate : object
+            The candidate, as it is kept.
+        """
         self.seconds += time.perf_counter() - self._clock
         rows = self._judge.judge(tuner)
         values = {name: float(rows[name].mean()) for name in ("score", "reward")}

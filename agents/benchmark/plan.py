@@ -348,5 +348,16 @@ def short_name(task: str) -> str:
 
 
 def bank_path(root: Path, task: str, part: str) -> Path:
-    """Where the bank of ``train`` or ``test`` lies."""
+    """Where the bank of ``train`` or ``test`` lies.
+
+    Parameters
+    ----------
+    root : path
+        The benchmark's folder.
+    task, part : str
+
+    Returns
+    -------
+    Path
+    """
     return root / "banks" / short_name(task) / part

@@ -85,7 +85,21 @@ def static_search(conditions: Conditions, seed: int) -> Prepared:
 
 
 def frozen(conditions: Conditions, seed: int, *, n_frames: int | None, name: str) -> Prepared:
-    """The best static choice for each test stream's first frames, or for all of it in hindsight."""
+    """The best static choice for each test stream's first frames, or for all of it in hindsight.
+
+    Parameters
+    ----------
+    conditions : Conditions
+    seed : int
+    n_frames : int, optional
+        Frames at the start of each stream; all of it by default.
+    name : str
+        Of the tuner.
+
+    Returns
+    -------
+    Prepared
+    """
     script, spent, started = [], 0, time.perf_counter()
     for number, stream in enumerate(conditions.test.streams):
         sources = [BankFrame(conditions.test, index) for index in stream[:n_frames]]
@@ -122,7 +136,18 @@ def oracle(conditions: Conditions, seed: int) -> Prepared:
 
 
 def genetic(conditions: Conditions, seed: int, *, warm: bool = False) -> Prepared:
-    """A genetic search on each frame; warm, it goes on from the last frame's population."""
+    """A genetic search on each frame; warm, it goes on from the last frame's population.
+
+    Parameters
+    ----------
+    conditions : Conditions
+    seed : int
+    warm : bool
+
+    Returns
+    -------
+    Prepared
+    """
     tuner = SearchTuner(
         conditions.task, n_evaluations=conditions.n_evaluations, warm=warm, seed=seed
     )
@@ -156,7 +181,18 @@ def nsga2(conditions: Conditions, seed: int) -> Prepared:
 
 
 def learner(conditions: Conditions, seed: int, *, algorithm: str) -> Prepared:
-    """A policy learned by reinforcement, by the name of a learner's hyperparameters."""
+    """A policy learned by reinforcement, by the name of a learner's hyperparameters.
+
+    Parameters
+    ----------
+    conditions : Conditions
+    seed : int
+    algorithm : str
+
+    Returns
+    -------
+    Prepared
+    """
     plan = _training_plan(conditions, algorithm, conditions.task.name, seed)
     trained = train_policy(conditions.task, conditions.bank, plan, conditions.folder, resume=True)
     prepared = _of_training(trained, plan, _judged(conditions, trained.network, algorithm))

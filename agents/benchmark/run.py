@@ -142,7 +142,20 @@ def clear_other(plan: BenchmarkPlan, root: Path) -> None:
 
 
 def run_unit(plan: BenchmarkPlan, root: Path, unit: Unit) -> Unit:
-    """Make a contender ready, judge it on the test streams, write its results."""
+    """Make a contender ready, judge it on the test streams, write its results.
+
+    Parameters
+    ----------
+    plan : BenchmarkPlan
+    root : path
+        The benchmark's folder.
+    unit : Unit
+
+    Returns
+    -------
+    Unit
+        The same.
+    """
     import torch
 
     if unit.is_done(root):
@@ -180,7 +193,19 @@ def run_unit(plan: BenchmarkPlan, root: Path, unit: Unit) -> Unit:
 
 
 def open_conditions(plan: BenchmarkPlan, root: Path, unit: Unit) -> Conditions:
-    """Open what a unit of work needs."""
+    """Open what a unit of work needs.
+
+    Parameters
+    ----------
+    plan : BenchmarkPlan
+    root : path
+        The benchmark's folder.
+    unit : Unit
+
+    Returns
+    -------
+    Conditions
+    """
     contender = CONTENDERS[unit.contender]
     others = [name for name in plan.tasks if contender.transfers and name != unit.task]
     return Conditions(

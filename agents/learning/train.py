@@ -95,6 +95,10 @@ class TrainedUnion(Trained):
         task : Task
             Any task, whether the policy was trained on it or not.
         name : str
+
+        Returns
+        -------
+        PolicyTuner
         """
         bank = frames.bank if isinstance(frames, BankFrames) else frames
         of_union = BankFrames(bank, task, union=self.union)

@@ -51,7 +51,15 @@ def new_figure(width: float = 9.6, height: float = 3.8, **subplots: Any) -> tupl
 
 
 def label(axis: Any, x: str, y: str, title: str = "") -> None:
-    """Name the axes."""
+    """Name the axes.
+
+    Parameters
+    ----------
+    axis : Axes
+    x, y : str
+    title : str
+        On the left above the panel.
+    """
     axis.set_xlabel(x, color=FAINT, fontsize=10)
     axis.set_ylabel(y, color=FAINT, fontsize=10)
     if title:

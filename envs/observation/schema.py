@@ -138,6 +138,10 @@ class ObservationSchema:
             Add the block ``search`` of `samstar/Tuning-v0`.
         union : TaskUnion, optional
             Speak of the settings and terms of many tasks, and add the block ``free``.
+
+        Returns
+        -------
+        ObservationSchema
         """
         settings = task.space.names if union is None else union.settings
         terms = tuple(task.terms) if union is None else union.terms

@@ -44,7 +44,22 @@ class BankFrame:
         plausibility: Plausibility | None = None,
         cost_limit: float | None = None,
     ) -> Segmentation:
-        """Choose among the recorded proposals."""
+        """Choose among the recorded proposals.
+
+        Parameters
+        ----------
+        settings : Settings
+        length_unit_px : float
+            One unit of length of the task in px of the frame.
+        plausibility : callable, optional
+            Of masks, for the gate ``min_plausibility``.
+        cost_limit : float, optional
+            The budget of the frame, see `ProposalEngine.propose`.
+
+        Returns
+        -------
+        Segmentation
+        """
         proposals = self.bank.proposals(self.index, settings.prompt)
         proposals = proposals.first(settings.prompt, cost_limit)
         return segment(
@@ -87,7 +102,22 @@ class LiveFrame:
         plausibility: Plausibility | None = None,
         cost_limit: float | None = None,
     ) -> Segmentation:
-        """Decode what is needed, then filter."""
+        """Decode what is needed, then filter.
+
+        Parameters
+        ----------
+        settings : Settings
+        length_unit_px : float
+            One unit of length of the task in px of the frame.
+        plausibility : callable, optional
+            Of masks, for the gate ``min_plausibility``.
+        cost_limit : float, optional
+            The budget of the frame, see `ProposalEngine.propose`.
+
+        Returns
+        -------
+        Segmentation
+        """
         if not self.searches:
             return self.engine.segment(
                 self.frame,
@@ -158,7 +188,22 @@ class DecodedFrame:
         plausibility: Plausibility | None = None,
         cost_limit: float | None = None,
     ) -> Segmentation:
-        """Choose among the proposals."""
+        """Choose among the proposals.
+
+        Parameters
+        ----------
+        settings : Settings
+        length_unit_px : float
+            One unit of length of the task in px of the frame.
+        plausibility : callable, optional
+            Of masks, for the gate ``min_plausibility``.
+        cost_limit : float, optional
+            The budget of the frame, see `ProposalEngine.propose`.
+
+        Returns
+        -------
+        Segmentation
+        """
         record = next(held for held in self.proposals if held.holds(settings.prompt))
         proposals = self.proposals[record].first(settings.prompt, cost_limit)
         return segment(

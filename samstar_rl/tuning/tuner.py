@@ -96,7 +96,22 @@ class FrameSource(Protocol):
         plausibility: Plausibility | None = None,
         cost_limit: float | None = None,
     ) -> Segmentation:
-        """Segment the frame, as `samstar_rl.segmentation.segmentation.segment` does."""
+        """Segment the frame, as `samstar_rl.segmentation.segmentation.segment` does.
+
+        Parameters
+        ----------
+        settings : Settings
+        length_unit_px : float
+            One unit of length of the task in px of the frame.
+        plausibility : callable, optional
+            Of masks, for the gate ``min_plausibility``.
+        cost_limit : float, optional
+            The budget of the frame, see `ProposalEngine.propose`.
+
+        Returns
+        -------
+        Segmentation
+        """
 
 
 @dataclass(frozen=True)
