@@ -14,10 +14,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from samstar_rl.evidence.frame_evidence import FrameEvidence
     from samstar_rl.frames.frame import Frame
     from samstar_rl.rewards.reward import Score
     from samstar_rl.sam.engine import FrameFeatures
-    from samstar_rl.segmentation.segmentation import Plausibility, Segmentation
+    from samstar_rl.segmentation.segmentation import Segmentation
     from samstar_rl.settings import PromptSettings, Settings
     from samstar_rl.tuning.objective import Objective
 
@@ -93,7 +94,7 @@ class FrameSource(Protocol):
         self,
         settings: Settings,
         length_unit_px: float,
-        plausibility: Plausibility | None = None,
+        evidence: FrameEvidence | None = None,
         cost_limit: float | None = None,
     ) -> Segmentation:
         """Segment the frame, as `samstar_rl.segmentation.segmentation.segment` does.
