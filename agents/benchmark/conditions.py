@@ -58,7 +58,7 @@ class Conditions:
 
     @cached_property
     def frames(self) -> BankFrames:
-        """Of the bank to learn from."""
+        """The frames of the bank to learn from."""
         return BankFrames(self.bank, self.task)
 
     @cached_property

@@ -191,7 +191,7 @@ class BenchmarkPlan:
         return cls(tasks=(task,), contenders=contenders, everywhere=(), real=real)
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON knows it."""
+        """The content as plain types, fit for JSON."""
         plain: dict[str, Any] = json.loads(json.dumps(asdict(self)))
         return plain
 

@@ -116,7 +116,7 @@ def frozen(conditions: Conditions, seed: int, *, n_frames: int | None, name: str
 
 
 def oracle(conditions: Conditions, seed: int) -> Prepared:
-    """For each frame the settings that are best by ground truth: nobody's to have, a bound."""
+    """The settings of each frame that are best by ground truth: nobody's to have, a bound."""
     space = conditions.task.space
 
     def best(index: int) -> Settings:

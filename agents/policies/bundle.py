@@ -84,7 +84,7 @@ class PolicyBundle:
 
     @property
     def place(self) -> str:
-        """For messages: where it was read from, or its name."""
+        """Where it was read from, or its name: what messages call it."""
         return str(self.folder or self.name)
 
     @property

@@ -207,7 +207,7 @@ class ObservationSchema:
         return spaces.Box(low, high, dtype=np.float32)
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON knows it."""
+        """The content as plain types, fit for JSON."""
         return {"blocks": [asdict(block) for block in self.blocks]}
 
     @classmethod

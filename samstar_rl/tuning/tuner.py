@@ -37,7 +37,7 @@ class Tuner(Protocol):
 
     @property
     def name(self) -> str:
-        """For tables and file names."""
+        """What tables and file names call it."""
 
     @property
     def searches(self) -> bool:
