@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from samstar_rl._io import atomic
-from samstar_rl.evidence.mask_evidence import foreground_for
+from samstar_rl.evidence.frame_evidence import FrameEvidence
 from samstar_rl.frames.frame import LabelledFrame
 from samstar_rl.results.overlay import draw_outlines
 from samstar_rl.rewards.reward import PhysicsReward
@@ -201,7 +201,8 @@ def _draw_row(
 ) -> None:
     frame, truth, reward = bank.frame(index), bank.truth(index), PhysicsReward(task)
     targets = reward.targets_px(frame)
-    foreground = foreground_for(frame, next(iter(targets.values())).sample).mask
+    sample = next(iter(targets.values())).sample
+    foreground = FrameEvidence.of(frame, sample).foreground.mask
 
     def chosen(values: np.ndarray) -> tuple[int, Segmentation]:
         best = int(np.argmax(values))

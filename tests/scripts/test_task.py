@@ -39,8 +39,8 @@ def test_a_task_from_labels_says_what_is_there(samstar, annotated):
     low, high = task.terms["completeness"].number_density
     assert low < 20 / (4 * SHAPE[0] * SHAPE[1]) < high
     assert task.terms["shape"].circularity[0] < 0.95 and task.terms["shape"].solidity[1] == 1.0
-    low, high = task.settings["min_diameter"].bounds
-    assert low < task.static.min_diameter < 40 < task.settings["max_diameter"].bounds[0]
+    low = task.settings["min_diameter"].low
+    assert low < task.static.min_diameter < 40 < task.settings["max_diameter"].low
 
 
 def test_a_task_proposed_from_an_image_comes_near(samstar, annotated):
