@@ -31,11 +31,14 @@ class Fault:
         What was expected and what came.
     cost_a_frame : bool
         Whether a frame was lost by it; a connection that is lost or back costs none.
+    trouble : bool
+        Whether something is wrong. A connection that is back, or a remark on what comes, is not.
     """
 
     name: str
     reason: str
     cost_a_frame: bool = True
+    trouble: bool = True
 
 
 class Source(Protocol):
@@ -46,6 +49,9 @@ class Source(Protocol):
     live : bool
         Frames come at an instrument's pace whether or not anybody is ready: the newest one counts.
         Otherwise (files, folders) frames wait, and none may be left out.
+    on_request : bool
+        Each frame is acquired when the iterator is asked for it, which is dose on the specimen: it
+        is not asked for a frame that nobody is ready for.
     on_fault : callable
         Called with each `Fault`, in the thread that iterates. By default nothing is done.
     skip : callable
@@ -53,6 +59,7 @@ class Source(Protocol):
     """
 
     live: bool
+    on_request: bool
     on_fault: Callable[[Fault], None]
     skip: Callable[[str], bool]
 
@@ -73,6 +80,7 @@ class SourceBase:
     """What sources share: being stopped, waiting so that it can be interrupted, ignoring faults."""
 
     live = False
+    on_request = False
 
     def __init__(self) -> None:
         self.on_fault: Callable[[Fault], None] = _ignore
