@@ -30,9 +30,9 @@ class StreamEnv(gymnasium.Env[Vector, Vector]):
     """Choose the generator's settings for each new frame of a stream, at once.
 
     One step is one frame of a bank: a stream of micrographs whose proposals SAM has computed
-    already. The agent sees the new frame before it acts, acts once, and gets the physics score.
-    Actions do not change the frames that follow, only what is known of the last one, so that this
-    is nearly a contextual bandit: learn it with gamma 0 (the default in agents/hyperparams).
+    already. The agent sees the new frame before it acts, acts once, and gets the score:
+    physics and learned plausibility. Actions do not change the frames that follow, only what is
+    known of the last one, so that this is nearly a contextual bandit: learn it with gamma 0.
 
     Action: ``Box(-1, 1, (n,), float32)``, the settings that the task leaves free, in the order of
     ``task.space.names``; `SettingsSpace.decode` maps -1 and 1 to their bounds on their scale and

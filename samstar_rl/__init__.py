@@ -1,4 +1,4 @@
-"""Segment Anything for micrographs, tuned by the physics of the sample."""
+"""Segment Anything for micrographs, tuned by a score of physics and learned plausibility."""
 
 from __future__ import annotations
 

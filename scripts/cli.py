@@ -118,7 +118,7 @@ def build_app(only: Collection[str] | None = None) -> typer.Typer:
     """
     app = _make_group(
         "samstar",
-        "Segment micrographs with Segment Anything, tuned by the physics of the sample.",
+        "Segment micrographs with SAM, tuned by a score of physics and learned plausibility.",
         epilog="samstar COMMAND --help says more about a command.",
     )
     app.callback()(_options)
@@ -190,7 +190,7 @@ def _options(
         ),
     ] = False,
 ) -> None:
-    """Segment micrographs with Segment Anything, tuned by the physics of the sample."""
+    """Segment micrographs with SAM, tuned by a score of physics and learned plausibility."""
 
 
 def _summarised(summary: str) -> Callable[[], None]:

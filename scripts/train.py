@@ -94,10 +94,10 @@ def train(
     """Train a policy that sets the generator for each frame.
 
     Learns on simulated streams unless --frames or --bank says otherwise. No ground truth is
-    needed: the task's physics score is the reward. OUT/policy.bundle is what --tuner of segment
-    and deploy takes; one of several tasks serves any task. OUT/tensorboard shows the curves.
-    With --optimize nothing but OUT/hyperparameters.toml is made; the same command goes on with a
-    search that was stopped.
+    needed: the task's score of physics and learned plausibility is the reward. OUT/policy.bundle
+    is what --tuner of segment and deploy takes; one of several tasks serves any task.
+    OUT/tensorboard shows the curves. With --optimize nothing but OUT/hyperparameters.toml is made;
+    the same command goes on with a search that was stopped.
     """
     from samstar_rl._io.run_folder import RunFolder
     from samstar_rl.agents.learning.learners import algorithm_class, algorithm_name

@@ -91,10 +91,11 @@ def tune(
 ) -> None:
     """Search the one choice of settings that serves frames best.
 
-    No ground truth is needed: the task's physics score judges. OUT/settings.toml is what
-    --tuner static:OUT/settings.toml of segment and deploy reads. With --pareto the file holds a
-    whole front besides, of which static:OUT/settings.toml#7 is the seventh point; OUT/front.csv
-    and OUT/front.png show it. With --per-frame it holds settings for each of the frames.
+    No ground truth is needed: the task's score of physics and learned plausibility judges.
+    OUT/settings.toml is what --tuner static:OUT/settings.toml of segment and deploy reads. With
+    --pareto the file holds a whole front besides, of which static:OUT/settings.toml#7 is the
+    seventh point; OUT/front.csv and OUT/front.png show it. With --per-frame it holds settings for
+    each of the frames.
     """
     bench = prepare(task, sam=sam, device=device)
     front = _front_request(bench, pareto, terms, pick, algo, evaluations, seed)

@@ -341,7 +341,8 @@ def _add_table(report: Report, show: _Show) -> None:
     )
     report.text(
         f"Means over {plan.n_test_streams} streams of {plan.n_test_frames} frames. The score is "
-        "the physics score of the task, which every tuner maximises less a small cost for prompts; "
+        "the task's, of physics and learned plausibility, which every tuner maximises less a small "
+        "cost for prompts; "
         "F1 compares with the simulator's truth, which no tuner sees. Milliseconds include SAM's "
         "own time for the prompts that were decoded. To be quick, all settings here are kept to "
         f"{' or '.join(map(str, plan.points_per_side))} points a side, SAM's defaults as well.",

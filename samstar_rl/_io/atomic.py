@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import time
 from collections.abc import Iterator
@@ -110,7 +111,8 @@ def temporary_path(path: Path) -> Path:
 def remove_leftovers(folder: Path) -> None:
     """Remove what processes that were killed left half-written; only for a folder's sole user."""
     for path in folder.glob(f".*{TEMPORARY_SUFFIX}*"):
-        _remove(path)
+        if re.fullmatch(rf"\..*\.\d+{re.escape(TEMPORARY_SUFFIX)}(\.[^.]*)?", path.name):
+            _remove(path)
 
 
 def _remove(path: Path) -> None:

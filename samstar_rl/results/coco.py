@@ -14,7 +14,7 @@ import numpy as np
 
 from samstar_rl._io import atomic
 from samstar_rl.errors import MissingExtraError
-from samstar_rl.results.result import FrameResult
+from samstar_rl.results.result import SOFTWARE, FrameResult
 from samstar_rl.segmentation.segmentation import Segmentation
 
 CATEGORY = {"id": 1, "name": "particle", "supercategory": "particle"}
@@ -42,7 +42,10 @@ def to_coco(result: FrameResult) -> dict[str, Any]:
         "pixel_size_nm": result.frame.pixel_size_nm,
     }
     return {
-        "info": {"description": f"task {result.task}, settings by {result.tuner}"},
+        "info": {
+            "description": f"task {result.task}, settings by {result.tuner}",
+            "contributor": SOFTWARE,
+        },
         "images": [image],
         "categories": [CATEGORY],
         "annotations": to_annotations(result.segmentation),

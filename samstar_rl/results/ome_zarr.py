@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from samstar_rl.errors import MissingExtraError
-from samstar_rl.results.result import FrameResult, label_image
+from samstar_rl.results.result import SOFTWARE, FrameResult, label_image
 
 LABELS_NAME = "particles"
 
@@ -48,6 +48,7 @@ def write_ome_zarr(path: Path, result: FrameResult) -> None:
     if location is None:
         raise OSError(f"cannot write an OME-Zarr store at {path}")
     group = zarr.group(store=location.store)
+    group.attrs["software"] = SOFTWARE
     write_image(result.frame.image, group, **geometry)
     write_labels(
         label_image(result.segmentation),

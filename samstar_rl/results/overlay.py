@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
 from collections.abc import Sequence
 
 import cv2
@@ -32,6 +34,8 @@ STRIP_BACKGROUND = (24, 24, 24)
 STRIP_TEXT = (235, 235, 235)
 # a scale bar takes at most this share of the width
 SCALE_BAR_SHARE = 0.25
+# the signature of a PNG and its first chunk, which must come first
+PNG_HEADER_BYTES = 33
 
 
 def draw_overlay(frame: Frame, segmentation: Segmentation, *, caption: Sequence[str] = ()) -> Rgb:
@@ -130,12 +134,15 @@ def format_length(length_nm: float) -> str:
     return f"{length_nm * 1e3:g} pm"
 
 
-def encode_png(picture: Rgb) -> bytes:
-    """Compress a picture, fast rather than small."""
-    _, data = cv2.imencode(
+def encode_png(picture: Rgb, *, software: str) -> bytes:
+    """Compress a picture, fast rather than small, with the name of the program that made it."""
+    _, encoded = cv2.imencode(
         ".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_PNG_COMPRESSION, 2]
     )
-    return bytes(data)
+    data = bytes(encoded)
+    text = b"tEXt" + b"Software\0" + software.encode("latin-1")
+    chunk = struct.pack(">I", len(text) - 4) + text + struct.pack(">I", zlib.crc32(text))
+    return data[:PNG_HEADER_BYTES] + chunk + data[PNG_HEADER_BYTES:]
 
 
 def _outline(

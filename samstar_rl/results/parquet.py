@@ -12,9 +12,9 @@ from pathlib import Path
 
 from samstar_rl.errors import MissingExtraError
 from samstar_rl.masks.regionprops import regionprops_frame
-from samstar_rl.results.result import FrameResult
+from samstar_rl.results.result import SOFTWARE, FrameResult
 
-METADATA_KEY = b"samstar_rl"
+METADATA_KEY = SOFTWARE.encode()
 
 
 def write_parquet(path: Path, result: FrameResult) -> None:

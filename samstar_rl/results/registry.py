@@ -9,7 +9,9 @@ every mask whole; tables (`csv`, `parquet`) are of the whole masks, whatever cov
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Sequence
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,7 @@ from samstar_rl.results.result import (
     OVERLAY_SUFFIX,
     PARTICLES_SUFFIX,
     RECORD_SUFFIX,
+    SOFTWARE,
     WRITERS,
     FrameResult,
     result_path,
@@ -31,6 +34,10 @@ Write = Callable[[Path, FrameResult], None]
 
 class FormatError(SamstarError):
     """A format was asked for that does not exist."""
+
+
+class ForeignFileError(SamstarError):
+    """A file of somebody else's lies where a result should go."""
 
 
 @dataclass(frozen=True)
@@ -95,8 +102,121 @@ def write_formats(folder: Path, result: FrameResult, writers: dict[str, Write]) 
     result : FrameResult
     writers : dict
         From `load_formats`.
+
+    Raises
+    ------
+    ForeignFileError
+        If a file that no run has written would be overwritten.
     """
     last: dict[str, Any] = {key: WRITERS[key] for key in (OVERLAY_SUFFIX, RECORD_SUFFIX)}
     for suffix, write in (writers | last).items():
-        with atomic.replacing(result_path(folder, result.frame.id, suffix)) as path:
+        with replacing_own(result_path(folder, result.frame.id, suffix)) as path:
             write(path, result)
+
+
+@contextmanager
+def replacing_own(path: Path) -> Iterator[Path]:
+    """As `atomic.replacing`, for a result: a file that no run has written is never replaced.
+
+    Raises
+    ------
+    ForeignFileError
+        If such a file lies there.
+    """
+    if not may_replace(path):
+        raise ForeignFileError(
+            f"{path} exists and is no result of {SOFTWARE}: it is not overwritten; move it, or "
+            "choose another folder with --out"
+        )
+    with atomic.replacing(path) as temporary:
+        yield temporary
+
+
+def may_replace(path: Path) -> bool:
+    """Whether nothing lies there, or an own result, or an empty file that a loss of power left."""
+    if not path.exists():
+        return True
+    return is_own_result(path) or (path.is_file() and path.stat().st_size == 0)
+
+
+def is_own_result(path: Path) -> bool:
+    """Whether a file is a result that `segment` or `deploy` wrote, by its name and its content.
+
+    Parameters
+    ----------
+    path : Path
+        Of any file or folder: one that is of no result's name is not opened.
+
+    Returns
+    -------
+    bool
+        False as well for what does not exist, or cannot be read. A file of such a name that
+        somebody else has put there, annotations as ``x.labels.tif`` for instance, is none. Files of
+        version 0.1 bear no mark: they are known by the record beside them.
+    """
+    suffixes = sorted((one for one in MARKS if path.name.endswith(one)), key=len)
+    if not suffixes:
+        return False
+    suffix = suffixes[-1]
+    try:
+        return MARKS[suffix](path) or _is_of_first_version(path, suffix)
+    except Exception:  # each kind of file has its own errors where it is none of its kind
+        return False
+
+
+def _labels_are_own(path: Path) -> bool:
+    import tifffile
+
+    with tifffile.TiffFile(path) as tiff:
+        return bool(tiff.pages.first.software == SOFTWARE)
+
+
+def _table_is_own(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.readline(1000).startswith(b"frame,label,bbox-0,")
+
+
+def _picture_is_own(path: Path) -> bool:
+    with path.open("rb") as file:
+        return f"Software\0{SOFTWARE}".encode() in file.read(200)
+
+
+def _json_is_own(path: Path) -> bool:
+    """A record, or masks as COCO has them."""
+    content = json.loads(path.read_bytes())
+    return isinstance(content, dict) and SOFTWARE in (
+        content.get("software"),
+        (content.get("info") or {}).get("contributor"),
+    )
+
+
+def _parquet_is_own(path: Path) -> bool:
+    with path.open("rb") as file:
+        # what the file says of itself stands at its end
+        file.seek(max(0, path.stat().st_size - (1 << 20)))
+        return SOFTWARE.encode() in file.read()
+
+
+def _store_is_own(path: Path) -> bool:
+    attributes = json.loads((path / ".zattrs").read_bytes())
+    return bool(attributes.get("software") == SOFTWARE)
+
+
+def _is_of_first_version(path: Path, suffix: str) -> bool:
+    """Whether the record of the frame, this file or the one beside it, is one of version 0.1."""
+    record = path.with_name(path.name.removesuffix(suffix) + RECORD_SUFFIX)
+    content = json.loads(record.read_bytes())
+    known = {"frame", "n_particles", "score", "settings", "terms", "tuner"}
+    return isinstance(content, dict) and "software" not in content and known <= set(content)
+
+
+# suffix of a result -> whether the content of such a file is ours
+MARKS: dict[str, Callable[[Path], bool]] = {
+    LABELS_SUFFIX: _labels_are_own,
+    PARTICLES_SUFFIX: _table_is_own,
+    OVERLAY_SUFFIX: _picture_is_own,
+    RECORD_SUFFIX: _json_is_own,
+    FORMATS["ome-zarr"].suffix: _store_is_own,
+    FORMATS["coco"].suffix: _json_is_own,
+    FORMATS["parquet"].suffix: _parquet_is_own,
+}

@@ -27,6 +27,8 @@ PARTICLES_SUFFIX = ".particles.csv"
 OVERLAY_SUFFIX = ".overlay.png"
 RECORD_SUFFIX = ".json"
 MAX_NAME_LENGTH = 150
+#: the mark of our own files, by which `registry.is_own_result` tells them from others
+SOFTWARE = "samstar_rl"
 
 
 @dataclass(frozen=True)
@@ -159,6 +161,7 @@ def write_labels(path: Path, result: FrameResult) -> None:
         labels,
         compression="zlib",
         compressionargs={"level": 1},  # labels are flat: more effort saves next to nothing
+        software=SOFTWARE,
         **_scale(labels, result.frame.pixel_size_nm),
     )
 
@@ -181,11 +184,12 @@ def write_particles(path: Path, result: FrameResult) -> None:
 
 def _write_overlay(path: Path, result: FrameResult) -> None:
     picture = draw_overlay(result.frame, result.segmentation, caption=_caption(result))
-    path.write_bytes(encode_png(picture))
+    path.write_bytes(encode_png(picture, software=SOFTWARE))
 
 
 def _write_record(path: Path, result: FrameResult) -> None:
-    path.write_text(atomic.json_text(result.to_record()), encoding="utf-8")
+    content = {"software": SOFTWARE, **result.to_record()}
+    path.write_text(atomic.json_text(content), encoding="utf-8")
 
 
 # suffix -> writer; the record comes last, for it says that the rest is complete

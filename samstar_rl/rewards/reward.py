@@ -40,7 +40,7 @@ class Score:
 
 
 class PhysicsReward:
-    """The score of a task.
+    """The score of a task: physics and learned plausibility, as the task weights them.
 
     Parameters
     ----------

@@ -20,7 +20,7 @@ from samstar_rl.sources.instruments.dtmicroscope import DEFAULT_PORT as DTMICROS
 from samstar_rl.sources.instruments.dtmicroscope import DTMicroscopeSource
 from samstar_rl.sources.instruments.pva import PvaSource
 from samstar_rl.sources.options import Options, parse_flag, parse_not_negative, parse_positive
-from samstar_rl.sources.readers.files import FrameReadError, iterate_file
+from samstar_rl.sources.readers.files import FrameReadError, is_image_file, iterate_file
 
 
 class SimulatedSource(SourceBase):
@@ -79,7 +79,7 @@ class FileSource(SourceBase):
         super().__init__()
         self.path = Path(path)
         self.pixel_size_nm = pixel_size_nm
-        if not self.path.is_file():
+        if not is_image_file(self.path) and not self.path.is_file():
             raise SourceError(f"there is no file {self.path}: check the path")
 
     def __iter__(self) -> Iterator[Frame]:
@@ -239,6 +239,8 @@ SOURCES: dict[str, Callable[[str, Options, float | None], Source]] = {
 
 def _path_kind(name: str) -> str:
     path = Path(name)
+    if is_image_file(path):  # a Zarr store is a folder, too
+        return "file"
     if path.is_dir():
         return "folder"
     if path.is_file():

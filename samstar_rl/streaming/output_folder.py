@@ -11,7 +11,7 @@ from filelock import FileLock, Timeout
 from samstar_rl._io import atomic
 from samstar_rl._io.run_folder import RunFolder
 from samstar_rl.errors import SamstarError
-from samstar_rl.results.registry import FORMATS
+from samstar_rl.results.registry import FORMATS, is_own_result, may_replace
 from samstar_rl.results.result import RECORD_SUFFIX, WRITERS, safe_name
 from samstar_rl.streaming.sinks import cut_broken_line, read_journal
 
@@ -82,7 +82,7 @@ class OutputFolder:
         atomic.remove_leftovers(self.path)
         names = {path.name for path in self.path.iterdir() if path.is_file()}
         # a loss of power may leave an empty file under the final name
-        complete = {n for n in names if _is_record(n) and (self.path / n).stat().st_size > 0}
+        complete = {n for n in names if _is_record(n) and is_own_result(self.path / n)}
         if (complete or self.journal.exists()) and not self.resume:
             raise OutputFolderError(
                 f"{self.path} holds an earlier run's results: continue it with --resume, or choose "
@@ -97,8 +97,9 @@ class OutputFolder:
         for suffix in OTHER_SUFFIXES:
             for name in names:
                 stem = name.removesuffix(suffix)
-                if stem != name and stem not in self._done:
-                    (self.path / name).unlink()
+                path = self.path / name
+                if stem != name and stem not in self._done and may_replace(path):
+                    path.unlink()
 
     def _mend_journal(self) -> None:
         """A kill between a frame's record and its line in the journal leaves the line out."""

@@ -11,8 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
-from samstar_rl._io import atomic
-from samstar_rl.results.registry import DEFAULT_FORMATS, load_formats
+from samstar_rl.results.registry import DEFAULT_FORMATS, load_formats, replacing_own
 from samstar_rl.results.result import (
     OVERLAY_SUFFIX,
     RECORD_SUFFIX,
@@ -88,7 +87,7 @@ class FolderSink:
             writers[OVERLAY_SUFFIX] = WRITERS[OVERLAY_SUFFIX]
         writers[RECORD_SUFFIX] = WRITERS[RECORD_SUFFIX]
         for suffix, write in writers.items():
-            with atomic.replacing(result_path(self.folder, result.frame.id, suffix)) as path:
+            with replacing_own(result_path(self.folder, result.frame.id, suffix)) as path:
                 write(path, result)
         self._n_written += 1
 

@@ -328,7 +328,7 @@ class FrameContext:
         return self._evaluator.expense.n_evaluations
 
     def evaluate(self, settings: Settings) -> Score:
-        """Try settings on the frame: the physics score. Counted."""
+        """Try settings on the frame and return the score. The evaluation is counted."""
         return self._evaluator(settings).score
 
     def reward(self, settings: Settings) -> float:

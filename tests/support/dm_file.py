@@ -15,20 +15,35 @@ import numpy as np
 GROUP, DATA, ARRAY = 20, 21, 20
 UINT16, INT32, UINT32, FLOAT32, FLOAT64 = 4, 3, 5, 6, 7
 #: NumPy's dtype -> code of an image's values, code of the tag's elements
-DTYPES = {"uint16": (10, UINT16), "float32": (2, FLOAT32), "int32": (7, INT32)}
+DTYPES = {
+    "uint16": (10, UINT16),
+    "float32": (2, FLOAT32),
+    "int32": (7, INT32),
+    "BGRA": (23, UINT32),
+}
+Axes = Sequence[tuple[float, str]]
 
 
-def write_dm(path: Path, image: np.ndarray, pixel_size: float, units: str) -> None:
+def write_dm(
+    path: Path,
+    image: np.ndarray,
+    pixel_size: float,
+    units: str,
+    *,
+    form: str = "Image",
+    axes: Axes | None = None,
+) -> None:
     """Write a preview and an image, (H, W) or (N, H, W), of the pixel size in some units.
 
-    The version is that of the suffix, .dm3 or .dm4.
+    The version is that of the suffix, .dm3 or .dm4. Pixels of the fields B, G, R and A are colours.
+    The form is what the file says of itself; axes are scales and units of x, y and the planes.
     """
     version = int(path.suffix[-1])
     preview = image[..., ::4, ::4].reshape(-1, *image[..., ::4, ::4].shape[-2:])[0]
     tags = {
         "ImageList": [
             _image(preview, 1.0, "", "Preview"),
-            _image(image, pixel_size, units, "Gold"),
+            _image(image, pixel_size, units, "Gold", form, axes),
         ],
         "Thumbnails": [{"ImageIndex": 0}],
     }
@@ -37,9 +52,20 @@ def write_dm(path: Path, image: np.ndarray, pixel_size: float, units: str) -> No
     path.write_bytes(struct.pack(">i", version) + size + struct.pack(">i", 1) + body + bytes(8))
 
 
-def _image(image: np.ndarray, pixel_size: float, units: str, name: str) -> dict[str, Any]:
+def _kind(image: np.ndarray) -> str:
+    return "BGRA" if image.dtype.names else image.dtype.name
+
+
+def _image(
+    image: np.ndarray,
+    pixel_size: float,
+    units: str,
+    name: str,
+    form: str = "Image",
+    axes: Axes | None = None,
+) -> dict[str, Any]:
     # x first, then y, then the planes
-    axes = [(pixel_size, units), (pixel_size, units), (1.0, "")][: image.ndim]
+    axes = axes or [(pixel_size, units), (pixel_size, units), (1.0, "")][: image.ndim]
     return {
         "ImageData": {
             "Calibrations": {
@@ -49,11 +75,11 @@ def _image(image: np.ndarray, pixel_size: float, units: str, name: str) -> dict[
                 ],
             },
             "Data": image,
-            "DataType": DTYPES[image.dtype.name][0],
+            "DataType": DTYPES[_kind(image)][0],
             "Dimensions": [_Bare(size) for size in image.shape[::-1]],
             "PixelDepth": image.itemsize,
         },
-        "ImageTags": {"Meta Data": {"Format": "Image"}},
+        "ImageTags": {"Meta Data": {"Format": form}},
         "Name": name,
     }
 
@@ -87,7 +113,7 @@ class _Writer:
 
     def data(self, value: Any) -> bytes:
         if isinstance(value, np.ndarray):
-            code = DTYPES[value.dtype.name][1]
+            code = DTYPES[_kind(value)][1]
             values = value.astype(value.dtype.newbyteorder("<")).tobytes()
             return self.described([ARRAY, code, value.size], values)
         if isinstance(value, str):

@@ -1,4 +1,8 @@
-"""Term `border`: particles that the frame's border cuts are treated as the task asks."""
+"""Term `border`: particles that the frame's border cuts are treated as the task asks.
+
+For size statistics, from which particles that the frame cuts off are left out, and for counts per
+area, in which they belong.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""Term `completeness`: all particles are found."""
+"""Term `completeness`: all particles are found.
+
+For samples whose number of particles per area is known beforehand, such as dispersions of known
+concentration and lithographic arrays.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Term `smoothness`: the outlines are as smooth as a particle's."""
+"""Term `smoothness`: the outlines are as smooth as a particle's.
+
+For round or facetted particles on frames so noisy that outlines fray: droplets, vesicles, colloids.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""Term `temporal`: the segmentation follows smoothly from that of the frame before."""
+"""Term `temporal`: the segmentation follows smoothly from that of the frame before.
+
+For streams whose particles hardly change from frame to frame, such as growth or annealing that is
+imaged faster than it goes on.
+"""
 
 from __future__ import annotations
 

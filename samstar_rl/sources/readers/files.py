@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import logging
 import re
-import threading
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from tifffile import TiffFile, TiffPageSeries
 
 from samstar_rl.frames.frame import Frame
 from samstar_rl.sources.readers.microscope import MODULES, read_microscope_file
-from samstar_rl.sources.readers.pixel_size import tiff_pixel_size_nm
 from samstar_rl.sources.readers.planes import FrameReadError as FrameReadError
 from samstar_rl.sources.readers.planes import Plane, count_planes, iterate_planes, to_grey
-from samstar_rl.sources.readers.zarr import read_zarr
+from samstar_rl.sources.readers.tiff import read_tiff
+from samstar_rl.sources.readers.zarr import is_zarr_node, read_zarr
 
 
 def iterate_file(path: str | Path, *, pixel_size_nm: float | None = None) -> Iterator[Frame]:
@@ -59,11 +57,14 @@ def iterate_file(path: str | Path, *, pixel_size_nm: float | None = None) -> Ite
         raise FrameReadError(f"there is no file {path}: check the path") from error
     except (FrameReadError, ImportError):
         raise
+    except MemoryError as error:
+        raise FrameReadError(
+            f"{path} is too large for the memory of this computer: cut or bin it first"
+        ) from error
     except Exception as error:  # every codec raises its own types on damaged files
         place = "" if index < 0 else f" after {index + 1} good frames"
         raise FrameReadError(
-            f"{path} cannot be read{place}: {_first_line(error)}; expected a whole "
-            f"{path.suffix.lstrip('.').upper()} image, the file is damaged or still being written"
+            f"{path} cannot be read{place}: {_first_line(error)}; {_cure(path, error)}"
         ) from error
     if index < 0:
         raise FrameReadError(f"{path} holds no image")
@@ -100,11 +101,13 @@ def list_image_files(folder: str | Path) -> list[Path]:
 
 
 def is_image_file(path: Path) -> bool:
-    """Whether the name is one that is read here."""
+    """Whether it is of a kind that is read here: by its name, or as a folder of Zarr's."""
     suffix = path.suffix.lower()
-    if suffix not in READERS or path.name.startswith("."):
+    if path.name.startswith("."):
         return False
-    return path.is_dir() if suffix in FOLDER_SUFFIXES else path.is_file()
+    if suffix in FOLDER_SUFFIXES or suffix not in READERS:
+        return is_zarr_node(path)
+    return path.is_file()
 
 
 def natural_key(path: Path) -> list[tuple[int, str]]:
@@ -113,8 +116,45 @@ def natural_key(path: Path) -> list[tuple[int, str]]:
     return [(int(part), "") if part.isdigit() else (-1, part.casefold()) for part in parts]
 
 
+def _cure(path: Path, error: Exception) -> str:
+    """What to do about a file that a reader has refused: not all of them are damaged."""
+    kind = path.suffix.lstrip(".").upper()
+    if path.is_file():
+        with path.open("rb") as file:
+            head = file.read(8)
+        by_content = [name for magic, name in MAGIC.items() if head.startswith(magic)]
+        if by_content and path.suffix.lower() not in SUFFIXES_OF[by_content[0]]:
+            return f"expected a {kind} image, its content is {by_content[0]}: rename the file"
+        if isinstance(error, NotImplementedError) or _is_whole_hdf5(path, head):
+            return f"this variant of {kind} is not known here: export the image as TIFF"
+    return f"expected a whole {kind} image, the file is damaged or still being written"
+
+
+def _is_whole_hdf5(path: Path, head: bytes) -> bool:
+    if not head.startswith(HDF5_MAGIC):
+        return False
+    import h5py
+
+    try:
+        with h5py.File(path):
+            return True
+    except OSError:
+        return False
+
+
 def _read_picture(path: Path) -> Iterator[tuple[Plane, int, float | None]]:
-    with Image.open(path) as picture:
+    try:
+        with warnings.catch_warnings():
+            # Pillow warns at half of what it refuses
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            picture = Image.open(path)
+    except Image.DecompressionBombError as error:
+        limit = 2 * (Image.MAX_IMAGE_PIXELS or 0) / 1e6
+        raise FrameReadError(
+            f"{path} is too large: {_first_line(error)}; pictures of up to {limit:.0f} megapixels "
+            "are read: bin it, cut it into parts, or save it as TIFF"
+        ) from error
+    with picture:
         picture.load()  # raises where the file ends early
         if picture.mode in ("P", "LA", "PA", "RGBA", "CMYK", "YCbCr", "HSV", "LAB"):
             converted = picture.convert("RGB" if picture.mode != "LA" else "L")
@@ -123,76 +163,31 @@ def _read_picture(path: Path) -> Iterator[tuple[Plane, int, float | None]]:
             yield np.asarray(picture), 1, None
 
 
-def _read_tiff(path: Path) -> Iterator[tuple[Plane, int, float | None]]:
-    with TiffFile(path) as tiff:
-        with _Complaints("tifffile") as complaints:
-            size_nm = tiff_pixel_size_nm(tiff)
-            series = _series_of_one_shape(tiff)
-        if any("invalid page offset" in complaint for complaint in complaints.messages):
-            raise FrameReadError(
-                f"{path} ends before its last plane: it is damaged or still being written"
-            )
-        n_planes = sum(_count_planes(one) for one in series)
-        for one in series:
-            for plane in _planes(one):
-                yield plane, n_planes, size_nm
-
-
-class _Complaints(logging.Handler):
-    """Collects what a library logs as an error instead of raising it, in this thread only."""
-
-    def __init__(self, logger_name: str) -> None:
-        super().__init__(logging.ERROR)
-        self.messages: list[str] = []
-        self._logger = logging.getLogger(logger_name)
-        self._thread = threading.get_ident()
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Keep the message of a record."""
-        if record.thread == self._thread:
-            self.messages.append(record.getMessage())
-
-    def __enter__(self) -> _Complaints:
-        self._logger.addHandler(self)
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._logger.removeHandler(self)
-
-
-def _series_of_one_shape(tiff: TiffFile) -> list[TiffPageSeries]:
-    """Leave out the thumbnails and previews that come after the images."""
-    first = tiff.series[0]
-    shape = _plane_shape(first)
-    return [one for one in tiff.series if _plane_shape(one) == shape and one.dtype == first.dtype]
-
-
-def _plane_shape(series: TiffPageSeries) -> tuple[int, ...]:
-    """Height and width, and the samples of a colour where they come last."""
-    n_axes = 3 if series.axes.endswith("YXS") else 2
-    return tuple(series.shape[-n_axes:])
-
-
-def _count_planes(series: TiffPageSeries) -> int:
-    return int(np.prod(series.shape[: -len(_plane_shape(series))], dtype=int))
-
-
-def _planes(series: TiffPageSeries) -> Iterator[Plane]:
-    n_planes = _count_planes(series)
-    if len(series.pages) == n_planes:
-        for page in series.pages:
-            if page is None:
-                raise FrameReadError("a plane of the stack is missing")
-            yield page.asarray().reshape(_plane_shape(series))
-    else:  # planes that share a page: volumes, separate colours
-        yield from series.asarray().reshape(n_planes, *_plane_shape(series))
-
-
 def _read_npy(path: Path) -> Iterator[tuple[Plane, int, float | None]]:
     array = np.load(path, mmap_mode="r", allow_pickle=False)
     for plane in iterate_planes(array, str(path)):
         yield np.array(plane), count_planes(array.shape), None
 
+
+HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
+# how files of some kinds begin
+MAGIC = {
+    b"\x89PNG\r\n\x1a\n": "PNG",
+    b"\xff\xd8\xff": "JPEG",
+    b"II*\0": "TIFF",
+    b"MM\0*": "TIFF",
+    b"II+\0": "TIFF",
+    b"MM\0+": "TIFF",
+    b"\x93NUMPY": "NPY",
+    HDF5_MAGIC: "HDF5",
+}
+SUFFIXES_OF = {
+    "PNG": (".png",),
+    "JPEG": (".jpg", ".jpeg"),
+    "TIFF": (".tif", ".tiff"),
+    "NPY": (".npy",),
+    "HDF5": (".emd", ".hspy", ".h5", ".hdf5"),
+}
 
 # suffix -> generator of (plane, number of planes in the file, pixel size in nm or None)
 READERS: dict[str, Callable[[Path], Iterator[tuple[Plane, int, float | None]]]] = {
@@ -200,8 +195,8 @@ READERS: dict[str, Callable[[Path], Iterator[tuple[Plane, int, float | None]]]] 
     ".jpg": _read_picture,
     ".jpeg": _read_picture,
     ".bmp": _read_picture,
-    ".tif": _read_tiff,
-    ".tiff": _read_tiff,
+    ".tif": read_tiff,
+    ".tiff": read_tiff,
     ".npy": _read_npy,
     ".zarr": read_zarr,
     **dict.fromkeys(MODULES, read_microscope_file),
@@ -211,9 +206,11 @@ FOLDER_SUFFIXES = (".zarr", ".zspy")
 
 
 def _reader(path: Path) -> Callable[[Path], Iterator[tuple[Plane, int, float | None]]]:
-    if path.is_dir() and path.suffix.lower() not in FOLDER_SUFFIXES:
-        raise FrameReadError(f"{path} is a folder: list its files with list_image_files")
     reader = READERS.get(path.suffix.lower())
+    if path.is_dir() and path.suffix.lower() not in FOLDER_SUFFIXES:
+        if not is_zarr_node(path):
+            raise FrameReadError(f"{path} is a folder: list its files with list_image_files")
+        reader = read_zarr
     if reader is None:
         raise FrameReadError(
             f"{path} is of an unknown kind: expected one of {', '.join(READERS)}; convert it"

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
 import tifffile
 from drawn_particles import draw, found
+from PIL import Image
 
 from samstar_rl.results.registry import (
     DEFAULT_FORMATS,
     FORMATS,
+    MARKS,
+    ForeignFileError,
     FormatError,
+    is_own_result,
     load_formats,
     write_formats,
 )
@@ -97,3 +103,51 @@ def test_ome_zarr_is_read_by_its_own_library(tmp_path, pixel_size_nm):
     expected = None if pixel_size_nm is None else pytest.approx(pixel_size_nm, rel=1e-6)
     assert back.pixel_size_nm == expected
     np.testing.assert_array_equal(back.image, given.frame.image)
+
+
+def test_own_results_are_told_by_their_content(tmp_path):
+    write_formats(tmp_path, result(), load_formats(list(FORMATS)))
+    written = sorted(tmp_path.iterdir())
+    assert len(written) == len(MARKS)
+    assert all(is_own_result(path) for path in written)
+    # the mark disturbs nobody
+    with Image.open(tmp_path / "drawn.overlay.png") as picture:
+        picture.load()
+        assert picture.info["Software"] == "samstar_rl"
+    # somebody else's under the same names
+    image = np.zeros((8, 9), np.uint8)
+    foreign = tmp_path / "foreign"
+    foreign.mkdir()
+    tifffile.imwrite(foreign / "x.labels.tif", image)
+    Image.fromarray(image).save(foreign / "x.overlay.png")
+    (foreign / "x.json").write_text('{"frame": "x", "score": 1}')
+    (foreign / "x.coco.json").write_text('{"info": "mine", "images": []}')
+    (foreign / "x.particles.csv").write_text("frame,particle\n1,2\n")
+    (foreign / "x.particles.parquet").write_bytes(b"PAR1")
+    (foreign / "x.ome.zarr").mkdir()
+    (foreign / "x.tif").write_bytes((tmp_path / "drawn.labels.tif").read_bytes())
+    assert len(list(foreign.iterdir())) == 8
+    assert not any(is_own_result(path) for path in [*foreign.iterdir(), tmp_path / "missing.json"])
+
+
+def test_results_of_version_01_are_known_by_their_record(tmp_path):
+    write_formats(tmp_path, result(), load_formats(["labels"]))
+    record = tmp_path / "drawn.json"
+    content = json.loads(record.read_text())
+    del content["software"]
+    record.write_text(json.dumps(content))
+    tifffile.imwrite(tmp_path / "drawn.labels.tif", np.zeros((8, 9), np.uint16))
+    assert is_own_result(record) and is_own_result(tmp_path / "drawn.labels.tif")
+
+
+@pytest.mark.parametrize("form", sorted(FORMATS))
+def test_a_file_of_somebody_elses_is_not_overwritten(tmp_path, form):
+    path = tmp_path / f"drawn{FORMATS[form].suffix}"
+    path.write_bytes(b"annotated for weeks")
+    with pytest.raises(ForeignFileError, match="not overwritten"):
+        write_formats(tmp_path, result(), load_formats([form]))
+    assert path.read_bytes() == b"annotated for weeks"
+    path.unlink()
+    for _ in range(2):  # an own one is
+        write_formats(tmp_path, result(), load_formats([form]))
+    assert path.exists()

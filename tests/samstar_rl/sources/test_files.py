@@ -22,7 +22,9 @@ def write(path: Path, array: np.ndarray) -> Path:
     if path.suffix == ".npy":
         np.save(path, array)
     elif path.suffix in (".tif", ".tiff"):
-        tifffile.imwrite(path, array)
+        # three planes of 16 bits are a colour to tifffile, unless it is told otherwise
+        colour = array.ndim == 3 and array.shape[-1] in (3, 4)
+        tifffile.imwrite(path, array, photometric="rgb" if colour else "minisblack")
     else:
         Image.fromarray(array).save(path)
     return path
@@ -146,14 +148,15 @@ def test_pixels_that_are_not_square_are_reported(tmp_path):
         assert read_frame(tmp_path / "a.tif").pixel_size_nm is None
 
 
-@pytest.mark.parametrize("compression", [None, "zlib"])
+@pytest.mark.parametrize("compression", [None, "zlib", "lzw", "zstd"])
 @pytest.mark.parametrize("kind", ["a.png", "a.jpg", "a.npy", "a.tif", "stack.tif", "ij.tif"])
 def test_half_a_file_never_passes_as_a_whole_one(tmp_path, kind, compression):
     path = tmp_path / kind
     if kind == "ij.tif":
         tifffile.imwrite(path, STACK, imagej=True)
     elif kind.endswith(".tif"):
-        tifffile.imwrite(path, STACK if kind == "stack.tif" else STACK[0], compression=compression)
+        array = STACK if kind == "stack.tif" else STACK[0]
+        tifffile.imwrite(path, array, compression=compression, photometric="minisblack")
     else:
         write(path, STACK[0] if kind == "a.npy" else STACK[0].astype(np.uint8))
     whole, images = path.read_bytes(), [frame.image for frame in iterate_file(path)]

@@ -59,7 +59,12 @@ def test_a_resumed_run_knows_what_is_done_and_clears_what_is_half_done(tmp_path,
         write_result(tmp_path, result(number))
     with folder.journal.open("ab") as file:
         file.write(b'{"frame": "f00002", "sco')  # a kill in the middle of a line
-    (tmp_path / f"f00003{next(iter(WRITERS))}").write_bytes(b"labels without a record")
+    write_result(tmp_path, result(3))
+    (tmp_path / "f00003.json").unlink()  # a kill before the record
+    (tmp_path / "f00005.labels.tif").write_bytes(b"")  # a loss of power
+    theirs = {"mine.labels.tif", "mine.json", ".mine.part1.rar"}
+    for name in theirs:
+        (tmp_path / name).write_bytes(b"annotated by hand")
     atomic.temporary_path(tmp_path / "f00004.json").write_bytes(b"half")
     (tmp_path / "notes of the user.txt").write_text("stay")
 
@@ -69,7 +74,7 @@ def test_a_resumed_run_knows_what_is_done_and_clears_what_is_half_done(tmp_path,
         assert [line["frame"] for line in read_journal(folder.journal)] == ["f00001", "f00002"]
     left = {path.name for path in tmp_path.iterdir() if path.is_file()}
     whole = {f"f0000{n}{suffix}" for n in (1, 2) for suffix in WRITERS}
-    assert left == whole | {"notes of the user.txt"}
+    assert left == whole | theirs | {"notes of the user.txt"}
 
 
 @pytest.mark.parametrize("size", [0, 10, 4096, 5000, 9000])
@@ -84,7 +89,8 @@ def test_a_format_whose_name_ends_in_json_is_no_record(tmp_path, result):
     pytest.importorskip("pycocotools")
     with OutputFolder(tmp_path):
         FolderSink(tmp_path, picture_every=0, formats=["coco"]).write(result(1))
-    (tmp_path / "f00002.coco.json").write_text("{}")  # its record is missing: a kill came between
+    # its record is missing: a kill came between
+    (tmp_path / "f00002.coco.json").write_bytes((tmp_path / "f00001.coco.json").read_bytes())
     with OutputFolder(tmp_path, resume=True) as folder:
         assert folder.n_done == 1 and folder.is_done("f00001")
     left = {path.name for path in tmp_path.iterdir() if path.is_file()}
