@@ -24,7 +24,8 @@ from samstar_rl.scripts._shared.command import make_progress, reporting_errors
 from samstar_rl.scripts._shared.preparation import located_sam
 from samstar_rl.settings import PromptSettings
 from samstar_rl.sources.readers.files import is_image_file, iterate_file, list_image_files
-from samstar_rl.sources.registry import SimulatedSource, open_source
+from samstar_rl.sources.registry import open_source
+from samstar_rl.sources.simulated import SimulatedSource
 from samstar_rl.tasks.task import load_task
 
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ from samstar_rl._io.run_folder import RunFolder
 from samstar_rl.frames.frame import Frame
 from samstar_rl.results.result import WRITERS
 from samstar_rl.sam.load import load_sam
-from samstar_rl.sources.registry import SimulatedSource
+from samstar_rl.sources.simulated import SimulatedSource
 from samstar_rl.streaming.output_folder import OutputFolder
 from samstar_rl.streaming.sinks import FolderSink, read_journal
 from samstar_rl.tasks.task import load_task

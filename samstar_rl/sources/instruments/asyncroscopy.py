@@ -69,7 +69,7 @@ HINTS = {
     "unknown command": "the prefix AS_ is the central server's (port 9000): central=0 leaves it "
     "out",
 }
-CENTRAL_ERROR = "[central error]"
+CENTRAL, CENTRAL_ERROR = "[central", "[central error]"
 
 
 class AsyncroscopySource(InstrumentSource):
@@ -113,7 +113,10 @@ class AsyncroscopySource(InstrumentSource):
         pixel_size_nm: float | None = None,
     ) -> None:
         super().__init__(
-            f"asyncroscopy://{host}:{port}", interval_s=interval_s, pixel_size_nm=pixel_size_nm
+            f"asyncroscopy://{host}:{port}",
+            interval_s=interval_s,
+            timeout_s=timeout_s,
+            pixel_size_nm=pixel_size_nm,
         )
         if not re.fullmatch(r"[\w.-]+", detector):
             raise SourceError(f"detector must be a word such as HAADF, got {detector!r}")
@@ -127,7 +130,6 @@ class AsyncroscopySource(InstrumentSource):
         _refuse_impossible_scans(size, self.scan_s, central=central)
         self.address = (host, port)
         self.size, self.detector = size, detector
-        self.timeout_s = timeout_s
         self._connection: socket.socket | None = None
         prefix = CENTRAL_PREFIX if central else ""
         self.request = (
@@ -145,10 +147,7 @@ class AsyncroscopySource(InstrumentSource):
                 send_message(connection, self.request.encode())
                 image = decode_image(receive_message(connection, deadline=deadline))
             except TimeoutError as error:
-                raise ConnectionLostError(
-                    f"no image within {timeout_s:.3g} s, of which the scan takes "
-                    f"{self.scan_s:.3g} s: a longer timeout lets slow servers answer"
-                ) from error
+                raise ConnectionLostError(self.lengthen_timeout()) from error
             finally:
                 self._connection = None
         self._note_differences(image)
@@ -256,8 +255,9 @@ def decode_image(payload: bytes) -> NDArray[np.generic]:
 def _raise_what_it_says(payload: bytes) -> NoReturn:
     """Tell an error's text, with what to do about it, from bytes that mean nothing."""
     text = payload[-MAX_TEXT_BYTES:].decode("utf-8", "replace").strip()
-    printable = sum(character.isprintable() or character.isspace() for character in text)
-    if not text or printable < len(text) or "\ufffd" in text or len(text) < SHORTEST_TEXT:
+    printable = all(character.isprintable() or character.isspace() for character in text)
+    is_text = printable and len(text) >= SHORTEST_TEXT and "\ufffd" not in text
+    if not is_text or (text[0] == "[" and not text.casefold().startswith(CENTRAL)):
         raise BadReplyError(f"the reply has no header [dtype,height,width]: {payload[:60]!r}")
     if text == "None":
         raise RefusedError(

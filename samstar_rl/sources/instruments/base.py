@@ -18,6 +18,7 @@ FIRST_BACKOFF_S = 0.25
 LONGEST_BACKOFF_S = 10.0
 # an instrument that has worked may be busy for a moment; each request may be a scan, though
 MAX_REFUSALS = 4
+LONGEST_TIMEOUT_S = 600.0
 # 8192 x 8192 pixels of 32 bits, and a little
 MAX_REPLY_BYTES = 300 * 2**20
 
@@ -53,6 +54,8 @@ class InstrumentSource(SourceBase):
         For messages.
     interval_s : float
         Least time from one request to the next.
+    timeout_s : float
+        How long a reply may take, beyond the scan itself.
     pixel_size_nm : float, optional
     """
 
@@ -60,11 +63,17 @@ class InstrumentSource(SourceBase):
     on_request = True
 
     def __init__(
-        self, name: str, *, interval_s: float = 0.0, pixel_size_nm: float | None = None
+        self,
+        name: str,
+        *,
+        interval_s: float = 0.0,
+        timeout_s: float = 10.0,
+        pixel_size_nm: float | None = None,
     ) -> None:
         super().__init__()
         self.name = name
         self.interval_s = interval_s
+        self.timeout_s = timeout_s
         self.pixel_size_nm = pixel_size_nm
         self._ids = FrameIds()
         self._away = False
@@ -96,6 +105,14 @@ class InstrumentSource(SourceBase):
         """End the iteration soon, also out of a request that hangs; from any thread."""
         super().stop()
         self.interrupt()
+
+    def lengthen_timeout(self) -> str:
+        """Give the next request more time, for the scan was made in vain; returns what to say."""
+        given_s, self.timeout_s = self.timeout_s, min(2 * self.timeout_s, LONGEST_TIMEOUT_S)
+        return (
+            f"no image came within the timeout of {given_s:.3g} s beyond the scan's own duration; "
+            f"the next one has {self.timeout_s:.3g} s"
+        )
 
     def remark(self, reason: str) -> None:
         """Say once what people should know about the frames that come."""

@@ -63,7 +63,10 @@ class DTMicroscopeSource(InstrumentSource):
         pixel_size_nm: float | None = None,
     ) -> None:
         super().__init__(
-            f"dtmicroscope://{host}:{port}", interval_s=interval_s, pixel_size_nm=pixel_size_nm
+            f"dtmicroscope://{host}:{port}",
+            interval_s=interval_s,
+            timeout_s=timeout_s,
+            pixel_size_nm=pixel_size_nm,
         )
         self.microscope = microscope or ("dummy" if data is None else "STEM")
         if self.microscope not in MICROSCOPES:
@@ -79,7 +82,6 @@ class DTMicroscopeSource(InstrumentSource):
         self._pyro, self._errors = import_pyro()
         self.uri = f"PYRO:{OBJECT}@{host}:{port}"
         self.data = data
-        self.timeout_s = timeout_s
         self._proxy: Any = None
 
     def acquire(self) -> NDArray[np.generic]:
@@ -89,9 +91,7 @@ class DTMicroscopeSource(InstrumentSource):
                 self._connect()
             image = decode_overview(self._proxy.get_overview_image())
             if image.ndim != 2:  # it is stored there, and will be the same next time
-                raise RefusedError(
-                    f"Channel_000 of the registered data is no image, but of the shape {image.shape}"
-                )
+                raise RefusedError(f"the registered Channel_000 is no image, but {image.shape}")
             return image
         except BadReplyError:
             raise

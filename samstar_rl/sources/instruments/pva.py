@@ -253,7 +253,8 @@ def _luminance(image: NDArray[np.generic], mode: int | None) -> NDArray[np.gener
             f"expected an image of two dimensions, or of three with the attribute ColorMode RGB1, "
             f"RGB2 or RGB3 and three colours; got the shape {image.shape} and the ColorMode {said}"
         )
-    return np.tensordot(image, np.asarray(LUMINANCE, np.float32), axes=([axis], [0]))
+    colours = np.moveaxis(np.asarray(image, np.float32), axis, -1)
+    return colours @ np.asarray(LUMINANCE, np.float32)
 
 
 def _colour_mode(update: Any) -> int | None:

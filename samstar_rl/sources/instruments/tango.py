@@ -128,7 +128,10 @@ class TangoSource(InstrumentSource):
         pixel_size_nm: float | None = None,
     ) -> None:
         super().__init__(
-            f"tango://{host}:{port}", interval_s=interval_s, pixel_size_nm=pixel_size_nm
+            f"tango://{host}:{port}",
+            interval_s=interval_s,
+            timeout_s=timeout_s,
+            pixel_size_nm=pixel_size_nm,
         )
         _refuse_impossible_scans(size, dwell_time_s, version)
         if version not in (None, *DEVICES):
@@ -147,7 +150,6 @@ class TangoSource(InstrumentSource):
         self.size, self.dwell_time_s = size, dwell_time_s
         self.save_path = None if save_path is None else Path(save_path)
         self.tiled = tiled
-        self.timeout_s = timeout_s
         self.given_pixel_size_nm = pixel_size_nm
         self._devices: dict[str, Any] = {}
         self._found_version = version
@@ -237,9 +239,7 @@ class TangoSource(InstrumentSource):
                 f"({config.get('save_path', 'unknown')} there) lies on this machine"
             ) from error
 
-    def _command(
-        self, role: str, name: str, argument: Any = None, *, scan_s: float = 0.0
-    ) -> Any:
+    def _command(self, role: str, name: str, argument: Any = None, *, scan_s: float = 0.0) -> Any:
         """Run a command so that `stop` ends the wait for it."""
         device = self._devices[role]
         device.set_timeout_millis(math.ceil(1e3 * (self.timeout_s + scan_s)))
@@ -280,15 +280,13 @@ class TangoSource(InstrumentSource):
     def _explain(self, error: Any) -> Exception:
         """Tell a refusal from silence, and say what Tango's stack of errors comes to."""
         reasons = _reasons(error)
-        causes = [part for part in error.args if part.reason not in FRAMES_OF_ERRORS]
-        cause = causes[0] if causes else error.args[0]
-        said = f"{cause.reason}: {last_line(cause.desc)}"
         if "API_DeviceTimedOut" in reasons:
-            return ConnectionLostError(
-                f"no reply within the timeout of {self.timeout_s:.3g} s beyond the scan's own "
-                "duration: a longer timeout lets slow scans end"
-            )
-        hint = next((HINTS[reason] for reason in reasons if reason in HINTS), "")
+            return ConnectionLostError(self.lengthen_timeout())
+        hinted = next((part for part in error.args if part.reason in HINTS), None)
+        causes = [part for part in error.args if part.reason not in FRAMES_OF_ERRORS]
+        cause = hinted or (causes[0] if causes else error.args[0])
+        said = f"{cause.reason}: {last_line(cause.desc.partition('. ')[0])}"
+        hint = HINTS.get(cause.reason, "")
         if hint:
             return RefusedError(f"{said} ({hint})")
         if any(reason in AWAY_REASONS for reason in reasons):
@@ -334,9 +332,7 @@ def import_tango() -> Any:
     try:
         import tango
     except ImportError as error:
-        raise SourceError(
-            "tango: sources need pytango: pip install 'samstar-rl[tango]'"
-        ) from error
+        raise SourceError("tango: sources need pytango: pip install 'samstar-rl[tango]'") from error
     return tango
 
 
@@ -357,9 +353,7 @@ def decode_scanned_image(header: str, body: bytes) -> tuple[NDArray[np.generic],
     return as_array(body, shape, dtype), str(described.get("detector", ""))
 
 
-def as_array(
-    body: bytes, shape: tuple[int, ...], dtype: np.dtype[Any]
-) -> NDArray[np.generic]:
+def as_array(body: bytes, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[np.generic]:
     """Bytes in C order as an array of real numbers.
 
     Raises
@@ -370,9 +364,7 @@ def as_array(
     if dtype.kind not in "buif" or not shape or min(shape) < 1:
         raise BadReplyError(f"expected an image of real numbers, got {shape} of {dtype}")
     if math.prod(shape) * dtype.itemsize != len(body):
-        raise BadReplyError(
-            f"{len(body)} bytes came where {shape} of {dtype} were announced"
-        )
+        raise BadReplyError(f"{len(body)} bytes came where {shape} of {dtype} were announced")
     return np.frombuffer(body, dtype).reshape(shape)
 
 
@@ -455,5 +447,3 @@ def _get(url: str, timeout_s: float) -> bytes:
 
 def _reasons(error: Any) -> list[str]:
     return [part.reason for part in error.args if hasattr(part, "reason")]
-
-

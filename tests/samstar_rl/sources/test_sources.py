@@ -14,8 +14,10 @@ from PIL import Image
 
 from samstar_rl.frames.frame import Frame
 from samstar_rl.sources.base import Fault, MemorySource, SourceError
+from samstar_rl.sources.file import FileSource
 from samstar_rl.sources.folder import FolderSource
-from samstar_rl.sources.registry import FileSource, SimulatedSource, open_source
+from samstar_rl.sources.registry import open_source
+from samstar_rl.sources.simulated import SimulatedSource
 
 IMAGE = np.random.default_rng(0).integers(0, 255, (30, 40)).astype(np.uint8)
 
