@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from samstar_rl.agents.tuners.tuners import PolicyTuner as PolicyTuner
     from samstar_rl.agents.tuners.tuners import RandomTuner as RandomTuner
     from samstar_rl.agents.tuners.tuners import SearchTuner as SearchTuner
-    from samstar_rl.agents.tuners.tuners import StaticTuner as StaticTuner
+    from samstar_rl.tuning.tuner import StaticTuner as StaticTuner
 
 # torch and other heavy libraries stand behind most of these: each is imported when asked for
 __getattr__, __dir__, __all__ = lazy_loader.attach(

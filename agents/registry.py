@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from functools import cached_property
 from pathlib import Path
 
 from samstar_rl.agents.policies.bundle import BundleError, PolicyBundle, shipped_bundles
@@ -12,13 +13,12 @@ from samstar_rl.agents.tuners.tuners import (
     PolicyTuner,
     RandomTuner,
     SearchTuner,
-    StaticTuner,
     default_tuner,
 )
 from samstar_rl.errors import SamstarError
 from samstar_rl.settings import Settings, SettingsError
 from samstar_rl.tasks.task import Task, load_task
-from samstar_rl.tuning.tuner import Tuner
+from samstar_rl.tuning.tuner import StaticTuner, Tuner
 
 TUNERS = {
     "default": "SAM's own defaults, every gate off",
@@ -35,6 +35,63 @@ TUNERS = {
 
 class TunerError(SamstarError):
     """A tuner was asked for that does not exist or does not fit."""
+
+
+class NamedTuner:
+    """A tuner by the name that a command's ``--tuner`` takes. A policy's bundle is read once.
+
+    Parameters
+    ----------
+    spec : str
+        One of `TUNERS`.
+    """
+
+    def __init__(self, spec: str) -> None:
+        self.spec = spec
+
+    @cached_property
+    def task(self) -> Task:
+        """The task to take where none is asked for: a policy's own, else `particles`."""
+        if self.spec.partition(":")[0] not in TUNERS:
+            try:
+                return self._bundle.task
+            except BundleError:  # said in full where the tuner is made
+                pass
+        return load_task("particles")
+
+    def make(
+        self,
+        task: Task,
+        *,
+        sam_sha256: str | None = None,
+        n_evaluations: int = EVALUATIONS,
+        seed: int = 0,
+    ) -> Tuner:
+        """Make the tuner for a task; parameters and errors as for `make_tuner`."""
+        spec = self.spec
+        if spec == "default":
+            return default_tuner()
+        if spec == "static":
+            return StaticTuner(task.static)
+        if spec.startswith("static:"):
+            return _tuner_of_file(spec)
+        if spec == "random":
+            return RandomTuner(task, seed=seed)
+        if spec in ("genetic", "genetic-warm", "random-search", "tpe"):
+            algorithm = spec.removesuffix("-warm").removesuffix("-search")
+            warm = spec.endswith("-warm")
+            return SearchTuner(task, algorithm, n_evaluations=n_evaluations, warm=warm, seed=seed)
+        try:
+            return PolicyTuner.from_bundle(self._bundle.serving(task, sam_sha256))
+        except BundleError as error:
+            if Path(spec).exists() or spec in shipped_bundles():
+                raise TunerError(str(error)) from error
+            known = ", ".join([name for name in TUNERS if name != "NAME or PATH"])
+            raise TunerError(f"no tuner {spec!r}: expected one of {known}; or {error}") from error
+
+    @cached_property
+    def _bundle(self) -> PolicyBundle:
+        return PolicyBundle.load(self.spec)
 
 
 def make_tuner(
@@ -58,41 +115,17 @@ def make_tuner(
         What a search spends on a frame.
     seed : int
 
+    Returns
+    -------
+    Tuner
+
     Raises
     ------
     TunerError
         If there is no such tuner, or it does not fit the task or the SAM.
     """
-    if spec == "default":
-        return default_tuner()
-    if spec == "static":
-        return StaticTuner(task.static)
-    if spec.startswith("static:"):
-        return _tuner_of_file(spec)
-    if spec == "random":
-        return RandomTuner(task, seed=seed)
-    if spec in ("genetic", "genetic-warm", "random-search", "tpe"):
-        algorithm = spec.removesuffix("-warm").removesuffix("-search")
-        warm = spec.endswith("-warm")
-        return SearchTuner(task, algorithm, n_evaluations=n_evaluations, warm=warm, seed=seed)
-    try:
-        bundle = PolicyBundle.load(spec, task=task, sam_sha256=sam_sha256)
-        return PolicyTuner.from_bundle(bundle)
-    except BundleError as error:
-        if Path(spec).exists() or spec in shipped_bundles():
-            raise TunerError(str(error)) from error
-        known = ", ".join([name for name in TUNERS if name != "NAME or PATH"])
-        raise TunerError(f"no tuner {spec!r}: expected one of {known}; or {error}") from error
-
-
-def default_task(spec: str) -> Task:
-    """The task to take for a tuner where none is asked for: a policy's own, else `particles`."""
-    if spec.partition(":")[0] not in TUNERS:
-        try:
-            return PolicyBundle.load(spec).task
-        except BundleError:  # said in full where the tuner is made
-            pass
-    return load_task("particles")
+    named = NamedTuner(spec)
+    return named.make(task, sam_sha256=sam_sha256, n_evaluations=n_evaluations, seed=seed)
 
 
 def read_static(file: str) -> Settings:

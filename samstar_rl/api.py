@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import lru_cache
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
 from segment_anything.modeling import Sam
 
-from samstar_rl.errors import SamstarError
-from samstar_rl.sam.engine import ProposalEngine
-from samstar_rl.sam.load import load_sam
 from samstar_rl.segmentation.segmentation import Segmentation
+from samstar_rl.segmenter import Segmenter
 from samstar_rl.settings import Settings
 from samstar_rl.sources.readers.arrays import as_frame, iterate_frames
-from samstar_rl.tasks.task import Task, load_task
-from samstar_rl.tuning.tuner import FrameContext, LiveFrame, Objective, Tuner, run_tuner
+from samstar_rl.tasks.task import Task
+from samstar_rl.tuning.tuner import Tuner
 
 
 def segment(
@@ -55,8 +53,8 @@ def segment(
     Raises
     ------
     SamstarError
-        If the image cannot be read, is a stack, or has no pixel size where the task needs one; if
-        the tuner is none.
+        If the image cannot be read, is a stack, is blank or saturated, or has no pixel size where
+        the task needs one; if the tuner is none.
 
     Examples
     --------
@@ -95,50 +93,18 @@ def segment_stack(
     device : str
         As for `segment`.
 
-    Yields
+    Returns
+    -------
+    iterator of Segmentation
+        One an image, in their order. Where an image cannot be segmented (it is blank or saturated,
+        or lacks the pixel size that the task needs) ``next`` raises a `SamstarError`; the ``next``
+        after that goes on with the image after it.
+
+    Raises
     ------
-    Segmentation
-        One an image, in their order.
+    SamstarError
+        If task, SAM or tuner is wrong.
     """
-    loaded = task if isinstance(task, Task) else load_task(task)
-    if tuner is None or isinstance(tuner, Settings):
-        tuner = _Unmoved(tuner or loaded.static)
-    elif not hasattr(tuner, "propose"):
-        raise SamstarError(
-            f"tuner must be a Tuner or Settings, got {tuner!r}: "
-            "samstar_rl.agents.make_tuner('genetic', task) makes one by its name"
-        )
-    searches = tuner.searches
-    engine = _engine(sam, device)
-    frames = iterate_frames(images, pixel_size_nm=pixel_size_nm)
-    sources = (LiveFrame(engine, frame, searches=searches) for frame in frames)
-    for tuned in run_tuner(tuner, sources, Objective(loaded)):
-        yield tuned.evaluation.segmentation
-
-
-class _Unmoved:
-    """Settings as a tuner."""
-
-    name = "static"
-    searches = False
-
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-
-    def reset(self) -> None:
-        """Nothing to forget."""
-
-    def propose(self, context: FrameContext) -> Settings:
-        """The settings, whatever the frame."""
-        return self._settings
-
-
-def _engine(sam: Sam | str | Path, device: str) -> ProposalEngine:
-    if isinstance(sam, Sam):
-        return ProposalEngine(sam, device=device)
-    return _named_engine(str(sam), device)
-
-
-@lru_cache(maxsize=1)
-def _named_engine(sam: str, device: str) -> ProposalEngine:
-    return ProposalEngine(load_sam(sam, device=device), device=device)
+    segmenter = Segmenter.load(task, tuner, sam=sam, device=device)
+    results = segmenter.run(iterate_frames(images, pixel_size_nm=pixel_size_nm))
+    return map(attrgetter("segmentation"), results)

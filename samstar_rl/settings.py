@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise, product
@@ -36,8 +36,8 @@ class SettingSpec:
     ----------
     name : str
         As in `SamAutomaticMaskGenerator` where it is one of SAM's.
-    default : float or int
-        SAM's own default; a gate's default lets every mask pass.
+    default : float, int or None
+        SAM's own default; a gate's default lets every mask pass. Where it is None, None is allowed.
     low, high : float
         The least and the greatest value allowed anywhere. A task narrows them.
     scale : {"linear", "log", "ladder"}
@@ -55,7 +55,7 @@ class SettingSpec:
     """
 
     name: str
-    default: float
+    default: float | None
     low: float
     high: float
     scale: Scale
@@ -67,6 +67,8 @@ class SettingSpec:
 
     def validated(self, value: object) -> float:
         """Return the value as int or float, or raise `SettingsError` saying what is allowed."""
+        if value is None and self.default is None:
+            return cast("float", None)
         number = self._as_number(value)
         if not self.low <= number <= self.high:
             raise SettingsError(
@@ -88,12 +90,18 @@ class SettingSpec:
 
 
 _INF = math.inf
+ZOOMS = (1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0)
+"""Magnifications of the tiles against the whole frame that a ladder offers."""
 STABILITY_OFFSETS = (0.25, 0.5, 1.0, 1.5, 2.0)
 """Offsets of the stability score for which proposals hold a column unless told otherwise."""
 
 _SPECS = (
     SettingSpec("points_per_side", 32, 1, 256, "ladder", True, "", "prompt",
                 (8, 12, 16, 24, 32), "points of the prompt grid along one side"),
+    SettingSpec("n_prompts", None, 4, 2048, "log", True, "", "prompt",
+                None, "prompts over all views, the most promising first; none: the grid"),
+    SettingSpec("zoom", 1.0, 1, 16, "ladder", False, "", "prompt",
+                ZOOMS, "magnification of the tiles that SAM sees beside the whole frame"),
     SettingSpec("pred_iou_thresh", 0.88, 0, 1, "linear", False, "", "filter",
                 None, "least mask quality that SAM predicts for itself"),
     SettingSpec("stability_score_thresh", 0.95, 0, 1, "linear", False, "", "filter",
@@ -136,24 +144,33 @@ GATE_NAMES = tuple(spec.name for spec in _SPECS if spec.kind == "gate")
 
 @dataclass(frozen=True)
 class PromptSettings:
-    """The settings that change what SAM must compute.
+    """The gaze: the settings that say what SAM computes for a frame.
 
-    Without crop layers the overlap and the downscale factor mean nothing; they are then set to
-    their defaults, so that equal work compares equal.
+    Without a number of prompts SAM looks as the stock generator does: at a grid of
+    ``points_per_side`` and at crops. With one it spends so many prompts, counted over all views, in
+    the order in which they are worth decoding (`samstar_rl.sam.prompt_order`), in the whole frame
+    and in tiles at the zoom. What then means nothing is set to its default, so that equal work
+    compares equal.
 
     Raises
     ------
     SettingsError
-        If a value is not allowed, or the downscale factor leaves a crop layer without points.
+        If a value is not allowed, values contradict each other, or the downscale factor leaves a
+        crop layer without points.
     """
 
     points_per_side: int = 32
     crop_n_layers: int = 0
     crop_overlap_ratio: float = 512 / 1500
     crop_n_points_downscale_factor: int = 1
+    n_prompts: int | None = None
+    zoom: float = 1.0
 
     def __post_init__(self) -> None:
         _validate_fields(self)
+        _check_gaze(self)
+        if self.n_prompts is not None:
+            object.__setattr__(self, "points_per_side", SETTINGS["points_per_side"].default)
         if self.crop_n_layers == 0:
             for name in ("crop_overlap_ratio", "crop_n_points_downscale_factor"):
                 object.__setattr__(self, name, SETTINGS[name].default)
@@ -173,13 +190,24 @@ class PromptSettings:
         )
 
     @property
-    def n_prompts(self) -> int:
-        """Points that SAM decodes for one frame, all crops together."""
+    def most_prompts(self) -> int:
+        """Prompts that SAM decodes for one frame at most, all crops or views together."""
+        if self.n_prompts is not None:
+            return self.n_prompts
         return sum(4**layer * side**2 for layer, side in enumerate(self.points_per_side_by_layer))
 
+    def holds(self, other: PromptSettings) -> bool:
+        """Whether what SAM computes for these settings holds all that it computes for others.
+
+        Fewer prompts at the same zoom are the first ones of more.
+        """
+        if self.n_prompts is None or other.n_prompts is None:
+            return self == other
+        return self.zoom == other.zoom and self.n_prompts >= other.n_prompts
+
     def to_dict(self) -> dict[str, Any]:
-        """Names and values, fit for JSON and TOML."""
-        return dataclasses.asdict(self)
+        """Names and values, fit for JSON and TOML; what is none is left out."""
+        return _without_none(dataclasses.asdict(self))
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> PromptSettings:
@@ -201,6 +229,8 @@ class Settings:
     """
 
     points_per_side: int = 32
+    n_prompts: int | None = None
+    zoom: float = 1.0
     pred_iou_thresh: float = 0.88
     stability_score_thresh: float = 0.95
     stability_score_offset: float = 1.0
@@ -221,6 +251,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         _validate_fields(self)
+        _check_gaze(self)
 
     @cached_property
     def prompt(self) -> PromptSettings:
@@ -242,10 +273,10 @@ class Settings:
         return moved
 
     def to_dict(self) -> dict[str, Any]:
-        """Names and values, fit for JSON and TOML: infinity is written ``"inf"``."""
+        """Names and values, fit for JSON and TOML: infinity is ``"inf"``, none is left out."""
         return {
             name: "inf" if value == _INF else value
-            for name, value in dataclasses.asdict(self).items()
+            for name, value in _without_none(dataclasses.asdict(self)).items()
         }
 
     @classmethod
@@ -405,6 +436,8 @@ class SettingsSpace:
     def __post_init__(self) -> None:
         _checked_names(self.free, SETTINGS)
         object.__setattr__(self, "free", dict(self.free))
+        if "zoom" in self.free and "n_prompts" not in self.free and self.base.n_prompts is None:
+            raise SettingsError("zoom moves, but SAM takes the grid: set or free n_prompts, too")
         _ = self._axes, self.prompts()
 
     def __hash__(self) -> int:
@@ -433,7 +466,12 @@ class SettingsSpace:
 
         Values beyond the bounds become the nearer end, values between ladder steps the nearest.
         """
-        codes = [axis.encode(getattr(settings, axis.spec.name)) for axis in self._axes]
+        values = [getattr(settings, axis.spec.name) for axis in self._axes]
+        codes = [
+            # settings with a grid of prompts stand nearest to as many prompts of any kind
+            axis.encode(settings.prompt.most_prompts if value is None else value)
+            for axis, value in zip(self._axes, values, strict=True)
+        ]
         return np.array(codes, dtype=np.float32)
 
     def decode(self, vector: ArrayLike) -> Settings:
@@ -456,16 +494,20 @@ class SettingsSpace:
         return self.base._moved(moved)
 
     def prompts(self) -> tuple[PromptSettings, ...]:
-        """Every choice of prompt settings that `decode` can give, each once."""
-        return tuple(dict.fromkeys(self._iterate_prompts()))
+        """What SAM must compute so that any settings of `decode` can be evaluated, each once.
 
-    def _iterate_prompts(self) -> Iterator[PromptSettings]:
+        Of numbers of prompts it is the largest: fewer are the first ones of it.
+        """
         moving = {
             axis.spec.name: axis.choices() for axis in self._axes if axis.spec.kind == "prompt"
         }
-        for values in product(*moving.values()):
-            changes = cast("dict[str, Any]", dict(zip(moving, values, strict=True)))
-            yield dataclasses.replace(self.base, **changes).prompt
+        if "n_prompts" in moving:
+            moving["n_prompts"] = moving["n_prompts"][-1:]
+        choices = [
+            dataclasses.replace(self.base, **dict(zip(moving, values, strict=True))).prompt  # type: ignore[arg-type]
+            for values in product(*moving.values())
+        ]
+        return tuple(dict.fromkeys(choices))
 
     def to_dict(self) -> dict[str, Any]:
         """Names, bounds and base, fit for JSON and TOML."""
@@ -488,6 +530,23 @@ def _bound_from_dict(name: str, values: Mapping[str, Any]) -> Bound:
     if not isinstance(values, Mapping) or not set(values) <= set(allowed):
         raise SettingsError(f"{name}: a bound has the keys {', '.join(allowed)}, got {values!r}")
     return Bound(**values)
+
+
+def _check_gaze(settings: Settings | PromptSettings) -> None:
+    if settings.n_prompts is None and settings.zoom != 1:
+        raise SettingsError(
+            f"zoom={settings.zoom:g} needs n_prompts, which is none: set it (zoom=1 looks at the "
+            "whole frame; crop_n_layers is the stock generator's way to look closer)"
+        )
+    if settings.n_prompts is not None and settings.crop_n_layers > 0:
+        raise SettingsError(
+            f"crop_n_layers={settings.crop_n_layers} belongs to the grid of prompts, but "
+            f"n_prompts={settings.n_prompts} is set: use zoom instead of crops, or set no n_prompts"
+        )
+
+
+def _without_none(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def _validate_fields(settings: Settings | PromptSettings) -> None:

@@ -15,12 +15,12 @@ import typer
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from samstar_rl.agents.registry import default_task
+from samstar_rl.agents.registry import NamedTuner
 from samstar_rl.results.registry import DEFAULT_FORMATS
 from samstar_rl.scripts._shared import options
 from samstar_rl.scripts._shared.command import report_error, run_command
-from samstar_rl.scripts._shared.preparation import prepare
 from samstar_rl.scripts._shared.supervision import choose_among
+from samstar_rl.segmenter import Segmenter
 from samstar_rl.sources.registry import open_source
 from samstar_rl.streaming.access import is_loopback, new_token
 from samstar_rl.streaming.counters import Counters, Counts
@@ -31,7 +31,7 @@ from samstar_rl.streaming.runner import RunError, Runner, WriteError
 from samstar_rl.streaming.sinks import PICTURE_EVERY, FolderSink, JournalSink, Sink, TensorBoardSink
 from samstar_rl.streaming.supervision.guard import GuardRules
 from samstar_rl.streaming.supervision.switches import PauseSwitch
-from samstar_rl.streaming.supervision.watched import LiveSegmenter
+from samstar_rl.tuning.budget import GazeOptions
 
 RUN_BROKE = 3
 CANNOT_WRITE = 4
@@ -71,12 +71,9 @@ def deploy(
             "an instrument, all for files.",
         ),
     ] = None,
-    budget_ms: Annotated[
-        float | None,
-        typer.Option(
-            "--budget-ms", min=1, help="Time for a frame; cheaper prompts where it is exceeded."
-        ),
-    ] = None,
+    n_prompts: options.NPrompts = None,
+    zoom: options.Zoom = None,
+    budget_ms: options.BudgetMs = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue the run that OUT holds.")
     ] = False,
@@ -128,7 +125,7 @@ def deploy(
     sam: options.Sam = "tiny",
     device: options.Device = "cpu",
     precision: options.Precision = "float32",
-    points: options.Points = "grid",
+    points: options.Points = None,
     seed: options.Seed = 0,
 ) -> None:
     """Run beside a microscope: segment frames as they come.
@@ -142,15 +139,20 @@ def deploy(
     4 results cannot be written; 130 quit.
     """
     opened = open_source(source, pixel_size_nm=pixel_size)
-    bench = prepare(
-        task or default_task(tuner), sam=sam, device=device, precision=precision, points=points
+    named = NamedTuner(tuner)
+    segmenter = Segmenter.load(
+        task or named.task,
+        sam=sam,
+        device=device,
+        precision=precision,
+        gaze=GazeOptions(n_prompts, zoom, budget_ms),
     )
+    others = [NamedTuner(one) for one in (*(also or []), *OFFERED)] if dashboard else []
     tuners = choose_among(
-        bench,
-        [tuner, *(also or []), *OFFERED] if dashboard else [tuner],
+        segmenter,
+        [named, *others],
         rules=GuardRules(check_every=check_every) if guard else None,
         retune=retune,
-        budget_ms=budget_ms,
         n_evaluations=evaluations,
         seed=seed,
     )
@@ -161,11 +163,13 @@ def deploy(
         folder.run.record(
             {
                 "source": source,
-                "task": bench.task.to_dict(),
+                "task": segmenter.task.to_dict(),
                 "tuner": tuner,
                 "also": also,
                 "frames": frames,
                 "queue": mode,
+                "n_prompts": n_prompts,
+                "zoom": zoom,
                 "budget_ms": budget_ms,
                 "resume": resume,
                 "guard": guard,
@@ -175,10 +179,9 @@ def deploy(
                 "dashboard": dashboard,
                 "pixel_size_nm": pixel_size,
                 "evaluations": evaluations,
-                "sam": {"name": sam, "sha256": bench.sam_sha256},
+                "sam": {"name": sam, "sha256": segmenter.engine.sha256},
                 "device": device,
                 "precision": precision,
-                "points": points,
                 "seed": seed,
             }
         )
@@ -190,13 +193,13 @@ def deploy(
             typer.echo(f"feed: {served.address}/frames", err=True)
             sinks.append(served)
         if dashboard:
-            state = LiveState(bench.task, counters, pause=pause, tuners=tuners)
+            state = LiveState(segmenter.task, counters, pause=pause, tuners=tuners)
             page = stack.enter_context(open_dashboard(state, host=host, port=port, token=token))
             typer.echo(f"dashboard: {page.address}", err=True)
             sinks.append(state)
         runner = Runner(
             opened,
-            LiveSegmenter(bench.engine, bench.objective, tuners),
+            segmenter.with_tuner(tuners),
             sinks,
             queue=mode,
             max_frames=frames,

@@ -25,7 +25,7 @@ from samstar_rl.agents.search.pareto import (
     search_pareto,
 )
 from samstar_rl.scripts._shared.command import make_progress
-from samstar_rl.scripts._shared.preparation import Bench
+from samstar_rl.segmenter import Segmenter
 from samstar_rl.tasks.task import Task, toml_value
 from samstar_rl.tuning.tuner import FrameSource
 
@@ -69,7 +69,7 @@ class FrontRequest:
 
 
 def tune_front(
-    bench: Bench,
+    segmenter: Segmenter,
     sources: Sequence[FrameSource],
     request: FrontRequest,
     run: RunFolder,
@@ -85,9 +85,9 @@ def tune_front(
     PickError
         If no point reaches the floors.
     """
-    front = _search(bench, sources, request)
+    front = _search(segmenter, sources, request)
     facts = {
-        "task": bench.task.name,
+        "task": segmenter.task.name,
         "algorithm": "NSGA-II",
         "terms": list(front.terms),
         "picked_by": request.how,
@@ -99,12 +99,12 @@ def tune_front(
     try:
         picked = pick(front, request.how)
     except PickError as error:
-        _write_front(run, bench.task, front, None, facts, settings_file)
+        _write_front(run, segmenter.task, front, None, facts, settings_file)
         raise PickError(f"{error}; all points are in {path}: use one as static:{path}#1") from error
-    _write_front(run, bench.task, front, picked, facts, settings_file)
+    _write_front(run, segmenter.task, front, picked, facts, settings_file)
     typer.echo(_summary(front, picked, request.how))
     typer.echo(
-        f"use it: samstar segment IMAGES --task {bench.task.name} --tuner static:{path}\n"
+        f"use it: samstar segment IMAGES --task {segmenter.task.name} --tuner static:{path}\n"
         f"or another point of the front: --tuner static:{path}#1 (numbers as in {FRONT_TABLE})"
     )
 
@@ -182,12 +182,14 @@ def _table(header: str, values: Mapping[str, Any]) -> list[str]:
     return ["", f"[{header}]", *(f"{name} = {toml_value(value)}" for name, value in values.items())]
 
 
-def _search(bench: Bench, sources: Sequence[FrameSource], request: FrontRequest) -> ParetoFront:
+def _search(
+    segmenter: Segmenter, sources: Sequence[FrameSource], request: FrontRequest
+) -> ParetoFront:
     with make_progress() as progress:
         bar = progress.add_task("evaluations", total=request.n_evaluations)
         return search_pareto(
             sources,
-            bench.objective,
+            segmenter.objective,
             terms=request.terms,
             n_evaluations=request.n_evaluations,
             seed=request.seed,

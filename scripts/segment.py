@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,19 +14,15 @@ import typer
 
 from samstar_rl._io.run_folder import RESULTS_FILE, RunFolder
 from samstar_rl._io.workers import WorkersError, open_client, spread
-from samstar_rl.agents import make_tuner
-from samstar_rl.agents.registry import default_task
+from samstar_rl.agents.registry import NamedTuner
 from samstar_rl.errors import SamstarError
-from samstar_rl.frames.frame import Frame
-from samstar_rl.frames.quality import inspect_frame
-from samstar_rl.results.registry import DEFAULT_FORMATS, Write, load_formats, write_formats
-from samstar_rl.results.result import FrameResult
-from samstar_rl.sam.engine import PointPlaces
+from samstar_rl.results.registry import DEFAULT_FORMATS, load_formats, write_formats
 from samstar_rl.sam.load import weights_sha256
 from samstar_rl.sam.point_decoder import Precision
 from samstar_rl.scripts._shared import options
 from samstar_rl.scripts._shared.command import make_progress, run_command
-from samstar_rl.scripts._shared.preparation import Bench, located_sam, located_tuner, prepare
+from samstar_rl.scripts._shared.preparation import located_sam, located_tuner
+from samstar_rl.segmenter import Segmenter
 from samstar_rl.sources.readers.files import (
     FrameReadError,
     is_image_file,
@@ -34,7 +30,7 @@ from samstar_rl.sources.readers.files import (
     list_image_files,
 )
 from samstar_rl.tasks.task import Task, load_task
-from samstar_rl.tuning.tuner import Evaluation, LiveFrame, Tuner, UnusableFrame, tune_frame
+from samstar_rl.tuning.budget import GazeOptions
 
 SOME_FAILED = 1
 
@@ -55,7 +51,10 @@ def segment(
     sam: options.Sam = "tiny",
     device: options.Device = "cpu",
     precision: options.Precision = "float32",
-    points: options.Points = "grid",
+    points: options.Points = None,
+    n_prompts: options.NPrompts = None,
+    zoom: options.Zoom = None,
+    budget_ms: options.BudgetMs = None,
     seed: options.Seed = 0,
     workers: options.Workers = None,
     scheduler: options.Scheduler = None,
@@ -66,17 +65,18 @@ def segment(
     overlap the smaller one is on top), NAME.particles.csv (in px and, where the pixel size is
     known, nm), or what --format asks for, NAME.overlay.png to look at, and NAME.json (settings,
     score, terms, cost). Images are treated one by one; only the planes of a stack are treated as a
-    stream. OUT/run holds the configuration, TensorBoard events and a summary. The exit code is 1 if
-    an image failed.
+    stream. An image that is blank or saturated, cannot be read, or lacks the pixel size that the
+    task needs fails; the others are done. OUT/run holds the configuration, TensorBoard events and a
+    summary. The exit code is 1 if an image failed.
     """
+    # what is wrong fails here, before any work
     chosen = tuple(formats or DEFAULT_FORMATS)
-    loaded = load_task(task) if task else default_task(tuner)
-    # what is wrong fails here, and what must be downloaded is there before workers ask for it;
-    # the model itself is loaded by those who work with it
     load_formats(chosen)
-    sha256 = weights_sha256(sam)
-    make_tuner(tuner, loaded, sam_sha256=sha256, n_evaluations=evaluations, seed=seed)
+    named = NamedTuner(tuner)
+    loaded = load_task(task) if task else named.task
     images = name_images(find_images(inputs))
+    sha256 = weights_sha256(sam)
+    named.make(loaded, sam_sha256=sha256, n_evaluations=evaluations, seed=seed)
     run = RunFolder(out / "run")
     run.record(
         {
@@ -89,7 +89,9 @@ def segment(
             "sam": {"name": sam, "sha256": sha256},
             "device": device,
             "precision": precision,
-            "points": points,
+            "n_prompts": n_prompts,
+            "zoom": zoom,
+            "budget_ms": budget_ms,
             "seed": seed,
             "workers": workers,
             "scheduler": scheduler,
@@ -98,7 +100,6 @@ def segment(
     plan = Plan(
         task=json.dumps(loaded.to_dict()),
         tuner=located_tuner(tuner),
-        tuner_name=tuner,
         out=out.absolute(),
         formats=chosen,
         pixel_size_nm=pixel_size,
@@ -106,15 +107,20 @@ def segment(
         sam=located_sam(sam),
         device=device,
         precision=precision,
-        points=points,
+        gaze=GazeOptions(n_prompts, zoom, budget_ms),
         seed=seed,
     )
+    # each image on its own, here or by workers
     account = Account(out)
     with make_progress() as progress, open_client(workers, scheduler) as client:
-        done = spread(client, plan.segment_file, images, on_loss=_lost)
+        segment_file = (
+            partial(plan.segment_file, tuner=named) if client is None else plan.segment_file
+        )
+        done = spread(client, segment_file, images, on_loss=_lost)
         for outcome in progress.track(done, total=len(images), description="images"):
             for line in account.take(outcome):
                 progress.console.print(line, markup=False, highlight=False)
+    # what came of them
     _finish(account, run)
 
 
@@ -148,15 +154,14 @@ class NamedImage:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a file: a record a frame, and what went wrong, if anything did."""
+    """What became of a file: a record of each frame, and what went wrong, by frame or file."""
 
-    path: Path
     records: tuple[dict[str, Any], ...]
-    failure: str | None
+    failures: dict[str, str]
 
 
 def _lost(image: NamedImage, error: WorkersError) -> Outcome:
-    return Outcome(image.path, (), str(error))
+    return Outcome((), {str(image.path): str(error)})
 
 
 def name_images(paths: Sequence[Path]) -> list[NamedImage]:
@@ -180,8 +185,8 @@ class Plan:
     ----------
     task : str
         In JSON, as `Task.to_dict` has it: a worker elsewhere may not have the file.
-    tuner, tuner_name : str
-        Where it is found from any folder, and as asked for.
+    tuner : str
+        Where it is found from any folder.
     out : Path
         Exists, also for the workers.
     formats : tuple of str
@@ -189,12 +194,13 @@ class Plan:
         Takes precedence over what the files state.
     n_evaluations, seed : int
         Of a search; each file gets random numbers of its own.
-    sam, device, precision, points : str
+    sam, device, precision : str
+    gaze : GazeOptions
+        What is fixed of the gaze, whatever the tuner chooses.
     """
 
     task: str
     tuner: str
-    tuner_name: str
     out: Path
     formats: tuple[str, ...]
     pixel_size_nm: float | None
@@ -202,53 +208,62 @@ class Plan:
     sam: str
     device: str
     precision: Precision
-    points: PointPlaces
+    gaze: GazeOptions
     seed: int
 
-    def segment_file(self, image: NamedImage) -> Outcome:
-        """Segment the image or the planes of the stack, and write their files."""
-        bench = _bench(self.task, self.sam, self.device, self.precision, self.points)
-        tuner = self._make_tuner(bench, image)
+    def segment_file(self, image: NamedImage, tuner: NamedTuner | None = None) -> Outcome:
+        """Segment the image or the planes of the stack, and write their files.
+
+        Parameters
+        ----------
+        image : NamedImage
+        tuner : NamedTuner, optional
+            Where it was read already; a worker reads it once.
+
+        Returns
+        -------
+        Outcome
+            A frame that cannot be segmented does not keep those after it from being treated.
+        """
+        # a fresh tuner for each file, with random numbers of its own
+        loaded = _segmenter(self.task, self.sam, self.device, self.precision, self.gaze)
+        named = _named_tuner(self.tuner) if tuner is None else tuner
+        segmenter = loaded.with_tuner(
+            named.make(
+                loaded.task,
+                sam_sha256=loaded.engine.sha256,
+                n_evaluations=self.n_evaluations,
+                seed=int(np.random.SeedSequence([self.seed, image.index]).generate_state(1)[0]),
+            )
+        )
         writers = load_formats(self.formats)
         records: list[dict[str, Any]] = []
-        last: Evaluation | None = None
+        failures: dict[str, str] = {}
         try:
             for frame in iterate_file(image.path, pixel_size_nm=self.pixel_size_nm):
-                named = replace(frame, id=image.name + frame.id.removeprefix(image.path.stem))
-                last, record = self._segment_frame(bench, tuner, writers, named, last)
-                records.append(record)
-        except SamstarError as error:  # damaged, or without the pixel size that the task needs
-            return Outcome(image.path, tuple(records), str(error))
-        return Outcome(image.path, tuple(records), None)
-
-    def _make_tuner(self, bench: Bench, image: NamedImage) -> Tuner:
-        seed = int(np.random.SeedSequence([self.seed, image.index]).generate_state(1)[0])
-        return bench.make_tuner(self.tuner, n_evaluations=self.n_evaluations, seed=seed)
-
-    def _segment_frame(
-        self,
-        bench: Bench,
-        tuner: Tuner,
-        writers: dict[str, Write],
-        frame: Frame,
-        last: Evaluation | None,
-    ) -> tuple[Evaluation, dict[str, Any]]:
-        quality = inspect_frame(frame)
-        kind = LiveFrame if quality.usable else UnusableFrame
-        source = kind(bench.engine, frame, searches=tuner.searches)
-        tuned = tune_frame(tuner, source, bench.objective, last)
-        result = FrameResult.of(
-            tuned, task=bench.task.name, tuner=self.tuner_name, notes=quality.findings
-        )
-        write_formats(self.out, result, writers)
-        return tuned.evaluation, result.to_record()
+                plane = frame.id.removeprefix(image.path.stem)
+                try:
+                    result = segmenter(replace(frame, id=image.name + plane))
+                    write_formats(self.out, result, writers)
+                except SamstarError as error:  # blank, without the pixel size that the task needs
+                    failures[f"{image.path}{plane}"] = str(error)
+                else:
+                    records.append(result.to_record())
+        except SamstarError as error:  # the file is damaged from here on
+            failures[str(image.path)] = str(error)
+        return Outcome(tuple(records), failures)
 
 
 @lru_cache(maxsize=1)
-def _bench(task: str, sam: str, device: str, precision: Precision, points: PointPlaces) -> Bench:
+def _segmenter(
+    task: str, sam: str, device: str, precision: Precision, gaze: GazeOptions
+) -> Segmenter:
     """The one model of this process."""
     loaded = Task.from_dict(json.loads(task))
-    return prepare(loaded, sam=sam, device=device, precision=precision, points=points)
+    return Segmenter.load(loaded, sam=sam, device=device, precision=precision, gaze=gaze)
+
+
+_named_tuner = lru_cache(maxsize=1)(NamedTuner)
 
 
 class Account:
@@ -268,11 +283,11 @@ class Account:
     def take(self, outcome: Outcome) -> list[str]:
         """Enter a file; returns a line for people on each frame and on what failed."""
         self.records += outcome.records
+        self.failures |= outcome.failures
         lines = [_describe(record) for record in outcome.records]
-        if outcome.failure is not None:
-            self.failures[str(outcome.path)] = outcome.failure
-            lines.append(f"{outcome.path.name}: failed: {outcome.failure}")
-        return lines
+        return lines + [
+            f"{Path(place).name}: failed: {reason}" for place, reason in outcome.failures.items()
+        ]
 
     def summary(self) -> dict[str, Any]:
         """What came out over all images."""
@@ -307,7 +322,7 @@ def _finish(account: Account, run: RunFolder) -> None:
         hint = "; --pixel-size says it" if "pixel size" in first else ""
         raise FrameReadError(f"{first}{hint}{others}")
     if n_failed:
-        typer.echo(f"{n_failed} files failed, see above and {run.path / RESULTS_FILE}", err=True)
+        typer.echo(f"{n_failed} images failed, see above and {run.path / RESULTS_FILE}", err=True)
         raise typer.Exit(SOME_FAILED)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -19,14 +19,13 @@ from samstar_rl.agents.search.per_frame import search_per_frame
 from samstar_rl.errors import SamstarError
 from samstar_rl.frames.frame import Frame
 from samstar_rl.sam.engine import FrameFeatures, ProposalEngine, Proposals
-from samstar_rl.sam.load import load_sam
 from samstar_rl.scripts._shared import options
 from samstar_rl.scripts._shared.command import make_progress, run_command
-from samstar_rl.scripts._shared.preparation import Bench, prepare
 from samstar_rl.scripts.pareto import FrontRequest, tune_front
 from samstar_rl.scripts.segment import find_images
 from samstar_rl.segmentation.segmentation import Plausibility, Segmentation
 from samstar_rl.segmentation.segmentation import segment as segment_proposals
+from samstar_rl.segmenter import Segmenter, load_engine
 from samstar_rl.settings import PromptSettings, Settings
 from samstar_rl.sources.readers.files import FrameReadError, iterate_file
 from samstar_rl.tasks.task import toml_value
@@ -97,8 +96,8 @@ def tune(
     seventh point; OUT/front.csv and OUT/front.png show it. With --per-frame it holds settings for
     each of the frames.
     """
-    bench = prepare(task, sam=sam, device=device)
-    front = _front_request(bench, pareto, terms, pick, algo, evaluations, seed)
+    segmenter = Segmenter.load(task, sam=sam, device=device)
+    front = _front_request(segmenter, pareto, terms, pick, algo, evaluations, seed)
     if pareto and per_frame:
         raise SamstarError("give either --pareto or --per-frame, not both")
     frames = list(islice(_read_frames(inputs, pixel_size), max_frames))
@@ -106,29 +105,29 @@ def tune(
     run.record(
         {
             "inputs": inputs,
-            "task": bench.task.to_dict(),
+            "task": segmenter.task.to_dict(),
             "algo": algo,
             "front": None if front is None else vars(front),
             "evaluations": evaluations,
             "frames": [frame.id for frame in frames],
-            "sam": {"name": sam, "sha256": bench.sam_sha256},
+            "sam": {"name": sam, "sha256": segmenter.engine.sha256},
             "device": device,
             "seed": seed,
         }
     )
     with open_client(workers, scheduler) as client:
-        sources = decode_frames(bench, frames, Decoding.of(bench, sam, device), client)
+        sources = decode_frames(segmenter, frames, Decoding.of(segmenter, sam, device), client)
     if front is not None:
-        tune_front(bench, sources, front, run, SETTINGS_FILE)
+        tune_front(segmenter, sources, front, run, SETTINGS_FILE)
         return
     if per_frame:
-        _tune_per_frame(bench, sources, run, algo, evaluations, seed)
+        _tune_per_frame(segmenter, sources, run, algo, evaluations, seed)
         return
-    found = _search(bench, sources, algo, evaluations, seed)
-    before = mean_score(bench, sources, bench.task.static)
-    after = mean_score(bench, sources, found.settings)
+    found = _search(segmenter, sources, algo, evaluations, seed)
+    before = mean_score(segmenter, sources, segmenter.task.static)
+    after = mean_score(segmenter, sources, found.settings)
     facts = {
-        "task": bench.task.name,
+        "task": segmenter.task.name,
         "algorithm": algo,
         "frames": len(frames),
         "evaluations": found.n_evaluations,
@@ -161,13 +160,13 @@ class Decoding:
     prompts: tuple[PromptSettings, ...]
 
     @classmethod
-    def of(cls, bench: Bench, sam: str, device: str) -> Decoding:
-        """What the task of a bench asks for."""
-        return cls(sam, device, bench.task.space.prompts())
+    def of(cls, segmenter: Segmenter, sam: str, device: str) -> Decoding:
+        """What the task of a segmenter asks for."""
+        return cls(sam, device, segmenter.task.space.prompts())
 
     def decode(self, frame: Frame) -> DecodedFrame:
         """Compute a frame's proposals with the one model of this process."""
-        return DecodedFrame.decode(_engine(self.sam, self.device), frame, self.prompts)
+        return DecodedFrame.decode(load_engine(self.sam, self.device), frame, self.prompts)
 
 
 class DecodedFrame:
@@ -199,17 +198,22 @@ class DecodedFrame:
         return cls(frame, engine.features(frame, embedding=embedding), proposals)
 
     def segment(
-        self, settings: Settings, length_unit_px: float, plausibility: Plausibility | None = None
+        self,
+        settings: Settings,
+        length_unit_px: float,
+        plausibility: Plausibility | None = None,
+        cost_limit: float | None = None,
     ) -> Segmentation:
         """Choose among the proposals."""
-        proposals = self.proposals[settings.prompt]
+        record = next(held for held in self.proposals if held.holds(settings.prompt))
+        proposals = self.proposals[record].first(settings.prompt, cost_limit)
         return segment_proposals(
             proposals, settings, length_unit_px=length_unit_px, plausibility=plausibility
         )
 
 
 def decode_frames(
-    bench: Bench,
+    segmenter: Segmenter,
     frames: Sequence[Frame],
     decoding: Decoding | None = None,
     client: Client | None = None,
@@ -218,10 +222,10 @@ def decode_frames(
 
     Parameters
     ----------
-    bench : Bench
+    segmenter : Segmenter
     frames : sequence of Frame
     decoding : Decoding, optional
-        For workers; without them the bench's own SAM does the work.
+        For workers; without them the segmenter's own SAM does the work.
     client : Client, optional
         Of the workers.
 
@@ -231,9 +235,11 @@ def decode_frames(
         If the task needs a pixel size that a frame does not have.
     """
     for frame in frames:
-        bench.task.length_unit_px(frame)  # known before the work, not after it
+        segmenter.task.length_unit_px(frame)  # known before the work, not after it
     if client is None or decoding is None:
-        decode = partial(DecodedFrame.decode, bench.engine, prompts=bench.task.space.prompts())
+        decode = partial(
+            DecodedFrame.decode, segmenter.engine, prompts=segmenter.task.space.prompts()
+        )
         done: Iterator[DecodedFrame] = map(decode, frames)
     else:
         done = spread(client, decoding.decode, frames)
@@ -241,14 +247,11 @@ def decode_frames(
         return list(progress.track(done, total=len(frames), description="SAM's proposals"))
 
 
-@lru_cache(maxsize=1)
-def _engine(sam: str, device: str) -> ProposalEngine:
-    return ProposalEngine(load_sam(sam, device=device), device=device)
-
-
-def mean_score(bench: Bench, sources: Sequence[DecodedFrame], settings: Settings) -> float:
+def mean_score(segmenter: Segmenter, sources: Sequence[DecodedFrame], settings: Settings) -> float:
     """Mean score that settings give on frames."""
-    scores = [FrameEvaluator(source, bench.objective)(settings).score.total for source in sources]
+    scores = [
+        FrameEvaluator(source, segmenter.objective)(settings).score.total for source in sources
+    ]
     return sum(scores) / len(scores)
 
 
@@ -270,7 +273,7 @@ def write_settings(
 
 
 def _front_request(
-    bench: Bench,
+    segmenter: Segmenter,
     pareto: bool,
     terms: str | None,
     pick: str,
@@ -279,7 +282,7 @@ def _front_request(
     seed: int,
 ) -> FrontRequest | None:
     if pareto and algo == "genetic":
-        return FrontRequest.read(bench.task, terms, pick, evaluations, seed)
+        return FrontRequest.read(segmenter.task, terms, pick, evaluations, seed)
     if pareto:
         raise SamstarError(f"--pareto searches by NSGA-II: leave out --algo, got {algo!r}")
     if terms is not None or pick != "weights":
@@ -296,13 +299,17 @@ def _read_frames(inputs: Sequence[Path], pixel_size_nm: float | None) -> Iterato
 
 
 def _search(
-    bench: Bench, sources: Sequence[DecodedFrame], algorithm: str, n_evaluations: int, seed: int
+    segmenter: Segmenter,
+    sources: Sequence[DecodedFrame],
+    algorithm: str,
+    n_evaluations: int,
+    seed: int,
 ) -> StaticFound:
     with make_progress() as progress:
         bar = progress.add_task("evaluations", total=n_evaluations)
         return search_static(
             sources,
-            bench.objective,
+            segmenter.objective,
             algorithm=algorithm,
             n_evaluations=n_evaluations,
             seed=seed,
@@ -311,7 +318,7 @@ def _search(
 
 
 def _tune_per_frame(
-    bench: Bench,
+    segmenter: Segmenter,
     sources: Sequence[DecodedFrame],
     run: RunFolder,
     algorithm: str,
@@ -322,14 +329,14 @@ def _tune_per_frame(
         bar = progress.add_task("evaluations", total=n_evaluations)
         found = search_per_frame(
             sources,
-            bench.objective,
+            segmenter.objective,
             algorithm=algorithm,
             n_evaluations=n_evaluations,
             seed=seed,
             on_round=lambda done: progress.update(bar, completed=done),
         )
     facts = {
-        "task": bench.task.name,
+        "task": segmenter.task.name,
         "algorithm": algorithm,
         "frames": len(sources),
         "evaluations": found.n_evaluations,
@@ -342,7 +349,7 @@ def _tune_per_frame(
     typer.echo(
         f"{len(set(found.by_frame.values()))} different choices for {len(sources)} frames, mean "
         f"reward {found.reward:.3f} after {found.n_evaluations} evaluations\n"
-        f"use them: samstar segment IMAGES --task {bench.task.name} --tuner static:{path}"
+        f"use them: samstar segment IMAGES --task {segmenter.task.name} --tuner static:{path}"
     )
 
 

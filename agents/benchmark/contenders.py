@@ -25,14 +25,13 @@ from samstar_rl.agents.tuners.tuners import (
     PolicyTuner,
     RandomTuner,
     SearchTuner,
-    StaticTuner,
     default_tuner,
 )
 from samstar_rl.envs import STREAM_ID
 from samstar_rl.errors import SamstarError
 from samstar_rl.settings import Settings
 from samstar_rl.truth.metrics import f1_at
-from samstar_rl.tuning.tuner import BankFrame, FrameEvaluator, Tuner
+from samstar_rl.tuning.tuner import BankFrame, FrameEvaluator, StaticTuner, Tuner
 
 FIRST_FRAMES = 6
 """Frames at the start of a stream on which an operator tunes before the experiment runs."""

@@ -24,7 +24,7 @@ from samstar_rl.agents.learning.normalisation import fit_normalisation
 from samstar_rl.agents.policies.network import Array, PolicyNetwork
 from samstar_rl.agents.reporting.curve_writer import CurveWriter
 from samstar_rl.agents.search.static import FINALISTS, SEARCH_FRAMES, search_static
-from samstar_rl.agents.tuners.tuners import PolicyTuner, StaticTuner
+from samstar_rl.agents.tuners.tuners import PolicyTuner
 from samstar_rl.envs import StreamEnv
 from samstar_rl.envs.bank_frames import BankFrames
 from samstar_rl.envs.observation.builder import Vector
@@ -33,7 +33,14 @@ from samstar_rl.envs.variation import vary_targets
 from samstar_rl.errors import SamstarError
 from samstar_rl.settings import Settings
 from samstar_rl.tasks.task import Task
-from samstar_rl.tuning.tuner import COST_WEIGHT, Evaluation, Objective, Tuner, run_tuner
+from samstar_rl.tuning.tuner import (
+    COST_WEIGHT,
+    Evaluation,
+    Objective,
+    StaticTuner,
+    Tuner,
+    run_tuner,
+)
 
 if TYPE_CHECKING:
     from samstar_rl.bank.bank import Bank

@@ -62,6 +62,8 @@ class PolicyBundle:
     policy_onnx : bytes
     union : TaskUnion, optional
         Given if the policy serves any task: the settings and terms that it knows.
+    folder : Path, optional
+        Where it was read from.
     """
 
     name: str
@@ -74,7 +76,13 @@ class PolicyBundle:
     training: Mapping[str, Any]
     policy_onnx: bytes
     union: TaskUnion | None = None
+    folder: Path | None = None
     _session: list[Any] = field(default_factory=list, repr=False)
+
+    @property
+    def place(self) -> str:
+        """For messages: where it was read from, or its name."""
+        return str(self.folder or self.name)
 
     @property
     def n_actions(self) -> int:
@@ -194,17 +202,26 @@ class PolicyBundle:
         BundleError
             If the bundle is missing or damaged, or was made for another task or SAM.
         """
-        folder = find_bundle(name_or_path)
-        bundle = _read(folder)
+        return _read(find_bundle(name_or_path)).serving(task, sam_sha256)
+
+    def serving(self, task: Task | None = None, sam_sha256: str | None = None) -> PolicyBundle:
+        """The bundle for a task and a SAM, neither of which is checked if None.
+
+        Raises
+        ------
+        BundleError
+            If it was made for another task or SAM.
+        """
+        bundle = self
         if task is not None:
-            _check_task(bundle, task, folder)
-            bundle = bundle if bundle.union is None else replace(bundle, task=task)
-        if sam_sha256 is not None and sam_sha256 != bundle.sam_sha256:
+            _check_task(self, task)
+            bundle = self if self.union is None else replace(self, task=task)
+        if sam_sha256 is not None and sam_sha256 != self.sam_sha256:
             raise BundleError(
-                f"the policy {folder} was trained with the SAM {bundle.sam_name!r} (sha256 "
-                f"{bundle.sam_sha256[:12]}...), it is to run with another one (sha256 "
+                f"the policy {self.place} was trained with the SAM {self.sam_name!r} (sha256 "
+                f"{self.sam_sha256[:12]}...), it is to run with another one (sha256 "
                 f"{sam_sha256[:12]}...): load that SAM, or train a policy for this one with "
-                f"`samstar train --task {bundle.task.name}`"
+                f"`samstar train --task {self.task.name}`"
             )
         return bundle
 
@@ -308,6 +325,7 @@ def _parse(sheet: Mapping[str, Any], policy_onnx: bytes, folder: Path) -> Policy
             training=dict(sheet["training"]),
             policy_onnx=policy_onnx,
             union=TaskUnion.from_dict(sheet["union"]) if "union" in sheet else None,
+            folder=folder,
         )
         space = SettingsSpace.from_dict(sheet["settings"])
     except (KeyError, TypeError, ValueError) as error:
@@ -334,19 +352,19 @@ def _check_graph(bundle: PolicyBundle, folder: Path) -> None:
     bundle._session.append(session)
 
 
-def _check_task(bundle: PolicyBundle, task: Task, folder: Path) -> None:
+def _check_task(bundle: PolicyBundle, task: Task) -> None:
     if bundle.union is not None:
         if not bundle.union.serves(task):
             raise BundleError(
-                f"the policy {folder} chooses {', '.join(bundle.union.settings)}, none of which "
-                f"the task {task.name!r} leaves free: train one for it"
+                f"the policy {bundle.place} chooses {', '.join(bundle.union.settings)}, none of "
+                f"which the task {task.name!r} leaves free: train one for it"
             )
         return
     difference = task_difference(bundle.task, task)
     if difference:
         raise BundleError(
-            f"the policy {folder} does not fit the task {task.name!r}: {difference}. Use a policy "
-            f"that was trained for it (`samstar train --task {task.name}`), or the task "
+            f"the policy {bundle.place} does not fit the task {task.name!r}: {difference}. Use a "
+            f"policy that was trained for it (`samstar train --task {task.name}`), or the task "
             f"{bundle.task.name!r}"
         )
 

@@ -33,7 +33,6 @@ from samstar_rl.agents.tuners.tuners import (
     PolicyTuner,
     RandomTuner,
     SearchTuner,
-    StaticTuner,
     default_tuner,
 )
 from samstar_rl.bank.bank import Bank
@@ -46,7 +45,7 @@ from samstar_rl.sam.load import load_sam
 from samstar_rl.segmentation.segmentation import Segmentation
 from samstar_rl.settings import Settings
 from samstar_rl.tasks.task import Task, load_task
-from samstar_rl.tuning.tuner import Objective, TunedFrame, Tuner
+from samstar_rl.tuning.tuner import Objective, StaticTuner, TunedFrame, Tuner
 
 REPORT = "report.html"
 

@@ -20,6 +20,7 @@ from samstar_rl.agents.search.ask_tell import (
 )
 from samstar_rl.errors import SamstarError
 from samstar_rl.settings import Settings
+from samstar_rl.tuning.tuner import StaticTuner
 
 if TYPE_CHECKING:
     from samstar_rl.agents.policies.bundle import PolicyBundle
@@ -32,29 +33,6 @@ EVALUATIONS = 300
 """Evaluations that a search spends on a frame unless told otherwise."""
 
 
-class StaticTuner:
-    """The same settings for every frame.
-
-    Parameters
-    ----------
-    settings : Settings
-    name : str
-    """
-
-    searches = False
-
-    def __init__(self, settings: Settings, name: str = "static") -> None:
-        self.settings = settings
-        self.name = name
-
-    def reset(self) -> None:
-        """Nothing to forget."""
-
-    def propose(self, context: FrameContext) -> Settings:
-        """Return the settings, whatever the frame."""
-        return self.settings
-
-
 def default_tuner(task: Task | None = None) -> StaticTuner:
     """SAM's own defaults, every gate off.
 
@@ -64,7 +42,7 @@ def default_tuner(task: Task | None = None) -> StaticTuner:
     settings = Settings()
     if task is not None and settings.prompt not in task.space.prompts():
         nearest = min(
-            task.space.prompts(), key=lambda p: abs(p.n_prompts - settings.prompt.n_prompts)
+            task.space.prompts(), key=lambda p: abs(p.most_prompts - settings.prompt.most_prompts)
         )
         settings = settings.replace(**nearest.to_dict())
     return StaticTuner(settings, "default")
@@ -204,6 +182,11 @@ class PolicyTuner:
     name : str
     frames : BankFrames, optional
         Where the frames come from, if their part of the observation is to be looked up.
+
+    Attributes
+    ----------
+    bundle : PolicyBundle or None
+        What it was made of, if it was made of one.
     """
 
     searches = False
@@ -219,6 +202,7 @@ class PolicyTuner:
         self.name = name
         self.act = act
         self.builder = builder
+        self.bundle: PolicyBundle | None = None
         self._frames = frames
 
     @classmethod
@@ -241,7 +225,9 @@ class PolicyTuner:
                 f"the policy {bundle.name!r} was trained on other observations than this version "
                 f"makes ({difference}): train it anew, or install the version it was made with"
             )
-        return cls(bundle.act, builder, bundle.name)
+        tuner = cls(bundle.act, builder, bundle.name)
+        tuner.bundle = bundle
+        return tuner
 
     def reset(self) -> None:
         """Nothing to forget: what it knows of the last frame comes with the context."""

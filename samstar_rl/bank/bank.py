@@ -31,11 +31,11 @@ from samstar_rl.frames.frame import Frame, LabelledFrame
 from samstar_rl.masks.particle_table import DESCRIPTOR_COLUMNS, Scene
 from samstar_rl.masks.store import MaskStore
 from samstar_rl.sam.engine import FrameFeatures, ProposalEngine
-from samstar_rl.segmentation.proposals import Floor, Proposals
+from samstar_rl.segmentation.proposals import Effort, Floor, Proposals
 from samstar_rl.settings import STABILITY_OFFSETS, PromptSettings
 
 FORMAT = "samstar-bank"
-VERSION = 1
+VERSION = 2
 MANIFEST = "bank.json"
 CACHED_PROPOSALS = 256
 """Proposals that a bank keeps open, with all that was computed from them."""
@@ -157,6 +157,7 @@ class Bank:
         self.sam_sha256: str | None = manifest["sam_sha256"]
         self.precision: str = manifest["precision"]
         self.arithmetic: str = manifest["arithmetic"]
+        self.view_cost: float = manifest["view_cost"]
         self.streams = tuple(range(*ends) for ends in manifest["streams"])
         self._frames: list[dict[str, Any]] = manifest["frames"]
         self._verify = verify
@@ -233,10 +234,14 @@ class Bank:
         known = self._proposals.get(key)
         if known is not None:
             return known
-        if prompt not in self.prompts:
+        record = next((held for held in self.prompts if held.holds(prompt)), None)
+        if record is None:
             held = "; ".join(str(held) for held in self.prompts)
             raise BankError(f"the bank {self.path} does not hold {prompt}; it holds {held}")
-        proposals = _load_proposals(self._file(index), self.prompts.index(prompt), self)
+        if record == prompt:
+            proposals = _load_proposals(self._file(index), self.prompts.index(prompt), self)
+        else:
+            proposals = self.proposals(index, record).first(prompt)
         self._proposals.put(key, proposals)
         return proposals
 
@@ -351,7 +356,8 @@ class _Builder:
                 floor=floor,
                 offsets=self._description["offsets"],
             )
-            counts.append([proposals.n_prompts_decoded, proposals.seconds])
+            stopped_by = None if proposals.effort is None else proposals.effort.stopped_by
+            counts.append([proposals.n_prompts_decoded, proposals.seconds, stopped_by])
             arrays |= {f"{position}/{k}": v for k, v in _arrays_of(proposals).items()}
         header = {
             "id": frame.id,
@@ -401,9 +407,21 @@ def _arrays_of(proposals: Proposals) -> dict[str, NDArray[Any]]:
         "point_xy": proposals.point_xy,
         "crop_index": proposals.crop_index,
         "crop_boxes": proposals.crop_boxes,
+        **_effort_arrays(proposals),
         "descriptors": proposals.descriptors.all(np.arange(len(proposals))),
         "mask_offsets": np.cumsum([0, *map(len, packed)], dtype=np.int64),
         "masks": np.frombuffer(b"".join(packed), dtype=np.uint8),
+    }
+
+
+def _effort_arrays(proposals: Proposals) -> dict[str, NDArray[Any]]:
+    effort, prompt_index = proposals.effort, proposals.prompt_index
+    if effort is None or prompt_index is None:
+        return {}
+    return {
+        "prompt_index": prompt_index,
+        "prompt_costs": effort.costs,
+        "prompt_views": effort.views,
     }
 
 
@@ -411,7 +429,11 @@ def _load_proposals(file: ArrayFile, position: int, bank: Bank) -> Proposals:
     def array(name: str) -> NDArray[Any]:
         return file[f"{position}/{name}"]
 
-    n_prompts, seconds = file.header["proposals"][position]
+    n_prompts, seconds, stopped_by = file.header["proposals"][position]
+    effort = None
+    if stopped_by is not None:
+        costs, views = array("prompt_costs"), array("prompt_views")
+        effort = Effort(costs, views, bank.view_cost, len(array("crop_boxes")) - 1, stopped_by)
     image = file["image"]
     masks = MaskStore(
         image.shape,
@@ -432,6 +454,8 @@ def _load_proposals(file: ArrayFile, position: int, bank: Bank) -> Proposals:
         crop_index=array("crop_index"),
         crop_boxes=array("crop_boxes"),
         n_prompts_decoded=n_prompts,
+        prompt_index=None if effort is None else array("prompt_index"),
+        effort=effort,
         seconds=seconds,
         pixel_size_nm=file.header["pixel_size_nm"],
         known_descriptors=array("descriptors"),
@@ -452,7 +476,7 @@ def _describe(
         "sam_sha256": engine.sha256,
         "arithmetic": engine.arithmetic,
         "precision": engine.precision,
-        "points": engine.points,
+        "view_cost": engine.view_cost,
         "prompts": [prompt.to_dict() for prompt in dict.fromkeys(prompts)],
         "offsets": [float(offset) for offset in offsets],
         "floor": asdict(floor),
@@ -533,7 +557,9 @@ def summarise(bank: Bank) -> Mapping[str, str]:
 
 
 def _describe_prompt(prompt: PromptSettings) -> str:
-    text = f"{prompt.points_per_side} points a side, {prompt.n_prompts} prompts"
+    if prompt.n_prompts is not None:
+        return f"zoom {prompt.zoom:g}, the first {prompt.n_prompts} prompts and any fewer"
+    text = f"{prompt.points_per_side} points a side, {prompt.most_prompts} prompts"
     if prompt.crop_n_layers:
         text += (
             f", {prompt.crop_n_layers} crop layers (overlap {prompt.crop_overlap_ratio:.3g}, "

@@ -97,16 +97,33 @@ def particle_probability(image: ArrayLike) -> ForegroundMaps:
 
 
 def map_particles(
-    network: ForegroundNetwork, unit: Field, *, symmetries: int = 8
+    network: ForegroundNetwork,
+    unit: Field,
+    *,
+    symmetries: int = 8,
+    short_side_px: int = WORKING_SHORT_SIDE_PX,
 ) -> ForegroundMaps:
-    """The maps that a network in evaluation mode draws of an image in [0, 1], (H, W).
+    """The maps that a network in evaluation mode draws of an image.
 
-    ``symmetries`` says in how many orientations it looks; with fewer than 8 the maps do not quite
-    turn and flip with the image.
+    Parameters
+    ----------
+    network : ForegroundNetwork
+    unit : (H, W) float32 array
+        The image in [0, 1].
+    symmetries : int
+        In how many orientations it looks; with fewer than 8 the maps do not quite turn and flip
+        with the image.
+    short_side_px : int
+        Size at which it looks; smaller images are not enlarged.
+
+    Returns
+    -------
+    ForegroundMaps
+        Of the shape that `working_shape` gives.
     """
-    work = standardise(at_working_size(unit))
+    work = standardise(at_working_size(unit, short_side_px))
     if work is None:
-        nothing = np.zeros(working_shape(unit.shape), dtype=np.float32)
+        nothing = np.zeros(working_shape(unit.shape, short_side_px), dtype=np.float32)
         return ForegroundMaps(nothing, nothing.copy())
     with torch.no_grad():
         # one at a time: the activations of one image stay within a core's cache
@@ -115,17 +132,19 @@ def map_particles(
     return ForegroundMaps(probability=mean[0], core=mean[1])
 
 
-def working_shape(shape: tuple[int, ...]) -> tuple[int, int]:
+def working_shape(
+    shape: tuple[int, ...], short_side_px: int = WORKING_SHORT_SIDE_PX
+) -> tuple[int, int]:
     """Height and width in px at which the network sees an image of (H, W)."""
-    scale = min(1.0, WORKING_SHORT_SIDE_PX / min(shape))
+    scale = min(1.0, short_side_px / min(shape))
     height, width = (max(round(side * scale), _SMALLEST_SIDE_PX) for side in shape)
     return height, width
 
 
-def at_working_size(unit: Field) -> Field:
+def at_working_size(unit: Field, short_side_px: int = WORKING_SHORT_SIDE_PX) -> Field:
     """The image (H, W) resampled by area to its `working_shape`."""
     avoid_ipp()
-    height, width = working_shape(unit.shape)
+    height, width = working_shape(unit.shape, short_side_px)
     return np.asarray(cv2.resize(unit, (width, height), interpolation=cv2.INTER_AREA))
 
 

@@ -7,7 +7,6 @@ it. The manifest beside this file, `napari.yaml`, tells napari what there is.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,17 +25,17 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from samstar_rl.agents import shipped_bundles
+from samstar_rl.agents import make_tuner, shipped_bundles
 from samstar_rl.errors import SamstarError
 from samstar_rl.frames.frame import Frame
-from samstar_rl.scripts._shared.preparation import Bench, prepare
+from samstar_rl.results.result import FrameResult
+from samstar_rl.segmenter import Segmenter
 from samstar_rl.settings import SETTINGS, Settings, SettingsSpace
 from samstar_rl.simulator import SimulatedStream
 from samstar_rl.sources.readers.files import iterate_file
 from samstar_rl.sources.readers.pixel_size import to_nm
 from samstar_rl.sources.readers.planes import is_colour, to_grey
 from samstar_rl.tasks.task import task_names
-from samstar_rl.tuning.tuner import Evaluation, FrameEvaluator, LiveFrame, tune_frame
 
 LabelLayer = Any
 #: positions of a slider
@@ -65,30 +64,33 @@ def simulated_micrograph() -> list[Any]:
     return [(frame.image, {"name": "simulated", **_geometry(frame.pixel_size_nm, 2)}, "image")]
 
 
-@dataclass
 class Session:
-    """One image under one task: its proposals, and the last evaluation."""
+    """One image under one task: its proposals, and the last result.
 
-    bench: Bench
-    evaluator: FrameEvaluator
-    space: SettingsSpace
-    evaluation: Evaluation
+    Parameters
+    ----------
+    segmenter : Segmenter
+        Of the task; keeps proposals.
+    frame : Frame
 
-    @classmethod
-    def begin(cls, bench: Bench, frame: Frame, tuner_name: str) -> Session:
-        """Let a tuner choose the settings for a frame."""
-        source = LiveFrame(bench.engine, frame, searches=True)
-        tuner = bench.make_tuner(tuner_name, n_evaluations=N_EVALUATIONS, seed=0)
-        chosen = tune_frame(tuner, source, bench.objective).evaluation
+    Raises
+    ------
+    SamstarError
+        If the frame cannot be segmented.
+    """
+
+    def __init__(self, segmenter: Segmenter, frame: Frame) -> None:
+        self.segmenter = segmenter
+        self._prepared = segmenter.prepare(frame)
+        self.result = segmenter.segment(self._prepared)
         # what the task does not let move stands where the tuner has put it
-        space = SettingsSpace(bench.task.space.free, base=chosen.settings)
-        return cls(bench, FrameEvaluator(source, bench.objective), space, chosen)
+        self.space = SettingsSpace(segmenter.task.space.free, base=self.result.settings)
 
-    def move(self, name: str, value: float) -> Evaluation:
+    def move(self, name: str, value: float) -> FrameResult:
         """Change one setting; a filter setting needs no SAM."""
-        settings = self.evaluation.settings.replace(**{name: value})
-        self.evaluation = self.evaluator(settings)
-        return self.evaluation
+        settings = self.result.settings.replace(**{name: value})
+        self.result = self.segmenter.segment(self._prepared, settings)
+        return self.result
 
 
 class SegmentWidget(QWidget):
@@ -104,7 +106,7 @@ class SegmentWidget(QWidget):
         super().__init__()
         self.viewer = napari_viewer
         self.session: Session | None = None
-        self._benches: dict[str, Bench] = {}
+        self._segmenters: dict[str, Segmenter] = {}
         self._layer: LabelLayer | None = None
         self.task = _choice(task_names(), "particles")
         self.tuner = _choice((*TUNERS, *shipped_bundles()), "static")
@@ -124,25 +126,33 @@ class SegmentWidget(QWidget):
         try:
             frame = self._selected_frame()
             name = self.task.currentText()
-            if name not in self._benches:
-                self._benches[name] = prepare(name, sam="tiny", device="cpu")
-            bench = self._benches[name]
-            self.session = Session.begin(bench, frame, self.tuner.currentText())
-        except SamstarError as error:  # no image, no pixel size, a policy for another SAM
+            if name not in self._segmenters:
+                self._segmenters[name] = Segmenter.load(name)
+            loaded = self._segmenters[name]
+            tuner = make_tuner(
+                self.tuner.currentText(),
+                loaded.task,
+                sam_sha256=loaded.engine.sha256,
+                n_evaluations=N_EVALUATIONS,
+            )
+            self.session = Session(loaded.with_tuner(tuner, keep_proposals=True), frame)
+        except SamstarError as error:  # blank, no pixel size, a policy for another SAM
             self.message.setText(str(error))
             return
         self._layer = None
-        self._make_sliders(self.session.space, self.session.evaluation.settings)
-        self._show(self.session.evaluation)
+        self._make_sliders(self.session.space, self.session.result.settings)
+        self._show(self.session.result)
 
     def _move(self, name: str, value: float) -> None:
         if self.session is not None:
             self._show(self.session.move(name, value))
 
-    def _show(self, evaluation: Evaluation) -> None:
-        found = evaluation.segmentation
+    def _show(self, result: FrameResult) -> None:
+        found = result.segmentation
         size = "" if found.pixel_size_nm is None else f", {found.pixel_size_nm:.4g} nm a pixel"
-        self.message.setText(f"{len(found)} particles, score {evaluation.score.total:.3f}{size}")
+        notes = "".join(f"; {note}" for note in result.notes)
+        score = f"score {result.score.total:.3f}"
+        self.message.setText(f"{len(found)} particles, {score}{size}{notes}")
         labels, features = found.to_labels(), found.to_dataframe()
         features = features.assign(index=features["label"])
         if self._layer is None or self._layer not in self.viewer.layers:
@@ -153,7 +163,7 @@ class SegmentWidget(QWidget):
         else:
             self._layer.data = labels
         self._layer.features = features
-        draw_score(self.figure, evaluation)
+        draw_score(self.figure, result)
         self.canvas.draw_idle()
 
     def _selected_frame(self) -> Frame:
@@ -238,11 +248,11 @@ class SettingSlider(QWidget):
         return round((float(self._space.encode(settings)[0]) + 1) / 2 * STEPS)
 
 
-def draw_score(figure: Figure, evaluation: Evaluation) -> None:
+def draw_score(figure: Figure, result: FrameResult) -> None:
     """Bars of the terms, and a histogram of the diameters."""
     figure.clear()
     terms, diameters = figure.subplots(2, 1)
-    score, found = evaluation.score, evaluation.segmentation
+    score, found = result.score, result.segmentation
     bars = terms.barh(list(score.terms), list(score.terms.values()), color="tab:blue")
     terms.bar_label(bars, fmt="%.2f", padding=2)
     terms.axvline(score.total, color="black", linewidth=1)

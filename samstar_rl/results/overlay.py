@@ -30,6 +30,7 @@ PALETTE = (
 )
 # smaller frames are enlarged by a whole factor, so that an outline hides less than a pixel
 LEAST_SIDE_PX = 900
+TILE_COLOUR = (110, 110, 110)
 STRIP_BACKGROUND = (24, 24, 24)
 STRIP_TEXT = (235, 235, 235)
 # a scale bar takes at most this share of the width
@@ -79,12 +80,22 @@ def draw_outlines(frame: Frame, segmentation: Segmentation, factor: int = 1) -> 
     """
     picture = _enlarge(to_sam_rgb(frame.image), factor)
     thickness = max(1, round(min(picture.shape[:2]) / 1200))
+    # the tiles that SAM looked at, under the particles
+    for x0, y0, x1, y1 in (_tiles_looked_at(segmentation) * factor).tolist():
+        cv2.rectangle(picture, (x0, y0), (x1 - 1, y1 - 1), TILE_COLOUR, thickness)
     boxed = [segmentation.mask_in_box(index) for index in range(len(segmentation))]
     colours = distinct_colours(np.array([box_xyxy for box_xyxy, _ in boxed]).reshape(-1, 4))
     for (box_xyxy, mask), colour in zip(boxed, colours, strict=True):
         _outline(picture, mask, int(box_xyxy[0]) * factor, int(box_xyxy[1]) * factor, factor,
                  colour, thickness)  # fmt: skip
     return picture
+
+
+def _tiles_looked_at(segmentation: Segmentation) -> NDArray[np.int64]:
+    """Boxes of the tiles in which prompts were decoded, (T, 4)."""
+    effort, boxes = segmentation.proposals.effort, segmentation.proposals.crop_boxes
+    views = np.zeros(0, dtype=np.int32) if effort is None else np.unique(effort.views)
+    return boxes[views[views > 0]]
 
 
 def distinct_colours(boxes_xyxy: NDArray[np.integer]) -> list[tuple[int, int, int]]:

@@ -44,7 +44,8 @@ class FrameResult:
     n_evaluations, n_prompts_decoded : int
         What the tuner spent.
     milliseconds : dict of str to float
-        Wall time by stage; "total" is from the frame to its score.
+        Wall time by stage: "prepared" (encoded, foreground estimated), "segmented" (chosen,
+        decoded, filtered, scored), "total" (both) and, in a live run, "waited" (before either).
     task, tuner : str
         Names.
     notes : tuple of str
@@ -64,9 +65,30 @@ class FrameResult:
 
     @classmethod
     def of(
-        cls, tuned: TunedFrame, *, task: str, tuner: str, notes: Sequence[str] = ()
+        cls,
+        tuned: TunedFrame,
+        *,
+        task: str,
+        tuner: str,
+        prepared_s: float = 0.0,
+        notes: Sequence[str] = (),
     ) -> FrameResult:
-        """Make the result of a frame that a tuner has treated."""
+        """Make the result of a frame that a tuner has treated.
+
+        Parameters
+        ----------
+        tuned : TunedFrame
+        task, tuner : str
+            Names.
+        prepared_s : float
+            Seconds that the frame took before the tuner chose.
+        notes : sequence of str
+
+        Returns
+        -------
+        FrameResult
+        """
+        prepared_ms, segmented_ms = prepared_s * 1e3, tuned.seconds * 1e3
         return cls(
             frame=tuned.frame,
             segmentation=tuned.evaluation.segmentation,
@@ -74,7 +96,11 @@ class FrameResult:
             score=tuned.evaluation.score,
             n_evaluations=tuned.expense.n_evaluations,
             n_prompts_decoded=tuned.expense.n_prompts_decoded,
-            milliseconds={"total": tuned.seconds * 1e3},
+            milliseconds={
+                "prepared": prepared_ms,
+                "segmented": segmented_ms,
+                "total": prepared_ms + segmented_ms,
+            },
             task=task,
             tuner=tuner,
             notes=tuple(notes),
@@ -95,8 +121,22 @@ class FrameResult:
             "settings": self.settings.to_dict(),
             "evaluations": int(self.n_evaluations),
             "prompts_decoded": int(self.n_prompts_decoded),
+            **self._effort_record(),
             "milliseconds": {name: round(value, 3) for name, value in self.milliseconds.items()},
             "notes": list(self.notes),
+        }
+
+    def _effort_record(self) -> dict[str, Any]:
+        """What the frame asked of SAM, so that it can be replayed exactly."""
+        effort = self.segmentation.proposals.effort
+        if effort is None:
+            return {}
+        return {
+            "cost": effort.cost,
+            "cost_limit": effort.cost_limit,
+            "stopped_by": effort.stopped_by,
+            "views": len(np.unique(np.append(effort.views, 0))),
+            "tiles_left_out": effort.n_tiles_left_out,
         }
 
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,11 +23,12 @@ from samstar_rl.frames.frame import Frame
 from samstar_rl.frames.intensity import unit_to_rgb
 from samstar_rl.masks.particle_table import Scene
 from samstar_rl.sam.embedding import Embedding
+from samstar_rl.sam.gaze import Looked, look
 from samstar_rl.sam.mask_collector import Collection, Crop, CropCollector
 from samstar_rl.sam.point_decoder import Arithmetic, PointDecoder, Precision, one_ahead
-from samstar_rl.sam.prompt_order import ParticlePoints
+from samstar_rl.sam.prompt_order import plan_prompts
 from samstar_rl.sam.upsampling import LogitUpsampler
-from samstar_rl.segmentation.proposals import Floor, Proposals, ProposalsError
+from samstar_rl.segmentation.proposals import Effort, Floor, Proposals, ProposalsError
 from samstar_rl.segmentation.segmentation import Plausibility, Segmentation, segment
 from samstar_rl.settings import STABILITY_OFFSETS, PromptSettings, Settings
 
@@ -40,8 +41,10 @@ __all__ = [
     "ProposalsError",
 ]
 
-PointPlaces = Literal["grid", "particles"]
 RGB = NDArray[np.uint8]
+
+TINY_VIEW_COST = 36.0
+"""Time to encode a view over that to decode a prompt, of the embedded SAM: 57 ms against 1.6 ms."""
 
 PROBE_POINTS_PER_SIDE = 6
 """Points along a side of the coarse probe that observations look at."""
@@ -86,10 +89,6 @@ class ProposalEngine:
         "stock" decodes and upsamples exactly as the stock generator does and gives its masks pixel
         for pixel; "folded" computes the same sums in another order, with less work: logits
         move by about 1e-5, so that rare single pixels on a mask's rim may flip.
-    points : {"grid", "particles"}
-        "particles" moves and leaves out points of the grids (`prompt_order`): each cell has one
-        point at most, in a particle, and each core two. Faster and inexact; not for samples that
-        are all foreground, such as grains.
     points_per_batch : int
         Prompts decoded together.
 
@@ -106,26 +105,23 @@ class ProposalEngine:
         device: str = "cpu",
         precision: Precision = "float32",
         arithmetic: Arithmetic = "folded",
-        points: PointPlaces = "grid",
         points_per_batch: int = 64,
     ) -> None:
         _check_option("precision", precision, ("float32", "bfloat16", "float16"))
         _check_option("arithmetic", arithmetic, ("folded", "stock"))
-        _check_option("points", points, ("grid", "particles"))
         if points_per_batch < 1:
             raise SamstarError(f"points_per_batch must be at least 1, got {points_per_batch}")
-        if arithmetic == "stock" and (precision != "float32" or points != "grid"):
+        if arithmetic == "stock" and precision != "float32":
             raise SamstarError(
-                "the stock arithmetic is exact: it takes precision='float32' and points='grid', "
-                f"got {precision!r} and {points!r}"
+                f"the stock arithmetic is exact: it takes precision='float32', got {precision!r}"
             )
         self.sam = sam.to(device)
         self.precision = precision
         self.arithmetic = arithmetic
-        self.points = points
         self.points_per_batch = points_per_batch
         self.name: str | None = getattr(sam, "samstar_name", None)
         self.sha256: str | None = getattr(sam, "samstar_sha256", None)
+        self.view_cost: float = getattr(sam, "samstar_view_cost", TINY_VIEW_COST)
         self._decoder = PointDecoder(sam, arithmetic=arithmetic, precision=precision)
 
     @torch.no_grad()
@@ -193,8 +189,11 @@ class ProposalEngine:
         floor: Floor | None = None,
         offsets: Sequence[float] = STABILITY_OFFSETS,
         point_grids: Sequence[NDArray[np.floating]] | None = None,
+        cost_limit: float | None = None,
     ) -> Proposals:
         """Return every mask of the frame for these prompt settings.
+
+        With a number of prompts, copies of earlier and better masks are left out (`gaze.look`).
 
         Parameters
         ----------
@@ -208,6 +207,9 @@ class ProposalEngine:
             Stability offsets to compute columns for.
         point_grids : sequence of (P, 2) arrays, optional
             Points in [0, 1] for each crop layer, instead of regular grids.
+        cost_limit : float, optional
+            The budget of the frame, in prompts; an encoded view costs `view_cost`. It only limits
+            settings with a number of prompts.
 
         Returns
         -------
@@ -218,11 +220,17 @@ class ProposalEngine:
         embedding = embedding or self.embed(frame)
         floor, columns = floor or Floor(), tuple(float(offset) for offset in offsets)
         collection, n_prompts = Collection(), 0
-        crops = _crops(embedding.picture_size, prompt, point_grids)
-        if self.points == "particles" and point_grids is None:
-            crops = _on_particles(crops, embedding.scene)
-        for crop, picture in self._pictures(frame, crops, embedding):
-            n_prompts += self._collect(collection, crop, picture, floor, columns)
+        prompt_index: NDArray[np.int32] | None = None
+        effort: Effort | None = None
+        if prompt.n_prompts is not None:
+            looked, boxes = self._look(frame, prompt, embedding, floor, columns, cost_limit)
+            collection, prompt_index, effort = looked.collection, looked.prompt_index, looked.effort
+            n_prompts = len(effort.costs)
+        else:
+            crops = _crops(embedding.picture_size, prompt, point_grids)
+            boxes = np.array([crop.box for crop in crops], dtype=np.int64)
+            for crop, picture in self._pictures(frame, crops, embedding):
+                n_prompts += self._collect(collection, crop, picture, floor, columns)
         return Proposals(
             frame_id=frame.id if isinstance(frame, Frame) else "image",
             prompt=prompt,
@@ -234,8 +242,10 @@ class ProposalEngine:
             stability=_stacked(collection.stability, len(columns), np.float32),
             point_xy=_stacked(collection.point_xy, 2, np.float64),
             crop_index=np.array(collection.crop_index, dtype=np.int32),
-            crop_boxes=np.array([crop.box for crop in crops], dtype=np.int64),
+            crop_boxes=boxes,
             n_prompts_decoded=n_prompts,
+            prompt_index=prompt_index,
+            effort=effort,
             seconds=time.perf_counter() - started + encoded_seconds,
             pixel_size_nm=frame.pixel_size_nm if isinstance(frame, Frame) else None,
         )
@@ -249,6 +259,7 @@ class ProposalEngine:
         length_unit_px: float = 1.0,
         plausibility: Plausibility | None = None,
         point_grids: Sequence[NDArray[np.floating]] | None = None,
+        cost_limit: float | None = None,
     ) -> Segmentation:
         """Segment a live frame: compute no more than these settings keep.
 
@@ -267,6 +278,8 @@ class ProposalEngine:
             As for `samstar_rl.segmentation.segmentation.segment`.
         point_grids : sequence of (P, 2) arrays, optional
             As for `propose`.
+        cost_limit : float, optional
+            As for `propose`.
 
         Returns
         -------
@@ -279,6 +292,7 @@ class ProposalEngine:
             floor=Floor(settings.pred_iou_thresh, settings.stability_score_thresh),
             offsets=(settings.stability_score_offset,),
             point_grids=point_grids,
+            cost_limit=cost_limit,
         )
         return segment(
             proposals, settings, length_unit_px=length_unit_px, plausibility=plausibility
@@ -295,6 +309,37 @@ class ProposalEngine:
         for crop in crops[1:]:
             x0, y0, x1, y1 = crop.box
             yield crop, self.embed(rgb[y0:y1, x0:x1])
+
+    def _look(
+        self,
+        frame: Frame | RGB,
+        prompt: PromptSettings,
+        embedding: Embedding,
+        floor: Floor,
+        offsets: tuple[float, ...],
+        cost_limit: float | None,
+    ) -> tuple[Looked, NDArray[np.int64]]:
+        """Decode in prompt order; returns what was found and the boxes of all views."""
+        plan = plan_prompts(embedding.scene.unit, prompt.zoom)
+        rgb = unit_to_rgb(embedding.scene.unit) if isinstance(frame, Frame) else frame
+
+        def open_view(number: int) -> Embedding:
+            if number == 0:
+                return embedding
+            x0, y0, x1, y1 = plan.boxes[number]
+            return self.embed(np.ascontiguousarray(rgb[y0:y1, x0:x1]))
+
+        looked = look(
+            plan,
+            open_view,
+            self._decoder,
+            n_prompts=prompt.most_prompts,
+            view_cost=self.view_cost,
+            cost_limit=cost_limit,
+            floor=floor,
+            offsets=offsets,
+        )
+        return looked, plan.boxes
 
     @torch.no_grad()
     def _collect(
@@ -367,12 +412,6 @@ def _crops(
             )
         crops.append(Crop(index, (x0, y0, x1, y1), _grid_points(point_grids[layer], box)))
     return crops
-
-
-def _on_particles(crops: list[Crop], scene: Scene) -> list[Crop]:
-    """The crops with their points where particles are likely."""
-    likely = ParticlePoints(scene.unit)
-    return [replace(crop, points_px=likely.chosen(crop.points_px, crop.box)) for crop in crops]
 
 
 def _grid_points(grid: NDArray[np.floating], box: Sequence[int]) -> NDArray[np.float64]:

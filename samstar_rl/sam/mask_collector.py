@@ -55,6 +55,7 @@ class Collection:
     stability: list[NDArray[np.float32]] = field(default_factory=list)
     point_xy: list[NDArray[np.float64]] = field(default_factory=list)
     crop_index: list[int] = field(default_factory=list)
+    point: list[int] = field(default_factory=list)
 
     def store(self, shape: tuple[int, int]) -> MaskStore:
         """The masks."""
@@ -114,6 +115,7 @@ class CropCollector:
             self._collection.stability.append(stability)
             self._collection.iou_pred.append(decoded.iou_pred[index])
             self._collection.point_xy.append(self._crop.points_px[point] + self._crop.box[:2])
+            self._collection.point.append(point)
 
     def _windows(self, low: Tensor) -> Iterator[tuple[Corner, Logits]]:
         # the lowest cut-off that anything is compared with

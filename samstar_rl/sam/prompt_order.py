@@ -1,110 +1,241 @@
-"""Prompts where particles are, instead of a regular grid of them.
+"""Where to prompt, the most valuable prompts first.
 
 Most points of a grid lie in the background, or many together in one large particle. The network
-that estimates foregrounds says so before SAM is asked: each cell of the grid gets one point, at its
-own place if that is in a particle, else where a particle is likeliest in the cell; empty cells get
-none, and so do particles that have enough.
+that estimates foregrounds says where bodies are before SAM is asked, and so an order of prompts:
+
+1. one point in each body: in the whole frame for bodies wider than half a tile, then tile by tile,
+   those with most bodies first (`FEW_BODIES` or more);
+2. a second point in each body, farthest from the first;
+3. one point in each body of the other tiles;
+4. likely cells: places that may be particles though no body was found there;
+5. points of a low-discrepancy sequence over the whole frame, so that in the limit nothing depends
+   on the network.
+
+The order depends on the frame and the zoom alone: fewer prompts are the first ones of more.
 """
 
 from __future__ import annotations
 
-import math
+from dataclasses import dataclass
+from functools import lru_cache
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from samstar_rl.errors import SamstarError
-from samstar_rl.foreground.network import ForegroundMaps, map_particles, packaged_network
+from samstar_rl.foreground.network import map_particles, packaged_network
+from samstar_rl.sam.views import WIDEST_IN_TILE, Boxes, deepest_tile, tile_boxes, tile_pitch_px
 
 Points = NDArray[np.float64]
+Index = NDArray[np.intp]
 
+LONG_SIDE_PX = 256
+"""Long side of a view as the embedded SAM sees it: bodies are sought at the scale of the tiles."""
+MOST_LONG_SIDE_PX = 1024
 LIKELY = 0.5
-"""Least probability of a particle where a point is worth a prompt."""
+"""Least probability of a body."""
+POSSIBLE = 0.3
+"""Least probability of a likely cell ..."""
+CELL_PX = 16
+"""... and its side at the network's scale."""
+FEW_BODIES = 3
+"""Tiles with fewer bodies come after the second points."""
+CORE_SHARE = 0.75
+"""Width of a body's core over that of the body, see `ForegroundMaps.core`."""
 
-POINTS_PER_PARTICLE = 2
-"""Prompts in one particle; on real micrographs more found no more of them."""
+SPREAD_POINTS = 4096
+SPREAD_ROUND = 8
+"""Points of the low-discrepancy sequence: in all, and for each view before the next one's turn."""
+
+FIRST, SECOND, FEW, CELL, SPREAD = range(5)
+"""Stages of the order."""
+SKIPPED_IN_MASKS = (SECOND, CELL, SPREAD)
+"""Stages whose prompts are left out where they lie in a mask that was found already."""
 
 
-class ParticlePoints:
-    """Where the particles of a frame are likely.
+@dataclass(frozen=True, eq=False)
+class PromptPlan:
+    """Views of a frame and the prompts in them, the most valuable first.
+
+    Attributes
+    ----------
+    boxes : (V, 4) int array
+        x0, y0, x1, y1 of the views in px, half-open; the first is the whole frame.
+    xy : (P, 2) float64 array
+        Prompts in px of the frame.
+    view : (P,) int array
+        The view in which each is decoded.
+    stage : (P,) int array
+        `FIRST` to `SPREAD`.
+    """
+
+    boxes: Boxes
+    xy: Points
+    view: Index
+    stage: Index
+
+
+@dataclass(frozen=True, eq=False)
+class Bodies:
+    """Bodies that the network tells apart, the likeliest first.
+
+    Attributes
+    ----------
+    first_xy, second_xy : (B, 2) float64 arrays
+        The innermost point of each, and the one in it farthest from that, in px of the frame.
+    width_px : (B,) float64 array
+        Longer side of each body's box.
+    probability : (B,) float64 array
+    cell_xy : (C, 2) float64 array
+        Likely places outside of all bodies, the likeliest first.
+    """
+
+    first_xy: Points
+    second_xy: Points
+    width_px: NDArray[np.float64]
+    probability: NDArray[np.float64]
+    cell_xy: Points
+
+
+def plan_prompts(unit: NDArray[np.float32], zoom: float) -> PromptPlan:
+    """Order the prompts of a frame.
 
     Parameters
     ----------
     unit : (H, W) float32 array
         The frame in [0, 1].
+    zoom : float
+        Magnification of the tiles against the whole frame; 1 for none.
+
+    Returns
+    -------
+    PromptPlan
     """
+    shape = (unit.shape[0], unit.shape[1])
+    bodies = find_bodies(unit, round(min(LONG_SIDE_PX * zoom, MOST_LONG_SIDE_PX)))
+    # Wide bodies are looked at in the whole frame, the others in the tile where they lie deepest.
+    wide = bodies.width_px > WIDEST_IN_TILE * tile_pitch_px(shape, zoom)
+    largest = float(bodies.width_px[~wide].max(initial=0.0))
+    tiles = tile_boxes(shape, zoom, largest)
+    boxes = np.concatenate([[[0, 0, shape[1], shape[0]]], tiles]).astype(np.int64)
 
-    def __init__(self, unit: NDArray[np.float32]) -> None:
-        self._shape = unit.shape
-        # one orientation: it is to be fast, and a point may lie anywhere in its particle
-        self._maps = map_particles(packaged_network(), unit, symmetries=1)
+    def view_of(points: Points, whole: NDArray[np.bool_]) -> Index:
+        if len(tiles) == 0 or len(points) == 0:
+            return np.zeros(len(points), dtype=np.intp)
+        return np.where(whole, 0, 1 + deepest_tile(tiles, points, shape))
 
-    def chosen(self, grid_px: Points, box: tuple[int, int, int, int]) -> Points:
-        """Move and leave out points of a regular grid.
-
-        Parameters
-        ----------
-        grid_px : (P, 2) float64 array
-            Points x, y of a square grid, row by row, relative to the crop.
-        box : tuple of int
-            The crop in the frame, x0, y0, x1, y1 half-open.
-
-        Returns
-        -------
-        (Q, 2) float64 array
-            Relative to the crop, Q <= P, in the order of the grid's cells.
-        """
-        side = math.isqrt(len(grid_px))
-        if side * side != len(grid_px):
-            raise SamstarError(f"expected a square grid of points, got {len(grid_px)} points")
-        scale = np.array(self._maps.probability.shape[::-1]) / np.array(self._shape[::-1])
-        corners = np.reshape(box, (2, 2)) * scale
-        maps = _cropped(self._maps, corners)
-        size = np.array(maps.probability.shape[::-1])
-        extent = np.array([box[2] - box[0], box[3] - box[1]])
-        pixels = np.minimum((grid_px / extent * size).astype(np.intp), size - 1)
-        staying = maps.probability[pixels[:, 1], pixels[:, 0]] > LIKELY
-        best, likelihood = _best_of_cells(maps, side)
-        pixels = np.where(staying[:, None], pixels, best)
-        points = np.where(staying[:, None], grid_px, (best + 0.5) / size * extent)
-        worth = np.flatnonzero(staying | (likelihood > LIKELY))
-        return points[worth[_few_for_each_particle(maps.core, pixels[worth])]]
-
-
-def _cropped(maps: ForegroundMaps, corners: NDArray[np.float64]) -> ForegroundMaps:
-    height, width = maps.probability.shape
-    (x0, y0), (x1, y1) = np.floor(corners[0]).astype(int), np.ceil(corners[1]).astype(int)
-    rows = slice(min(y0, height - 1), max(y1, y0 + 1))
-    columns = slice(min(x0, width - 1), max(x1, x0 + 1))
-    return ForegroundMaps(maps.probability[rows, columns], maps.core[rows, columns])
+    view = view_of(bodies.first_xy, wide)
+    count = np.bincount(view, minlength=len(boxes))
+    # Tiles with most bodies first, and the whole frame before them.
+    place = np.empty(len(boxes), dtype=np.intp)
+    place[np.concatenate([[0], 1 + np.argsort(-count[1:], kind="stable")])] = np.arange(len(boxes))
+    crowded = (view == 0) | (count[view] >= FEW_BODIES)
+    nowhere = np.zeros(len(bodies.cell_xy), dtype=bool)
+    spread = spread_points(SPREAD_POINTS) * [shape[1], shape[0]]
+    every_other = np.arange(SPREAD_POINTS) % 2 == 0
+    parts = [
+        (FIRST, bodies.first_xy[crowded], view[crowded]),
+        (SECOND, bodies.second_xy[crowded], view[crowded]),
+        (FEW, bodies.first_xy[~crowded], view[~crowded]),
+        (CELL, bodies.cell_xy, view_of(bodies.cell_xy, nowhere)),
+        (SPREAD, spread, view_of(spread, every_other)),
+    ]
+    ordered = []
+    for stage, xy, views in parts:
+        # View by view, and the last points in rounds through all of them.
+        rounds = np.arange(len(xy)) // (SPREAD_ROUND * len(boxes)) * (stage == SPREAD)
+        order = np.lexsort((place[views], rounds))
+        ordered.append((xy[order], views[order], np.full(len(xy), stage)))
+    all_xy, all_views, stages = (np.concatenate(column) for column in zip(*ordered, strict=True))
+    return PromptPlan(boxes, all_xy, all_views.astype(np.intp), stages.astype(np.intp))
 
 
-def _best_of_cells(maps: ForegroundMaps, side: int) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
-    """For each cell of a grid its likeliest pixel (x, y) and the probability there.
+def find_bodies(unit: NDArray[np.float32], long_side_px: int) -> Bodies:
+    """Find bodies, and places that may be some, by the foreground network.
 
-    0 for cells that are smaller than a pixel and hold none.
+    Parameters
+    ----------
+    unit : (H, W) float32 array
+        The frame in [0, 1].
+    long_side_px : int
+        Size at which the network looks.
+
+    Returns
+    -------
+    Bodies
     """
-    height, width = maps.probability.shape
-    rows = np.arange(height) * side // height
-    columns = np.arange(width) * side // width
-    cell = (rows[:, None] * side + columns).ravel()
-    # a core is preferred to a rim
-    order = np.lexsort(((maps.probability + maps.core).ravel(), cell))
-    last = order[np.flatnonzero(np.diff(cell[order], append=side * side))]
-    best = np.zeros((side * side, 2), dtype=np.intp)
-    likelihood = np.zeros(side * side, dtype=np.float32)
-    best[cell[last]] = np.stack([last % width, last // width], axis=1)
-    likelihood[cell[last]] = maps.probability.ravel()[last]
-    return best, likelihood
+    # one orientation: it is to be fast, and a point may lie anywhere in its body
+    short_side_px = max(round(long_side_px * min(unit.shape) / max(unit.shape)), 8)
+    maps = map_particles(packaged_network(), unit, symmetries=1, short_side_px=short_side_px)
+    scale = np.array(unit.shape[::-1]) / np.array(maps.core.shape[::-1])
+    n, labels, stats, _ = cv2.connectedComponentsWithStats(
+        (maps.core > LIKELY).astype(np.uint8), connectivity=4
+    )
+    # Small particles have no core of their own: what is likely and has none is a body, too.
+    _, likely = cv2.connectedComponents(
+        (maps.probability > LIKELY).astype(np.uint8), connectivity=4
+    )
+    lone = ((likely > 0) & ~np.isin(likely, np.unique(likely[labels > 0]))).astype(np.uint8)
+    n_lone, lone_labels, lone_stats, _ = cv2.connectedComponentsWithStats(lone, connectivity=4)
+    labels = np.where(lone_labels > 0, lone_labels + n - 1, labels)
+    stats = np.concatenate([stats[1:], lone_stats[1:]])
+    share = np.concatenate([np.full(n - 1, CORE_SHARE), np.ones(n_lone - 1)])
+    width = stats[:, [cv2.CC_STAT_WIDTH, cv2.CC_STAT_HEIGHT]].max(axis=1, initial=0) / share
+    certainty = np.maximum(maps.core, maps.probability * (lone > 0))
+    total = np.bincount(labels.ravel(), certainty.ravel(), minlength=len(stats) + 1)[1:]
+    probability = total / np.maximum(stats[:, cv2.CC_STAT_AREA], 1)
+    first, second = _innermost_and_farthest(labels, stats)
+    order = np.lexsort((first[:, 0], first[:, 1], -probability))
+    return Bodies(
+        (first[order] + 0.5) * scale,
+        (second[order] + 0.5) * scale,
+        width[order] * scale.max(),
+        probability[order],
+        (_likely_cells(maps.probability, labels) + 0.5) * scale,
+    )
 
 
-def _few_for_each_particle(core: NDArray[np.float32], pixels: NDArray[np.intp]) -> NDArray[np.intp]:
-    """Indices of the points that are left when each core keeps its best ones."""
-    _, labels = cv2.connectedComponents((core > LIKELY).astype(np.uint8))
-    x, y = pixels.T
-    particle = labels[y, x]
-    order = np.lexsort((-core[y, x], particle))
-    grouped = particle[order]
-    place = np.arange(len(grouped)) - np.searchsorted(grouped, grouped)
-    return np.sort(order[(grouped == 0) | (place < POINTS_PER_PARTICLE)])
+def _innermost_and_farthest(
+    labels: NDArray[np.integer], stats: NDArray[np.integer]
+) -> tuple[Index, Index]:
+    """x, y of the innermost pixel of each body, and of the pixel in it farthest from that."""
+    first = np.zeros((len(stats), 2), dtype=np.intp)
+    second = np.zeros((len(stats), 2), dtype=np.intp)
+    for k, (x, y, width, height, _) in enumerate(stats.tolist()):
+        body = labels[y : y + height, x : x + width] == k + 1
+        depth = cv2.distanceTransform(np.pad(body, 1).astype(np.uint8), cv2.DIST_L2, 5)
+        row, column = divmod(int(depth[1:-1, 1:-1].argmax()), width)
+        rows, columns = np.nonzero(body)
+        far = int(((rows - row) ** 2 + (columns - column) ** 2).argmax())
+        # half way out: a point on the rim itself may belong to the neighbour
+        first[k] = x + column, y + row
+        second[k] = x + (column + columns[far]) // 2, y + (row + rows[far]) // 2
+    return first, second
+
+
+def _likely_cells(probability: NDArray[np.float32], labels: NDArray[np.integer]) -> Index:
+    """x, y of the likeliest pixel of each cell that no body reaches, the likeliest first."""
+    height, width = probability.shape
+    outside = np.where(labels > 0, 0, probability)
+    cell = (np.arange(height) // CELL_PX)[:, None] * (width // CELL_PX + 1) + (
+        np.arange(width) // CELL_PX
+    )
+    order = np.lexsort((outside.ravel(), cell.ravel()))
+    last = order[np.flatnonzero(np.diff(cell.ravel()[order], append=cell.max() + 1))]
+    with_body = np.unique(cell[labels > 0])
+    likely = outside.ravel()[last]
+    chosen = (likely > POSSIBLE) & ~np.isin(cell.ravel()[last], with_body)
+    best = last[chosen][np.argsort(-likely[chosen], kind="stable")]
+    return np.stack([best % width, best // width], axis=1)
+
+
+@lru_cache(maxsize=4)
+def spread_points(count: int) -> Points:
+    """The first points, (P, 2) in [0, 1], of a sequence that fills the square evenly.
+
+    The additive recurrence of M. Roberts ("The unreasonable effectiveness of quasirandom
+    sequences", 2018) with the two-dimensional generalisation of the golden ratio.
+    """
+    ratio = 1.32471795724474602596
+    steps = np.array([1 / ratio, 1 / ratio**2])
+    return (0.5 + np.arange(1, count + 1)[:, None] * steps) % 1.0

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,11 @@ from samstar_rl.settings import PromptSettings, Settings, SettingsSpace
 
 NEAR_EDGE_PX = 20
 """Masks within this distance of a crop's edge are cut off by it: SAM's own figure."""
+
+NEAR_TILE_EDGE = 2 / 256
+"""As that, for the tiles of a gaze, in parts of the tile's side: 2 px of SAM's picture."""
+
+StoppedBy = Literal["n_prompts", "budget", "nothing left"]
 
 
 class ProposalsError(SamstarError):
@@ -56,6 +62,58 @@ class Floor:
 
 
 @dataclass(frozen=True, eq=False)
+class Effort:
+    """What a frame asked of SAM, prompt by prompt.
+
+    Attributes
+    ----------
+    costs : (P,) float64 array
+        The cost of the frame up to each prompt: prompts decoded, and a constant of the SAM for each
+        view that was encoded, the whole frame included.
+    views : (P,) int array
+        The view that each prompt was decoded in.
+    view_cost : float
+        That constant.
+    n_tiles : int
+        Tiles that the zoom asks for.
+    stopped_by : {"n_prompts", "budget", "nothing left"}
+        What ended decoding.
+    cost_limit : float or None
+        The budget.
+    """
+
+    costs: NDArray[np.float64]
+    views: NDArray[np.int32]
+    view_cost: float
+    n_tiles: int
+    stopped_by: StoppedBy
+    cost_limit: float | None = None
+
+    @property
+    def cost(self) -> float:
+        """The cost of the whole frame."""
+        return float(self.costs[-1]) if len(self.costs) else self.view_cost
+
+    @property
+    def n_tiles_left_out(self) -> int:
+        """Tiles in which no prompt was decoded."""
+        return self.n_tiles - int(np.count_nonzero(np.unique(self.views)))
+
+    def first(self, n_prompts: int, cost_limit: float | None) -> Effort:
+        """What fewer prompts, or a lower budget, would have asked for."""
+        affordable = len(self.costs)
+        if cost_limit is not None:
+            affordable = int(np.searchsorted(self.costs, cost_limit, side="right"))
+        n = min(n_prompts, affordable)
+        stopped_by = self.stopped_by
+        if n < len(self.costs) or n == n_prompts:
+            stopped_by = "budget" if affordable < n_prompts else "n_prompts"
+        return Effort(
+            self.costs[:n], self.views[:n], self.view_cost, self.n_tiles, stopped_by, cost_limit
+        )
+
+
+@dataclass(frozen=True, eq=False)
 class Proposals:
     """Every mask of one frame and one choice of prompt settings, as a struct of M-arrays.
 
@@ -78,8 +136,13 @@ class Proposals:
         The prompt in px of the frame.
     crop_index : (M,) int array
     crop_boxes : (n_crops, 4) int array
-        x0, y0, x1, y1, half-open.
+        x0, y0, x1, y1, half-open: crops, or the views of a gaze.
     n_prompts_decoded : int
+    prompt_index : (M,) int array, optional
+        The prompt that each mask is of, rising; with a number of prompts this is its rank in the
+        prompt order.
+    effort : Effort, optional
+        Of proposals for a number of prompts; None for the stock generator's grid.
     seconds : float
         What encoding and decoding took.
     pixel_size_nm : float or None
@@ -98,6 +161,8 @@ class Proposals:
     crop_index: NDArray[np.int32]
     crop_boxes: NDArray[np.int64]
     n_prompts_decoded: int
+    prompt_index: NDArray[np.int32] | None = None
+    effort: Effort | None = None
     seconds: float = 0.0
     pixel_size_nm: float | None = None
     known_descriptors: NDArray[np.float32] | None = field(default=None, repr=False)
@@ -134,9 +199,17 @@ class Proposals:
     def cut_by_crop(self) -> NDArray[np.bool_]:
         """Masks at the edge of a crop which is not the edge of the frame, (M,)."""
         height, width = self.shape
-        near_crop = np.abs(self.box_xyxy - self.crop_box) <= NEAR_EDGE_PX
-        near_frame = np.abs(self.box_xyxy - [0, 0, width, height]) <= NEAR_EDGE_PX
-        return np.asarray((near_crop & ~near_frame).any(axis=1))
+        if self.prompt.n_prompts is None:
+            near_crop = np.abs(self.box_xyxy - self.crop_box) <= NEAR_EDGE_PX
+            near_frame = np.abs(self.box_xyxy - [0, 0, width, height]) <= NEAR_EDGE_PX
+            return np.asarray((near_crop & ~near_frame).any(axis=1))
+        # A tile's own border counts where it is not the frame's; boxes are half-open here.
+        sides = (self.crop_boxes[:, 2:] - self.crop_boxes[:, :2]).max(axis=1)
+        margin = np.ceil(NEAR_TILE_EDGE * sides)[self.crop_index, None]
+        half_open = self.box_xyxy + np.array([0, 0, 1, 1])
+        near = np.abs(half_open - self.crop_box) < margin
+        inner = self.crop_box != [0, 0, width, height]
+        return np.asarray((near & inner).any(axis=1)) & (self.area_px > 0)
 
     @cached_property
     def descriptors(self) -> ParticleDescriptors:
@@ -168,6 +241,50 @@ class Proposals:
                 "compute them with offsets=(...)"
             )
         return self.offsets.index(offset)
+
+    def first(self, prompt: PromptSettings, cost_limit: float | None = None) -> Proposals:
+        """The proposals of fewer prompts, or of a lower budget, at the same zoom.
+
+        They share masks and all that was computed of them with these.
+
+        Parameters
+        ----------
+        prompt : PromptSettings
+            Held by those of these proposals (`PromptSettings.holds`).
+        cost_limit : float, optional
+            The budget: decoding ends before the prompt that would exceed it.
+
+        Raises
+        ------
+        ProposalsError
+            If these proposals do not hold those.
+        """
+        if not self.prompt.holds(prompt):
+            raise ProposalsError(
+                f"the proposals of {self.frame_id!r} are for {self.prompt} and do not hold "
+                f"those for {prompt}: compute or load them"
+            )
+        if self.effort is None or self.prompt_index is None or prompt.n_prompts is None:
+            return self
+        if prompt == self.prompt and cost_limit == self.effort.cost_limit:
+            return self
+        effort = self.effort.first(prompt.n_prompts, cost_limit)
+        n_prompts = len(effort.costs)
+        m = int(np.searchsorted(self.prompt_index, n_prompts))
+        part = replace(
+            self,
+            prompt=prompt,
+            iou_pred=self.iou_pred[:m],
+            stability=self.stability[:m],
+            point_xy=self.point_xy[:m],
+            crop_index=self.crop_index[:m],
+            prompt_index=self.prompt_index[:m],
+            effort=effort,
+            n_prompts_decoded=n_prompts,
+        )
+        # what was measured of a mask holds for it here as well
+        part.__dict__.update(descriptors=self.descriptors, regions=self.regions)
+        return part
 
     def check(self, settings: Settings) -> None:
         """Raise `ProposalsError` if the settings ask for what is not here."""

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
-from torchvision.ops import batched_nms
+from torchvision.ops import batched_nms, nms
 
 from samstar_rl.errors import SamstarError
 from samstar_rl.frames.frame import Frame
@@ -33,6 +33,11 @@ if TYPE_CHECKING:
 
 # above this many boxes torchvision's batched_nms takes another way, whose order may differ
 SINGLE_NMS_MAX_BOXES = 1000
+
+PIECE_INSIDE = 0.9
+"""Share of a mask of a tile that lies in one of larger context, above which it is its piece."""
+PIECES_FILL = 0.5
+"""Share of that mask which pieces cover together, above which they are particles."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -383,8 +388,11 @@ def _select(proposals: Proposals, settings: Settings) -> Ids:
     if n_crops == 1:
         return ranking.order[_select_in_crop(ranking, settings, column, 0)]
     chosen = [_select_in_crop(ranking, settings, column, crop) for crop in range(n_crops)]
-    return _suppress_between_crops(
-        proposals, ranking.order[np.concatenate(chosen)], settings.crop_nms_thresh
+    kept = ranking.order[np.concatenate(chosen)]
+    if settings.n_prompts is None:
+        return _suppress_between_crops(proposals, kept, settings.crop_nms_thresh)
+    return _without_fragments(
+        proposals, _suppress_between_views(proposals, kept, settings.crop_nms_thresh)
     )
 
 
@@ -426,6 +434,45 @@ def _suppress_between_crops(proposals: Proposals, kept: Ids, iou_thresh: float) 
     boxes = torch.from_numpy(proposals.box_xyxy[kept]).float()
     keep = batched_nms(boxes, 1 / areas, torch.zeros(len(boxes)), iou_thresh)
     return kept[keep.numpy()]
+
+
+def _suppress_between_views(proposals: Proposals, kept: Ids, iou_thresh: float) -> Ids:
+    """Of masks that agree the one of the larger context stays; in one context, the better one."""
+    if len(kept) == 0:
+        return kept
+    order = np.lexsort((-proposals.iou_pred[kept], -_context_px(proposals, kept)))
+    boxes = torch.from_numpy(proposals.box_xyxy[kept[order]]).float()
+    falling = torch.arange(len(order), 0, -1, dtype=torch.float32)
+    return kept[order[nms(boxes, falling, iou_thresh).numpy()]]
+
+
+def _without_fragments(proposals: Proposals, kept: Ids) -> Ids:
+    """Drop what lies in a mask of larger context, unless such pieces fill that mask.
+
+    A textured sphere looked at closely falls into pieces that cover some of it; an agglomerate into
+    particles that cover it.
+    """
+    context = _context_px(proposals, kept)
+    if len(kept) < 2 or context.min() == context.max():
+        return kept
+    areas = proposals.area_px[kept]
+    one, other = proposals.masks.meeting(kept)
+    larger = np.where(context[one] > context[other], one, other)
+    smaller = np.where(context[one] > context[other], other, one)
+    nested = (context[one] != context[other]) & (areas[smaller] < areas[larger])
+    larger, smaller = larger[nested], smaller[nested]
+    shared = proposals.masks.shared(kept[larger], kept[smaller])
+    inside = shared >= PIECE_INSIDE * areas[smaller]
+    larger, smaller = larger[inside], smaller[inside]
+    filled = np.bincount(larger, areas[smaller], minlength=len(kept)) / np.maximum(areas, 1)
+    dropped = smaller[filled[larger] < PIECES_FILL]
+    return np.delete(kept, dropped)
+
+
+def _context_px(proposals: Proposals, kept: Ids) -> NDArray[np.int64]:
+    """Area of the view in which each mask was found."""
+    views = proposals.crop_box[kept]
+    return (views[:, 2] - views[:, 0]) * (views[:, 3] - views[:, 1])
 
 
 def _clean_regions(proposals: Proposals, settings: Settings, kept: Ids) -> tuple[Ids, Ids]:

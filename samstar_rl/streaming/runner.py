@@ -371,8 +371,8 @@ class Runner(Generic[Prepared]):
             return
         self._failures.clear()
         self._n_results += 1
-        milliseconds = {"waited": waited_s * 1e3, "prepared": ready.seconds * 1e3}
-        result = replace(result, milliseconds={**result.milliseconds, **milliseconds})
+        milliseconds = {"waited": waited_s * 1e3, **result.milliseconds}
+        result = replace(result, milliseconds=milliseconds)
         self._outcomes.put(_Outcome(result, arrival.arrived))
 
     def _give_up(self, frame: Frame, error: Exception) -> None:

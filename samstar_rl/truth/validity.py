@@ -135,7 +135,7 @@ def score_adversaries(
         for name, make in ADVERSARIES.items()
         if masks
     }
-    for prompt in sorted(space.prompts(), key=lambda prompt: prompt.n_prompts)[:1]:
+    for prompt in sorted(space.prompts(), key=lambda prompt: prompt.most_prompts)[:1]:
         scores["all proposals"] = reward.score(everything(proposals(prompt)), frame)
     return scores
 

@@ -9,8 +9,8 @@ one evaluate loop of training curves, benchmarks and the live loop.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
 
@@ -56,6 +56,29 @@ class Tuner(Protocol):
         """Choose the settings for the context's frame."""
 
 
+class StaticTuner:
+    """The same settings for every frame.
+
+    Parameters
+    ----------
+    settings : Settings
+    name : str
+    """
+
+    searches = False
+
+    def __init__(self, settings: Settings, name: str = "static") -> None:
+        self.settings = settings
+        self.name = name
+
+    def reset(self) -> None:
+        """Nothing to forget."""
+
+    def propose(self, context: FrameContext) -> Settings:
+        """Return the settings, whatever the frame."""
+        return self.settings
+
+
 class FrameSource(Protocol):
     """One frame together with whatever turns settings into a segmentation of it."""
 
@@ -66,7 +89,11 @@ class FrameSource(Protocol):
         """Pooled embedding and coarse probe; computed when first asked for."""
 
     def segment(
-        self, settings: Settings, length_unit_px: float, plausibility: Plausibility | None = None
+        self,
+        settings: Settings,
+        length_unit_px: float,
+        plausibility: Plausibility | None = None,
+        cost_limit: float | None = None,
     ) -> Segmentation:
         """Segment the frame, as `samstar_rl.segmentation.segmentation.segment` does."""
 
@@ -92,10 +119,15 @@ class BankFrame:
         return self.bank.features(self.index)
 
     def segment(
-        self, settings: Settings, length_unit_px: float, plausibility: Plausibility | None = None
+        self,
+        settings: Settings,
+        length_unit_px: float,
+        plausibility: Plausibility | None = None,
+        cost_limit: float | None = None,
     ) -> Segmentation:
         """Choose among the recorded proposals."""
         proposals = self.bank.proposals(self.index, settings.prompt)
+        proposals = proposals.first(settings.prompt, cost_limit)
         return segment(
             proposals, settings, length_unit_px=length_unit_px, plausibility=plausibility
         )
@@ -130,7 +162,11 @@ class LiveFrame:
         return self.engine.features(self.frame, embedding=self.embedding)
 
     def segment(
-        self, settings: Settings, length_unit_px: float, plausibility: Plausibility | None = None
+        self,
+        settings: Settings,
+        length_unit_px: float,
+        plausibility: Plausibility | None = None,
+        cost_limit: float | None = None,
     ) -> Segmentation:
         """Decode what is needed, then filter."""
         if not self.searches:
@@ -140,30 +176,20 @@ class LiveFrame:
                 embedding=self.embedding,
                 length_unit_px=length_unit_px,
                 plausibility=plausibility,
+                cost_limit=cost_limit,
             )
-        if settings.prompt not in self._proposals:
-            self._proposals[settings.prompt] = self.engine.propose(
-                self.frame, settings.prompt, embedding=self.embedding
+        record = next((held for held in self._proposals if held.holds(settings.prompt)), None)
+        if record is None:
+            record = settings.prompt
+            self._proposals[record] = self.engine.propose(
+                self.frame, record, embedding=self.embedding, cost_limit=cost_limit
             )
         return segment(
-            self._proposals[settings.prompt],
+            self._proposals[record].first(settings.prompt, cost_limit),
             settings,
             length_unit_px=length_unit_px,
             plausibility=plausibility,
         )
-
-
-class UnusableFrame(LiveFrame):
-    """A frame in which any mask would be fiction (blank, saturated): no settings find a particle.
-
-    See `samstar_rl.frames.quality.inspect_frame`.
-    """
-
-    def segment(
-        self, settings: Settings, length_unit_px: float, plausibility: Plausibility | None = None
-    ) -> Segmentation:
-        """Find nothing."""
-        return replace(Segmentation.from_masks([], self.frame), settings=settings)
 
 
 class Objective:
@@ -196,7 +222,7 @@ class Objective:
         self.task = task
         self.cost_weight = float(cost_weight)
         self.physics = PhysicsReward(task)
-        self.dearest_n_prompts = max(prompt.n_prompts for prompt in task.space.prompts())
+        self.dearest_n_prompts = max(prompt.most_prompts for prompt in task.space.prompts())
 
     def penalty(self, n_prompts: int) -> float:
         """What decoding that many prompts costs, in units of the score."""
@@ -247,14 +273,26 @@ class FrameEvaluator:
     objective : Objective
     previous : Segmentation, optional
         Of the last frame, for terms that look at change.
+    fix : callable, optional
+        Puts into settings what the user has fixed of them, whoever chose them.
+    cost_limit : float, optional
+        The budget of the frame, see `ProposalEngine.propose`.
     """
 
     def __init__(
-        self, source: FrameSource, objective: Objective, *, previous: Segmentation | None = None
+        self,
+        source: FrameSource,
+        objective: Objective,
+        *,
+        previous: Segmentation | None = None,
+        fix: Callable[[Settings], Settings] | None = None,
+        cost_limit: float | None = None,
     ) -> None:
         self.source = source
         self.objective = objective
         self.previous = previous
+        self.fix = fix
+        self.cost_limit = cost_limit
         self.expense = Expense()
         self._gauge = objective.physics.gauge(source.frame)
         self._known: dict[Settings, Evaluation] = {}
@@ -273,13 +311,15 @@ class FrameEvaluator:
 
     def __call__(self, settings: Settings) -> Evaluation:
         """Evaluate the settings; the same settings again are neither computed nor charged anew."""
+        if self.fix is not None:
+            settings = self.fix(settings)
         known = self._known.get(settings)
         if known is None:
             known = self._known[settings] = self._evaluate(settings)
         return known
 
     def _evaluate(self, settings: Settings) -> Evaluation:
-        segmentation = self.source.segment(settings, **self._gauge)
+        segmentation = self.source.segment(settings, **self._gauge, cost_limit=self.cost_limit)
         score = self.objective.physics.score(segmentation, self.frame, self.previous)
         self.expense.n_evaluations += 1
         self.expense.prompts[settings.prompt] = segmentation.n_prompts_decoded
@@ -383,21 +423,22 @@ def run_tuner(
     tuner.reset()
     last: Evaluation | None = None
     for source in sources:
-        tuned = tune_frame(tuner, source, objective, last)
+        previous = None if last is None else last.segmentation
+        tuned = tune_frame(tuner, FrameEvaluator(source, objective, previous=previous), last)
         last = tuned.evaluation
         yield tuned
 
 
 def tune_frame(
-    tuner: Tuner, source: FrameSource, objective: Objective, last: Evaluation | None = None
+    tuner: Tuner, evaluator: FrameEvaluator, last: Evaluation | None = None
 ) -> TunedFrame:
     """Let a tuner choose for a single frame and evaluate its choice.
 
     Parameters
     ----------
     tuner : Tuner
-    source : FrameSource
-    objective : Objective
+    evaluator : FrameEvaluator
+        Of the frame.
     last : Evaluation, optional
         What the last frame came to, where there is one.
 
@@ -406,9 +447,7 @@ def tune_frame(
     TunedFrame
     """
     started = time.perf_counter()
-    previous = None if last is None else last.segmentation
-    evaluator = FrameEvaluator(source, objective, previous=previous)
     settings = tuner.propose(FrameContext(evaluator, last))
     evaluation = evaluator(settings)
     seconds = time.perf_counter() - started
-    return TunedFrame(source, evaluation, evaluator.expense, seconds)
+    return TunedFrame(evaluator.source, evaluation, evaluator.expense, seconds)

@@ -68,11 +68,43 @@ Precision = Annotated[
     Literal["float32", "bfloat16", "float16"],
     typer.Option("--precision", help="Of SAM's arithmetic; other than float32 is inexact."),
 ]
-Points = Annotated[
-    Literal["grid", "particles"],
+
+
+def _points_are_gone(value: str | None) -> None:
+    if value is not None:
+        raise typer.BadParameter(
+            f"--points {value} is gone: --n-prompts N spends N prompts where particles are "
+            "likely, and --zoom looks closer"
+        )
+
+
+Points = Annotated[str | None, typer.Option("--points", hidden=True, callback=_points_are_gone)]
+NPrompts = Annotated[
+    int | None,
     typer.Option(
-        "--points",
-        help="Prompts of SAM: all points of its grids, or those in particles; faster and inexact.",
+        "--n-prompts",
+        min=4,
+        max=2048,
+        help="Prompts for a frame, spent where particles are likely first; by default the "
+        "settings say how many.",
+    ),
+]
+Zoom = Annotated[
+    float | None,
+    typer.Option(
+        "--zoom",
+        min=1,
+        max=16,
+        help="Look at tiles of the frame this much closer, besides the whole of it: for particles "
+        "that are small in the frame.",
+    ),
+]
+BudgetMs = Annotated[
+    float | None,
+    typer.Option(
+        "--budget-ms",
+        min=1,
+        help="Time for a frame: the most promising prompts are taken until it is used up.",
     ),
 ]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Of everything random.")]

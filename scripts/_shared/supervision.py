@@ -1,4 +1,4 @@
-"""Which tuners take part in a live run, and who watches them."""
+"""Which tuners take part in a live run, and who supervises them."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from samstar_rl.agents import PolicyBundle, PolicyTuner, search_static
+from samstar_rl.agents.registry import NamedTuner
 from samstar_rl.envs.observation.builder import Vector
-from samstar_rl.scripts._shared.preparation import Bench
+from samstar_rl.segmenter import Segmenter
 from samstar_rl.settings import Settings
-from samstar_rl.streaming.supervision.deadline import DeadlineTuner
 from samstar_rl.streaming.supervision.guard import Guard, GuardRules
 from samstar_rl.streaming.supervision.switches import TunerSwitch
-from samstar_rl.streaming.supervision.watched import WatchedTuner
-from samstar_rl.tuning.tuner import FrameContext, FrameSource, LiveFrame, Tuner
+from samstar_rl.tuning.tuner import FrameContext, FrameSource, Tuner
+from samstar_rl.tuning.wrapper import TunerWrapper
 
 # settings that a re-tune tries on each of its frames
 RETUNE_CHOICES = 60
@@ -23,67 +23,71 @@ LOOKS = ("image", "probe")
 
 
 def choose_among(
-    bench: Bench,
-    specs: Sequence[str],
+    segmenter: Segmenter,
+    named: Sequence[NamedTuner],
     *,
     rules: GuardRules | None,
     retune: bool,
-    budget_ms: float | None,
     n_evaluations: int,
     seed: int,
 ) -> TunerSwitch:
-    """The tuners to choose from, each with its guard and its deadline; the first one begins.
+    """The tuners to choose from, each with its guard; the first one begins.
 
     Raises
     ------
     SamstarError
-        If a tuner does not exist or does not fit the task, the SAM or the budget.
+        If a tuner does not exist or does not fit the task or the SAM.
     """
     tuners: dict[str, Tuner] = {}
-    for spec in dict.fromkeys(specs):
-        tuner = bench.make_tuner(spec, n_evaluations=n_evaluations, seed=seed)
-        distance = None
-        if isinstance(tuner, PolicyTuner):
-            distance = TrainingDistance(tuner, PolicyBundle.load(spec, task=bench.task))
-        tuners[spec] = watch(
-            bench, tuner, rules=rules, distance=distance, retune=retune, budget_ms=budget_ms,
+    for one in named:
+        if one.spec in tuners:
+            continue
+        tuner = one.make(
+            segmenter.task,
+            sam_sha256=segmenter.engine.sha256,
+            n_evaluations=n_evaluations,
             seed=seed,
+        )
+        distance = None
+        if isinstance(tuner, PolicyTuner) and tuner.bundle is not None:
+            distance = TrainingDistance(tuner, tuner.bundle)
+        tuners[one.spec] = supervise(
+            segmenter, tuner, rules=rules, distance=distance, retune=retune, seed=seed,
         )  # fmt: skip
     return TunerSwitch(tuners)
 
 
-def watch(
-    bench: Bench,
+def supervise(
+    segmenter: Segmenter,
     tuner: Tuner,
     *,
     rules: GuardRules | None,
     distance: Callable[[FrameContext], float] | None = None,
     retune: bool,
-    budget_ms: float | None,
     seed: int,
-) -> WatchedTuner:
-    """Put the guard around a policy, and a deadline around that, where asked for."""
-    watched = WatchedTuner(tuner)
+) -> TunerWrapper:
+    """Put the guard around a policy, where asked for."""
+    watched = TunerWrapper(tuner)
     if rules is not None and isinstance(tuner, PolicyTuner):
         watched = Guard(
             tuner,
-            bench.objective,
+            segmenter.objective,
             rules,
             distance=distance,
-            retune=retuner(bench, seed) if retune else None,
+            retune=retuner(segmenter, seed) if retune else None,
         )
-    if budget_ms is not None:
-        watched = DeadlineTuner(watched, bench.task, budget_ms)
     return watched
 
 
-def retuner(bench: Bench, seed: int) -> Callable[[Sequence[FrameSource]], Settings]:
+def retuner(segmenter: Segmenter, seed: int) -> Callable[[Sequence[FrameSource]], Settings]:
     """A genetic search for static settings over recent frames."""
 
     def search(frames: Sequence[FrameSource]) -> Settings:
-        kept = [LiveFrame(bench.engine, frame.frame, searches=True) for frame in frames]
+        keeping = segmenter.with_tuner(None, keep_proposals=True)
+        kept = [keeping.prepare(frame.frame).source for frame in frames]
         n_evaluations = RETUNE_CHOICES * len(kept)
-        return search_static(kept, bench.objective, n_evaluations=n_evaluations, seed=seed).settings
+        found = search_static(kept, segmenter.objective, n_evaluations=n_evaluations, seed=seed)
+        return found.settings
 
     return search
 

@@ -20,13 +20,13 @@ from samstar_rl.rewards import PhysicsReward
 from samstar_rl.sam.engine import ProposalEngine, Proposals
 from samstar_rl.sam.load import load_sam
 from samstar_rl.scripts._shared.command import make_progress, run_command
-from samstar_rl.scripts._shared.preparation import prepare
 from samstar_rl.scripts._shared.training_frames import ALL
 from samstar_rl.scripts.maintain.figures import figures
 from samstar_rl.scripts.train import POLICY, train
 from samstar_rl.scripts.tune import decode_frames
 from samstar_rl.segmentation.proposals import Floor
 from samstar_rl.segmentation.segmentation import segment
+from samstar_rl.segmenter import Segmenter
 from samstar_rl.settings import Settings
 from samstar_rl.simulator import SimulatedStream
 from samstar_rl.tasks.task import Task, load_task, task_path, write_static
@@ -109,13 +109,15 @@ def _static_by_score(task: Task, seed: int) -> tuple[Settings, float, str]:
 
     One frame of each of several samples says more of a static choice than many of one.
     """
-    bench = prepare(task.name, sam="tiny", device="cpu")
+    segmenter = Segmenter.load(task)
     frames = []
     for sample in range(SAMPLES):
         with SimulatedStream(task.name, seed=sample, size=512, length=1) as stream:
             frames.append(stream.frame_at(0).frame)
-    sources = decode_frames(bench, frames)
-    found = search_static(sources, bench.objective, n_evaluations=CHOICES * len(sources), seed=seed)
+    sources = decode_frames(segmenter, frames)
+    found = search_static(
+        sources, segmenter.objective, n_evaluations=CHOICES * len(sources), seed=seed
+    )
     return found.settings, found.reward, "mean reward"
 
 

@@ -11,7 +11,7 @@ from synthetic_bank import N_CHANNELS
 
 from samstar_rl.agents.policies import bundle as bundles
 from samstar_rl.agents.policies.bundle import PolicyBundle, find_bundle, shipped_bundles
-from samstar_rl.agents.registry import default_task, make_tuner
+from samstar_rl.agents.registry import NamedTuner, make_tuner
 from samstar_rl.sam.load import packaged_weights_sha256
 from samstar_rl.tasks.task import load_task, task_names
 
@@ -30,13 +30,13 @@ def test_a_shipped_policy_fits_the_sam_and_the_task_that_ship(name):
 
 @pytest.mark.parametrize("name", ["overlap", "size"])
 def test_the_task_of_a_policy_is_taken_where_none_is_asked_for(name):
-    assert default_task(name) == PolicyBundle.load(name).task
-    assert default_task(name).name == name
+    assert NamedTuner(name).task == PolicyBundle.load(name).task
+    assert NamedTuner(name).task.name == name
 
 
 @pytest.mark.parametrize("spec", ["static", "static:tuned/settings.toml", "genetic", "no_such"])
 def test_what_is_no_policy_is_for_particles(spec):
-    assert default_task(spec) == load_task("particles")
+    assert NamedTuner(spec).task == load_task("particles")
 
 
 @pytest.fixture

@@ -31,11 +31,11 @@ from samstar_rl.agents.learning.train import (
     split_streams,
     train_policy,
 )
-from samstar_rl.agents.tuners.tuners import PolicyTuner, RandomTuner, StaticTuner
+from samstar_rl.agents.tuners.tuners import PolicyTuner, RandomTuner
 from samstar_rl.envs.bank_frames import BankFrames
 from samstar_rl.rewards import Score
 from samstar_rl.tasks.task import load_task
-from samstar_rl.tuning.tuner import FrameEvaluator, Objective
+from samstar_rl.tuning.tuner import FrameEvaluator, Objective, StaticTuner
 
 ALGORITHMS = ("ppo", "sac", "td3", "trpo", "tqc")
 LEARNED = ("ppo", "sac")

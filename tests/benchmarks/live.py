@@ -26,11 +26,9 @@ from tests.benchmarks.samples import enlarged
 
 MODES: dict[str, dict[str, str]] = {
     "folded": {},
-    "particles": {"points": "particles"},
     "bfloat16": {"precision": "bfloat16"},
-    "particles, bfloat16": {"points": "particles", "precision": "bfloat16"},
 }
-BEST_INEXACT = "particles, bfloat16"
+BEST_INEXACT = "bfloat16"
 BARS = {512: 2.5, 2048: 8.0}
 INEXACT_BAR, F1_BAR, MEMORY_BAR = 5.0, 0.01, 3.0
 FEW_PIXELS = 1000

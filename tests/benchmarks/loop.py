@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
-from samstar_rl.agents import StaticTuner
 from samstar_rl.frames.frame import Frame, LabelledFrame
 from samstar_rl.sam.engine import ProposalEngine
 from samstar_rl.sam.load import load_sam
+from samstar_rl.segmenter import Segmenter
 from samstar_rl.simulator import SimulatedStream
 from samstar_rl.sources.base import MemorySource, SourceBase
 from samstar_rl.streaming.counters import Counters
@@ -23,7 +23,6 @@ from samstar_rl.streaming.output_folder import OutputFolder
 from samstar_rl.streaming.queue import QueueMode
 from samstar_rl.streaming.runner import Runner
 from samstar_rl.streaming.sinks import FolderSink, JournalSink, Sink, TensorBoardSink
-from samstar_rl.streaming.supervision.watched import LiveSegmenter, WatchedTuner
 from samstar_rl.tasks.task import load_task
 from samstar_rl.tuning.tuner import Objective
 from tests.benchmarks.report import Row
@@ -57,8 +56,8 @@ def measure(items: list[LabelledFrame], *, n_rounds: int, n_paced: int) -> list[
     task, engine = load_task("particles"), ProposalEngine(load_sam("tiny"))
     objective = Objective(task)
 
-    def segmenter() -> LiveSegmenter:
-        return LiveSegmenter(engine, objective, WatchedTuner(StaticTuner(task.static)))
+    def segmenter() -> Segmenter:
+        return Segmenter(objective, engine)
 
     def bare(fresh: list[Frame]) -> tuple[float, float]:
         """Frames a second of the engine, and of the engine with the score of each frame."""
@@ -131,7 +130,7 @@ def _moved(frames: list[Frame], pixels: int) -> list[Frame]:
 
 
 def _latency(
-    segmenter: LiveSegmenter, frames: list[Frame], rate: float, kind: str, bar: float | None
+    segmenter: Segmenter, frames: list[Frame], rate: float, kind: str, bar: float | None
 ) -> Row:
     n = len(frames)
     paced = [Frame(f.image, f.pixel_size_nm, f"{k:05d}", f.time) for k, f in enumerate(frames)]

@@ -17,7 +17,6 @@ from rich.table import Table
 
 from samstar_rl.agents.judging.judge import Judge
 from samstar_rl.agents.registry import make_tuner
-from samstar_rl.agents.tuners.tuners import StaticTuner
 from samstar_rl.bank.bank import Bank, build_bank
 from samstar_rl.fitting.emps import load_labelled, split_names
 from samstar_rl.frames.frame import Frame, LabelledFrame
@@ -26,7 +25,7 @@ from samstar_rl.sam.load import load_sam
 from samstar_rl.scripts._shared.training_frames import ALL, TEST_SEED, Lessons
 from samstar_rl.segmentation.proposals import Floor
 from samstar_rl.tasks.task import Task, load_task
-from samstar_rl.tuning.tuner import Objective
+from samstar_rl.tuning.tuner import Objective, StaticTuner
 from tests.benchmarks.samples import EMPS
 
 LEARNED = ("particles", "overlap", "morphology", "size")

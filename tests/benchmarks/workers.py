@@ -75,7 +75,6 @@ def plan_into(out: Path) -> Plan:
         sam="tiny",
         device="cpu",
         precision="float32",
-        points="grid",
         seed=0,
     )
 

@@ -10,40 +10,21 @@ from pathlib import Path
 
 import pytest
 
-from samstar_rl.sam.engine import ProposalEngine
-from samstar_rl.sam.load import load_sam
+from samstar_rl.segmenter import Segmenter
 from samstar_rl.simulator import SimulatedStream
 from samstar_rl.sources.base import Fault, MemorySource
 from samstar_rl.streaming.counters import Counters
 from samstar_rl.streaming.feed import Feed
 from samstar_rl.streaming.runner import Runner
-from samstar_rl.streaming.supervision.watched import LiveSegmenter, WatchedTuner
 from samstar_rl.tasks.task import load_task
-from samstar_rl.tuning.tuner import Objective
 
 SCRIPT = Path(__file__).parents[2] / "docs" / "examples" / "follow_the_feed.py"
 N_FRAMES = 3
 
 
-class Static:
-    name = "static"
-    searches = False
-
-    def __init__(self, settings) -> None:
-        self.settings = settings
-
-    def reset(self) -> None:
-        pass
-
-    def propose(self, context):
-        return self.settings
-
-
 @pytest.fixture(scope="module")
-def segmenter() -> LiveSegmenter:
-    task = load_task("particles")
-    tuner = WatchedTuner(Static(task.static.replace(points_per_side=8)))
-    return LiveSegmenter(ProposalEngine(load_sam("tiny")), Objective(task), tuner)
+def segmenter() -> Segmenter:
+    return Segmenter.load(tuner=load_task("particles").static.replace(points_per_side=8))
 
 
 def frames_and_faults():

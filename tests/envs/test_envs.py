@@ -111,7 +111,7 @@ def test_reward_is_the_score_less_the_cost_of_prompts(task, bank):
     env.reset(seed=0)
     _, reward, _, _, info = env.step(task.space.encode(task.static))
     probe, dearest = 16, 32 * 32
-    assert info["n_prompts_decoded"] == task.static.prompt.n_prompts + probe
+    assert info["n_prompts_decoded"] == task.static.prompt.most_prompts + probe
     cost = 0.3 * info["n_prompts_decoded"] / dearest
     assert reward == pytest.approx(info["score"] - cost)
 

@@ -70,7 +70,7 @@ def test_bad_images_are_refused():
     with pytest.raises(FrameReadError, match="a stack"):
         samstar_rl.segment(np.zeros((3, 8, 9)), sam="tiny")
     with pytest.raises(ValueError, match="pixel size"):
-        samstar_rl.segment(np.zeros((8, 9)), task="overlap", sam="tiny")
+        samstar_rl.segment(np.eye(8, 9), task="overlap", sam="tiny")
 
 
 def test_a_tuners_name_is_no_tuner():

@@ -29,7 +29,7 @@ def test_the_dataclass_repeats_the_declaration():
 def test_the_defaults_are_those_of_the_stock_generator():
     parameters = inspect.signature(SamAutomaticMaskGenerator.__init__).parameters
     for name, spec in SETTINGS.items():
-        if spec.kind != "gate":
+        if spec.kind != "gate" and name not in ("n_prompts", "zoom"):
             assert parameters[name].default == spec.default, name
 
 
@@ -191,9 +191,9 @@ def test_a_prompt_setting_that_is_no_whole_number_needs_a_ladder():
 
 
 def test_n_prompts_counts_all_crops():
-    assert PromptSettings(32).n_prompts == 1024
-    assert PromptSettings(32, crop_n_layers=1).n_prompts == 1024 * 5
-    assert PromptSettings(8, 2, 0.3, 2).n_prompts == 64 + 4 * 16 + 16 * 4
+    assert PromptSettings(32).most_prompts == 1024
+    assert PromptSettings(32, crop_n_layers=1).most_prompts == 1024 * 5
+    assert PromptSettings(8, 2, 0.3, 2).most_prompts == 64 + 4 * 16 + 16 * 4
 
 
 def test_settings_without_crops_share_their_prompts():
@@ -204,3 +204,43 @@ def test_settings_without_crops_share_their_prompts():
 def test_a_crop_layer_without_points_is_refused():
     with pytest.raises(SettingsError, match="leaves no point in crop layer 2"):
         PromptSettings(8, crop_n_layers=2, crop_n_points_downscale_factor=4)
+
+
+def test_the_gaze_is_off_by_default_and_off_settings_are_stock():
+    assert Settings().n_prompts is None and "n_prompts" not in Settings().to_dict()
+    assert Settings.from_dict(Settings().to_dict()) == Settings()
+    looked = Settings(n_prompts=100, zoom=3)
+    assert Settings.from_dict(looked.to_dict()) == looked
+
+
+def test_a_number_of_prompts_replaces_the_grid():
+    assert Settings(n_prompts=64, points_per_side=8).prompt == Settings(n_prompts=64).prompt
+    assert Settings(n_prompts=64).prompt.most_prompts == 64
+
+
+@pytest.mark.parametrize(
+    ("values", "cure"),
+    [
+        ({"zoom": 2}, "zoom=2 needs n_prompts"),
+        ({"n_prompts": 64, "crop_n_layers": 1}, "use zoom instead of crops"),
+        ({"n_prompts": 3}, r"n_prompts must lie in \[4, 2048\]"),
+        ({"n_prompts": 10.5}, "whole number"),
+    ],
+)
+def test_a_gaze_that_contradicts_itself_is_refused(values, cure):
+    for kind in (Settings, PromptSettings):
+        with pytest.raises(SettingsError, match=cure):
+            kind(**values)
+
+
+def test_a_space_of_gazes_asks_for_one_record_a_zoom():
+    free = {"n_prompts": Bound(8, 384), "zoom": Bound(ladder=(1, 2, 4))}
+    space = SettingsSpace(free, Settings(n_prompts=64))
+    assert space.prompts() == tuple(PromptSettings(n_prompts=384, zoom=z) for z in (1, 2, 4))
+    chosen = space.decode([-1.0, 1.0])
+    assert (chosen.n_prompts, chosen.zoom) == (8, 4)
+    (record,) = (record for record in space.prompts() if record.holds(chosen.prompt))
+    assert record.zoom == 4
+    assert space.encode(chosen) == pytest.approx([-1, 1])
+    with pytest.raises(SettingsError, match="set or free n_prompts"):
+        SettingsSpace({"zoom": Bound(ladder=(1, 2))})

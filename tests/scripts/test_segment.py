@@ -6,7 +6,16 @@ import numpy as np
 import pandas as pd
 import pytest
 import tifffile
+from bundles import untrained_bundle
 from PIL import Image
+
+from samstar_rl import segmenter
+from samstar_rl.agents.policies import bundle as bundles_module
+from samstar_rl.sam.load import load_sam, packaged_weights_sha256
+from samstar_rl.scripts import segment as command
+from samstar_rl.tasks.task import load_task
+
+SHA256 = packaged_weights_sha256()
 
 
 def test_every_frame_gets_its_four_files(samstar, small_task, images, tmp_path):
@@ -55,20 +64,43 @@ def test_a_damaged_image_is_named_and_the_others_are_done(samstar, small_task, i
     (images / "a.png").write_bytes((images / "a.png").read_bytes()[:100])
     done = samstar("segment", images, "--task", small_task, "-o", tmp_path / "out")
     assert done.exit_code == 1
-    assert "a.png" in done.stderr and "1 files failed" in done.stderr
+    assert "a.png" in done.stderr and "1 images failed" in done.stderr
     assert (tmp_path / "out" / "b-00001.json").exists()
     results = json.loads((tmp_path / "out" / "run" / "results.json").read_text())
     assert list(results["failed"]) == [str(images / "a.png")]
 
 
-def test_a_blank_image_gives_no_particle_and_a_note(samstar, small_task, tmp_path):
-    np.save(tmp_path / "blank.npy", np.zeros((64, 64)))
-    done = samstar("segment", tmp_path / "blank.npy", "--task", small_task, "-o", tmp_path / "out")
+def test_a_blank_plane_fails_and_those_after_it_are_done(samstar, small_task, tmp_path):
+    stack = np.random.default_rng(0).random((3, 64, 64))
+    stack[1] = 0.0
+    np.save(tmp_path / "stack.npy", stack)
+    out = tmp_path / "out"
+    done = samstar("segment", tmp_path / "stack.npy", "--task", small_task, "-o", out)
+    assert done.exit_code == 1, done.output
+    assert "stack.npy-00001: failed:" in done.stderr and "blank" in done.stderr
+    assert (out / "stack-00002.json").exists() and not (out / "stack-00001.json").exists()
+    results = json.loads((out / "run" / "results.json").read_text())
+    assert results["frames"] == 2 and list(results["failed"]) == [f"{tmp_path}/stack.npy-00001"]
+
+
+def test_model_and_policy_are_read_once(samstar, small_task, images, tmp_path, monkeypatch):
+    for cached in (segmenter.load_engine, command._segmenter):
+        cached.cache_clear()
+    task = load_task(small_task)
+    bundle = untrained_bundle(task, load_sam("tiny").prompt_encoder.embed_dim, sam_sha256=SHA256)
+    path = bundle.save(tmp_path / "untrained")
+    read: list[str] = []
+    for module, name in ((bundles_module, "_read"), (segmenter, "load_sam")):
+        function = getattr(module, name)
+
+        def counted(*arguments, _function=function, _name=name, **options):
+            read.append(_name)
+            return _function(*arguments, **options)
+
+        monkeypatch.setattr(module, name, counted)
+    done = samstar("segment", images, "--tuner", path, "-o", tmp_path / "out")
     assert done.exit_code == 0, done.output
-    assert "blank" in done.stderr
-    record = json.loads((tmp_path / "out" / "blank.json").read_text())
-    assert record["n_particles"] == 0 and "blank" in record["notes"][0]
-    assert len(pd.read_csv(tmp_path / "out" / "blank.particles.csv")) == 0
+    assert sorted(read) == ["_read", "load_sam"]
 
 
 @pytest.mark.parametrize(

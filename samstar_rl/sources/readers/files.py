@@ -134,12 +134,12 @@ def _cure(path: Path, error: Exception) -> str:
 def _is_whole_hdf5(path: Path, head: bytes) -> bool:
     if not head.startswith(HDF5_MAGIC):
         return False
-    import h5py
-
     try:
+        import h5py
+
         with h5py.File(path):
             return True
-    except OSError:
+    except (OSError, ImportError):
         return False
 
 

@@ -212,7 +212,8 @@ class LiveState:
         settings, space = result.settings.to_dict(), self.task.space
         shares = (space.encode(result.settings) + 1.0) / 2.0
         waited_ms, prepared_ms, segmented_ms = (
-            float(result.milliseconds.get(name, 0.0)) for name in ("waited", "prepared", "total")
+            float(result.milliseconds.get(name, 0.0))
+            for name in ("waited", "prepared", "segmented")
         )
         return Point(
             number=self._n_frames + 1,

@@ -1,1 +1,1 @@
-"""Tuners around tuners: guard, deadline and switches of the live loop."""
+"""Tuners around tuners: guard and switches of the live loop."""

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 from samstar_rl.errors import SamstarError
 from samstar_rl.settings import Settings
-from samstar_rl.streaming.supervision.watched import WatchedTuner
 from samstar_rl.tasks.task import Task
 from samstar_rl.tuning.tuner import (
     FrameContext,
@@ -20,6 +19,7 @@ from samstar_rl.tuning.tuner import (
     TunedFrame,
     Tuner,
 )
+from samstar_rl.tuning.wrapper import TunerWrapper
 
 Distance = Callable[[FrameContext], float]
 Retune = Callable[[Sequence[FrameSource]], Settings]
@@ -58,7 +58,7 @@ class GuardRules:
             )
 
 
-class Guard(WatchedTuner):
+class Guard(TunerWrapper):
     """Believe a policy while it deserves it; otherwise take static settings, and say so.
 
     Parameters

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 
 from samstar_rl.errors import SamstarError
 from samstar_rl.settings import Settings
-from samstar_rl.streaming.supervision.watched import WatchedTuner
 from samstar_rl.tuning.tuner import FrameContext, Tuner
+from samstar_rl.tuning.wrapper import TunerWrapper
 
 
 class PauseSwitch:
@@ -45,7 +45,7 @@ class PauseSwitch:
         return self._running.wait(timeout_s)
 
 
-class TunerSwitch(WatchedTuner):
+class TunerSwitch(TunerWrapper):
     """One of several tuners chooses; which one may be changed from any thread, between frames.
 
     Parameters

@@ -11,15 +11,15 @@ from PIL import Image
 
 from samstar_rl._io.atomic import replacing
 from samstar_rl.agents import shipped_bundles
-from samstar_rl.scripts._shared.preparation import prepare
+from samstar_rl.agents.registry import NamedTuner
 from samstar_rl.scripts._shared.supervision import choose_among
 from samstar_rl.scripts.maintain.pictures.browser import open_chromium
+from samstar_rl.segmenter import Segmenter
 from samstar_rl.sources.simulated import SimulatedSource
 from samstar_rl.streaming.counters import Counters
 from samstar_rl.streaming.dashboard import LiveState, open_dashboard
 from samstar_rl.streaming.runner import Runner
 from samstar_rl.streaming.supervision.guard import GuardRules
-from samstar_rl.streaming.supervision.watched import LiveSegmenter
 
 if TYPE_CHECKING:
     from playwright.sync_api import ViewportSize
@@ -50,17 +50,18 @@ def photograph_dashboard(path: Path, *, seed: int, n_frames: int = N_FRAMES) -> 
         If there is no Chromium.
     """
     chromium = open_chromium()
-    bench = prepare(TASK, sam="tiny", device="cpu")
+    segmenter = Segmenter.load(TASK)
     specs = [name for name in (TASK,) if name in shipped_bundles()] + ["static", "default"]
     tuners = choose_among(
-        bench, specs, rules=GuardRules(check_every=5), retune=False, budget_ms=None,
-        n_evaluations=1, seed=seed,
+        segmenter, [NamedTuner(spec) for spec in specs], rules=GuardRules(check_every=5),
+        retune=False, n_evaluations=1, seed=seed,
     )  # fmt: skip
     counters = Counters()
-    state = LiveState(bench.task, counters, tuners=tuners)
+    state = LiveState(segmenter.task, counters, tuners=tuners)
     source = SimulatedSource(TASK, seed=seed, size=FRAME_SIDE_PX, fps=FRAMES_PER_S)
-    segmenter = LiveSegmenter(bench.engine, bench.objective, tuners)
-    runner = Runner(source, segmenter, [state], queue="latest", counters=counters)
+    runner = Runner(
+        source, segmenter.with_tuner(tuners), [state], queue="latest", counters=counters
+    )
     loop = threading.Thread(target=runner.run)
     with open_dashboard(state) as dashboard, chromium as browser:
         page = browser.new_page(viewport=WINDOW)

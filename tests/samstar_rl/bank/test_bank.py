@@ -178,7 +178,7 @@ def test_another_bank_is_not_overwritten(folder, engine):
         (lambda data: data[:30], "damaged"),
         (lambda data: b"", "empty"),
         (lambda data: b"PK" + data[2:], "not a file of this program"),
-        (lambda data: data.replace(b'"version": 1', b'"version": 9'), "version 9"),
+        (lambda data: data.replace(b'"version": 2', b'"version": 9'), "version 9"),
     ],
 )
 def test_damaged_files_are_refused_by_name(folder, damage, message):
@@ -202,7 +202,8 @@ def test_a_file_of_another_bank_is_refused(folder):
         ("{", "damaged"),
         ('{"format": "zip"}', "'zip'"),
         ('{"format": "samstar-bank", "version": 99}', "version 99"),
-        ('{"format": "samstar-bank", "version": 1}', "lacks arithmetic"),
+        ('{"format": "samstar-bank", "version": 2}', "lacks arithmetic"),
+        ('{"format": "samstar-bank", "version": 1}', "build the bank anew"),
         ("[]", "damaged"),
     ],
 )

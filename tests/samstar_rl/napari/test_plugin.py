@@ -63,23 +63,27 @@ def test_masks_score_and_histogram_appear_and_follow_the_settings(widget, viewer
     assert tuple(labels.scale) == (0.5, 0.5)
     assert len(widget.figure.axes) == 2
     # from here on SAM may not work any more
-    engine = widget.session.bench.engine
+    engine = widget.session.segmenter.engine
     monkeypatch.setattr(engine, "propose", lambda *_, **__: pytest.fail("SAM was asked"))
     slider = widget.sliders["pred_iou_thresh"].slider
     slider.setValue(slider.maximum())
-    assert widget.session.evaluation.settings.pred_iou_thresh == pytest.approx(
+    assert widget.session.result.settings.pred_iou_thresh == pytest.approx(
         widget.session.space.limits("pred_iou_thresh")[1]
     )
     assert viewer.layers["drawn particles"] is labels
     slider.setValue(slider.minimum())
-    assert len(widget.session.evaluation.segmentation) >= len(np.unique(labels.data)) - 1
+    assert len(widget.session.result.segmentation) >= len(np.unique(labels.data)) - 1
 
 
 def test_what_is_wrong_is_said_in_the_widget(widget, viewer):
     viewer.layers.clear()
     widget.segment()
     assert "select one image layer" in widget.message.text()
-    viewer.add_image(np.zeros((32, 32)), name="no scale")
+    viewer.add_image(np.zeros((32, 32)), name="blank")
+    widget.segment()
+    assert "'blank': the frame is blank" in widget.message.text()
+    viewer.layers.clear()
+    viewer.add_image(np.random.default_rng(0).random((32, 32)), name="no scale")
     widget.task.setCurrentText("overlap")
     widget.segment()
     assert "pixel size" in widget.message.text()

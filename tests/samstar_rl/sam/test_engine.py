@@ -12,7 +12,6 @@ from samstar_rl.sam.load import load_sam
 from samstar_rl.segmentation.segmentation import segment
 from samstar_rl.settings import Bound, PromptSettings, Settings, SettingsSpace
 from samstar_rl.simulator import SimulatedStream
-from samstar_rl.truth.metrics import f1_at
 
 SETTINGS = Settings(
     points_per_side=12, pred_iou_thresh=0.5, stability_score_thresh=0.5, box_nms_thresh=0.5
@@ -83,22 +82,6 @@ def test_features_have_a_fixed_size_and_are_repeatable(engine, item):
     np.testing.assert_array_equal(first.probe_iou_pred, second.probe_iou_pred)
 
 
-@pytest.mark.parametrize("settings", [SETTINGS.replace(points_per_side=20), CROPPED])
-def test_points_in_particles_are_fewer_and_find_the_same_particles(item, settings):
-    engine = ProposalEngine(load_sam("tiny"), points="particles")
-    exact = ProposalEngine(load_sam("tiny")).segment(item.frame, settings)
-    ours = engine.segment(item.frame, settings)
-    assert ours.n_prompts_decoded < exact.n_prompts_decoded
-    assert f1_at(ours, item.truth) > f1_at(exact, item.truth) - 0.1
-
-
-def test_points_given_by_hand_are_not_moved(item):
-    engine = ProposalEngine(load_sam("tiny"), points="particles")
-    points = [np.array([[0.1, 0.2], [0.5, 0.5], [0.9, 0.1]])]
-    found = engine.propose(item.frame, PromptSettings(2), point_grids=points)
-    assert found.n_prompts_decoded == 3
-
-
 def test_reduced_precision_is_close(item):
     exact = ProposalEngine(load_sam("tiny")).propose(item.frame, PromptSettings(4))
     engine = ProposalEngine(load_sam("tiny"), precision="bfloat16")
@@ -126,9 +109,8 @@ def test_a_frame_too_small_for_its_crops_is_refused(engine):
     [
         ({"precision": "int8"}, "float32, bfloat16, float16"),
         ({"arithmetic": "exact"}, "folded, stock"),
-        ({"points": "all"}, "grid, particles"),
         ({"points_per_batch": 0}, "at least 1"),
-        ({"arithmetic": "stock", "points": "particles"}, "exact"),
+        ({"arithmetic": "stock", "precision": "bfloat16"}, "exact"),
     ],
 )
 def test_wrong_options_are_refused(blob_sam, options, message):

@@ -9,7 +9,7 @@ from samstar_rl.settings import Settings
 from samstar_rl.sources.base import MemorySource
 from samstar_rl.streaming.runner import Runner
 from samstar_rl.streaming.supervision.switches import PauseSwitch, TunerSwitch
-from samstar_rl.streaming.supervision.watched import WatchedTuner
+from samstar_rl.tuning.wrapper import TunerWrapper
 
 
 class Named:
@@ -88,7 +88,7 @@ def test_another_tuner_chooses_from_the_next_frame_on_and_it_is_said():
 
 
 def test_a_watched_tuner_of_the_switch_is_watched():
-    inner = WatchedTuner(Named("inner"))
+    inner = TunerWrapper(Named("inner"))
     switch = TunerSwitch({"inner": inner})
     inner.note("seen")
     assert switch.take_notes() == ["seen"]

@@ -5,12 +5,10 @@ from types import SimpleNamespace
 import pytest
 
 from samstar_rl.rewards import Score
-from samstar_rl.settings import PromptSettings, Settings
-from samstar_rl.streaming.supervision.deadline import DeadlineTuner
+from samstar_rl.settings import Settings
 from samstar_rl.streaming.supervision.guard import Guard, GuardRules, out_of_bounds
-from samstar_rl.streaming.supervision.watched import WatchedTuner
 from samstar_rl.tasks.task import load_task
-from samstar_rl.tuning.tuner import LiveFrame, Objective
+from samstar_rl.tuning.tuner import Objective
 
 TASK = load_task("particles")
 GOOD = TASK.static.replace(pred_iou_thresh=0.5)
@@ -162,46 +160,3 @@ def test_a_retune_that_breaks_is_said_and_changes_nothing():
     guard.propose(Context(0.3))  # type: ignore[arg-type]
     assert any("no memory for the search" in note for note in guard.take_notes())
     assert guard.fallback == TASK.static
-
-
-def tuned(seconds: float, n_prompts: int, source: object = None) -> SimpleNamespace:
-    expense = SimpleNamespace(n_prompts_decoded=n_prompts)
-    return SimpleNamespace(source=source, seconds=seconds, expense=expense)
-
-
-def test_a_deadline_takes_cheaper_prompts_and_says_so():
-    dense = TASK.static.replace(points_per_side=32)
-    tuner = DeadlineTuner(WatchedTuner(Policy(dense)), TASK, budget_ms=400)
-    assert tuner.propose(Context(0.5)) == dense  # type: ignore[arg-type]
-    tuner.observe(tuned(1.024, 1024))  # type: ignore[arg-type]  # 1 ms a prompt
-    settings = tuner.propose(Context(0.5))  # type: ignore[arg-type]
-    assert settings.points_per_side == 16
-    (note,) = tuner.take_notes()
-    assert "1024 prompts would take 1024 of 400 ms; took 256" in note
-    assert settings.replace(points_per_side=32) == dense
-
-
-def test_a_deadline_that_nothing_keeps_takes_the_cheapest():
-    tuner = DeadlineTuner(Policy(TASK.static.replace(points_per_side=8)), TASK, budget_ms=1)
-    tuner.observe(tuned(1.0, 64))  # type: ignore[arg-type]
-    assert tuner.propose(Context(0.5)).points_per_side == 8  # type: ignore[arg-type]
-    assert "nothing is cheaper" in tuner.take_notes()[0]
-
-
-def test_a_deadline_for_a_search_is_refused():
-    policy = Policy()
-    policy.searches = True
-    with pytest.raises(ValueError, match="evaluations"):
-        DeadlineTuner(policy, TASK, budget_ms=100)
-    with pytest.raises(ValueError, match="positive"):
-        DeadlineTuner(Policy(), TASK, budget_ms=0)
-
-
-def test_a_deadline_counts_the_encoding():
-    tuner = DeadlineTuner(Policy(TASK.static.replace(points_per_side=16)), TASK, budget_ms=500)
-    frame = LiveFrame(None, None)  # type: ignore[arg-type]
-    frame.__dict__["embedding"] = SimpleNamespace(seconds=0.4)
-    tuner.observe(tuned(0.256, 256, frame))  # type: ignore[arg-type]
-    assert tuner.expected_ms(PromptSettings(points_per_side=16)) == pytest.approx(656)
-    assert tuner.propose(Context(0.5)).points_per_side == 8  # type: ignore[arg-type]
-    assert "256 prompts would take 656 of 500 ms" in tuner.take_notes()[0]

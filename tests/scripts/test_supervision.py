@@ -7,13 +7,17 @@ import pytest
 from bundles import untrained_bundle
 
 from samstar_rl.agents import PolicyTuner
-from samstar_rl.scripts._shared.preparation import Bench, prepare
-from samstar_rl.scripts._shared.supervision import TrainingDistance, choose_among, retuner, watch
+from samstar_rl.agents.registry import NamedTuner
+from samstar_rl.scripts._shared.supervision import (
+    TrainingDistance,
+    choose_among,
+    retuner,
+    supervise,
+)
+from samstar_rl.segmenter import Segmenter
 from samstar_rl.settings import Settings
 from samstar_rl.simulator import SimulatedStream
-from samstar_rl.streaming.supervision.deadline import DeadlineTuner
 from samstar_rl.streaming.supervision.guard import Guard, GuardRules
-from samstar_rl.streaming.supervision.watched import LiveSegmenter
 from samstar_rl.tasks.task import Task, load_task
 from samstar_rl.tuning.tuner import FrameEvaluator, LiveFrame, Objective
 
@@ -21,8 +25,8 @@ N_CHANNELS = 5
 
 
 @pytest.fixture
-def bench(small_task) -> Bench:
-    return prepare(str(small_task), sam="tiny", device="cpu")
+def loaded(small_task) -> Segmenter:
+    return Segmenter.load(small_task)
 
 
 def measure(task: Task, observation: np.ndarray, *, mean: float, scale: float) -> float:
@@ -60,38 +64,41 @@ def test_one_strange_block_is_enough():
 
 
 @pytest.mark.parametrize(("scale", "tuner"), [(1e3, "static"), (1e-6, "untrained")])
-def test_a_frame_far_from_the_training_gets_static_settings(bench, scale, tuner):
-    n_channels = bench.engine.sam.prompt_encoder.embed_dim
-    bundle = untrained_bundle(bench.task, n_channels, sam_sha256=bench.sam_sha256, scale=scale)
+def test_a_frame_far_from_the_training_gets_static_settings(loaded, scale, tuner):
+    n_channels = loaded.engine.sam.prompt_encoder.embed_dim
+    bundle = untrained_bundle(loaded.task, n_channels, sam_sha256=loaded.engine.sha256, scale=scale)
     policy = PolicyTuner.from_bundle(bundle)
-    guard = watch(
-        bench, policy, rules=GuardRules(check_every=1000, margin=2.0),
-        distance=TrainingDistance(policy, bundle), retune=False, budget_ms=None, seed=0,
+    guard = supervise(
+        loaded, policy, rules=GuardRules(check_every=1000, margin=2.0),
+        distance=TrainingDistance(policy, bundle), retune=False, seed=0,
     )  # fmt: skip
-    segmenter = LiveSegmenter(bench.engine, bench.objective, guard)
+    segmenter = loaded.with_tuner(guard)
     with SimulatedStream("particles", seed=1, size=64) as stream:
-        result = segmenter.segment(segmenter.prepare(stream.frame_at(0).frame))
+        result = segmenter(stream.frame_at(0).frame)
     assert result.tuner == tuner
     assert any("unlike those of the training" in note for note in result.notes) == (
         tuner == "static"
     )
 
 
-def test_the_operators_choice_has_guards_and_deadlines(bench, tmp_path):
-    n_channels = bench.engine.sam.prompt_encoder.embed_dim
-    bundle = untrained_bundle(bench.task, n_channels, sam_sha256=bench.sam_sha256)
+def test_the_operators_choice_has_guards(loaded, tmp_path):
+    n_channels = loaded.engine.sam.prompt_encoder.embed_dim
+    bundle = untrained_bundle(loaded.task, n_channels, sam_sha256=loaded.engine.sha256)
     path = str(bundle.save(tmp_path / "untrained"))
     options = {"retune": False, "n_evaluations": 10, "seed": 0}
     switch = choose_among(
-        bench, [path, "static", path], rules=GuardRules(), budget_ms=500.0, **options
+        loaded,
+        [NamedTuner(spec) for spec in (path, "static", path)],
+        rules=GuardRules(),
+        **options,
     )
     assert list(switch.tuners) == [path, "static"] and switch.chosen == path
-    assert all(isinstance(tuner, DeadlineTuner) for tuner in switch.tuners.values())
-    assert isinstance(switch.tuners[path].inner, Guard)
-    unguarded = choose_among(bench, [path], rules=None, budget_ms=None, **options)
+    assert isinstance(switch.tuners[path], Guard)
+    unguarded = choose_among(loaded, [NamedTuner(path)], rules=None, **options)
     assert not isinstance(unguarded.tuners[path], Guard)
     with pytest.raises(ValueError, match="no tuner 'nothing'"):
-        choose_among(bench, ["static", "nothing"], rules=None, budget_ms=None, **options)
+        named = [NamedTuner("static"), NamedTuner("nothing")]
+        choose_among(loaded, named, rules=None, **options)
 
 
 class Poor:
@@ -111,19 +118,19 @@ class Poor:
 
 
 @pytest.mark.slow
-def test_a_genetic_retune_beats_bad_static_settings_on_frames_it_has_not_seen(bench):
+def test_a_genetic_retune_beats_bad_static_settings_on_frames_it_has_not_seen(loaded):
     """The guard falls back, searches meanwhile, and takes over what scores higher."""
-    poor = bench.task.static.replace(pred_iou_thresh=0.95, stability_score_thresh=0.95)
-    task = bench.task.with_static(poor)
-    bench = Bench(task, Objective(task), bench.engine, bench.sam_sha256)
+    poor = loaded.task.static.replace(pred_iou_thresh=0.95, stability_score_thresh=0.95)
+    task = loaded.task.with_static(poor)
+    loaded = Segmenter(Objective(task), loaded.engine)
     rules = GuardRules(check_every=1, patience=1, margin=-1.0, n_recent=6)  # any policy loses
-    guard = Guard(Poor(poor), bench.objective, rules, retune=retuner(bench, seed=0))
-    segmenter = LiveSegmenter(bench.engine, bench.objective, guard)
+    guard = Guard(Poor(poor), loaded.objective, rules, retune=retuner(loaded, seed=0))
+    segmenter = loaded.with_tuner(guard)
     with SimulatedStream("particles", seed=1, size=96) as stream:
         frames = [stream.frame_at(index).frame for index in range(8)]
     notes: list[str] = []
     for frame in frames:
-        notes += segmenter.segment(segmenter.prepare(frame)).notes
+        notes += segmenter(frame).notes
         guard.wait_for_retune(120)
     assert any("searching new static settings" in note for note in notes)
     taken = [note for note in notes if "took over re-tuned" in note]
@@ -131,10 +138,10 @@ def test_a_genetic_retune_beats_bad_static_settings_on_frames_it_has_not_seen(be
         assert not taken
     else:
         assert taken
-        assert mean_score(bench, guard.fallback, frames) > mean_score(bench, poor, frames)
+        assert mean_score(loaded, guard.fallback, frames) > mean_score(loaded, poor, frames)
 
 
-def mean_score(bench: Bench, settings: Settings, frames) -> float:
-    sources = [LiveFrame(bench.engine, frame) for frame in frames]
-    scores = [FrameEvaluator(s, bench.objective)(settings).score.total for s in sources]
+def mean_score(loaded: Segmenter, settings: Settings, frames) -> float:
+    sources = [LiveFrame(loaded.engine, frame) for frame in frames]
+    scores = [FrameEvaluator(s, loaded.objective)(settings).score.total for s in sources]
     return float(np.mean(scores))

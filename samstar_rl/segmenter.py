@@ -1,0 +1,284 @@
+"""From a frame to its result: the one path of the API, the commands, the live loop and napari.
+
+    frame -> usable? -> encode -> look -> choose (the tuner) -> decode -> filter -> score -> result
+
+A frame that cannot be treated (blank, saturated, without the pixel size that its task needs) raises
+a `SamstarError`, has no result, and leaves no trace: the next frame follows the last one that had
+a result.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+
+from segment_anything.modeling import Sam
+
+from samstar_rl.errors import SamstarError
+from samstar_rl.frames.frame import Frame
+from samstar_rl.frames.quality import UnusableFrameError, inspect_frame
+from samstar_rl.results.result import FrameResult
+from samstar_rl.sam.engine import ProposalEngine
+from samstar_rl.sam.load import load_sam
+from samstar_rl.sam.point_decoder import Precision
+from samstar_rl.settings import Settings
+from samstar_rl.tasks.task import Task, load_task
+from samstar_rl.tuning.budget import DeadlineBudget, GazeOptions
+from samstar_rl.tuning.tuner import (
+    Evaluation,
+    FrameEvaluator,
+    LiveFrame,
+    Objective,
+    StaticTuner,
+    Tuner,
+    tune_frame,
+)
+from samstar_rl.tuning.wrapper import TunerWrapper
+
+
+@dataclass(eq=False)
+class PreparedFrame:
+    """A frame that was found usable and was encoded, ahead of its turn.
+
+    Attributes
+    ----------
+    source : LiveFrame
+        The frame with its embedding, and with the proposals that were asked for so far.
+    findings : tuple of str
+        What people should know about the frame's quality.
+    seconds : float
+        What preparing took.
+    evaluator : FrameEvaluator or None
+        What was evaluated on the frame, from its turn on.
+    """
+
+    source: LiveFrame
+    findings: tuple[str, ...]
+    seconds: float
+    evaluator: FrameEvaluator | None = field(default=None, repr=False)
+
+
+class Segmenter:
+    """Segment the frames of one stream, each knowing what the last one came to.
+
+    Parameters
+    ----------
+    objective : Objective
+        What the masks are scored by, with the task.
+    engine : ProposalEngine
+        The SAM.
+    tuner : Tuner or Settings, optional
+        What chooses the settings of each frame, by default the task's static settings.
+    keep_proposals : bool
+        Keep all of SAM's proposals of a frame, so that further settings can be tried on it
+        (`segment` with settings) without SAM. A tuner that searches has them kept anyway.
+    gaze : GazeOptions, optional
+        What is fixed of the gaze whatever the tuner chooses, and the time that a frame may take.
+
+    Raises
+    ------
+    SamstarError
+        If the tuner is none.
+
+    Examples
+    --------
+    >>> segmenter = Segmenter.load("particles")  # doctest: +SKIP
+    >>> result = segmenter(frame)  # doctest: +SKIP
+    >>> for result in segmenter.with_tuner(tuner).run(frames): ...  # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        objective: Objective,
+        engine: ProposalEngine,
+        tuner: Tuner | Settings | None = None,
+        *,
+        keep_proposals: bool = False,
+        gaze: GazeOptions | None = None,
+    ) -> None:
+        if tuner is None or isinstance(tuner, Settings):
+            tuner = StaticTuner(tuner or objective.task.static)
+        elif not hasattr(tuner, "propose"):
+            raise SamstarError(
+                f"tuner must be a Tuner or Settings, got {tuner!r}: "
+                "samstar_rl.agents.make_tuner('genetic', task) makes one by its name"
+            )
+        self.objective = objective
+        self.engine = engine
+        self.tuner = tuner
+        self.keep_proposals = keep_proposals
+        self.gaze = gaze or GazeOptions()
+        self._budget = DeadlineBudget(self.gaze.budget_ms) if self.gaze.budget_ms else None
+        self._last: Evaluation | None = None
+        tuner.reset()
+
+    @classmethod
+    def load(
+        cls,
+        task: Task | str | Path = "particles",
+        tuner: Tuner | Settings | None = None,
+        *,
+        sam: Sam | str | Path = "tiny",
+        device: str = "cpu",
+        precision: Precision = "float32",
+        gaze: GazeOptions | None = None,
+    ) -> Segmenter:
+        """Load a task and a SAM, and make a segmenter of them.
+
+        Parameters
+        ----------
+        task : Task, str or path
+            The name of a task that ships, or a TOML file.
+        tuner : Tuner or Settings, optional
+            As for the class.
+        sam : Sam, str or path
+            The model, or what `load_sam` takes. The last one that was loaded by name is kept.
+        device : str
+            "cpu" or "cuda".
+        precision : str
+            As for `ProposalEngine`.
+        gaze : GazeOptions, optional
+            As for the class.
+
+        Returns
+        -------
+        Segmenter
+
+        Raises
+        ------
+        SamstarError
+            If task or SAM does not exist or is wrong, saying what is.
+        """
+        loaded = task if isinstance(task, Task) else load_task(task)
+        if isinstance(sam, Sam):
+            engine = ProposalEngine(sam, device=device, precision=precision)
+        else:
+            engine = load_engine(str(sam), device, precision)
+        return cls(Objective(loaded), engine, tuner, gaze=gaze)
+
+    def with_tuner(
+        self, tuner: Tuner | Settings | None, *, keep_proposals: bool = False
+    ) -> Segmenter:
+        """The same task and SAM for another stream, with a tuner of its own."""
+        return Segmenter(
+            self.objective, self.engine, tuner, keep_proposals=keep_proposals, gaze=self.gaze
+        )
+
+    @property
+    def task(self) -> Task:
+        """What the sample should look like."""
+        return self.objective.task
+
+    def prepare(self, frame: Frame) -> PreparedFrame:
+        """Do what needs no knowledge of earlier frames; may run in another thread than `segment`.
+
+        Parameters
+        ----------
+        frame : Frame
+
+        Returns
+        -------
+        PreparedFrame
+
+        Raises
+        ------
+        UnusableFrameError
+            If segmenting the frame would be fiction: it is blank, saturated or mostly missing.
+        SamstarError
+            If the task needs a pixel size that the frame does not have.
+        """
+        started = time.perf_counter()
+        # usable?
+        quality = inspect_frame(frame)
+        if not quality.usable:
+            raise UnusableFrameError(f"frame {frame.id!r}: {'; '.join(quality.findings)}")
+        self.task.length_unit_px(frame)
+        # encode
+        source = LiveFrame(self.engine, frame, searches=self._keeps())
+        _ = source.embedding
+        # look: where particles are likely
+        self.objective.physics.look_at(frame)
+        return PreparedFrame(source, quality.findings, time.perf_counter() - started)
+
+    def segment(self, prepared: PreparedFrame, settings: Settings | None = None) -> FrameResult:
+        """Choose settings, decode, filter and score; in the order of the frames.
+
+        Parameters
+        ----------
+        prepared : PreparedFrame
+        settings : Settings, optional
+            Take these in place of the tuner's. The stream does not remember the result.
+
+        Returns
+        -------
+        FrameResult
+        """
+        if prepared.evaluator is None:
+            previous = None if self._last is None else self._last.segmentation
+            prepared.source.searches = self._keeps()  # the tuner may have been changed meanwhile
+            prepared.evaluator = FrameEvaluator(
+                prepared.source,
+                self.objective,
+                previous=previous,
+                fix=self.gaze.apply,
+                cost_limit=self._cost_limit(prepared),
+            )
+        # choose, decode, filter, score
+        tuner = self.tuner if settings is None else StaticTuner(settings, "by hand")
+        tuned = tune_frame(tuner, prepared.evaluator, self._last)
+        # tell the tuner, remember, report
+        notes = list(prepared.findings)
+        if settings is None:
+            self._last = tuned.evaluation
+            if isinstance(tuner, TunerWrapper):
+                tuner.observe(tuned)
+                notes += tuner.take_notes()
+        effort = tuned.evaluation.segmentation.proposals.effort
+        if effort is not None and self._budget is not None and settings is None:
+            self._budget.observe(effort.cost, (prepared.seconds + tuned.seconds) * 1e3)
+        if effort is not None and effort.stopped_by == "budget":
+            notes.append(f"stopped by its budget, {effort.n_tiles_left_out} tiles not looked at")
+        if len(tuned.evaluation.segmentation) == 0:
+            notes.append("no particle was found")
+        return FrameResult.of(
+            tuned,
+            task=self.task.name,
+            tuner=tuner.name,
+            prepared_s=prepared.seconds,
+            notes=notes,
+        )
+
+    def __call__(self, frame: Frame) -> FrameResult:
+        """Treat one frame from beginning to end: `prepare`, then `segment`."""
+        return self.segment(self.prepare(frame))
+
+    def run(self, frames: Iterable[Frame]) -> Iterator[FrameResult]:
+        """Treat the frames of a stream one after the other.
+
+        Where a frame cannot be treated ``next`` raises a `SamstarError`; the ``next`` after that
+        goes on with the frame after it.
+        """
+        return map(self, frames)
+
+    def _cost_limit(self, prepared: PreparedFrame) -> float | None:
+        """What the frame may cost; milliseconds become cost before the frame begins."""
+        if self._budget is None:
+            return None
+        if not self._budget.is_calibrated:
+            self._budget.calibrate(self.engine, prepared.source, prepared.seconds * 1e3)
+        return self._budget.cost_limit()
+
+    def _keeps(self) -> bool:
+        return self.keep_proposals or self.tuner.searches
+
+
+@lru_cache(maxsize=1)
+def load_engine(
+    sam: str = "tiny", device: str = "cpu", precision: Precision = "float32"
+) -> ProposalEngine:
+    """Load a SAM by name or path, ready to propose; the last one is kept."""
+    model = load_sam(sam, device=device)
+    return ProposalEngine(model, device=device, precision=precision)

@@ -1,0 +1,152 @@
+"""One path from a frame to its result: what a frame that cannot be treated means, for everybody."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import tifffile
+from typer.testing import CliRunner
+
+import samstar_rl
+from samstar_rl.errors import SamstarError
+from samstar_rl.frames.frame import Frame
+from samstar_rl.frames.quality import UnusableFrameError
+from samstar_rl.scripts.cli import build_app
+from samstar_rl.segmenter import Segmenter
+from samstar_rl.settings import Settings
+from samstar_rl.sources.base import MemorySource
+from samstar_rl.streaming.runner import Runner
+from samstar_rl.tuning.tuner import FrameContext
+from samstar_rl.tuning.wrapper import TunerWrapper
+
+FEW = Settings(points_per_side=4, pred_iou_thresh=0.0, stability_score_thresh=0.0)
+NOISE = np.random.default_rng(0).random((64, 64)).astype(np.float32)
+SATURATED = np.where(NOISE < 0.95, 1.0, NOISE).astype(np.float32)
+BAD = {
+    "blank": (np.zeros((64, 64), np.float32), "particles", "the frame is blank"),
+    "saturated": (SATURATED, "particles", "of the pixels are saturated"),
+    "missing": (np.where(NOISE < 0.7, np.nan, NOISE), "particles", "of the pixels are missing"),
+    "unscaled": (NOISE, "overlap", "pixel size"),
+}
+
+
+class Recorder:
+    """A tuner that remembers what it saw of the last frame."""
+
+    name, searches = "recorder", False
+
+    def __init__(self) -> None:
+        self.seen: list[bool] = []
+
+    def reset(self) -> None:
+        self.seen = []
+
+    def propose(self, context: FrameContext) -> Settings:
+        self.seen.append(context.last is not None)
+        return FEW
+
+
+class Sink:
+    """What a run told."""
+
+    def __init__(self) -> None:
+        self.results, self.events = [], []
+
+    def write(self, result) -> None:
+        self.results.append(result)
+
+    def report(self, event) -> None:
+        self.events.append(event)
+
+    def close(self) -> None:
+        pass
+
+
+def reasons(image: np.ndarray, task: str, folder) -> dict[str, str]:
+    """Why a frame has no result: in Python, as a command, in a live run, and directly."""
+    frame = Frame(image, id="bad")
+    loaded = Segmenter.load(task)
+    with pytest.raises(SamstarError) as api:
+        samstar_rl.segment(frame, task=task)
+    with pytest.raises(SamstarError) as direct:
+        loaded(frame)
+    tifffile.imwrite(folder / "bad.tif", image)
+    command = CliRunner().invoke(
+        build_app(only=["segment"]),
+        ["segment", str(folder / "bad.tif"), "--task", task, "-o", str(folder / "out")],
+    )
+    assert command.exit_code == 2 and not (folder / "out" / "bad.json").exists()
+    sink = Sink()
+    counts = Runner(MemorySource([frame]), loaded, [sink], queue="all").run()
+    assert (counts.failed, counts.done) == (1, 0) and not sink.results
+    live = next(event.message for event in sink.events if event.kind == "failed")
+    failed = json.loads((folder / "out" / "run" / "results.json").read_text())["failed"]
+    return {
+        "api": str(api.value),
+        "direct": str(direct.value),
+        "command": next(iter(failed.values())),
+        "live": live,
+    }
+
+
+@pytest.mark.parametrize("kind", BAD)
+def test_a_bad_frame_means_the_same_everywhere(kind, tmp_path):
+    image, task, reason = BAD[kind]
+    found = reasons(image, task, tmp_path)
+    assert len(set(found.values())) == 1, found
+    assert reason in found["direct"] and "'bad'" in found["direct"]
+
+
+def test_a_bad_frame_leaves_no_trace():
+    tuner = Recorder()
+    segmenter = Segmenter.load(tuner=tuner)
+    results = segmenter.run([Frame(NOISE, id="a"), Frame(np.zeros((64, 64))), Frame(NOISE, id="c")])
+    assert next(results).frame.id == "a"
+    with pytest.raises(UnusableFrameError):
+        next(results)
+    assert next(results).frame.id == "c" and next(results, None) is None
+    assert tuner.seen == [False, True]
+
+
+def test_a_stack_goes_on_after_a_bad_plane():
+    stack = np.stack([NOISE, np.zeros((64, 64), np.float32), NOISE])
+    found = samstar_rl.segment_stack(stack, tuner=FEW)
+    assert next(found).frame_id == "image-00000"
+    with pytest.raises(UnusableFrameError, match="image-00001"):
+        next(found)
+    assert next(found).frame_id == "image-00002"
+
+
+def test_wrong_arguments_are_refused_before_the_first_image():
+    with pytest.raises(SamstarError, match="no task is called 'nothing'"):
+        samstar_rl.segment_stack([], task="nothing")
+
+
+def test_settings_by_hand_need_no_sam_and_are_not_remembered(monkeypatch):
+    tuner = Recorder()
+    segmenter = Segmenter.load().with_tuner(tuner, keep_proposals=True)
+    prepared = segmenter.prepare(Frame(NOISE, id="a"))
+    chosen = segmenter.segment(prepared)
+    monkeypatch.setattr(segmenter.engine, "propose", lambda *_, **__: pytest.fail("SAM was asked"))
+    moved = segmenter.segment(prepared, FEW.replace(pred_iou_thresh=0.999))
+    assert len(moved.segmentation) < len(chosen.segmentation) and moved.tuner == "by hand"
+    again = segmenter.segment(prepared, FEW)
+    assert again.score == chosen.score and tuner.seen == [False]
+
+
+def test_wrappers_learn_what_came_of_their_choice_and_leave_notes():
+    class Noting(TunerWrapper):
+        def observe(self, tuned) -> None:
+            self.note(f"found {len(tuned.evaluation.segmentation)}")
+
+    result = Segmenter.load(tuner=Noting(Recorder()))(Frame(NOISE, id="a"))
+    assert f"found {len(result.segmentation)}" in result.notes and result.tuner == "recorder"
+    assert result.milliseconds["total"] == pytest.approx(
+        result.milliseconds["prepared"] + result.milliseconds["segmented"]
+    )
+
+
+def test_a_model_that_was_loaded_by_name_is_kept():
+    assert Segmenter.load("particles").engine is Segmenter.load("morphology").engine
