@@ -53,7 +53,7 @@ def read_hdf5(path: Path) -> Iterator[tuple[Plane, int, float | None]]:
                 yield plane, n_planes, size_nm
 
 
-def _find_images(file: Any, kind: type, path: Path) -> list[Any]:
+def _find_images(file: Any, kind: Any, path: Path) -> list[Any]:
     found: list[tuple[str, Any]] = []
     file.visititems(lambda name, item: found.append((name, item)) if _is_data(item, kind) else None)
     by_detector = [item for name, item in found if re.match(r"(.*/)?image(/|$)", name)]
@@ -67,7 +67,7 @@ def _find_images(file: Any, kind: type, path: Path) -> list[Any]:
     return images
 
 
-def _is_data(item: Any, kind: type) -> bool:
+def _is_data(item: Any, kind: Any) -> bool:
     """Whether it is an array of numbers, and not the scale of another one's axis."""
     return isinstance(item, kind) and item.dtype.kind in "buifc" and not item.is_scale
 
