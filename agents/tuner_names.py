@@ -13,8 +13,7 @@ TUNERS = {
     "random": "random settings on every frame, for comparison",
     "genetic": "a genetic search on every frame",
     "genetic-warm": "a genetic search that starts from the last frame's population",
-    "random-search": "the best of many random settings on every frame",
-    "tpe": "a tree-structured Parzen estimator (Optuna) on every frame",
+    "nsga2": "a search of the front between the score's terms on every frame",
     "NAME or PATH": "a policy bundle: one that ships, or a folder",
 }
 STATIC_FILE = "static:"
@@ -26,7 +25,7 @@ def shipped_folder() -> Path:
     return Path(str(resources.files("samstar_rl.agents.policies")))
 
 
-def shipped_policies() -> tuple[str, ...]:
+def shipped_bundles() -> tuple[str, ...]:
     """Names of the policies that ship with the package."""
     folder = shipped_folder()
     if not folder.is_dir():

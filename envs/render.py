@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from samstar_rl.frames.frame import Frame
 from samstar_rl.frames.intensity import to_sam_rgb
 from samstar_rl.results.overlay import draw_outlines, enlargement
-from samstar_rl.settings import SETTINGS, Settings
-from samstar_rl.tasks.task import Task
-from samstar_rl.tuning.tuner import Evaluation
+from samstar_rl.settings import SETTINGS
+
+if TYPE_CHECKING:
+    from samstar_rl.frames.frame import Frame
+    from samstar_rl.settings import Settings
+    from samstar_rl.tasks.task import Task
+    from samstar_rl.tuning.tuner import Evaluation
 
 Picture = NDArray[np.uint8]
 
@@ -40,8 +44,10 @@ def draw_step(frame: Frame, task: Task, evaluation: Evaluation | None) -> Pictur
 
     Returns
     -------
-    (H, W, 3) uint8 array
-        The frame, its longer side 512 px, beside a panel of settings and terms.
+    (H, 812, 3) uint8 array
+        The frame, its longer side 512 px and centred, beside a panel of settings and terms. H is at
+        least 512 and depends on the task alone, so that all pictures of an environment have one
+        shape, whatever the shapes of its frames.
     """
     if evaluation is None:
         picture = _fit(to_sam_rgb(frame.image))
@@ -49,11 +55,11 @@ def draw_step(frame: Frame, task: Task, evaluation: Evaluation | None) -> Pictur
         segmentation = evaluation.segmentation
         picture = _fit(draw_outlines(frame, segmentation, enlargement(frame.shape)))
     panel = _panel(frame, task, evaluation)
-    padding = len(panel) - len(picture)
-    padded = cv2.copyMakeBorder(
-        picture, padding // 2, padding - padding // 2, 0, 0, cv2.BORDER_CONSTANT, value=_BACKGROUND
-    )
-    return np.concatenate([padded, panel], axis=1)
+    canvas = np.full((len(panel), FRAME_SIDE_PX, 3), _BACKGROUND, np.uint8)
+    height, width = picture.shape[:2]
+    top, left = (len(panel) - height) // 2, (FRAME_SIDE_PX - width) // 2
+    canvas[top : top + height, left : left + width] = picture
+    return np.concatenate([canvas, panel], axis=1)
 
 
 def _fit(picture: Picture) -> Picture:

@@ -79,8 +79,10 @@ def may_have_cuda() -> bool:
     try:
         driver = ctypes.CDLL(library)
         count = ctypes.c_int(0)
-        return driver.cuInit(0) == 0 and driver.cuDeviceGetCount(ctypes.byref(count)) == 0 and (
-            count.value > 0
+        return (
+            driver.cuInit(0) == 0
+            and driver.cuDeviceGetCount(ctypes.byref(count)) == 0
+            and (count.value > 0)
         )
     except (AttributeError, OSError):
         return False

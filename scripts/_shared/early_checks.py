@@ -11,7 +11,7 @@ from importlib import resources
 from pathlib import Path
 
 from samstar_rl._io.checkpoint_cache import CHECKPOINTS
-from samstar_rl.agents.tuner_names import BUNDLE_SUFFIX, STATIC_FILE, TUNERS, shipped_policies
+from samstar_rl.agents.tuner_names import BUNDLE_SUFFIX, STATIC_FILE, TUNERS, shipped_bundles
 from samstar_rl.errors import SamstarError
 
 
@@ -59,7 +59,7 @@ def _check_task(task: str) -> None:
 
 
 def _check_tuner(tuner: str) -> None:
-    if tuner in TUNERS or tuner in shipped_policies():
+    if tuner in TUNERS or tuner in shipped_bundles():
         return
     if tuner.startswith(STATIC_FILE):
         file = tuner.removeprefix(STATIC_FILE).partition("#")[0]
@@ -71,5 +71,5 @@ def _check_tuner(tuner: str) -> None:
     known = ", ".join(name for name in TUNERS if name != "NAME or PATH")
     raise SamstarError(
         f"no tuner {tuner!r}: expected one of {known}, a shipped policy "
-        f"({', '.join(shipped_policies()) or 'there is none'}) or the folder of one"
+        f"({', '.join(shipped_bundles()) or 'there is none'}) or the folder of one"
     )

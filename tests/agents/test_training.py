@@ -1,6 +1,11 @@
 from __future__ import annotations
 
+import itertools
+import signal
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,33 +14,28 @@ from synthetic_bank import SyntheticBank
 
 from samstar_rl.agents.judging.judge import Judge
 from samstar_rl.agents.learning import train as training
+from samstar_rl.agents.learning.hyperparameters import ALGORITHMS as KNOWN
 from samstar_rl.agents.learning.hyperparameters import (
-    HyperparameterError,
-    load_hyperparameters,
-    parse_override,
-)
-from samstar_rl.agents.learning.learners import (
-    ALGORITHMS as KNOWN,
-)
-from samstar_rl.agents.learning.learners import (
-    CLIPPED,
     AlgorithmError,
-    algorithm_class,
+    HyperparameterError,
     algorithm_name,
-    to_network,
+    load_hyperparameters,
 )
+from samstar_rl.agents.learning.learners import CLIPPED, algorithm_class, to_network
+from samstar_rl.agents.learning.plan import TrainingPlan
 from samstar_rl.agents.learning.train import (
     TrainingError,
-    TrainingPlan,
     _Run,
     split_streams,
     train_policy,
 )
-from samstar_rl.agents.tuners.tuners import PolicyTuner, RandomTuner
+from samstar_rl.agents.tuners.fixed import RandomTuner
+from samstar_rl.agents.tuners.policy import PolicyTuner
 from samstar_rl.envs.bank_frames import BankFrames
 from samstar_rl.rewards import Score
 from samstar_rl.tasks.task import load_task
-from samstar_rl.tuning.tuner import FrameEvaluator, Objective, StaticTuner
+from samstar_rl.tuning.objective import Objective
+from samstar_rl.tuning.tuner import FrameEvaluator, StaticTuner
 
 ALGORITHMS = ("ppo", "sac", "td3", "trpo", "tqc")
 LEARNED = ("ppo", "sac")
@@ -93,8 +93,8 @@ def test_training_starts_from_searched_settings(algorithm, task, bank, tmp_path)
     assert 0 < run.n_searched <= 300
     assert run.learner.num_timesteps == run.n_searched
     searched = task.space.decode(run.centre)
-    frames = run.courses[0].frames
-    sources = [frames.source(index) for stream in run.courses[0].training for index in stream]
+    frames = run.task_frames[0].frames
+    sources = [frames.source(index) for stream in run.task_frames[0].training for index in stream]
 
     def reward(settings):
         return np.mean([FrameEvaluator(s, Objective(task))(settings).reward for s in sources])
@@ -129,7 +129,7 @@ def test_network_does_what_the_learner_does(algorithm, task, bank, tmp_path):
         for parameter in run.learner.policy.parameters():
             parameter.add_(0.05 * torch.randn_like(parameter))
     network = to_network(run.learner, centre=run.centre)
-    frames = run.courses[0].frames
+    frames = run.task_frames[0].frames
     observations = np.stack([frames.builder.build(frames.part(i)) for i in range(6)])
     actions, _ = run.learner.predict(observations, deterministic=True)
     if algorithm not in CLIPPED:
@@ -202,6 +202,93 @@ def test_tensorboard_has_the_shared_tags(task, bank, tmp_path):
     assert events.Scalars("eval/score")[-1].step == 64
 
 
+def steps_of_tags(folder):
+    """Steps of each tag in the order in which they were written, over all event files."""
+    from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
+
+    files = sorted(folder.glob("events.out.tfevents.*"), key=lambda path: path.stat().st_mtime_ns)
+    steps = {}
+    for path in files:
+        for event in EventFileLoader(str(path)).Load():
+            for value in event.summary.value:
+                steps.setdefault(value.tag, []).append(event.step)
+    return steps
+
+
+class KilledError(Exception):
+    """Stands for a kill between two checkpoints."""
+
+
+@pytest.mark.parametrize("algorithm", LEARNED)
+def test_curves_run_forwards_after_a_kill(algorithm, task, bank, tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "CHECKPOINTS", 3)
+    overrides = {"total_steps": 192, "start_share": 0.0}
+    plan = make_plan(algorithm, **overrides)
+    train_policy(task, bank, plan, tmp_path / "whole")
+    done = []
+    step = training.StreamEnv.step
+
+    def killed_step(env, action):
+        done.append(action)
+        if len(done) == 120:  # the last checkpoint is at 64 steps
+            raise KilledError
+        return step(env, action)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(training.StreamEnv, "step", killed_step)
+        with pytest.raises(KilledError):
+            train_policy(task, bank, plan, tmp_path / "part")
+    train_policy(task, bank, plan, tmp_path / "part", resume=True)
+    whole, part = (steps_of_tags(tmp_path / name / "tensorboard") for name in ("whole", "part"))
+    for tag, steps in part.items():
+        assert all(later > earlier for earlier, later in itertools.pairwise(steps)), tag
+    assert part["eval/score"] == whole["eval/score"]
+    assert part["time/fps"][-1] > 120  # the learner's own curves go on, too
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+sys.path[:0] = [{support!r}, {here!r}]
+import test_training as tests
+training = tests.training
+training.CHECKPOINTS = 3
+task = tests.load_task("particles")
+bank = tests.SyntheticBank(task, n_streams=3, n_frames=3)
+done, step = [], training.StreamEnv.step
+def killed_step(env, action):
+    done.append(action)
+    if len(done) == 120:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return step(env, action)
+training.StreamEnv.step = killed_step
+plan = tests.make_plan("ppo", total_steps=192, start_share=0.0)
+training.train_policy(task, bank, plan, Path({folder!r}))
+"""
+
+
+@pytest.mark.slow
+def test_curves_run_forwards_after_signal_9(task, bank, tmp_path, monkeypatch):
+    here = Path(__file__).parent
+    code = KILLED.format(support=str(here.parent / "support"), here=str(here), folder=str(tmp_path))
+    killed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    monkeypatch.setattr(training, "CHECKPOINTS", 3)
+    plan = make_plan("ppo", total_steps=192, start_share=0.0)
+    train_policy(task, bank, plan, tmp_path, resume=True)
+    found = steps_of_tags(tmp_path / "tensorboard")
+    assert len(list((tmp_path / "tensorboard").iterdir())) == 2
+    assert found["eval/score"][-1] == 192
+    for tag, steps in found.items():
+        assert all(later > earlier for earlier, later in itertools.pairwise(steps)), tag
+
+
+def test_a_training_anew_leaves_no_earlier_curves(task, bank, tmp_path):
+    for _ in range(2):
+        train_policy(task, bank, make_plan("ppo"), tmp_path)
+    assert len(list((tmp_path / "tensorboard").iterdir())) == 1
+
+
 def test_streams_are_split_between_training_and_validation():
     streams = (range(0, 4), range(4, 8), range(8, 12))
     assert split_streams(streams) == (streams[:2], streams[2:])
@@ -229,12 +316,13 @@ def test_learning_beats_the_static_settings_on_fresh_streams(algorithm, task, tm
 
 def test_hyperparameters_are_layered(tmp_path):
     assert load_hyperparameters("ppo")["gamma"] == 0.0
-    assert load_hyperparameters("ppo", env_id="samstar/Tuning-v0")["gamma"] == 0.95
     file = tmp_path / "mine.toml"
-    file.write_text("[default]\ngamma = 0.5\n[task.size]\nn_steps = 16\n")
+    file.write_text(
+        '[default]\ngamma = 0.5\n[task.size]\nn_steps = 16\n[env."samstar/Other-v0"]\ngamma = 0.9\n'
+    )
+    assert load_hyperparameters("ppo", env_id="samstar/Other-v0", path=file)["gamma"] == 0.9
     chosen = load_hyperparameters("ppo", task="size", path=file)
     assert (chosen["gamma"], chosen["n_steps"]) == (0.5, 16)
-    assert parse_override("net_arch=[1, 2]") == ("net_arch", [1, 2])
 
 
 @pytest.mark.parametrize(
@@ -262,7 +350,7 @@ def test_every_learner_has_its_class_and_hyperparameters(name):
 def test_a_block_left_out_is_never_seen(task, bank, tmp_path):
     plan = replace(make_plan("ppo"), without=("probe", "last_terms"))
     run = _Run([(task, bank)], plan, tmp_path)
-    schema = run.courses[0].frames.builder.schema
+    schema = run.task_frames[0].frames.builder.schema
     seen = {block.name for block in schema.blocks if run.normalisation.scale[block.slice].any()}
     assert "image" in seen
     assert not seen & {"probe", "last_terms"}

@@ -35,6 +35,8 @@ class SyntheticBank:
     seed : int
     truth : bool
         Whether the bank knows the truth.
+    mixed : bool
+        Whether every second frame is twice as high as wide.
     """
 
     sam_name = "synthetic"
@@ -48,6 +50,7 @@ class SyntheticBank:
         n_frames: int = 4,
         seed: int = 0,
         truth: bool = True,
+        mixed: bool = False,
     ) -> None:
         self.prompts = task.space.prompts()
         self.streams = tuple(range(i * n_frames, (i + 1) * n_frames) for i in range(n_streams))
@@ -57,7 +60,7 @@ class SyntheticBank:
             level = rng.uniform(*LEVELS)
             for index in stream:
                 level = float(np.clip(level + rng.normal(0, 0.03), *LEVELS))
-                self._add(rng, f"synthetic-{seed}-{index}", level)
+                self._add(rng, f"synthetic-{seed}-{index}", level, mixed and index % 2 == 1)
         self.has_truth = truth
 
     def __len__(self) -> int:
@@ -77,8 +80,8 @@ class SyntheticBank:
     def proposals(self, index: int, prompt) -> Proposals:
         return self._proposals[index][prompt]
 
-    def _add(self, rng: np.random.Generator, name: str, level: float) -> None:
-        labels = draw_discs(rng)
+    def _add(self, rng: np.random.Generator, name: str, level: float, high: bool) -> None:
+        labels = np.pad(draw_discs(rng), ((0, SIDE_PX if high else 0), (0, 0)))
         image = np.where(labels > 0, 0.8, 0.3) + rng.normal(0, 0.05, labels.shape)
         frame = Frame(image.astype(np.float32), pixel_size_nm=1.0, id=name)
         self._frames.append(frame)
@@ -128,7 +131,7 @@ def draw_proposals(rng, name, labels, scene, prompt, level) -> Proposals:
         if rng.random() > recall:
             continue
         disc = labels == label
-        rows = np.arange(SIDE_PX)[:, None]
+        rows = np.arange(len(labels))[:, None]
         middle = np.average(rows[:, 0], weights=disc.sum(axis=1))
         variants = [
             (disc, level),
@@ -153,7 +156,7 @@ def draw_proposals(rng, name, labels, scene, prompt, level) -> Proposals:
         stability=rng.uniform(0.9, 1.0, (count, len(STABILITY_OFFSETS))).astype(np.float32),
         point_xy=centres,
         crop_index=np.zeros(count, dtype=np.int32),
-        crop_boxes=np.array([[0, 0, SIDE_PX, SIDE_PX]]),
-        n_prompts_decoded=prompt.n_prompts,
-        seconds=0.001 * prompt.n_prompts,
+        crop_boxes=np.array([[0, 0, *labels.shape[::-1]]]),
+        n_prompts_decoded=prompt.most_prompts,
+        seconds=0.001 * prompt.most_prompts,
     )

@@ -160,7 +160,7 @@ class _Conversation(socketserver.BaseRequestHandler):
         with suppress(OSError, struct.error):  # the client has gone
             with self.request.makefile("rb") as stream:
                 (length,) = struct.unpack(">I", stream.read(4))
-                length = length if length <= LONGEST_COMMAND else 0  # another protocol's first bytes
+                length = length if length <= LONGEST_COMMAND else 0
                 command = re.sub(r"\s+", " ", stream.read(length).decode())
             simulator.requests.append(command)
             self.request.sendall(simulator.reply(command))

@@ -96,5 +96,6 @@ def test_a_frame_out_of_time_says_what_was_left_out(frame):
     assert record["stopped_by"] == "budget" and record["cost"] <= record["cost_limit"] == 36.0
     assert any("stopped by its budget, " in note for note in record["notes"])
     # a replay with that budget gives the same
-    again = segmenter.engine.segment(frame, result.settings, cost_limit=record["cost_limit"])
-    assert again.proposals.effort.cost == record["cost"]
+    limit = record["cost_limit"]
+    again = segmenter.engine.propose(frame, result.settings.prompt, cost_limit=limit)
+    assert again.effort is not None and again.effort.cost == record["cost"]
