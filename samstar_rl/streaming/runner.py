@@ -276,7 +276,8 @@ class Runner(Generic[Prepared]):
             self.counters.receive()
             self._fail(fault.name, fault.reason)
         else:
-            self._outcomes.put(Event("source", f"{fault.name}: {fault.reason}"))
+            words = f"{fault.name}: {fault.reason}"
+            self._outcomes.put(Event("source", words, trouble=fault.trouble))
 
     def _is_enough(self) -> bool:
         return self.max_frames is not None and self.counters.counts.done >= self.max_frames
@@ -385,7 +386,7 @@ class Runner(Generic[Prepared]):
     def _fail(self, name: str, reason: str) -> None:
         self.last_fault = f"{name}: {reason}"
         self.counters.fail()
-        self._outcomes.put(Event("failed", reason, frame=name))
+        self._outcomes.put(Event("failed", reason, frame=name, trouble=True))
 
     def _stop_source(self) -> None:
         self.source.stop()
@@ -431,7 +432,7 @@ class Runner(Generic[Prepared]):
         self._failed_writes.append(f"{frame_id}: {reason}")
         self._n_results -= 1
         self.counters.fail()
-        self._tell(Event("failed", reason, frame=frame_id))
+        self._tell(Event("failed", reason, frame=frame_id, trouble=True))
 
     def _tell(self, event: Event) -> None:
         """Whoever can still be told is told, also of what ended the run."""

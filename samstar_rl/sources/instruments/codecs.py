@@ -73,9 +73,10 @@ def decompress(
 def _blosc(data: bytes, n_bytes: int, itemsize: int) -> bytes:
     from numcodecs import blosc
 
-    (announced,) = struct.unpack_from("<I", data, 4)  # it would be allocated as announced
-    if announced != n_bytes:
-        raise ValueError(f"it announces {announced} bytes")
+    # it would be allocated, and read, as its header announces
+    announced, _, n_packed = struct.unpack_from("<III", data, 4)
+    if announced != n_bytes or n_packed > len(data):
+        raise ValueError(f"{n_packed} bytes of which {len(data)} came, for {announced} bytes")
     return bytes(blosc.decompress(data))
 
 
