@@ -127,7 +127,7 @@ def deploy(
     check_names(task=task, tuners=[tuner, *(also or [])], sam=sam)
     opened = open_source(source, pixel_size_nm=pixel_size)
     from samstar_rl.agents.registry import NamedTuner
-    from samstar_rl.results.registry import DEFAULT_FORMATS, load_formats
+    from samstar_rl.results.registry import DEFAULT_FORMATS, is_own_result, load_formats
     from samstar_rl.scripts._shared import live_run
     from samstar_rl.scripts._shared.supervision import choose_among
     from samstar_rl.segmenter import Segmenter
@@ -190,7 +190,8 @@ def deploy(
                 "seed": seed,
             }
         )
-        opened.skip = folder.is_done
+        opened.skip, opened.owners = folder.is_done, folder.owners()
+        opened.is_result = is_own_result
         sinks = live_run.make_sinks(folder, picture_every, formats or DEFAULT_FORMATS)
         token = live_run.make_token(host) if dashboard or feed is not None else None
         if feed is not None:

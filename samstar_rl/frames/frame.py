@@ -27,6 +27,8 @@ class Frame:
         Name of the frame, unique within its source.
     time : float
         Time of acquisition in seconds since the epoch (or since the start of a simulation).
+    file : str or None
+        Name of the file that it came from, by which a run that is resumed goes.
 
     Raises
     ------
@@ -38,6 +40,7 @@ class Frame:
     pixel_size_nm: float | None = None
     id: str = "frame"
     time: float = 0.0
+    file: str | None = None
 
     def __post_init__(self) -> None:
         image = np.asarray(self.image)

@@ -110,6 +110,7 @@ class FrameResult:
         """Settings, score, terms, evaluations and milliseconds, of types that JSON knows."""
         return {
             "frame": self.frame.id,
+            "file": self.frame.file,
             "time": float(self.frame.time),
             "shape": list(self.frame.shape),
             "pixel_size_nm": self.frame.pixel_size_nm,

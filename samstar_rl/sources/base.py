@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol, Self
 
 from samstar_rl.errors import SamstarError
@@ -56,12 +57,18 @@ class Source(Protocol):
         Called with each `Fault`, in the thread that iterates. By default nothing is done.
     skip : callable
         Asked of a frame's id whether it was treated before and is to be left out.
+    owners : dict of str to str
+        Ids that frames of earlier runs have, and the file that each came from.
+    is_result : callable
+        Asked of a file whether it is a result of a run, which is never taken for input.
     """
 
     live: bool
     on_request: bool
     on_fault: Callable[[Fault], None]
     skip: Callable[[str], bool]
+    owners: dict[str, str]
+    is_result: Callable[[Path], bool]
 
     def __enter__(self) -> Self:
         """Connect."""
@@ -85,6 +92,8 @@ class SourceBase:
     def __init__(self) -> None:
         self.on_fault: Callable[[Fault], None] = _ignore
         self.skip: Callable[[str], bool] = _skip_nothing
+        self.owners: dict[str, str] = {}
+        self.is_result: Callable[[Path], bool] = _is_no_result
         self._stopped = threading.Event()
 
     def __enter__(self) -> Self:
@@ -142,6 +151,10 @@ class MemorySource(SourceBase):
 
 def _ignore(fault: Fault) -> None:
     pass
+
+
+def _is_no_result(path: Path) -> bool:
+    return False
 
 
 def _skip_nothing(frame_id: str) -> bool:

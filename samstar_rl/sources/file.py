@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from samstar_rl.frames.frame import Frame
@@ -38,4 +39,4 @@ class FileSource(SourceBase):
                 self.on_fault(Fault(self.path.name, str(error)))
                 return
             if not self.skip(frame.id):
-                yield frame
+                yield replace(frame, file=self.path.name)
