@@ -26,7 +26,7 @@ from samstar_rl.simulator import SimulatedStream
 from samstar_rl.sources.readers.files import iterate_file, list_image_files
 from samstar_rl.tasks.from_simulation import task_for_stream
 from samstar_rl.tasks.task import Task, load_task
-from samstar_rl.truth.validity import FrameValidity, draw_settings, summarise, validate_frame
+from samstar_rl.truth.validity import FrameValidity, draw_settings, validate_frame, validity_figures
 
 #: Frames of simulated streams: which ones, counted from the start, so that the drift shows.
 STREAM_FRAMES = (0, 40, 120)
@@ -71,7 +71,7 @@ def validate(
         ]
     settings = draw_settings(loaded.space, n_settings, seed)
     validities = validate_bank(tasks, bank, settings, seed=seed)
-    figures = {"task": loaded.name, "sam_sha256": bank.sam_sha256, **summarise(validities)}
+    figures = {"task": loaded.name, "sam_sha256": bank.sam_sha256, **validity_figures(validities)}
     atomic.write_json(out / "validity.json", figures)
     with atomic.replacing(out / "validity.png") as temporary:
         draw_validity(validities).savefig(temporary, dpi=90)

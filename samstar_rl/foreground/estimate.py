@@ -63,7 +63,7 @@ SPECK_SHARE = 0.02
 FRAGMENT_SHARE = 0.1
 
 #: Evidence of a candidate, its mean and standard deviation over candidates, and its weight.
-EVIDENCE: dict[str, tuple[float, float, float]] = {
+CANDIDATE_EVIDENCE: dict[str, tuple[float, float, float]] = {
     "solidity_by_area": (0.859, 0.145, 0.051),
     "solidity": (0.894, 0.092, 0.029),
     "circularity": (0.563, 0.163, -0.050),
@@ -221,7 +221,7 @@ def foreground_of(
     sizes: Sizes = "alike",
     arrangement: Arrangement = "apart",
 ) -> Foreground:
-    """The foreground of a frame; that of the last few hundred frames is remembered.
+    """Estimate the foreground of a frame; that of the last few hundred frames is remembered.
 
     Parameters
     ----------
@@ -235,6 +235,11 @@ def foreground_of(
     arrangement : {"apart", "overlapping"}
         How particles that touch are told apart to be counted: by the network's cores, or, where
         round particles lie on one another, by inscribed discs.
+
+    Returns
+    -------
+    Foreground
+        Shared by all who ask for the same frame: do not write into it.
     """
     known: Known = (contrast, min_diameter_px, max_diameter_px, sizes, arrangement)
     foreground = _MEMORY.get(frame, known)
@@ -254,9 +259,20 @@ def estimate_foreground(
     *,
     maps: ForegroundMaps | None = None,
 ) -> Foreground:
-    """Estimate the foreground of an image (H, W) of any range; see `foreground_of`.
+    """Estimate the foreground of an image.
 
-    ``maps`` are what the network says of the image, if that is known already.
+    Parameters
+    ----------
+    image : (H, W) array
+        Of any range.
+    contrast, min_diameter_px, max_diameter_px, sizes, arrangement
+        As of `foreground_of`.
+    maps : ForegroundMaps, optional
+        What the network says of the image, where that is known already.
+
+    Returns
+    -------
+    Foreground
     """
     avoid_ipp()
     valid = ~annotation_pixels(image)
@@ -509,7 +525,7 @@ def draw_candidates(work: _Work) -> Iterator[Candidate]:
 
 
 def describe_candidates(work: _Work, candidates: list[Candidate]) -> NDArray[np.float64]:
-    """The `EVIDENCE` of each candidate, (candidates, evidence)."""
+    """The `CANDIDATE_EVIDENCE` of each candidate, (candidates, evidence)."""
     agreement = _agreement([candidate.mask for candidate in candidates])
     rim = frame_rim_indices(work.valid)
     spread = float(work.smooth[work.valid].std()) + 1e-6
@@ -540,7 +556,7 @@ def _soft_dice(mask: Mask, probability: Field) -> float:
 
 
 def _opinion_of_network(work: _Work) -> Iterator[Candidate]:
-    """What the network takes for particles, with the contrast that it has in this image."""
+    """Make a candidate of what the network takes for particles, with its contrast here."""
     mask = work.probability > 0.5
     pixels = mask.astype(np.uint8)
     inside = cv2.erode(pixels, _BLOCK) > 0
@@ -552,7 +568,7 @@ def _opinion_of_network(work: _Work) -> Iterator[Candidate]:
 
 def weigh(described: NDArray[np.float64]) -> NDArray[np.float64]:
     """Weighted sum of the standardised evidence, (candidates,)."""
-    mean, spread, weight = np.array(list(EVIDENCE.values())).T
+    mean, spread, weight = np.array(list(CANDIDATE_EVIDENCE.values())).T
     return np.clip((described - mean) / spread, -3, 3) @ weight
 
 
@@ -651,7 +667,7 @@ def _bodies(mask: Mask, least_px: int) -> Iterator[tuple[tuple[int, int], Mask]]
 
 
 def _is_drawn(body: Mask, stroke_px: float) -> bool:
-    """Whether a body is a filled rectangle or made of thin strokes."""
+    """Say whether a body is a filled rectangle or made of thin strokes."""
     if body.mean() > 0.95 and body.size > 40:
         return True
     distance = cv2.distanceTransform(np.pad(body, 1).astype(np.uint8), cv2.DIST_L2, 3)

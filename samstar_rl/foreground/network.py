@@ -65,7 +65,7 @@ _MAPS: WeakKeyDictionary[Frame, ForegroundMaps] = WeakKeyDictionary()
 
 
 def maps_of(frame: Frame) -> ForegroundMaps:
-    """As `particle_probability` of a frame; remembered as long as the frame lives."""
+    """Map the particles of a frame, remembered as long as the frame lives."""
     maps = _MAPS.get(frame)
     if maps is None:
         maps = _MAPS[frame] = particle_probability(frame.image)

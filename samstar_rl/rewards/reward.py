@@ -82,7 +82,7 @@ class PhysicsReward:
         return Score(combine(terms, self._weights, self.task.combination), terms)
 
     def gauge(self, frame: Frame) -> Gauge:
-        """What the gates need to know of the sample: the unit's length in px, plausibilities.
+        """Gather what the gates need to know of the sample: its unit of length, plausibilities.
 
         For ``segment(proposals, settings, **reward.gauge(frame))``.
 
@@ -128,7 +128,7 @@ class PhysicsReward:
 
 
 def combine(terms: Mapping[str, float], weights: Mapping[str, float], combination: str) -> float:
-    """Weighted mean of the terms, in [0, 1].
+    """Combine terms into one score, their weighted mean.
 
     Parameters
     ----------
@@ -136,6 +136,11 @@ def combine(terms: Mapping[str, float], weights: Mapping[str, float], combinatio
         Value and weight of each term.
     combination : {"geometric", "arithmetic"}
         The geometric mean asks that all terms hold, each entering as at least `LEAST_TERM`.
+
+    Returns
+    -------
+    float
+        In [0, 1].
     """
     values = np.array([terms[name] for name in weights])
     shares = np.array(list(weights.values()), dtype=np.float64)

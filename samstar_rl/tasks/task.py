@@ -155,7 +155,7 @@ class FreeSetting(BaseModel):
         return float(self.low or 0.0), float(self.high or 0.0)
 
     def allows(self, value: float) -> bool:
-        """Whether the setting may take this value."""
+        """Say whether the setting may take this value."""
         if self.ladder is not None:
             return value in self.ladder
         low, high = self.bounds
