@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from samstar_rl.agents.learning.hyperparameters import (
         load_hyperparameters as load_hyperparameters,
     )
-    from samstar_rl.agents.learning.train import TrainingPlan as TrainingPlan
+    from samstar_rl.agents.learning.plan import TrainingPlan as TrainingPlan
     from samstar_rl.agents.learning.train import train_multi_policy as train_multi_policy
     from samstar_rl.agents.learning.train import train_policy as train_policy
     from samstar_rl.agents.policies.bundle import BundleError as BundleError
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from samstar_rl.agents.registry import make_tuner as make_tuner
     from samstar_rl.agents.search.static import StaticFound as StaticFound
     from samstar_rl.agents.search.static import search_static as search_static
-    from samstar_rl.agents.tuners.tuners import PolicyTuner as PolicyTuner
-    from samstar_rl.agents.tuners.tuners import RandomTuner as RandomTuner
-    from samstar_rl.agents.tuners.tuners import SearchTuner as SearchTuner
+    from samstar_rl.agents.tuners.fixed import RandomTuner as RandomTuner
+    from samstar_rl.agents.tuners.policy import PolicyTuner as PolicyTuner
+    from samstar_rl.agents.tuners.search import SearchTuner as SearchTuner
     from samstar_rl.tuning.tuner import StaticTuner as StaticTuner
 
 # torch and other heavy libraries stand behind most of these: each is imported when asked for
@@ -37,7 +37,10 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "judging.judge": ["Judge", "summarise"],
         "registry": ["TUNERS", "TunerError", "make_tuner"],
         "search.static": ["StaticFound", "search_static"],
-        "learning.train": ["TrainingPlan", "train_multi_policy", "train_policy"],
-        "tuners.tuners": ["PolicyTuner", "RandomTuner", "SearchTuner", "StaticTuner"],
+        "learning.plan": ["TrainingPlan"],
+        "learning.train": ["train_multi_policy", "train_policy"],
+        "tuners.fixed": ["RandomTuner", "StaticTuner"],
+        "tuners.policy": ["PolicyTuner"],
+        "tuners.search": ["SearchTuner"],
     },
 )

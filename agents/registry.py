@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import tomllib
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from samstar_rl.agents.policies.bundle import BundleError, PolicyBundle, shipped_bundles
-from samstar_rl.agents.search.per_frame import PerFrameTuner
-from samstar_rl.agents.tuners.tuners import (
-    EVALUATIONS,
-    PolicyTuner,
-    RandomTuner,
-    SearchTuner,
-    default_tuner,
-)
-from samstar_rl.errors import SamstarError
-from samstar_rl.settings import Settings, SettingsError
-from samstar_rl.tasks.task import Task, load_task
-from samstar_rl.tuning.tuner import StaticTuner, Tuner
+from samstar_rl.agents.search.settings_file import TunerError as TunerError
+from samstar_rl.agents.search.settings_file import read_by_frame, read_static
+from samstar_rl.agents.tuners.fixed import RandomTuner, default_tuner
+from samstar_rl.agents.tuners.policy import PolicyTuner
+from samstar_rl.agents.tuners.search import EVALUATIONS, Nsga2Tuner, SearchTuner
+from samstar_rl.tasks.task import load_task
+from samstar_rl.tuning.tuner import StaticTuner
+
+if TYPE_CHECKING:
+    from samstar_rl.tasks.task import Task
+    from samstar_rl.tuning.tuner import Tuner
 
 TUNERS = {
     "default": "SAM's own defaults, every gate off",
@@ -27,14 +26,9 @@ TUNERS = {
     "random": "random settings on every frame, for comparison",
     "genetic": "a genetic search on every frame",
     "genetic-warm": "a genetic search that starts from the last frame's population",
-    "random-search": "the best of many random settings on every frame",
-    "tpe": "a tree-structured Parzen estimator (Optuna) on every frame",
+    "nsga2": "a search of the front between the score's terms on every frame",
     "NAME or PATH": "a policy bundle: one that ships, or a folder",
 }
-
-
-class TunerError(SamstarError):
-    """A tuner was asked for that does not exist or does not fit."""
 
 
 class NamedTuner:
@@ -77,10 +71,11 @@ class NamedTuner:
             return _tuner_of_file(spec)
         if spec == "random":
             return RandomTuner(task, seed=seed)
-        if spec in ("genetic", "genetic-warm", "random-search", "tpe"):
-            algorithm = spec.removesuffix("-warm").removesuffix("-search")
+        if spec in ("genetic", "genetic-warm"):
             warm = spec.endswith("-warm")
-            return SearchTuner(task, algorithm, n_evaluations=n_evaluations, warm=warm, seed=seed)
+            return SearchTuner(task, n_evaluations=n_evaluations, warm=warm, seed=seed)
+        if spec == "nsga2":
+            return Nsga2Tuner(task, n_evaluations=n_evaluations, seed=seed)
         try:
             return PolicyTuner.from_bundle(self._bundle.serving(task, sam_sha256))
         except BundleError as error:
@@ -128,49 +123,8 @@ def make_tuner(
     return named.make(task, sam_sha256=sam_sha256, n_evaluations=n_evaluations, seed=seed)
 
 
-def read_static(file: str) -> Settings:
-    """Settings from a TOML file that ``samstar tune`` wrote.
-
-    The file has a table ``[settings]``; a Pareto front's file has ``[[points]]`` with such a table
-    each, of which ``FILE#7`` is the seventh.
-
-    Raises
-    ------
-    TunerError
-        If the file is missing or holds no such settings.
-    """
-    name, _, number = file.partition("#")
-    try:
-        tables = tomllib.loads(Path(name).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise TunerError(f"cannot read static settings from {name}: {error}") from error
-    try:
-        values = tables["points"][_position(number, name)] if number else tables
-        return Settings.from_dict(values["settings"])
-    except (KeyError, IndexError, TypeError) as error:
-        wanted = f"point {number} with a table [settings]" if number else "a table [settings]"
-        raise TunerError(f"{name} has no {wanted}: was it written by `samstar tune`?") from error
-    except SettingsError as error:
-        raise TunerError(f"{name}: {error}") from error
-
-
 def _tuner_of_file(spec: str) -> Tuner:
     """Static settings, or those of each frame where the file holds them."""
     file = spec.removeprefix("static:")
     settings = read_static(file)
-    by_frame = {} if "#" in file else _read_by_frame(file)
-    return PerFrameTuner(by_frame, settings, spec) if by_frame else StaticTuner(settings, spec)
-
-
-def _read_by_frame(file: str) -> dict[str, Settings]:
-    frames = tomllib.loads(Path(file).read_text(encoding="utf-8")).get("frames", {})
-    try:
-        return {frame_id: Settings.from_dict(values) for frame_id, values in frames.items()}
-    except (AttributeError, SettingsError, TypeError) as error:
-        raise TunerError(f"{file}: [frames] must hold settings by frame: {error}") from error
-
-
-def _position(number: str, name: str) -> int:
-    if not number.isdigit() or int(number) < 1:
-        raise TunerError(f"{name}#{number}: give the number of a point, from 1")
-    return int(number) - 1
+    return StaticTuner(settings, spec, {} if "#" in file else read_by_frame(file))

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from samstar_rl.frames.frame import Frame
 from samstar_rl.frames.intensity import to_sam_rgb
 from samstar_rl.results.overlay import draw_outlines, enlargement
-from samstar_rl.settings import SETTINGS, Settings
-from samstar_rl.tasks.task import Task
-from samstar_rl.tuning.tuner import Evaluation
+from samstar_rl.settings import SETTINGS
+
+if TYPE_CHECKING:
+    from samstar_rl.frames.frame import Frame
+    from samstar_rl.settings import Settings
+    from samstar_rl.tasks.task import Task
+    from samstar_rl.tuning.tuner import Evaluation
 
 Picture = NDArray[np.uint8]
 

@@ -11,19 +11,20 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from samstar_rl.envs.bank_frames import BankFrames, choose_streams, open_bank, open_task, windows
-from samstar_rl.envs.observation.builder import Vector
-from samstar_rl.envs.task_union import TaskUnion
-from samstar_rl.envs.variation import vary_targets
+from samstar_rl.envs.bank_frames import BankFrames
+from samstar_rl.envs.observation.schema import Vector
+from samstar_rl.envs.opening import choose_streams, open_bank, open_task, windows
 from samstar_rl.errors import SamstarError
-from samstar_rl.tasks.task import Task
-from samstar_rl.tuning.tuner import COST_WEIGHT, Evaluation, FrameEvaluator, Objective
+from samstar_rl.tuning.objective import COST_WEIGHT, Objective
+from samstar_rl.tuning.tuner import FrameEvaluator
 
 if TYPE_CHECKING:
     from samstar_rl.bank.bank import Bank
+    from samstar_rl.envs.task_union import TaskUnion
+    from samstar_rl.tasks.task import Task
+    from samstar_rl.tuning.tuner import Evaluation
 
 WINDOW_FRAMES = 64
-FORGET_PROBABILITY = 0.25
 
 
 class StreamEnv(gymnasium.Env[Vector, Vector]):
@@ -64,8 +65,8 @@ class StreamEnv(gymnasium.Env[Vector, Vector]):
     free: 1 for each setting that this task leaves free, else 0; then low and high of each of the l
     lengths among the settings, as shares of the frame's short side.
 
-    With ``variation`` the targets differ in every episode (`vary_targets`), in the reward and in
-    the observation alike.
+    Trainings wrap it: `HideLastFrame` hides the last frame at random, `VaryTargets` varies the
+    targets in every episode, in the reward and in the observation alike.
 
     Reward: ``score - cost_weight * prompts decoded / prompts of the dearest settings``, the score
     in [0, 1]. The prompts decoded include those of the coarse probe; seconds never count.
@@ -91,14 +92,10 @@ class StreamEnv(gymnasium.Env[Vector, Vector]):
         Frames of the bank to take, a range for each stream; by default all of them.
     window : int
         Frames per episode.
-    forget : float
-        Probability with which the last frame is hidden at each step; 0 when judging.
     cost_weight : float
         Score that the dearest prompt settings must gain over free ones.
     union : TaskUnion, optional
         Settings and terms of all tasks that the policy is for.
-    variation : float
-        Share by which the targets vary from episode to episode; 0 when judging.
     render_mode : {None, "rgb_array"}
         Frame, masks, settings and terms as a picture.
 
@@ -117,19 +114,18 @@ class StreamEnv(gymnasium.Env[Vector, Vector]):
         *,
         streams: Sequence[range] | None = None,
         window: int = WINDOW_FRAMES,
-        forget: float = FORGET_PROBABILITY,
         cost_weight: float = COST_WEIGHT,
         union: TaskUnion | None = None,
-        variation: float = 0.0,
         render_mode: str | None = None,
     ) -> None:
-        _check(window, forget, variation, render_mode)
+        if window < 1:
+            raise SamstarError(f"window must be at least 1 frame, got {window}")
+        if render_mode not in (None, "rgb_array"):
+            raise SamstarError(f"render_mode must be None or 'rgb_array', got {render_mode!r}")
         self.task = open_task(task)
         self.bank = open_bank(bank, self.task)
-        self.forget = forget
         self.objective = Objective(self.task, cost_weight)
         self.render_mode = render_mode
-        self.variation = variation
         self._frames = BankFrames(self.bank, self.task, union=union)
         self._builder = self._frames.builder
         self._windows = windows(choose_streams(self.bank, streams), window)
@@ -156,9 +152,25 @@ class StreamEnv(gymnasium.Env[Vector, Vector]):
         super().reset(seed=seed)
         self._index, self._stop = self._draw_window(options or {})
         self._last = self._shown = None
-        if self.variation > 0:
-            self._vary()
-        return self._observe(), self._frame_info()
+        return self.ask_for(self.task), self._frame_info()
+
+    def ask_for(self, task: Task) -> Vector:
+        """Let an episode ask for the targets of another task, or of the same varied.
+
+        Parameters
+        ----------
+        task : Task
+            With the same settings to move; it holds until the next reset.
+
+        Returns
+        -------
+        (D,) array
+            The observation of the current frame with these targets.
+        """
+        if task is not self.objective.task:
+            self.objective = Objective(task, self.objective.cost_weight)
+            self._builder = self._frames.builder.for_task(task)
+        return self._observe()
 
     def step(self, action: Vector) -> tuple[Vector, float, bool, bool, dict[str, Any]]:
         """Segment the current frame with the settings, go on to the next."""
@@ -178,12 +190,6 @@ class StreamEnv(gymnasium.Env[Vector, Vector]):
 
         index, evaluation = self._shown or (self._index, None)
         return draw_step(self._frames.source(index).frame, self.task, evaluation)
-
-    def _vary(self) -> None:
-        """Other targets for the episode that begins."""
-        varied = vary_targets(self.task, self.np_random, self.variation)
-        self.objective = Objective(varied, self.objective.cost_weight)
-        self._builder = self._frames.builder.for_task(varied)
 
     def _draw_window(self, options: dict[str, Any]) -> tuple[int, int]:
         if "start" not in options:
@@ -217,25 +223,14 @@ class StreamEnv(gymnasium.Env[Vector, Vector]):
 
     def _observe(self) -> Vector:
         builder, last = self._builder, self._last
-        if self.variation > 0:
-            part = self._frames.part_of(self._index, builder)
-        else:
+        if builder.task is self.task:
             part = self._frames.part(self._index)
-        if last is None or self.np_random.random() < self.forget:
+        else:
+            part = self._frames.part_of(self._index, builder)
+        if last is None:
             return builder.build(part)
         return builder.build(part, builder.encode(last.settings), last.score)
 
     def _frame_info(self) -> dict[str, Any]:
         frame = self._frames.source(self._index).frame
         return {"frame_id": frame.id, "frame_index": self._index}
-
-
-def _check(window: int, forget: float, variation: float, render_mode: str | None) -> None:
-    if window < 1:
-        raise SamstarError(f"window must be at least 1 frame, got {window}")
-    if not 0 <= forget <= 1:
-        raise SamstarError(f"forget is a probability in [0, 1], got {forget}")
-    if not 0 <= variation < 1:
-        raise SamstarError(f"variation is a share in [0, 1), got {variation}")
-    if render_mode not in (None, "rgb_array"):
-        raise SamstarError(f"render_mode must be None or 'rgb_array', got {render_mode!r}")

@@ -15,12 +15,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from samstar_rl.errors import SamstarError
-from samstar_rl.rewards import TERMS
-from samstar_rl.settings import SETTINGS, Settings, SettingsSpace
-from samstar_rl.tasks.task import Task
+from samstar_rl.rewards.registry import TERMS
+from samstar_rl.settings import SETTINGS
 
 if TYPE_CHECKING:
     from samstar_rl.frames.frame import Frame
+    from samstar_rl.settings import Settings, SettingsSpace
+    from samstar_rl.tasks.task import Task
 
 Vector = NDArray[np.float32]
 

@@ -11,14 +11,17 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from samstar_rl.envs.bank_frames import BankFrames, choose_streams, open_bank, open_task
-from samstar_rl.envs.observation.builder import Vector
+from samstar_rl.envs.bank_frames import BankFrames
+from samstar_rl.envs.observation.schema import Vector
+from samstar_rl.envs.opening import choose_streams, open_bank, open_task
 from samstar_rl.errors import SamstarError
-from samstar_rl.tasks.task import Task
-from samstar_rl.tuning.tuner import COST_WEIGHT, Evaluation, FrameEvaluator, Objective
+from samstar_rl.tuning.objective import COST_WEIGHT, Objective
+from samstar_rl.tuning.tuner import FrameEvaluator
 
 if TYPE_CHECKING:
     from samstar_rl.bank.bank import Bank
+    from samstar_rl.tasks.task import Task
+    from samstar_rl.tuning.tuner import Evaluation
 
 STEPS = 5
 

@@ -27,15 +27,9 @@ from samstar_rl.sam.point_decoder import Precision
 from samstar_rl.settings import Settings
 from samstar_rl.tasks.task import Task, load_task
 from samstar_rl.tuning.budget import DeadlineBudget, GazeOptions
-from samstar_rl.tuning.tuner import (
-    Evaluation,
-    FrameEvaluator,
-    LiveFrame,
-    Objective,
-    StaticTuner,
-    Tuner,
-    tune_frame,
-)
+from samstar_rl.tuning.evaluable_frames import LiveFrame
+from samstar_rl.tuning.objective import Objective
+from samstar_rl.tuning.tuner import Evaluation, FrameEvaluator, StaticTuner, Tuner, tune_frame
 from samstar_rl.tuning.wrapper import TunerWrapper
 
 

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from samstar_rl._io.atomic import write_text
+from samstar_rl._io import atomic
+from samstar_rl.scripts._shared import options
 from samstar_rl.scripts._shared.command import run_command
-from samstar_rl.scripts._shared.options import Out, PointsPerSide, Seed
+
+EVERY = 30
+"""Frames of an experiment are taken so far apart: a few show its drift."""
 
 
 def ablate(
-    task: Annotated[str, typer.Argument(metavar="TASK", help="Name or TOML file of the task.")],
-    out: Out = Path("runs/ablation"),
-    algo: Annotated[str, typer.Option("--algo", help="Class name of the learner.")] = "PPO",
+    task: options.TaskArgument,
+    out: options.Out = Path("runs/ablation"),
+    algo: options.Learner = "PPO",
     block: Annotated[
         list[str] | None,
         typer.Option(
@@ -38,8 +41,8 @@ def ablate(
     ] = 8,
     test_frames: Annotated[int, typer.Option("--test-frames", min=1, help="Of each of those.")] = 8,
     size: Annotated[int, typer.Option("--size", min=64, help="Side of a frame in px.")] = 256,
-    points_per_side: PointsPerSide = None,
-    seed: Seed = 0,
+    points_per_side: options.PointsPerSide = None,
+    seed: options.Seed = 0,
 ) -> None:
     """Find out which blocks of the observation a policy needs.
 
@@ -48,57 +51,51 @@ def ablate(
     95 % intervals over streams and seeds. Stopped at any moment, the same command goes on.
     """
     from samstar_rl._io.run_folder import RunFolder
-    from samstar_rl.agents.learning.train import TrainingPlan
+    from samstar_rl.agents.learning.plan import plan_training
     from samstar_rl.agents.studies import ablation
-    from samstar_rl.bank.simulated import with_ladder
+    from samstar_rl.bank.simulated import SimulatedStreams, simulated_bank, with_ladder
     from samstar_rl.scripts._shared.display import StageDisplay
-    from samstar_rl.scripts._shared.training_frames import TEST_SEED, Lessons
+    from samstar_rl.simulator.seeds import FIRST_SEEDS
     from samstar_rl.tasks.task import load_task
 
     blocks = block or tuple(ablation.BLOCKS)
     ablation.check_blocks(blocks)
-    loaded = load_task(task)
-    if points_per_side:
-        loaded = with_ladder(loaded, sorted(set(points_per_side)))
-    learner, hyperparameters = _learner(algo, loaded.name, steps)
+    loaded = with_ladder(load_task(task), points_per_side)
+    plan = plan_training(algo, [loaded], steps=steps)
     run = RunFolder(out)
     run.record(
-        {"task": loaded.to_dict(), "algo": learner, "blocks": block, "seeds": n_seeds,
-         "hyperparameters": hyperparameters, "streams": streams, "test_streams": test_streams,
-         "frames": n_frames, "test_frames": test_frames, "size_px": size, "seed": seed}
+        {"task": loaded.to_dict(), "algo": plan.algorithm, "blocks": block, "seeds": n_seeds,
+         "hyperparameters": dict(plan.hyperparameters), "streams": streams,
+         "test_streams": test_streams, "frames": n_frames, "test_frames": test_frames,
+         "size_px": size, "seed": seed}
     )  # fmt: skip
+    to_learn_from = SimulatedStreams(streams, n_frames, size, every=EVERY)
+    to_judge_on = SimulatedStreams(
+        test_streams, test_frames, size, every=EVERY, first_seed=FIRST_SEEDS["test"]
+    )
     with StageDisplay() as display:
-        source = Lessons("tiny", display.announce)
         found = ablation.ablate(
             loaded,
-            source.simulated(loaded, n_streams=streams, n_frames=n_frames, size_px=size),
-            source.simulated(
+            simulated_bank(
                 loaded,
-                n_streams=test_streams,
-                n_frames=test_frames,
-                size_px=size,
-                first_seed=TEST_SEED,
+                to_learn_from,
+                on_progress=display.stage(f"{loaded.name}: SAM's proposals to learn from"),
             ),
-            TrainingPlan(learner, hyperparameters),
+            simulated_bank(
+                loaded,
+                to_judge_on,
+                on_progress=display.stage(f"{loaded.name}: SAM's proposals to be judged on"),
+            ),
+            plan,
             out,
             seeds=range(seed, seed + n_seeds),
             blocks=blocks,
-            on_unit=lambda done, total: display.announce("trainings", done / total),
+            on_unit=display.stage("trainings"),
         )
     table = ablation.to_markdown(found)
-    write_text(out / "ablation.md", table)
+    atomic.write_text(out / "ablation.md", table)
     run.write_results({one.name: one.score.value for one in found})
     typer.echo(table)
-
-
-def _learner(algo: str, task: str, steps: int | None) -> tuple[str, dict[str, Any]]:
-    from samstar_rl.agents.learning.hyperparameters import load_hyperparameters
-    from samstar_rl.agents.learning.learners import algorithm_name
-    from samstar_rl.envs import STREAM_ID
-
-    name = algorithm_name(algo)
-    overrides = {} if steps is None else {"total_steps": steps}
-    return name, load_hyperparameters(name, task=task, env_id=STREAM_ID, overrides=overrides)
 
 
 if __name__ == "__main__":

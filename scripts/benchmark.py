@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -10,14 +9,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from samstar_rl.agents.benchmark.contenders import CONTENDERS
 from samstar_rl.errors import SamstarError
 from samstar_rl.scripts._shared import options
 from samstar_rl.scripts._shared.command import run_command
+from samstar_rl.tasks.shipped import task_path
 
 if TYPE_CHECKING:
-    from distributed import Client
-
-    from samstar_rl.agents.benchmark.run import BenchmarkPlan, BenchmarkResults, RealFrames, Unit
+    from samstar_rl.agents.benchmark.plan import BenchmarkPlan, RealFrames
+    from samstar_rl.agents.benchmark.run import BenchmarkResults
 
 SIZES = "How much (what is left out stays as the plan has it)"
 
@@ -101,7 +101,7 @@ def benchmark(
         typer.Option(
             "--slow-every",
             min=1,
-            help="Judge TPE, NSGA-II and random search on one in so many test frames; 1.",
+            help="Judge NSGA-II on one in so many test frames; 1.",
             rich_help_panel=SIZES,
         ),
     ] = None,
@@ -121,8 +121,16 @@ def benchmark(
     images. Run again, it goes on where it was stopped. OUT/report.html tells all, OUT/table.md is
     its headline, OUT/results.parquet every frame; OUT/tensorboard overlays RL and genetic search.
     """
+    # what is mistyped fails before the heavy libraries are loaded
+    unknown = [name for name in contender or () if name not in CONTENDERS]
+    if unknown:
+        raise SamstarError(f"no contender {unknown[0]!r}: expected some of {', '.join(CONTENDERS)}")
+    for name in task or ():
+        task_path(name)
+
     from samstar_rl._io.run_folder import RunFolder
-    from samstar_rl.agents.benchmark.run import BenchmarkPlan, read_plan, read_results
+    from samstar_rl.agents.benchmark.plan import BenchmarkPlan, read_plan
+    from samstar_rl.agents.benchmark.run import read_results
 
     if report_only:
         plan = read_plan(out)
@@ -170,7 +178,8 @@ def choose_images(
     SamstarError
         If there are no labels, a name is not that of an image, or a choice is empty.
     """
-    from samstar_rl.agents.benchmark.run import RealFrames
+    from samstar_rl.agents.benchmark.plan import RealFrames
+    from samstar_rl.scripts._shared.inputs import find_named
 
     if labels is None:
         raise SamstarError("give --labels FOLDER with the ground truth of the frames, for judging")
@@ -191,34 +200,11 @@ def choose_images(
     )
 
 
-def find_named(folder: Path, names: str | None) -> list[Path]:
-    """The images of a folder, or those of ``emps:PART`` or of a file of names among them.
-
-    Raises
-    ------
-    SamstarError
-        If there is no image, or none of a name.
-    """
-    from samstar_rl.scripts.validate import read_names
-    from samstar_rl.sources.readers.files import list_image_files
-
-    paths = {path.stem: path for path in list_image_files(folder)}
-    if not paths:
-        raise SamstarError(f"there is no image in {folder}")
-    if names is None:
-        return list(paths.values())
-    wanted = read_names(names)
-    missing = [name for name in wanted if name not in paths]
-    if missing:
-        raise SamstarError(f"{names} names {missing[0]!r}, of which there is no image in {folder}")
-    return [paths[name] for name in wanted]
-
-
 def _run(
     plan: BenchmarkPlan, out: Path, workers: int | None, scheduler: str | None
 ) -> BenchmarkResults:
-    from samstar_rl._io.workers import open_client, spread
-    from samstar_rl.agents.benchmark.run import begin, run_benchmark
+    from samstar_rl._io.workers import open_client
+    from samstar_rl.agents.benchmark.run import run_benchmark
     from samstar_rl.scripts._shared.display import StageDisplay
 
     with ExitStack() as stack:
@@ -228,52 +214,20 @@ def _run(
         if workers is not None:
             raise SamstarError("give either --workers or --scheduler, not both")
         client = stack.enter_context(open_client(None, scheduler))
-        begin(plan, out)
-        for name in plan.tasks:
-            _propose_on(client, plan, out, name, display.announce)
-
-        def spread_units(function: Callable[[Unit], Unit], units: Sequence[Unit]) -> Iterator[Unit]:
-            return spread(client, function, units)
-
-        return run_benchmark(plan, out, spread=spread_units, announce=display.announce)
-
-
-def _propose_on(
-    client: Client | None,
-    plan: BenchmarkPlan,
-    out: Path,
-    name: str,
-    announce: Callable[[str, float], None],
-) -> None:
-    """Let workers compute the proposals; what is built afterwards finds every frame finished."""
-    from samstar_rl._io.workers import spread
-    from samstar_rl.agents.benchmark.run import PARTS, bank_path, is_built
-    from samstar_rl.bank.shards import PartPlan, join_parts, number_frames
-    from samstar_rl.segmentation.proposals import Floor
-
-    task = plan.task(name)
-    for part in PARTS:
-        if is_built(plan, out, name, part):
-            continue
-        n_streams, n_frames = plan.size_of(part)
-        bank, floor = bank_path(out, name, part).absolute(), Floor.under(task.space)
-        parts = PartPlan(bank, "tiny", "cpu", "float32", tuple(task.space.prompts()), floor)
-        frames = number_frames(plan.streams(name, part))
-        waiting = (item for item in frames if parts.missing(item[0]))
-        stage = f"{name}: workers propose masks to {part} on"
-        for count, _ in enumerate(spread(client, parts.compute, waiting), start=1):
-            announce(stage, count / (n_streams * n_frames))
-        join_parts(parts.folder, bank)
+        assert client is not None
+        return run_benchmark(plan, out, client=client, announce=display.announce)
 
 
 def _report(plan: BenchmarkPlan, results: BenchmarkResults, out: Path) -> None:
+    from samstar_rl.agents.benchmark.plan import short_name
     from samstar_rl.agents.benchmark.report import summarise_task, write_benchmark_report
-    from samstar_rl.agents.benchmark.run import short_name
+    from samstar_rl.agents.benchmark.tensorboard import write_events
     from samstar_rl.scripts._shared.display import print_comparison, print_outputs
 
     if results.rows.empty:
         raise SamstarError(f"{out} holds no results yet: no contender is done")
     report = write_benchmark_report(plan, results, out)
+    write_events(plan, results, out / "tensorboard")
     for name in plan.tasks:
         rows = results.rows[results.rows["task"] == name]
         if len(rows):

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from samstar_rl.errors import SamstarError
+from samstar_rl.scripts._shared import options
 from samstar_rl.scripts._shared.command import run_command
-from samstar_rl.scripts._shared.options import Out, PixelSize, Sam, Seed
 
 if TYPE_CHECKING:
-    from samstar_rl.agents.learning.train import Progress, Trained
+    from samstar_rl.agents.learning.train import Trained
     from samstar_rl.bank.bank import Bank
+    from samstar_rl.scripts._shared.display import StageDisplay
     from samstar_rl.tasks.task import Task
 
 POLICY = "policy"
-Lesson = tuple["Task", "Bank"]
 
 
 def train(
@@ -33,15 +32,8 @@ def train(
             "parted by commas), or all: one policy for many samples.",
         ),
     ] = None,
-    algo: Annotated[
-        str,
-        typer.Option(
-            "--algo",
-            metavar="PPO|SAC|TD3|TQC|TRPO|...",
-            help="Class name of a learner of Stable-Baselines3 or sb3-contrib.",
-        ),
-    ] = "PPO",
-    out: Out = Path("runs/train"),
+    algo: options.Learner = "PPO",
+    out: options.Out = Path("runs/train"),
     frames: Annotated[
         Path | None,
         typer.Option(
@@ -87,9 +79,9 @@ def train(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on from the last checkpoint in OUT.")
     ] = False,
-    pixel_size: PixelSize = None,
-    sam: Sam = "tiny",
-    seed: Seed = 0,
+    pixel_size: options.PixelSize = None,
+    sam: options.Sam = "tiny",
+    seed: options.Seed = 0,
 ) -> None:
     """Train a policy that sets the generator for each frame.
 
@@ -99,112 +91,10 @@ def train(
     OUT/tensorboard shows the curves. With --optimize nothing but OUT/hyperparameters.toml is made;
     the same command goes on with a search that was stopped.
     """
-    from samstar_rl._io.run_folder import RunFolder
-    from samstar_rl.agents.learning.learners import algorithm_class, algorithm_name
-    from samstar_rl.scripts._shared.display import StageDisplay
-    from samstar_rl.scripts._shared.training_frames import Lessons, read_tasks
+    from samstar_rl.scripts._shared.inputs import read_tasks
 
-    tasks, learner = read_tasks(task or ["particles"]), algorithm_name(algo)
-    _check(tasks, frames, names, bank)
-    algorithm_class(learner)  # one that is not installed fails here
-    given = _hyperparameters(learner, tasks, steps, hyperparameters)
-    run = RunFolder(out)
-    run.record(
-        {"tasks": [one.to_dict() for one in tasks], "algo": learner, "frames": frames,
-         "names": names, "bank": bank, "hyperparameters": given, "without": without or [],
-         "optimize": optimize, "sam": sam, "seed": seed}
-    )  # fmt: skip
-    with StageDisplay() as display:
-        source = Lessons(sam, display.announce)
-        lessons = _open_lessons(source, tasks, out, frames, names, bank, pixel_size)
-        school = School(learner, given, lessons, seed, tuple(without or ()), display.announce)
-        if optimize is not None:
-            typer.echo(_optimise(school, out, optimize, task))
-            return
-        trained = school.train(given, out, resume=resume)
-    path = school.save_bundle(trained, out)
-    run.write_results(asdict(trained.progress))
-    typer.echo(_summary(trained, path, out, task))
-
-
-@dataclass(frozen=True)
-class School:
-    """All that decides about a training, but for the hyperparameters."""
-
-    algorithm: str
-    usual: dict[str, Any]
-    lessons: Sequence[Lesson]
-    seed: int
-    without: tuple[str, ...]
-    announce: Callable[[str, float], None]
-
-    def train(
-        self,
-        hyperparameters: dict[str, Any],
-        folder: Path,
-        *,
-        resume: bool = False,
-        on_progress: Callable[[Progress], None] | None = None,
-    ) -> Trained:
-        """Train one policy, for one task or for several."""
-        from samstar_rl.agents.learning.train import TrainingPlan, train_multi_policy, train_policy
-        from samstar_rl.envs.variation import VARIATION
-
-        def show(progress: Progress) -> None:
-            share = progress.steps / int(hyperparameters["total_steps"])
-            self.announce(f"training {self.algorithm.upper()}", min(share, 1.0))
-
-        plan = TrainingPlan(
-            self.algorithm,
-            hyperparameters,
-            seed=self.seed,
-            variation=VARIATION if self.is_multi else 0.0,
-            without=self.without,
-        )
-        heard = on_progress or show
-        if self.is_multi:
-            return train_multi_policy(self.lessons, plan, folder, resume=resume, on_progress=heard)
-        ((task, bank),) = self.lessons
-        return train_policy(task, bank, plan, folder, resume=resume, on_progress=heard)
-
-    @property
-    def is_multi(self) -> bool:
-        """Whether the policy is to serve any task."""
-        return len(self.lessons) > 1
-
-    def save_bundle(self, trained: Trained, out: Path) -> Path:
-        """Write OUT/policy.bundle."""
-        from samstar_rl.agents.learning.train import TrainedUnion
-        from samstar_rl.agents.policies.bundle import PolicyBundle
-        from samstar_rl.envs import STREAM_ID
-        from samstar_rl.envs.bank_frames import BankFrames
-
-        task, bank = self.lessons[0]
-        union = trained.union if isinstance(trained, TrainedUnion) else None
-        names = [one.name for one, _ in self.lessons]
-        bundle = PolicyBundle.of(
-            trained.network,
-            name="many" if self.is_multi else task.name,
-            env_id=STREAM_ID,
-            task=task,
-            schema=BankFrames(bank, task, union=union).builder.schema,
-            sam_name=bank.sam_name or "unknown",
-            sam_sha256=bank.sam_sha256 or "",
-            training={
-                "algorithm": self.algorithm,
-                "tasks": names,
-                "seed": self.seed,
-                "without": list(self.without),
-                "curve": trained.progress.curve,
-            },
-            union=union,
-        )
-        return bundle.save(out / POLICY)
-
-
-def _check(
-    tasks: Sequence[Task], frames: Path | None, names: str | None, bank: Path | None
-) -> None:
+    # what is wrong is said before the heavy libraries are loaded
+    tasks = read_tasks(task or ["particles"])
     if frames is not None and bank is not None:
         raise SamstarError("--frames and --bank were both given: learn on one of them")
     if names is not None and frames is None:
@@ -215,69 +105,83 @@ def _check(
             "one task, or learn on simulated streams"
         )
 
+    from samstar_rl._io.run_folder import RunFolder
+    from samstar_rl.agents.learning.hyperparameter_search import optimise_hyperparameters
+    from samstar_rl.agents.learning.learners import algorithm_class
+    from samstar_rl.agents.learning.plan import plan_training
+    from samstar_rl.agents.learning.train import bundle_trained, train_on_tasks
+    from samstar_rl.scripts._shared.display import StageDisplay
 
-def _hyperparameters(
-    algorithm: str, tasks: Sequence[Task], steps: int | None, path: Path | None
-) -> dict[str, Any]:
-    from samstar_rl.agents.learning.hyperparameters import load_hyperparameters
-    from samstar_rl.envs import STREAM_ID
-
-    name = tasks[0].name if len(tasks) == 1 else "all"
-    overrides = {} if steps is None else {"total_steps": steps}
-    return load_hyperparameters(
-        algorithm, task=name, env_id=STREAM_ID, path=path, overrides=overrides
+    plan = plan_training(
+        algo, tasks, steps=steps, path=hyperparameters, seed=seed, without=tuple(without or ())
     )
+    algorithm_class(plan.algorithm)  # one that is not installed fails here
+    run = RunFolder(out)
+    run.record(
+        {"tasks": [one.to_dict() for one in tasks], "algo": plan.algorithm, "frames": frames,
+         "names": names, "bank": bank, "hyperparameters": dict(plan.hyperparameters),
+         "without": plan.without, "optimize": optimize, "sam": sam, "seed": seed}
+    )  # fmt: skip
+    with StageDisplay() as display:
+        banks = _open_banks(tasks, display, out, frames, names, bank, pixel_size, sam)
+        if optimize is not None:
+            found = optimise_hyperparameters(
+                banks, plan, out, n_trials=optimize, on_trial=display.stage("trials")
+            )
+            chosen = " ".join(f"--task {name}" for name in task or ["particles"])
+            typer.echo(
+                f"{found.summary}\nuse it: samstar train {chosen} --algo {plan.algorithm} "
+                f"--hyperparameters {found.file}"
+            )
+            return
+        stage = f"training {plan.algorithm.upper()}"
+        trained = train_on_tasks(banks, plan, out, resume=resume, on_share=display.stage(stage))
+    path = bundle_trained(trained, plan, banks).save(out / POLICY)
+    run.write_results(asdict(trained.progress))
+    typer.echo(_summary(trained, path, out, task))
 
 
-def _open_lessons(
-    source: Any,
-    tasks: Sequence[Task],
+def _open_banks(
+    tasks: list[Task],
+    display: StageDisplay,
     out: Path,
     frames: Path | None,
     names: str | None,
     bank: Path | None,
     pixel_size_nm: float | None,
-) -> list[Lesson]:
+    sam: str,
+) -> list[tuple[Task, Bank]]:
     """Each task with the bank to learn from: one that exists, the user's frames, or simulated."""
+    from samstar_rl.bank.build import build_for_task, open_whole
+    from samstar_rl.bank.simulated import TO_LEARN_FROM, simulated_bank
+    from samstar_rl.sam.engine import ProposalEngine
+    from samstar_rl.sam.load import load_sam
+    from samstar_rl.scripts._shared.inputs import find_named, read_frames
+
     if bank is not None:
-        from samstar_rl.bank.simulated import open_whole
-
         return [(tasks[0], open_whole(bank))]
-    if frames is not None:
-        made = source.of_frames(
-            tasks[0], frames, out / "bank", names=names, pixel_size_nm=pixel_size_nm
+    engine = ProposalEngine(load_sam(sam))
+    if frames is None:
+        return [
+            (one, simulated_bank(one, TO_LEARN_FROM, engine=engine,
+                                 on_progress=display.stage(f"{one.name}: SAM's proposals")))
+            for one in tasks
+        ]  # fmt: skip
+    # each frame is a stream of its own: single images do not follow one another
+    streams = [[frame] for frame in read_frames(find_named(frames, names), pixel_size_nm)]
+    if len(streams) < 2:
+        raise SamstarError(
+            f"{frames} holds {len(streams)} frame to learn from: give at least two, since the "
+            "policy is chosen on frames that it did not learn from"
         )
-        return [(tasks[0], made)]
-    return [(one, source.simulated(one)) for one in tasks]
+    made = build_for_task(
+        tasks[0], streams, out / "bank", engine, n_frames=len(streams),
+        on_progress=display.stage("SAM's proposals"),
+    )  # fmt: skip
+    return [(tasks[0], made)]
 
 
-def _optimise(school: School, out: Path, n_trials: int, tasks: Sequence[str] | None) -> str:
-    """Search hyperparameters; what to do with them."""
-    from samstar_rl.agents.learning.hyperparameter_search import (
-        FILE,
-        SHORTER,
-        optimise_hyperparameters,
-    )
-
-    short = {**school.usual, "total_steps": max(512, school.usual["total_steps"] // SHORTER)}
-    found = optimise_hyperparameters(
-        school.algorithm,
-        short,
-        lambda chosen, folder, report: school.train(chosen, folder, on_progress=report).progress,
-        out,
-        n_trials=n_trials,
-        seed=school.seed,
-        on_trial=lambda done: school.announce("trials", done / n_trials),
-    )
-    chosen = " ".join(f"--task {name}" for name in tasks or ["particles"])
-    return (
-        f"validation reward {found.reward:.4f}, the best of {found.n_trials} trials "
-        f"({found.n_pruned} cut off)\nuse it: samstar train {chosen} --algo {school.algorithm} "
-        f"--hyperparameters {out / FILE}"
-    )
-
-
-def _summary(trained: Trained, path: Path, out: Path, tasks: Sequence[str] | None) -> str:
+def _summary(trained: Trained, path: Path, out: Path, tasks: list[str] | None) -> str:
     curve = trained.progress.curve
     best = max(curve, key=lambda point: point["reward"])
     named = tasks[0] if tasks is not None and len(tasks) == 1 and "," not in tasks[0] else None

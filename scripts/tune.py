@@ -2,37 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from samstar_rl._io import atomic
-from samstar_rl._io.run_folder import RunFolder
-from samstar_rl._io.workers import open_client, spread
-from samstar_rl.agents import StaticFound, search_static
-from samstar_rl.agents.search.per_frame import search_per_frame
 from samstar_rl.errors import SamstarError
-from samstar_rl.frames.frame import Frame
-from samstar_rl.sam.engine import FrameFeatures, ProposalEngine, Proposals
 from samstar_rl.scripts._shared import options
-from samstar_rl.scripts._shared.command import make_progress, run_command
-from samstar_rl.scripts.pareto import FrontRequest, tune_front
-from samstar_rl.scripts.segment import find_images
-from samstar_rl.segmentation.segmentation import Plausibility, Segmentation
-from samstar_rl.segmentation.segmentation import segment as segment_proposals
-from samstar_rl.segmenter import Segmenter, load_engine
-from samstar_rl.settings import PromptSettings, Settings
-from samstar_rl.sources.readers.files import FrameReadError, iterate_file
-from samstar_rl.tasks.task import toml_value
-from samstar_rl.tuning.tuner import FrameEvaluator
+from samstar_rl.scripts._shared.command import run_command
 
 if TYPE_CHECKING:
-    from distributed import Client
+    from collections.abc import Iterator, Sequence
+
+    from samstar_rl._io.run_folder import RunFolder
+    from samstar_rl.agents.search.pareto import ParetoFront
+    from samstar_rl.agents.search.static import PerFrameFound, StaticFound
+    from samstar_rl.frames.frame import Frame
+    from samstar_rl.tasks.task import Task
 
 SETTINGS_FILE = "settings.toml"
 
@@ -44,7 +31,7 @@ def tune(
     ],
     task: options.Task = "particles",
     algo: Annotated[
-        Literal["genetic", "random"], typer.Option("--algo", help="How to search.")
+        Literal["genetic", "refined"], typer.Option("--algo", help="How to search.")
     ] = "genetic",
     evaluations: Annotated[
         int,
@@ -96,201 +83,77 @@ def tune(
     seventh point; OUT/front.csv and OUT/front.png show it. With --per-frame it holds settings for
     each of the frames.
     """
-    segmenter = Segmenter.load(task, sam=sam, device=device)
-    front = _front_request(segmenter, pareto, terms, pick, algo, evaluations, seed)
+    # what is wrong is said before the heavy libraries are loaded
     if pareto and per_frame:
         raise SamstarError("give either --pareto or --per-frame, not both")
+    if pareto and algo != "genetic":
+        raise SamstarError(f"--pareto searches by NSGA-II: leave out --algo, got {algo!r}")
+    if not pareto and (terms is not None or pick != "weights"):
+        raise SamstarError("--terms and --pick are about a front: give --pareto with them")
+
+    from samstar_rl._io.run_folder import RunFolder
+    from samstar_rl._io.workers import open_client
+    from samstar_rl.agents.search.decode import Decoding, decode_frames
+    from samstar_rl.agents.search.over_frames import evaluate_over
+    from samstar_rl.agents.search.pareto import check_pick, checked_terms, search_pareto
+    from samstar_rl.agents.search.static import search_per_frame, search_static
+    from samstar_rl.scripts._shared.display import StageDisplay
+    from samstar_rl.segmenter import Segmenter
+
+    segmenter = Segmenter.load(task, sam=sam, device=device)
+    loaded, objective = segmenter.task, segmenter.objective
+    names: tuple[str, ...] = ()
+    if pareto:
+        check_pick(pick, loaded)
+        names = checked_terms(loaded, [name.strip() for name in terms.split(",")] if terms else [])
     frames = list(islice(_read_frames(inputs, pixel_size), max_frames))
     run = RunFolder(out)
     run.record(
-        {
-            "inputs": inputs,
-            "task": segmenter.task.to_dict(),
-            "algo": algo,
-            "front": None if front is None else vars(front),
-            "evaluations": evaluations,
-            "frames": [frame.id for frame in frames],
-            "sam": {"name": sam, "sha256": segmenter.engine.sha256},
-            "device": device,
-            "seed": seed,
-        }
-    )
-    with open_client(workers, scheduler) as client:
-        sources = decode_frames(segmenter, frames, Decoding.of(segmenter, sam, device), client)
-    if front is not None:
-        tune_front(segmenter, sources, front, run, SETTINGS_FILE)
-        return
-    if per_frame:
-        _tune_per_frame(segmenter, sources, run, algo, evaluations, seed)
-        return
-    found = _search(segmenter, sources, algo, evaluations, seed)
-    before = mean_score(segmenter, sources, segmenter.task.static)
-    after = mean_score(segmenter, sources, found.settings)
-    facts = {
-        "task": segmenter.task.name,
-        "algorithm": algo,
-        "frames": len(frames),
-        "evaluations": found.n_evaluations,
-        "seed": seed,
-        "mean_score": after,
-        "mean_score_of_task_static": before,
-    }
-    write_settings(out / SETTINGS_FILE, found.settings, facts)
-    _write_curve(run, found, facts)
-    typer.echo(
-        f"mean score {after:.3f} over {len(frames)} frames (the task's static settings: "
-        f"{before:.3f}) after {found.n_evaluations} evaluations\n"
-        f"use it: samstar segment IMAGES --task {task} --tuner static:{out / SETTINGS_FILE}"
-    )
+        {"inputs": inputs, "task": loaded.to_dict(), "algo": algo, "pareto": pareto,
+         "per_frame": per_frame, "terms": names, "pick": pick, "evaluations": evaluations,
+         "frames": [frame.id for frame in frames],
+         "sam": {"name": sam, "sha256": segmenter.engine.sha256}, "device": device, "seed": seed}
+    )  # fmt: skip
+    facts: dict[str, Any] = {
+        "task": loaded.name, "algorithm": algo, "frames": len(frames), "seed": seed,
+    }  # fmt: skip
+    with StageDisplay() as display:
+        with open_client(workers, scheduler) as client:
+            sources = decode_frames(
+                segmenter, frames, client=client,
+                decoding=Decoding(sam, device, loaded.space.prompts()),
+                on_progress=display.stage("SAM's proposals"),
+            )  # fmt: skip
 
+        def on_round(done: int, *_: object) -> None:
+            display.announce("evaluations", done / evaluations)
 
-@dataclass(frozen=True)
-class Decoding:
-    """All that a worker must know to decode a frame.
-
-    Parameters
-    ----------
-    sam, device : str
-    prompts : tuple of PromptSettings
-        All that the task's settings can ask for.
-    """
-
-    sam: str
-    device: str
-    prompts: tuple[PromptSettings, ...]
-
-    @classmethod
-    def of(cls, segmenter: Segmenter, sam: str, device: str) -> Decoding:
-        """What the task of a segmenter asks for."""
-        return cls(sam, device, segmenter.task.space.prompts())
-
-    def decode(self, frame: Frame) -> DecodedFrame:
-        """Compute a frame's proposals with the one model of this process."""
-        return DecodedFrame.decode(load_engine(self.sam, self.device), frame, self.prompts)
-
-
-class DecodedFrame:
-    """A frame with all its proposals as a `FrameSource`: SAM has done its work.
-
-    Parameters
-    ----------
-    frame : Frame
-    features : FrameFeatures
-    proposals : mapping of PromptSettings to Proposals
-    """
-
-    def __init__(
-        self, frame: Frame, features: FrameFeatures, proposals: Mapping[PromptSettings, Proposals]
-    ) -> None:
-        self.frame = frame
-        self.features = features
-        self.proposals = proposals
-
-    @classmethod
-    def decode(
-        cls, engine: ProposalEngine, frame: Frame, prompts: Sequence[PromptSettings]
-    ) -> DecodedFrame:
-        """Let SAM compute a frame's proposals."""
-        embedding = engine.embed(frame)
-        proposals = {
-            prompt: engine.propose(frame, prompt, embedding=embedding) for prompt in prompts
-        }
-        return cls(frame, engine.features(frame, embedding=embedding), proposals)
-
-    def segment(
-        self,
-        settings: Settings,
-        length_unit_px: float,
-        plausibility: Plausibility | None = None,
-        cost_limit: float | None = None,
-    ) -> Segmentation:
-        """Choose among the proposals."""
-        record = next(held for held in self.proposals if held.holds(settings.prompt))
-        proposals = self.proposals[record].first(settings.prompt, cost_limit)
-        return segment_proposals(
-            proposals, settings, length_unit_px=length_unit_px, plausibility=plausibility
-        )
-
-
-def decode_frames(
-    segmenter: Segmenter,
-    frames: Sequence[Frame],
-    decoding: Decoding | None = None,
-    client: Client | None = None,
-) -> list[DecodedFrame]:
-    """Let SAM compute all proposals that the task's settings can ask for, once.
-
-    Parameters
-    ----------
-    segmenter : Segmenter
-    frames : sequence of Frame
-    decoding : Decoding, optional
-        For workers; without them the segmenter's own SAM does the work.
-    client : Client, optional
-        Of the workers.
-
-    Raises
-    ------
-    SamstarError
-        If the task needs a pixel size that a frame does not have.
-    """
-    for frame in frames:
-        segmenter.task.length_unit_px(frame)  # known before the work, not after it
-    if client is None or decoding is None:
-        decode = partial(
-            DecodedFrame.decode, segmenter.engine, prompts=segmenter.task.space.prompts()
-        )
-        done: Iterator[DecodedFrame] = map(decode, frames)
-    else:
-        done = spread(client, decoding.decode, frames)
-    with make_progress() as progress:
-        return list(progress.track(done, total=len(frames), description="SAM's proposals"))
-
-
-def mean_score(segmenter: Segmenter, sources: Sequence[DecodedFrame], settings: Settings) -> float:
-    """Mean score that settings give on frames."""
-    scores = [
-        FrameEvaluator(source, segmenter.objective)(settings).score.total for source in sources
-    ]
-    return sum(scores) / len(scores)
-
-
-def write_settings(
-    path: Path,
-    settings: Settings,
-    facts: dict[str, Any],
-    by_frame: Mapping[str, Settings] | None = None,
-) -> None:
-    """Write settings as TOML: a table [settings], how they were found, and those of frames."""
-    lines = ["# Written by samstar tune; read by --tuner static:FILE.", "[settings]"]
-    lines += [f"{name} = {toml_value(value)}" for name, value in settings.to_dict().items()]
-    lines += ["", "[found]"]
-    lines += [f"{name} = {toml_value(value)}" for name, value in facts.items()]
-    for frame_id, chosen in (by_frame or {}).items():
-        lines += ["", f"[frames.{toml_value(frame_id)}]"]
-        lines += [f"{name} = {toml_value(value)}" for name, value in chosen.to_dict().items()]
-    atomic.write_text(path, "\n".join(lines) + "\n")
-
-
-def _front_request(
-    segmenter: Segmenter,
-    pareto: bool,
-    terms: str | None,
-    pick: str,
-    algo: str,
-    evaluations: int,
-    seed: int,
-) -> FrontRequest | None:
-    if pareto and algo == "genetic":
-        return FrontRequest.read(segmenter.task, terms, pick, evaluations, seed)
+        budget: dict[str, Any] = {
+            "n_evaluations": evaluations, "seed": seed, "on_round": on_round,
+        }  # fmt: skip
+        if pareto:
+            front = search_pareto(sources, objective, terms=names, **budget)
+            said = _write_front(run, loaded, front, pick, facts)
+        elif per_frame:
+            each = search_per_frame(sources, objective, algorithm=algo, **budget)
+            said = _write_each(run, each, facts)
+        else:
+            found = search_static(sources, objective, algorithm=algo, **budget)
+            after = evaluate_over(sources, objective, found.settings).score
+            before = evaluate_over(sources, objective, loaded.static).score
+            said = _write_static(run, found, facts, after, before)
+    file = run.path / SETTINGS_FILE
+    typer.echo(f"{said}\nuse it: samstar segment IMAGES --task {task} --tuner static:{file}")
     if pareto:
-        raise SamstarError(f"--pareto searches by NSGA-II: leave out --algo, got {algo!r}")
-    if terms is not None or pick != "weights":
-        raise SamstarError("--terms and --pick are about a front: give --pareto with them")
-    return None
+        typer.echo(
+            f"or another point of the front: --tuner static:{file}#1 (numbers as in front.csv)"
+        )
 
 
 def _read_frames(inputs: Sequence[Path], pixel_size_nm: float | None) -> Iterator[Frame]:
+    from samstar_rl.scripts._shared.inputs import find_images
+    from samstar_rl.sources.readers.files import FrameReadError, iterate_file
+
     for path in find_images(inputs):
         try:
             yield from iterate_file(path, pixel_size_nm=pixel_size_nm)
@@ -298,68 +161,63 @@ def _read_frames(inputs: Sequence[Path], pixel_size_nm: float | None) -> Iterato
             typer.echo(f"left out: {error}", err=True)
 
 
-def _search(
-    segmenter: Segmenter,
-    sources: Sequence[DecodedFrame],
-    algorithm: str,
-    n_evaluations: int,
-    seed: int,
-) -> StaticFound:
-    with make_progress() as progress:
-        bar = progress.add_task("evaluations", total=n_evaluations)
-        return search_static(
-            sources,
-            segmenter.objective,
-            algorithm=algorithm,
-            n_evaluations=n_evaluations,
-            seed=seed,
-            on_round=lambda done, settings, reward: progress.update(bar, completed=done),
-        )
+def _write_static(
+    run: RunFolder, found: StaticFound, facts: dict[str, Any], after: float, before: float
+) -> str:
+    from samstar_rl._io import atomic
+    from samstar_rl.agents.search.settings_file import settings_toml
 
-
-def _tune_per_frame(
-    segmenter: Segmenter,
-    sources: Sequence[DecodedFrame],
-    run: RunFolder,
-    algorithm: str,
-    n_evaluations: int,
-    seed: int,
-) -> None:
-    with make_progress() as progress:
-        bar = progress.add_task("evaluations", total=n_evaluations)
-        found = search_per_frame(
-            sources,
-            segmenter.objective,
-            algorithm=algorithm,
-            n_evaluations=n_evaluations,
-            seed=seed,
-            on_round=lambda done: progress.update(bar, completed=done),
-        )
-    facts = {
-        "task": segmenter.task.name,
-        "algorithm": algorithm,
-        "frames": len(sources),
-        "evaluations": found.n_evaluations,
-        "seed": seed,
-        "mean_reward": found.reward,
-    }
-    path = run.path / SETTINGS_FILE
-    write_settings(path, found.settings, facts, found.by_frame)
-    run.write_results(facts)
-    typer.echo(
-        f"{len(set(found.by_frame.values()))} different choices for {len(sources)} frames, mean "
-        f"reward {found.reward:.3f} after {found.n_evaluations} evaluations\n"
-        f"use them: samstar segment IMAGES --task {segmenter.task.name} --tuner static:{path}"
-    )
-
-
-def _write_curve(run: RunFolder, found: StaticFound, facts: dict[str, Any]) -> None:
+    facts |= {"evaluations": found.n_evaluations, "mean_score": after,
+              "mean_score_of_task_static": before}  # fmt: skip
+    atomic.write_text(run.path / SETTINGS_FILE, settings_toml(found.settings, facts))
     curve = [
         {"evaluations": done, "reward": reward, "settings": settings.to_dict()}
         for done, settings, reward in found.curve
     ]
     run.write_results({**facts, "settings": found.settings.to_dict(), "curve": curve})
     run.write_scalars({"tune/reward": "reward"}, curve, step="evaluations")
+    return (
+        f"mean score {after:.3f} over {facts['frames']} frames (the task's static settings: "
+        f"{before:.3f}) after {found.n_evaluations} evaluations"
+    )
+
+
+def _write_each(run: RunFolder, found: PerFrameFound, facts: dict[str, Any]) -> str:
+    from samstar_rl._io import atomic
+    from samstar_rl.agents.search.settings_file import settings_toml
+
+    facts |= {"evaluations": found.n_evaluations, "mean_reward": found.reward}
+    text = settings_toml(found.settings, facts, found.by_frame)
+    atomic.write_text(run.path / SETTINGS_FILE, text)
+    run.write_results(facts)
+    return (
+        f"{len(set(found.by_frame.values()))} different choices for {facts['frames']} frames, mean "
+        f"reward {found.reward:.3f} after {found.n_evaluations} evaluations"
+    )
+
+
+def _write_front(
+    run: RunFolder, task: Task, front: ParetoFront, how: str, facts: dict[str, Any]
+) -> str:
+    """Write the front and pick a point; where none reaches the floors, the front is left."""
+    from samstar_rl.agents.search.pareto import PickError, pick
+    from samstar_rl.agents.search.pareto_report import write_front
+
+    facts |= {"algorithm": "NSGA-II", "terms": list(front.terms), "picked_by": how,
+              "evaluations": front.n_evaluations}  # fmt: skip
+    file = run.path / SETTINGS_FILE
+    try:
+        picked = pick(front, how)
+    except PickError as error:
+        run.write_results(write_front(file, task, front, None, facts))
+        raise PickError(f"{error}; all points are in {file}: use one as static:{file}#1") from error
+    run.write_results(write_front(file, task, front, picked, facts))
+    point = front.points[picked]
+    values = ", ".join(f"{name} {point.terms[name]:.3f}" for name in front.terms)
+    return (
+        f"{len(front.points)} points after {front.n_evaluations} evaluations; picked by {how}: "
+        f"point {picked + 1}, {values}, score {point.score:.3f}"
+    )
 
 
 if __name__ == "__main__":

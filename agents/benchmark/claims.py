@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
-from samstar_rl.agents.benchmark.contenders import LEARNERS
-from samstar_rl.agents.benchmark.run import BenchmarkPlan, BenchmarkResults
+from samstar_rl.agents.benchmark.contenders import CONTENDERS
 from samstar_rl.agents.judging.statistics import (
     Estimate,
     cells_of,
@@ -20,6 +20,10 @@ from samstar_rl.agents.judging.statistics import (
     paired_cells,
     ratio_interval,
 )
+
+if TYPE_CHECKING:
+    from samstar_rl.agents.benchmark.plan import BenchmarkPlan
+    from samstar_rl.agents.benchmark.run import BenchmarkResults
 
 SEARCH, OPERATOR, HINDSIGHT = "genetic", "frozen-start", "hindsight"
 DEFAULT, STATIC = "default", "static"
@@ -36,38 +40,39 @@ Tables = dict[str, pd.DataFrame]
 
 
 @dataclass(frozen=True)
-class Bar:
+class Claim:
     """A claim, what was measured, and whether it holds.
 
     Attributes
     ----------
-    task, claim, needed : str
+    task, text, needed : str
+        Of which task, what is claimed, and what the measured value must be.
     measured : Estimate
     holds : bool
     """
 
     task: str
-    claim: str
+    text: str
     needed: str
     measured: Estimate
     holds: bool
 
 
-def check_bars(plan: BenchmarkPlan, results: BenchmarkResults) -> list[Bar]:
+def check_claims(plan: BenchmarkPlan, results: BenchmarkResults) -> list[Claim]:
     """Hold the best learned policy of each task against search, operator and static settings.
 
-    A bar whose contenders did not take part is left out.
+    A claim whose contenders did not take part is left out.
     """
-    bars: list[Bar] = []
+    claims: list[Claim] = []
     for task in plan.tasks:
         tables = tables_of(results.rows, task)
         best = best_policy(results, task)
         if best is not None:
             compare = _on_real_frames if plan.real is not None else _on_streams
-            bars.extend(compare(task, best, tables))
-        bars.extend(_on_unseen(task, tables))
-        bars.extend(_on_time(task, results))
-    return bars
+            claims.extend(compare(task, best, tables))
+        claims.extend(_on_unseen(task, tables))
+        claims.extend(_on_time(task, results))
+    return claims
 
 
 def tables_of(rows: pd.DataFrame, task: str) -> Tables:
@@ -82,46 +87,47 @@ def best_policy(results: BenchmarkResults, task: str) -> str | None:
     """The learner whose seeds did best on the validation streams, before any test."""
     scores: dict[str, list[float]] = {}
     for unit, sheet in results.sheets.items():
-        if unit.task == task and unit.contender in LEARNERS and sheet["curve"]:
+        is_learner = CONTENDERS[unit.contender].is_learner
+        if unit.task == task and is_learner and sheet["curve"]:
             best = max(point[2] for point in sheet["curve"])
             scores.setdefault(unit.contender, []).append(best)
     return max(scores, key=lambda name: float(np.mean(scores[name]))) if scores else None
 
 
-def _on_streams(task: str, best: str, tables: Tables) -> Iterator[Bar]:
+def _on_streams(task: str, best: str, tables: Tables) -> Iterator[Claim]:
     ours = tables[best]
     if SEARCH in tables:
         ratio = ratio_interval(cells_of(ours, "score"), cells_of(tables[SEARCH], "score"))
         claim = f"score of {best}, 1 evaluation a frame, over that of a genetic search per frame"
         needed = f"at least {LEAST_RATIO:g}"
-        yield Bar(task, claim, needed, ratio, ratio.value >= LEAST_RATIO)
+        yield Claim(task, claim, needed, ratio, ratio.value >= LEAST_RATIO)
     if OPERATOR in tables and "f1" in ours:
         gain = mean_interval(paired_cells(ours, tables[OPERATOR], "f1"))
         claim = f"F1 of {best} less that of settings tuned on a stream's first frames"
         needed = f"at least {LEAST_GAIN_OVER_OPERATOR:g}, interval above 0"
         holds = gain.value >= LEAST_GAIN_OVER_OPERATOR and gain.above()
-        yield Bar(task, claim, needed, gain, holds)
+        yield Claim(task, claim, needed, gain, holds)
     if HINDSIGHT in tables and "f1" in ours:
         loss = mean_interval(paired_cells(ours, tables[HINDSIGHT], "f1"))
         claim = f"F1 of {best} less that of each stream's static settings in hindsight"
         needed = f"at least {-GREATEST_LOSS_TO_HINDSIGHT:g}"
-        yield Bar(task, claim, needed, loss, loss.value >= -GREATEST_LOSS_TO_HINDSIGHT)
+        yield Claim(task, claim, needed, loss, loss.value >= -GREATEST_LOSS_TO_HINDSIGHT)
 
 
-def _on_real_frames(task: str, best: str, tables: Tables) -> Iterator[Bar]:
+def _on_real_frames(task: str, best: str, tables: Tables) -> Iterator[Claim]:
     if STATIC not in tables:
         return
     ours, static = tables[best], tables[STATIC]
     if "f1" in ours:
         gain = mean_interval(paired_cells(ours, static, "f1"))
         claim = f"F1 of {best} less that of the static settings"
-        yield Bar(task, claim, "not below 0", gain, gain.value >= 0)
+        yield Claim(task, claim, "not below 0", gain, gain.value >= 0)
     gain = mean_interval(paired_cells(ours, static, "score"))
     claim = f"score of {best} less that of the static settings"
-    yield Bar(task, claim, "interval above 0", gain, gain.above())
+    yield Claim(task, claim, "interval above 0", gain, gain.above())
 
 
-def _on_unseen(task: str, tables: Tables) -> Iterator[Bar]:
+def _on_unseen(task: str, tables: Tables) -> Iterator[Claim]:
     """A policy that never met the task against the static settings of what it did meet."""
     if UNSEEN not in tables or FOREIGN not in tables or "f1" not in tables[UNSEEN]:
         return
@@ -129,10 +135,10 @@ def _on_unseen(task: str, tables: Tables) -> Iterator[Bar]:
     gain = mean_interval(cells_of(tables[UNSEEN], "f1") - foreign.mean(axis=0, keepdims=True))
     claim = "F1 of a policy of the other tasks less the mean of their static settings"
     needed = f"at least {LEAST_GAIN_UNSEEN:g}, interval above 0"
-    yield Bar(task, claim, needed, gain, gain.value >= LEAST_GAIN_UNSEEN and gain.above())
+    yield Claim(task, claim, needed, gain, gain.value >= LEAST_GAIN_UNSEEN and gain.above())
 
 
-def _on_time(task: str, results: BenchmarkResults) -> Iterator[Bar]:
+def _on_time(task: str, results: BenchmarkResults) -> Iterator[Claim]:
     minutes = [
         (sheet["seconds"] + sheet["bank_seconds"]) / 60
         for unit, sheet in results.sheets.items()
@@ -142,7 +148,7 @@ def _on_time(task: str, results: BenchmarkResults) -> Iterator[Bar]:
         spread = Estimate(float(np.mean(minutes)), min(minutes), max(minutes))
         claim = "minutes to train PPO, SAM's work on its frames included; mean [least, most]"
         holds = spread.high <= MOST_MINUTES
-        yield Bar(task, claim, f"at most {MOST_MINUTES:g}", spread, holds)
+        yield Claim(task, claim, f"at most {MOST_MINUTES:g}", spread, holds)
 
 
 def gain_over(tables: Tables, name: str, measure: str, reference: str = STATIC) -> Estimate | None:

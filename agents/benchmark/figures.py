@@ -1,20 +1,27 @@
-"""Figures of a benchmark: learning curves, what a search reaches, profiles, a Pareto front."""
+"""Figures of a benchmark: learning curves, searches, profiles, a front, pictures of frames."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
+from PIL import Image
 
-from samstar_rl.agents.benchmark.contenders import FRONT_FILE, LEARNERS, SEARCH_FILE
-from samstar_rl.agents.benchmark.run import BenchmarkResults
+from samstar_rl.agents.benchmark.contenders import CONTENDERS, FRONT_FILE, SEARCH_FILE
+from samstar_rl.agents.benchmark.plan import bank_path
 from samstar_rl.agents.judging.statistics import performance_profile
-from samstar_rl.agents.reporting.html import COLOURS, FAINT, INK, label, new_figure
+from samstar_rl.agents.reporting.figures import COLOURS, FAINT, INK, label, new_figure
+from samstar_rl.bank.bank import Bank
+from samstar_rl.results.overlay import draw_outlines
+from samstar_rl.segmentation.segmentation import Segmentation
+
+if TYPE_CHECKING:
+    from samstar_rl.agents.benchmark.run import BenchmarkResults
 
 Curves = dict[str, list[list[list[float]]]]
 """For each contender, for each seed, points of (evaluations, seconds, score)."""
@@ -23,6 +30,9 @@ _OUTSIDE: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (1.0, 1.0)}
 
 BESIDE = 3
 """Pictures beside each other."""
+
+TRUTH = "truth"
+Pictures = dict[str, NDArray[np.uint8]]
 
 _PROFILED = ("ppo", "sac", "genetic", "frozen-start", "hindsight", "static-search", "static",
              "default")  # fmt: skip
@@ -118,7 +128,9 @@ def draw_searches(
 
 def levels_of(rows: pd.DataFrame) -> dict[str, float]:
     """Mean reward of what answers with one evaluation, as far as a figure should show it."""
-    names = [name for name in (*LEARNERS, "static", "static-search") if name in set(rows["tuner"])]
+    learners = [name for name, one in CONTENDERS.items() if one.is_learner]
+    present = set(rows["tuner"])
+    names = [name for name in (*learners, "static", "static-search") if name in present]
     return {name: float(rows.loc[rows["tuner"] == name, "reward"].mean()) for name in names}
 
 
@@ -147,6 +159,41 @@ def draw_front(front: Mapping[str, Any]) -> Figure:
     label(axis, names[first], names[second])
     axis.legend(frameon=False, fontsize=9, **_OUTSIDE)
     return figure
+
+
+def pictures_of(
+    results: BenchmarkResults, task: str, contenders: Sequence[str] = ()
+) -> list[tuple[int, Pictures]]:
+    """The pictures that the first seeds of contenders left, frame by frame.
+
+    Parameters
+    ----------
+    results : BenchmarkResults
+    task : str
+    contenders : sequence of str
+        In this order; by default all. Who did not take part, or did not meet a frame, is left out.
+
+    Returns
+    -------
+    list of (frame index, pictures by contender)
+        Where there is ground truth, ``truth`` stands last.
+    """
+    found: dict[int, Pictures] = {}
+    units = {u.contender: u for u in results.sheets if u.task == task and u.seed == 0}
+    for name in contenders or units:
+        if name in units:
+            for path in sorted(units[name].folder(results.root).glob("frame-*.png")):
+                index = int(path.stem.removeprefix("frame-"))
+                found.setdefault(index, {})[name] = np.asarray(Image.open(path))
+    if not found:
+        return []
+    test = Bank(bank_path(results.root, task, "test"))
+    for index, pictures in found.items():
+        if test.frame_truth_exists(index):
+            frame = test.frame(index)
+            truth = Segmentation.from_labels(test.truth(index), frame)
+            pictures[TRUTH] = draw_outlines(frame, truth, 2)
+    return sorted(found.items())
 
 
 def draw_together(pictures: Mapping[str, NDArray[np.uint8]]) -> Figure:

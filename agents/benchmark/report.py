@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from samstar_rl._io import atomic
 from samstar_rl.agents.benchmark.claims import (
     DEFAULT,
     SEARCH,
     STATIC,
-    Bar,
     best_policy,
-    check_bars,
+    check_claims,
     gain_over,
     tables_of,
 )
-from samstar_rl.agents.benchmark.contenders import CONTENDERS, POLICIES, SLOW
+from samstar_rl.agents.benchmark.contenders import CONTENDERS
 from samstar_rl.agents.benchmark.figures import (
+    TRUTH,
     curves_of,
     draw_front,
     draw_profiles,
@@ -31,16 +31,24 @@ from samstar_rl.agents.benchmark.figures import (
     draw_seed_curves,
     front_of,
     levels_of,
+    pictures_of,
     searches_of,
 )
-from samstar_rl.agents.benchmark.pictures import TRUTH, pictures_of
-from samstar_rl.agents.benchmark.run import BenchmarkPlan, BenchmarkResults, short_name
-from samstar_rl.agents.benchmark.tensorboard import write_events
+from samstar_rl.agents.benchmark.plan import short_name
 from samstar_rl.agents.judging.judge import MEASURES
 from samstar_rl.agents.judging.statistics import cells_of, iqm_interval
 from samstar_rl.agents.reporting.figures import is_constant, settings_moved
 from samstar_rl.agents.reporting.html import Report
-from samstar_rl.tasks.task import Task
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from samstar_rl.agents.benchmark.claims import (
+        Claim,
+    )
+    from samstar_rl.agents.benchmark.plan import BenchmarkPlan
+    from samstar_rl.agents.benchmark.run import BenchmarkResults
+    from samstar_rl.tasks.task import Task
 
 REPORT, TABLE = "report.html", "table.md"
 _UNSIGNED = ("count_error", "mean_diameter_error")
@@ -81,21 +89,21 @@ def summarise_task(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def write_benchmark_report(plan: BenchmarkPlan, results: BenchmarkResults, root: Path) -> Path:
-    """Write report.html, table.md, TensorBoard's events, results.csv (and .parquet with pyarrow).
+    """Write report.html, table.md and results.csv (and results.parquet where pyarrow is there).
 
     Returns
     -------
     Path
         Of the report.
     """
-    rows, bars = results.rows, check_bars(plan, results)
-    with atomic.replacing(root / "results.csv") as temporary:
-        rows.to_csv(temporary, index=False)
-    _write_parquet(rows, root / "results.parquet")
-    atomic.write_text(root / TABLE, headline_table(plan, results, bars))
-    write_events(plan, results, root / "tensorboard")
+    rows, claims = results.rows, check_claims(plan, results)
+    atomic.write_csv(root / "results.csv", rows)
+    if importlib.util.find_spec("pyarrow") is not None:
+        with atomic.replacing(root / "results.parquet") as temporary:
+            rows.to_parquet(temporary)
+    atomic.write_text(root / TABLE, headline_table(plan, results, claims))
     report = Report("samstar_rl: learned policies against searches", _lead(plan))
-    _add_bars(report, bars)
+    _add_claims(report, claims)
     for task in plan.tasks:
         own = rows[rows["task"] == task]
         if len(own):
@@ -104,7 +112,7 @@ def write_benchmark_report(plan: BenchmarkPlan, results: BenchmarkResults, root:
     return report.write(root / REPORT)
 
 
-def headline_table(plan: BenchmarkPlan, results: BenchmarkResults, bars: list[Bar]) -> str:
+def headline_table(plan: BenchmarkPlan, results: BenchmarkResults, claims: list[Claim]) -> str:
     """Score and F1 of all contenders on all tasks, and the claims, as Markdown."""
     summaries = {
         task: summarise_task(results.rows[results.rows["task"] == task]).set_index("tuner")
@@ -123,15 +131,15 @@ def headline_table(plan: BenchmarkPlan, results: BenchmarkResults, bars: list[Ba
         evaluations = float(np.mean([line["n_evaluations"] for line in present]))
         cells = [_cell(s.loc[name]) if name in s.index else "" for s in summaries.values()]
         lines.append(f"| {name} | {evaluations:,.0f} | " + " | ".join(cells) + " |")
-    if bars:
+    if claims:
         lines += [
             "",
             "| task | claim | needed | measured [95 %] | holds |",
             "|---|---|---|---:|---|",
         ]
         lines += [
-            f"| {short_name(b.task)} | {b.claim} | {b.needed} | {b.measured} | {_yes(b.holds)} |"
-            for b in bars
+            f"| {short_name(c.task)} | {c.text} | {c.needed} | {c.measured} | {_yes(c.holds)} |"
+            for c in claims
         ]
     return "\n".join(lines) + "\n"
 
@@ -164,18 +172,18 @@ def _lead(plan: BenchmarkPlan) -> str:
     )
     return (
         f"{where} All contenders meet the same frames, maximise the same objective and are charged "
-        "by the same clerk. Intervals are 95 %, bootstrapped over seeds and streams."
+        "alike. Intervals are 95 %, bootstrapped over seeds and streams."
     )
 
 
-def _add_bars(report: Report, bars: list[Bar]) -> None:
-    if not bars:
+def _add_claims(report: Report, claims: list[Claim]) -> None:
+    if not claims:
         return
     report.heading("Claims")
     table = pd.DataFrame(
-        {"task": short_name(b.task), "claim": b.claim, "needed": b.needed,
-         "measured": str(b.measured), "holds": _yes(b.holds)}
-        for b in bars
+        {"task": short_name(c.task), "claim": c.text, "needed": c.needed,
+         "measured": str(c.measured), "holds": _yes(c.holds)}
+        for c in claims
     )  # fmt: skip
     report.table(
         table,
@@ -235,7 +243,7 @@ class _TaskSection:
             dict.fromkeys(("score_iqm", "f1_iqm", "score_gain", "f1_gain"), str)
             | {"seeds": "d", "frames": "d"},
         )  # fmt: skip
-        slow = [name for name in SLOW if name in set(self.rows["tuner"])]
+        slow = [name for name in sorted(set(self.rows["tuner"])) if CONTENDERS[name].slow]
         if slow and self.plan.slow_every > 1:
             self.report.text(
                 f"To spare hours, {', '.join(slow)} searched one in {self.plan.slow_every} frames "
@@ -263,7 +271,9 @@ class _TaskSection:
         ms = dict(zip(self.summary["tuner"], self.summary["ms"], strict=True))
         lines = []
         for unit, sheet in self.results.sheets.items():
-            known = unit.task == self.name and unit.contender in POLICIES and unit.seed == 0
+            known = (
+                unit.task == self.name and CONTENDERS[unit.contender].is_policy and unit.seed == 0
+            )
             if known and SEARCH in ms:
                 frames = frames_to_pay_off(sheet, ms[unit.contender], ms[SEARCH])
                 lines.append(
@@ -319,8 +329,8 @@ class _TaskSection:
         tables = tables_of(self.rows, self.name)
         lines = [
             {"policy": name, **moves_of(tables[name], self.task)}
-            for name in POLICIES
-            if name in tables
+            for name, contender in CONTENDERS.items()
+            if contender.is_policy and name in tables
         ]
         if not lines:
             return
@@ -394,13 +404,3 @@ def _add_protocol(report: Report, plan: BenchmarkPlan) -> None:
         "contender but the oracle sees it.",
     )
     report.code(json.dumps(asdict(plan), indent=1), "configuration")
-
-
-def _write_parquet(rows: pd.DataFrame, path: Path) -> None:
-    """Parquet where pyarrow is installed; the CSV holds the same."""
-    try:
-        import pyarrow  # noqa: F401
-    except ImportError:
-        return
-    with atomic.replacing(path) as temporary:
-        rows.to_parquet(temporary)

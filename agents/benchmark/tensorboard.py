@@ -24,14 +24,17 @@ from samstar_rl.agents.benchmark.figures import (
     front_of,
     levels_of,
     mean_curve,
+    pictures_of,
     searches_of,
 )
-from samstar_rl.agents.benchmark.pictures import pictures_of
-from samstar_rl.agents.benchmark.run import BenchmarkPlan, BenchmarkResults, short_name
+from samstar_rl.agents.benchmark.plan import short_name
 from samstar_rl.agents.reporting.curve_writer import BY_EVALUATIONS, BY_SECONDS, CurveWriter
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from samstar_rl.agents.benchmark.plan import BenchmarkPlan
+    from samstar_rl.agents.benchmark.run import BenchmarkResults
 
 BY_FRAME = "search"
 LAYOUT = {

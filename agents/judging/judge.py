@@ -12,11 +12,13 @@ import pandas as pd
 
 from samstar_rl.envs.bank_frames import BankFrames
 from samstar_rl.truth.metrics import Truth, agreement
-from samstar_rl.tuning.tuner import Objective, TunedFrame, Tuner, run_tuner
+from samstar_rl.tuning.tuner import run_tuner
 
 if TYPE_CHECKING:
     from samstar_rl.bank.bank import Bank
     from samstar_rl.settings import PromptSettings
+    from samstar_rl.tuning.objective import Objective
+    from samstar_rl.tuning.tuner import TunedFrame, Tuner
 
 MEASURES = {
     "f1": "F1 at IoU 0.5",

@@ -7,19 +7,22 @@ hyperparameters with a seed of its own, and therefore the same ones wherever the
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from samstar_rl._io import atomic
-from samstar_rl.agents.learning.train import Progress
+from samstar_rl.agents.learning.train import train_on_tasks
+from samstar_rl.agents.search.ask_tell import derive_seed
 from samstar_rl.errors import MissingExtraError
 from samstar_rl.tasks.task import toml_value
 
 if TYPE_CHECKING:
     import optuna
+
+    from samstar_rl.agents.learning.plan import Progress, TrainingPlan
+    from samstar_rl.bank.bank import Bank
+    from samstar_rl.tasks.task import Task
 
 JOURNAL = "optuna.journal"
 FILE = "hyperparameters.toml"
@@ -27,6 +30,7 @@ STUDY = "hyperparameters"
 SHORTER = 4
 """A trial trains for this many times fewer steps than the learner usually does."""
 
+LEAST_STEPS = 512
 STARTUP_TRIALS, WARMUP_CHECKPOINTS = 5, 5
 """No trial is cut off before so many trials are done, nor before so many of its checkpoints."""
 
@@ -93,9 +97,6 @@ SEARCHED: dict[str, dict[str, Range | Choices]] = {
 }
 """What is searched for each learner: a range, or the choices there are."""
 
-TrainTrial = Callable[[dict[str, Any], Path, Callable[[Progress], None]], Progress]
-"""Trains with these hyperparameters in this folder, calling back at each checkpoint."""
-
 
 @dataclass(frozen=True)
 class Optimised:
@@ -105,6 +106,8 @@ class Optimised:
     ----------
     hyperparameters : dict
         The best of those searched, others left out.
+    file : Path
+        Holds them, as ``--hyperparameters`` reads it.
     reward : float
         On the validation frames, at its best checkpoint.
     n_trials : int
@@ -114,66 +117,91 @@ class Optimised:
     """
 
     hyperparameters: dict[str, Any]
+    file: Path
     reward: float
     n_trials: int
     n_pruned: int
 
+    @property
+    def summary(self) -> str:
+        """What was found, in a line for people."""
+        return (
+            f"validation reward {self.reward:.4f}, the best of {self.n_trials} trials "
+            f"({self.n_pruned} cut off)"
+        )
+
 
 def optimise_hyperparameters(
-    algorithm: str,
-    usual: Mapping[str, Any],
-    train: TrainTrial,
+    tasks_and_banks: Sequence[tuple[Task, Bank]],
+    plan: TrainingPlan,
     folder: str | Path,
     *,
     n_trials: int,
-    seed: int = 0,
-    on_trial: Callable[[int], None] | None = None,
+    on_trial: Callable[[float], None] | None = None,
 ) -> Optimised:
     """Search hyperparameters, or finish a search that was begun in the folder.
 
-    The first trial takes the usual ones: what is found is never worse than they are.
+    Each trial is a training with `SHORTER` times fewer steps. The first one takes the plan's own
+    hyperparameters: what is found is never worse than they are.
 
     Parameters
     ----------
-    algorithm : str
-        A name of `SEARCHED`.
-    usual : mapping
-        All hyperparameters of the learner; those not searched keep these values.
-    train : callable
-        Trains once; the reward of its best checkpoint on the validation frames is maximised.
+    tasks_and_banks : sequence of (Task, Bank)
+    plan : TrainingPlan
+        Hyperparameters that are not searched keep its values.
     folder : path
         Gets the journal, the trials, and ``hyperparameters.toml``.
     n_trials : int
         In all, those done before included.
-    seed : int
     on_trial : callable, optional
-        Called after each trial with how many are done.
+        Called after each trial with the share that is done.
+
+    Returns
+    -------
+    Optimised
 
     Raises
     ------
-    ImportError
+    MissingExtraError
         If Optuna is not installed.
     """
-    folder = Path(folder)
-    study = _open_study(folder, seed)
+    folder, algorithm = Path(folder), plan.algorithm
+    steps = max(LEAST_STEPS, int(plan.hyperparameters["total_steps"]) // SHORTER)
+    usual = {**plan.hyperparameters, "total_steps": steps}
+    study = _open_study(folder, plan.seed)
+
+    def train(trial: optuna.Trial) -> float:
+        import optuna
+
+        def report(progress: Progress) -> None:
+            trial.report(_best(progress.curve), len(progress.curve))
+            if trial.should_prune():
+                raise optuna.TrialPruned
+
+        chosen = replace(plan, hyperparameters={**usual, **_suggest(trial, algorithm)})
+        where = folder / "trials" / f"{trial.number:04d}"
+        trained = train_on_tasks(tasks_and_banks, chosen, where, on_progress=report)
+        return _best(trained.progress.curve)
+
     if not study.trials:
         study.enqueue_trial(_parameters(algorithm, usual))
     while (done := _n_done(study)) < n_trials:
-        study.sampler = _sampler(seed, done)
-        study.optimize(lambda trial: _run(trial, algorithm, usual, train, folder), n_trials=1)
+        study.sampler = _sampler(plan.seed, done)
+        study.optimize(train, n_trials=1)
         if on_trial is not None:
-            on_trial(done + 1)
-    best = _read(algorithm, study.best_trial.params)
-    write_hyperparameters(folder / FILE, best, comment=_comment(algorithm, study))
+            on_trial((done + 1) / n_trials)
+    best, done = _read(algorithm, study.best_trial.params), _n_done(study)
+    lines = [
+        f"# {algorithm}: the best of {done} trials, reward {study.best_value:.4f} on the "
+        "validation frames.",
+        "",
+        "[default]",
+    ]
+    for name, value in best.items():
+        lines.append(f"{name} = {repr(value) if isinstance(value, float) else toml_value(value)}")
+    atomic.write_text(folder / FILE, "\n".join(lines) + "\n")
     pruned = [trial for trial in study.trials if trial.state.name == "PRUNED"]
-    return Optimised(best, float(study.best_value), _n_done(study), len(pruned))
-
-
-def write_hyperparameters(path: Path, values: Mapping[str, Any], *, comment: str) -> None:
-    """Write a file that ``--hyperparameters`` reads."""
-    lines = [f"# {comment}", "", "[default]"]
-    lines += [f"{name} = {_toml(value)}" for name, value in values.items()]
-    atomic.write_text(path, "\n".join(lines) + "\n")
+    return Optimised(best, folder / FILE, float(study.best_value), done, len(pruned))
 
 
 def _open_study(folder: Path, seed: int) -> optuna.Study:
@@ -203,30 +231,12 @@ def _open_study(folder: Path, seed: int) -> optuna.Study:
 def _sampler(seed: int, number: int) -> Any:
     import optuna
 
-    drawn = int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
+    drawn = derive_seed(seed, number)
     return optuna.samplers.TPESampler(seed=drawn, n_startup_trials=STARTUP_TRIALS)
 
 
 def _n_done(study: optuna.Study) -> int:
     return sum(trial.state.name in ("COMPLETE", "PRUNED") for trial in study.trials)
-
-
-def _run(
-    trial: optuna.Trial,
-    algorithm: str,
-    usual: Mapping[str, Any],
-    train: TrainTrial,
-    folder: Path,
-) -> float:
-    import optuna
-
-    def report(progress: Progress) -> None:
-        trial.report(_best(progress.curve), len(progress.curve))
-        if trial.should_prune():
-            raise optuna.TrialPruned
-
-    chosen = {**usual, **_suggest(trial, algorithm)}
-    return _best(train(chosen, folder / "trials" / f"{trial.number:04d}", report).curve)
 
 
 def _best(curve: Sequence[Mapping[str, float]]) -> float:
@@ -270,14 +280,3 @@ def _read(algorithm: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
 def _choice(value: Any) -> Any:
     """Optuna's choices are plain: a list becomes a text."""
     return "x".join(map(str, value)) if isinstance(value, list) else value
-
-
-def _toml(value: Any) -> str:
-    return repr(value) if isinstance(value, float) else toml_value(value)
-
-
-def _comment(algorithm: str, study: optuna.Study) -> str:
-    return (
-        f"{algorithm}: the best of {_n_done(study)} trials, reward {study.best_value:.4f} on the "
-        "validation frames."
-    )

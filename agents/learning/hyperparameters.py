@@ -1,4 +1,4 @@
-"""Hyperparameters from agents/learning/hyperparams/*.toml, overridden per task and environment."""
+"""Learners by name, and their hyperparameters: hyperparams/*.toml, overridden by task."""
 
 from __future__ import annotations
 
@@ -11,6 +11,36 @@ from typing import Any
 from samstar_rl.errors import SamstarError
 
 _TABLES = ("default", "task", "env")
+
+
+ALGORITHMS = {
+    "ppo": "stable_baselines3:PPO",
+    "a2c": "stable_baselines3:A2C",
+    "sac": "stable_baselines3:SAC",
+    "td3": "stable_baselines3:TD3",
+    "ddpg": "stable_baselines3:DDPG",
+    "trpo": "sb3_contrib:TRPO",
+    "tqc": "sb3_contrib:TQC",
+}
+"""Name, in small letters, of each learner's class, and the package it comes from."""
+
+
+class AlgorithmError(SamstarError):
+    """A learner was asked for that does not exist."""
+
+
+def algorithm_name(name: str) -> str:
+    """The learner's name in `ALGORITHMS`, however its class name is capitalised.
+
+    Raises
+    ------
+    AlgorithmError
+        If there is no such learner.
+    """
+    if name.lower() not in ALGORITHMS:
+        known = ", ".join(target.partition(":")[2] for target in ALGORITHMS.values())
+        raise AlgorithmError(f"no learner {name!r}: expected one of {known}")
+    return name.lower()
 
 
 class HyperparameterError(SamstarError):
@@ -30,7 +60,7 @@ def load_hyperparameters(
     Parameters
     ----------
     algorithm : str
-        Name of a file in agents/hyperparams.
+        Name of a file in agents/learning/hyperparams.
     task, env_id : str
         Whose overrides to apply.
     path : path, optional
@@ -59,24 +89,6 @@ def load_hyperparameters(
         _merge(chosen, tables.get("task", {}).get(task, {}), source)
     _merge(chosen, overrides or {}, "overrides")
     return chosen
-
-
-def parse_override(text: str) -> tuple[str, Any]:
-    """``"n_steps=128"`` as ``("n_steps", 128)``; the value is read as TOML.
-
-    Raises
-    ------
-    HyperparameterError
-        If there is no ``=`` or the value is not TOML.
-    """
-    name, separator, value = text.partition("=")
-    try:
-        parsed = tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
-        separator = ""
-    if not separator:
-        raise HyperparameterError(f"expected NAME=VALUE with a TOML value, got {text!r}")
-    return name.strip(), parsed
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import importlib
 import math
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gymnasium
 import numpy as np
@@ -26,19 +26,12 @@ from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor, nn
 
-from samstar_rl.agents.policies.network import Array, Normalisation, PolicyNetwork
-from samstar_rl.errors import MissingExtraError, SamstarError
+from samstar_rl.agents.learning.hyperparameters import ALGORITHMS, algorithm_name
+from samstar_rl.agents.policies.network import Normalisation, PolicyNetwork
+from samstar_rl.errors import MissingExtraError
 
-ALGORITHMS = {
-    "ppo": "stable_baselines3:PPO",
-    "a2c": "stable_baselines3:A2C",
-    "sac": "stable_baselines3:SAC",
-    "td3": "stable_baselines3:TD3",
-    "ddpg": "stable_baselines3:DDPG",
-    "trpo": "sb3_contrib:TRPO",
-    "tqc": "sb3_contrib:TQC",
-}
-"""Name, in small letters, of each learner's class, and the package it comes from."""
+if TYPE_CHECKING:
+    from samstar_rl.agents.policies.network import Array
 
 CLIPPED = ("ppo", "a2c", "trpo")
 """Learners whose policy is a Gaussian that is clipped to the action's range."""
@@ -57,24 +50,6 @@ OWN = (
     "start_share", "learning_rate",
 )  # fmt: skip
 """Hyperparameters that are not arguments of SB3's classes, or not as they stand."""
-
-
-class AlgorithmError(SamstarError):
-    """A learner was asked for that does not exist."""
-
-
-def algorithm_name(name: str) -> str:
-    """The learner's name in `ALGORITHMS`, however its class name is capitalised.
-
-    Raises
-    ------
-    AlgorithmError
-        If there is no such learner.
-    """
-    if name.lower() not in ALGORITHMS:
-        known = ", ".join(target.partition(":")[2] for target in ALGORITHMS.values())
-        raise AlgorithmError(f"no learner {name!r}: expected one of {known}")
-    return name.lower()
 
 
 def algorithm_class(name: str) -> type[BaseAlgorithm]:
@@ -165,7 +140,7 @@ def make_learner(
         The encoded static settings, which the untrained policy answers.
     normalisation : Normalisation
     hyperparameters : mapping
-        As in agents/hyperparams.
+        As in agents/learning/hyperparams.
     seed : int
 
     Raises

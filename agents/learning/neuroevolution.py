@@ -8,15 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from samstar_rl.agents.policies.network import Array, Normalisation, PolicyNetwork
-from samstar_rl.agents.search.ask_tell import GeneticSearch, Vectors
-from samstar_rl.agents.tuners.tuners import PolicyTuner
-from samstar_rl.envs.bank_frames import BankFrames
-from samstar_rl.tuning.tuner import Objective, run_tuner
+from samstar_rl.agents.policies.network import PolicyNetwork
+from samstar_rl.agents.search.ask_tell import GeneticSearch, run_search
+from samstar_rl.agents.tuners.policy import PolicyTuner
+from samstar_rl.tuning.tuner import run_tuner
+
+if TYPE_CHECKING:
+    from samstar_rl.agents.policies.network import Array, Normalisation
+    from samstar_rl.agents.search.ask_tell import Vectors
+    from samstar_rl.envs.bank_frames import BankFrames
+    from samstar_rl.tuning.objective import Objective
 
 HIDDEN = 8
 REACH = 1.0
@@ -61,20 +67,6 @@ class Genome:
         )
 
 
-@dataclass(frozen=True, eq=False)
-class Evolved:
-    """What evolution came to.
-
-    Attributes
-    ----------
-    network : PolicyNetwork
-    n_evaluations : int
-    """
-
-    network: PolicyNetwork
-    n_evaluations: int
-
-
 def evolve_policy(
     frames: BankFrames,
     streams: Sequence[range],
@@ -87,7 +79,7 @@ def evolve_policy(
     windows_per_generation: int = 2,
     population: int = 24,
     on_generation: Callable[[int, PolicyNetwork], None] | None = None,
-) -> Evolved:
+) -> tuple[PolicyNetwork, int]:
     """Evolve a policy on windows of streams.
 
     All individuals of a generation meet the same windows; each generation meets others, so that
@@ -112,34 +104,41 @@ def evolve_policy(
 
     Returns
     -------
-    Evolved
+    network : PolicyNetwork
+        The best of the last generation.
+    n_evaluations : int
+        Spent.
     """
     centre = objective.task.space.encode(objective.task.static)
     genome = Genome(normalisation, centre)
     rng = np.random.default_rng([seed, 2])
-    start = _near_static(rng, genome.size, population)
+
+    # the static settings first, then policies ever farther from them
+    spread = np.linspace(0.0, 0.5, population)[:, None]
+    start = np.clip(spread * rng.normal(size=(population, genome.size)), -1.0, 1.0)
     search = GeneticSearch(genome.size, seed=seed, population=population, start=start)
-    spent = 0
-    best = genome.express(start[0])
-    while True:
+    spent, best = 0, genome.express(start[0])
+
+    def evaluate(genes: Vectors) -> NDArray[np.float64] | None:
+        nonlocal spent
         chosen = _draw_windows(rng, streams, window, windows_per_generation)
-        cost = sum(len(part) for part in chosen)
-        genes = search.ask()
-        if spent + cost * len(genes) > n_evaluations and spent > 0:
-            return Evolved(best, spent)
-        networks = [genome.express(vector) for vector in genes]
-        rewards = np.array([_mean_reward(n, frames, chosen, objective) for n in networks])
-        spent += cost * len(genes)
-        search.tell(rewards)
+        cost = len(genes) * sum(map(len, chosen))
+        if spent and spent + cost > n_evaluations:
+            return None
+        spent += cost
+        return np.array(
+            [_mean_reward(genome.express(one), frames, chosen, objective) for one in genes]
+        )
+
+    def keep_best(*_: object) -> None:
+        nonlocal best
         best = genome.express(search.survivors()[0])
         if on_generation is not None:
             on_generation(spent, best)
 
-
-def _near_static(rng: np.random.Generator, size: int, population: int) -> NDArray[np.float64]:
-    """The static settings first, then policies ever farther from them."""
-    spread = np.linspace(0.0, 0.5, population)[:, None]
-    return np.clip(spread * rng.normal(size=(population, size)), -1.0, 1.0)
+    # the frames that are met are counted, not the policies: `evaluate` ends the search
+    run_search(search, evaluate, n_evaluations + population, on_round=keep_best)
+    return best, spent
 
 
 def _draw_windows(

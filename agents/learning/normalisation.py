@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from samstar_rl.agents.policies.network import Normalisation
-from samstar_rl.envs.observation.builder import ObservationSchema, Vector
 from samstar_rl.errors import SamstarError
+
+if TYPE_CHECKING:
+    from samstar_rl.envs.observation.schema import ObservationSchema, Vector
 
 _SENSED = ("image", "foreground", "embedding", "probe", "targets", "free")
 _LEAST_STD = 1e-4

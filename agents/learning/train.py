@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,40 +21,28 @@ from samstar_rl.agents.judging.statistics import is_clearly_above
 from samstar_rl.agents.learning.checkpoints import TrainingError, load_checkpoint, save_checkpoint
 from samstar_rl.agents.learning.learners import make_learner, to_network, wrapper_for
 from samstar_rl.agents.learning.normalisation import fit_normalisation
-from samstar_rl.agents.policies.network import Array, PolicyNetwork
+from samstar_rl.agents.learning.plan import Progress
+from samstar_rl.agents.policies.bundle import PolicyBundle
 from samstar_rl.agents.reporting.curve_writer import CurveWriter, HeldCurves
 from samstar_rl.agents.search.static import FINALISTS, SEARCH_FRAMES, search_static
-from samstar_rl.agents.tuners.tuners import PolicyTuner
-from samstar_rl.envs import StreamEnv
+from samstar_rl.agents.tuners.policy import PolicyTuner
+from samstar_rl.envs import STREAM_ID, StreamEnv
 from samstar_rl.envs.bank_frames import BankFrames
-from samstar_rl.envs.observation.builder import Vector
+from samstar_rl.envs.observation.schema import LAST_FRAME
 from samstar_rl.envs.task_union import TaskUnion
-from samstar_rl.envs.variation import vary_targets
+from samstar_rl.envs.wrappers import HideLastFrame, VaryTargets, vary_targets
 from samstar_rl.errors import SamstarError
-from samstar_rl.settings import Settings
-from samstar_rl.tasks.task import Task
-from samstar_rl.tuning.tuner import (
-    COST_WEIGHT,
-    Evaluation,
-    Objective,
-    StaticTuner,
-    Tuner,
-    run_tuner,
-)
+from samstar_rl.tuning.objective import Objective
+from samstar_rl.tuning.tuner import StaticTuner, run_tuner
 
 if TYPE_CHECKING:
+    from samstar_rl.agents.learning.plan import TrainingPlan
+    from samstar_rl.agents.policies.network import Array, PolicyNetwork
     from samstar_rl.bank.bank import Bank
-
-__all__ = [
-    "Progress",
-    "Trained",
-    "TrainedUnion",
-    "TrainingError",
-    "TrainingPlan",
-    "split_streams",
-    "train_multi_policy",
-    "train_policy",
-]
+    from samstar_rl.envs.observation.schema import Vector
+    from samstar_rl.settings import Settings
+    from samstar_rl.tasks.task import Task
+    from samstar_rl.tuning.tuner import Evaluation, Tuner
 
 CHECKPOINTS = 20
 """How often a training is checkpointed and judged on the validation frames."""
@@ -62,59 +50,10 @@ CHECKPOINTS = 20
 LEAST_CHOICES = 20
 """A search of static settings to start from tries at least so many, or is left out."""
 
-LAST_FRAME = ("last_settings", "last_terms", "has_last")
-"""Blocks of the observation that tell of the last frame."""
-
 VALIDATION_SHARE = 0.2
 EVENTS = "tensorboard"
 
 OnProgress = Callable[["Progress"], None]
-
-
-@dataclass(frozen=True)
-class TrainingPlan:
-    """All that decides how a training goes, besides tasks and banks.
-
-    Attributes
-    ----------
-    algorithm : str
-        A name of `samstar_rl.agents.learning.learners.ALGORITHMS`.
-    hyperparameters : dict
-        As in agents/hyperparams.
-    seed : int
-    cost_weight : float
-    variation : float
-        Share by which targets vary from episode to episode, see `vary_targets`.
-    without : tuple of str
-        Blocks of the observation that the policy does not see.
-    """
-
-    algorithm: str
-    hyperparameters: Mapping[str, Any]
-    seed: int = 0
-    cost_weight: float = COST_WEIGHT
-    variation: float = 0.0
-    without: tuple[str, ...] = ()
-
-
-@dataclass
-class Progress:
-    """How far a training is.
-
-    Attributes
-    ----------
-    steps : int
-        Environment steps, which are evaluations, so far.
-    seconds : float
-        Of training, judging left out.
-    curve : list of dict
-        ``steps``, ``seconds``, ``score`` and ``reward`` on the validation frames; of several tasks
-        the mean, and ``score_TASK`` of each.
-    """
-
-    steps: int = 0
-    seconds: float = 0.0
-    curve: list[dict[str, float]] = field(default_factory=list)
 
 
 @dataclass(frozen=True, eq=False)
@@ -285,23 +224,111 @@ def train_multi_policy(
     return TrainedUnion(trained.network, trained.progress, union)
 
 
+def train_on_tasks(
+    tasks_and_banks: Sequence[tuple[Task, Bank]],
+    plan: TrainingPlan,
+    folder: str | Path,
+    *,
+    resume: bool = False,
+    on_progress: OnProgress | None = None,
+    on_share: Callable[[float], None] | None = None,
+) -> Trained:
+    """Train a policy for one task, or one for many samples where there are several.
+
+    Parameters
+    ----------
+    tasks_and_banks : sequence of (Task, Bank)
+    plan : TrainingPlan
+    folder : path
+    resume, on_progress
+        As for `train_policy`.
+    on_share : callable, optional
+        Called with the share of the steps that are done, in [0, 1].
+
+    Returns
+    -------
+    Trained
+        A `TrainedUnion` where there are several tasks.
+
+    Raises
+    ------
+    TrainingError
+        As for `train_policy` and `train_multi_policy`.
+    """
+
+    def progressed(progress: Progress) -> None:
+        if on_share is not None:
+            on_share(min(progress.steps / int(plan.hyperparameters["total_steps"]), 1.0))
+        if on_progress is not None:
+            on_progress(progress)
+
+    if len(tasks_and_banks) > 1:
+        return train_multi_policy(
+            tasks_and_banks, plan, folder, resume=resume, on_progress=progressed
+        )
+    ((task, bank),) = tasks_and_banks
+    return train_policy(task, bank, plan, folder, resume=resume, on_progress=progressed)
+
+
+def bundle_trained(
+    trained: Trained,
+    plan: TrainingPlan,
+    tasks_and_banks: Sequence[tuple[Task, Bank]],
+    name: str | None = None,
+) -> PolicyBundle:
+    """The bundle of a trained policy, ready to be saved.
+
+    Parameters
+    ----------
+    trained : Trained
+    plan : TrainingPlan
+    tasks_and_banks : sequence of (Task, Bank)
+        What it was trained on.
+    name : str, optional
+        By default the task's, or ``many``.
+
+    Returns
+    -------
+    PolicyBundle
+    """
+    task, bank = tasks_and_banks[0]
+    union = trained.union if isinstance(trained, TrainedUnion) else None
+    return PolicyBundle.of(
+        trained.network,
+        name=name or (task.name if union is None else "many"),
+        env_id=STREAM_ID,
+        task=task,
+        schema=BankFrames(bank, task, union=union).builder.schema,
+        sam_name=bank.sam_name or "unknown",
+        sam_sha256=bank.sam_sha256 or "",
+        training={
+            "algorithm": plan.algorithm,
+            "tasks": [one.name for one, _ in tasks_and_banks],
+            "seed": plan.seed,
+            "without": list(plan.without),
+            "curve": trained.progress.curve,
+        },
+        union=union,
+    )
+
+
 def _train(run: _Run, resume: bool, on_progress: OnProgress | None) -> Trained:
     if not resume:
         for curves in (run.folder / EVENTS).glob("events.out.tfevents.*"):
             curves.unlink()  # of a training that this one replaces
-    watcher = _Watcher(run, on_progress)
+    monitor = _Monitor(run, on_progress)
     if resume:
-        watcher.restore()
-    if not watcher.progress.curve:
-        watcher.judge_statics()
+        monitor.restore()
+    if not monitor.progress.curve:
+        monitor.judge_statics()
     remaining = int(run.plan.hyperparameters["total_steps"]) - run.learner.num_timesteps
     if remaining > 0:
-        run.learner.learn(remaining, callback=watcher, reset_num_timesteps=False)
-    watcher.finish()
-    return Trained(watcher.best, watcher.progress)
+        run.learner.learn(remaining, callback=monitor, reset_num_timesteps=False)
+    monitor.finish()
+    return Trained(monitor.best, monitor.progress)
 
 
-class _Course:
+class _TaskFrames:
     """One task with its bank: what to train on, what to validate on."""
 
     def __init__(
@@ -313,15 +340,17 @@ class _Course:
         self.objective = Objective(task, plan.cost_weight)
 
     def make_env(self) -> gymnasium.Env:
-        """An environment on the training streams."""
-        return StreamEnv(
+        """An environment on the training streams, wrapped as trainings have it."""
+        env: gymnasium.Env = StreamEnv(
             self.task,
             self.bank,
             streams=self.training,
             cost_weight=self.plan.cost_weight,
             union=self.union,
-            variation=self.plan.variation,
         )
+        if self.plan.variation > 0:
+            env = VaryTargets(env, self.plan.variation)
+        return HideLastFrame(env)
 
     def parts(self) -> Iterator[Vector]:
         """What the training frames alone decide of the observation, targets varied as there."""
@@ -394,15 +423,15 @@ class _Run:
         union: TaskUnion | None = None,
     ) -> None:
         self.plan, self.folder = plan, folder
-        self.courses = [_Course(task, bank, plan, union) for task, bank in tasks_and_banks]
+        self.task_frames = [_TaskFrames(task, bank, plan, union) for task, bank in tasks_and_banks]
         self._check_sams()
         hyperparameters = plan.hyperparameters
         started = time.perf_counter()
         self.centre, self.n_searched = self._search_centre()
         self.search_seconds = time.perf_counter() - started
         self.normalisation = fit_normalisation(
-            self.courses[0].frames.builder.schema,
-            (part for course in self.courses for part in course.parts()),
+            self.task_frames[0].frames.builder.schema,
+            (part for one in self.task_frames for part in one.parts()),
             embedding_gain=float(hyperparameters["embedding_gain"]),
             targets_gain=float(hyperparameters["targets_gain"]),
             without=(*plan.without, *self._never_shown()),
@@ -423,19 +452,19 @@ class _Run:
     def _makers(self, n_envs: int) -> list[Callable[[], gymnasium.Env]]:
         """As many environments of each task."""
         wrap = wrapper_for(self.plan.algorithm, self.centre) or (lambda env: env)
-        each = -(-n_envs // len(self.courses))
+        each = -(-n_envs // len(self.task_frames))
         return [
-            lambda course=course: wrap(course.make_env())  # type: ignore[misc]
-            for course in self.courses
+            lambda one=one: wrap(one.make_env())  # type: ignore[misc]
+            for one in self.task_frames
             for _ in range(each)
         ]
 
     def _search_centre(self) -> tuple[Array, int]:
         """What the untrained policy answers, and the evaluations that were spent on it."""
         share = float(self.plan.hyperparameters["start_share"])
-        budget = int(share * int(self.plan.hyperparameters["total_steps"]) / len(self.courses))
-        found = [(course, *course.search_start(budget)) for course in self.courses]
-        centre = self._mean([course.encoded(settings) for course, settings, _ in found])
+        budget = int(share * int(self.plan.hyperparameters["total_steps"]) / len(self.task_frames))
+        found = [(one, *one.search_start(budget)) for one in self.task_frames]
+        centre = self._mean([one.encoded(settings) for one, settings, _ in found])
         return centre, sum(spent for *_, spent in found)
 
     def _mean(self, encoded: Sequence[Array]) -> Array:
@@ -447,7 +476,7 @@ class _Run:
         learned = self.network()
         weights = tuple(np.zeros_like(weight) for weight in learned.weights)
         biases = tuple(np.zeros_like(bias) for bias in learned.biases)
-        centre = self._mean([course.encoded(course.task.static) for course in self.courses])
+        centre = self._mean([one.encoded(one.task.static) for one in self.task_frames])
         return replace(learned, weights=weights, biases=biases, centre=centre)
 
     def _never_shown(self) -> tuple[str, ...]:
@@ -455,11 +484,11 @@ class _Run:
 
         Beside a stream there will be one, and the policy must not react to what it never saw.
         """
-        streams = [stream for course in self.courses for stream in course.training]
+        streams = [stream for one in self.task_frames for stream in one.training]
         return LAST_FRAME if all(len(stream) == 1 for stream in streams) else ()
 
     def _check_sams(self) -> None:
-        known = {course.bank.sam_sha256 for course in self.courses}
+        known = {one.bank.sam_sha256 for one in self.task_frames}
         if len(known) > 1:
             raise TrainingError(
                 f"the banks were built with {len(known)} different SAMs: build all with the same"
@@ -471,19 +500,19 @@ class _Run:
 
     def judge(self, network: PolicyNetwork) -> dict[str, float]:
         """Mean score and reward on the validation streams, all tasks counting alike."""
-        judged = [course.judge(network) for course in self.courses]
+        judged = [one.judge(network) for one in self.task_frames]
         means = {name: float(np.mean([j[name] for j in judged])) for name in judged[0]}
         if len(judged) > 1:
-            for course, of_task in zip(self.courses, judged, strict=True):
-                means[f"score_{course.task.name}"] = of_task["score"]
+            for one, of_task in zip(self.task_frames, judged, strict=True):
+                means[f"score_{one.task.name}"] = of_task["score"]
         return means
 
     def key(self) -> dict[str, Any]:
         """What must agree for a checkpoint to go on."""
         plan = self.plan
-        streams = [course.training for course in self.courses]
+        streams = [one.training for one in self.task_frames]
         return {
-            "tasks": [course.task.to_dict() for course in self.courses],
+            "tasks": [one.task.to_dict() for one in self.task_frames],
             "algorithm": plan.algorithm,
             "seed": plan.seed,
             "cost_weight": plan.cost_weight,
@@ -491,7 +520,7 @@ class _Run:
             "without": list(plan.without),
             "hyperparameters": dict(plan.hyperparameters),
             "frames": [[[s.start, s.stop] for s in of_task] for of_task in streams],
-            "sam_sha256": self.courses[0].bank.sam_sha256,
+            "sam_sha256": self.task_frames[0].bank.sam_sha256,
         }
 
     def restart(self) -> None:
@@ -508,7 +537,7 @@ class _Run:
         self.learner._last_episode_starts = np.ones(self.env.num_envs, dtype=bool)
 
 
-class _Watcher(BaseCallback):
+class _Monitor(BaseCallback):
     """Judge, checkpoint and reseed a training at regular steps."""
 
     def __init__(self, run: _Run, on_progress: OnProgress | None) -> None:

@@ -16,16 +16,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from samstar_rl.agents.policies.network import Array, Normalisation, PolicyNetwork
-from samstar_rl.envs.observation.builder import ObservationSchema
+from samstar_rl.agents.policies.network import Normalisation
+from samstar_rl.envs.observation.schema import ObservationSchema
 from samstar_rl.envs.task_union import TaskUnion
 from samstar_rl.errors import SamstarError
 from samstar_rl.settings import SETTINGS, SettingsSpace
 from samstar_rl.tasks.task import Task
+
+if TYPE_CHECKING:
+    from samstar_rl.agents.policies.network import Array, PolicyNetwork
 
 FORMAT = "samstar_rl policy bundle"
 VERSION = 1
@@ -140,12 +143,6 @@ class PolicyBundle:
     def renamed(self, name: str) -> PolicyBundle:
         """The same under another name."""
         return replace(self, name=name)
-
-    def distance(self, observation: Array) -> float:
-        """Root mean square of the normalised observation: about 1 for what training was like."""
-        normalised = self.normalisation(observation)
-        varied = self.normalisation.scale > 0
-        return float(np.sqrt(np.mean(normalised[varied] ** 2))) if varied.any() else 0.0
 
     def save(self, path: str | Path) -> Path:
         """Write the bundle as the folder ``path`` (the suffix ``.bundle`` is added).

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 from matplotlib.figure import Figure
 
-from samstar_rl.agents.reporting.html import COLOURS, FAINT, label, new_figure
-from samstar_rl.tasks.task import Task
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from samstar_rl.tasks.task import Task
+
+INK, FAINT, GRID, ACCENT = "#1c2430", "#6b7685", "#e3e7ec", "#0b6bcb"
+
+# after Okabe and Ito (2008): colours that colour-blind people can tell apart
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#6b7685", "#8a6d3b")
 
 HEADINGS = {
     "tuner": "tuner",
@@ -27,6 +33,29 @@ FORMATS: dict[str, str | Callable[[Any], str]] = {
     "n_prompts": ",.0f",
     "ms": ",.0f",
 }
+
+
+def new_figure(width: float = 9.6, height: float = 3.8, **subplots: Any) -> tuple[Figure, Any]:
+    """A figure in the report's style, without any global state of matplotlib."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    axes = figure.subplots(**subplots)
+    for axis in np.ravel(axes):
+        for side in ("top", "right"):
+            axis.spines[side].set_visible(False)
+        for side in ("left", "bottom"):
+            axis.spines[side].set_color(GRID)
+        axis.tick_params(colors=FAINT, labelsize=9)
+        axis.grid(color=GRID, linewidth=0.8)
+        axis.set_axisbelow(True)
+    return figure, axes
+
+
+def label(axis: Any, x: str, y: str, title: str = "") -> None:
+    """Name the axes."""
+    axis.set_xlabel(x, color=FAINT, fontsize=10)
+    axis.set_ylabel(y, color=FAINT, fontsize=10)
+    if title:
+        axis.set_title(title, color=INK, fontsize=11, loc="left", fontweight="semibold")
 
 
 def draw_curves(
@@ -118,6 +147,8 @@ def settings_moved(rows: pd.DataFrame, task: Task) -> pd.DataFrame:
         {name: row[f"setting_{name}"] for name in task.space.names} for _, row in rows.iterrows()
     ]
     codes = np.array([task.space.encode(task.static.replace(**chosen)) for chosen in settings])
+    import pandas as pd
+
     return pd.DataFrame(
         {
             "setting": name,

@@ -1,29 +1,29 @@
-"""Searching settings by ask and tell: the genetic algorithm, random choice, and their Pareto form.
+"""Searching settings by ask and tell: one driver for every search, and the searches.
 
 Every search works on the action vector in [-1, 1] that the policies act with, and maximises
-rewards. pymoo minimises: `GeneticSearch.tell` and `ParetoSearch.tell` are the places where
-``F = -reward`` is written.
+rewards. pymoo minimises: `GeneticSearch.tell` is the one place where ``F = -reward`` is written.
 """
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from pymoo.algorithms.moo.nsga2 import NSGA2
 from pymoo.algorithms.soo.nonconvex.ga import GA
-from pymoo.core.algorithm import Algorithm
 from pymoo.core.evaluator import Evaluator
 from pymoo.core.population import Population
 from pymoo.core.problem import Problem
 from pymoo.core.termination import NoTermination
 from pymoo.problems.static import StaticProblem
 
-from samstar_rl.errors import MissingExtraError, SamstarError
+from samstar_rl.errors import SamstarError
+
+if TYPE_CHECKING:
+    from samstar_rl.tasks.task import Task
 
 Vectors = NDArray[np.float64]
 
@@ -37,7 +37,7 @@ class Search(Protocol):
         """The next (k, n) vectors in [-1, 1] whose rewards it wants."""
 
     def tell(self, rewards: NDArray[np.float64]) -> None:
-        """The (k,) rewards of what it asked for last."""
+        """The (k,) rewards, or (k, m) objectives, of what it asked for last."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +65,55 @@ class Found:
         return np.maximum.accumulate(self.rewards)
 
 
+def run_search(
+    search: Search,
+    evaluate: Callable[[Vectors], NDArray[np.float64] | None],
+    n_evaluations: int,
+    *,
+    on_round: Callable[[Vectors, NDArray[np.float64]], None] | None = None,
+) -> tuple[Vectors, NDArray[np.float64]]:
+    """Ask a search for vectors, evaluate them, tell it their values, and so on.
+
+    Parameters
+    ----------
+    search : Search
+    evaluate : callable
+        Maps (k, n) vectors to their (k,) rewards or (k, m) objectives. None ends the search:
+        whatever pays for the evaluations is spent.
+    n_evaluations : int
+        At least 1. A last round that exceeds it is cut short.
+    on_round : callable, optional
+        Called after each round with all vectors so far and their values.
+
+    Returns
+    -------
+    vectors : (N, n) array
+        Everything that was evaluated, in order.
+    values : (N,) or (N, m) array
+
+    Raises
+    ------
+    SamstarError
+        If there is no evaluation to spend.
+    """
+    if n_evaluations < 1:
+        raise SamstarError(f"a search needs at least 1 evaluation, got {n_evaluations}")
+    vectors: list[Vectors] = []
+    values: list[NDArray[np.float64]] = []
+    while len(vectors) < n_evaluations:
+        asked = search.ask()[: n_evaluations - len(vectors)]
+        answers = evaluate(asked)
+        if answers is None:
+            break
+        vectors.extend(asked)
+        values.extend(answers)
+        if len(vectors) < n_evaluations:
+            search.tell(answers)
+        if on_round is not None:
+            on_round(np.asarray(vectors), np.asarray(values))
+    return np.asarray(vectors), np.asarray(values)
+
+
 def maximise(
     search: Search,
     reward: Callable[[Vectors], float],
@@ -72,7 +121,7 @@ def maximise(
     *,
     on_round: Callable[[int, Vectors, float], None] | None = None,
 ) -> Found:
-    """Run a search for a number of evaluations.
+    """Run a search for the vector of the highest reward.
 
     Parameters
     ----------
@@ -80,7 +129,7 @@ def maximise(
     reward : callable
         Maps an (n,) vector to its reward.
     n_evaluations : int
-        At least 1. A last round that exceeds it is cut short.
+        As for `run_search`.
     on_round : callable, optional
         Called after each round with the evaluations so far, the best vector and its reward.
 
@@ -93,51 +142,30 @@ def maximise(
     SamstarError
         If there is no evaluation to spend.
     """
-    if n_evaluations < 1:
-        raise SamstarError(f"a search needs at least 1 evaluation, got {n_evaluations}")
-    vectors: list[Vectors] = []
-    rewards: list[float] = []
-    while len(vectors) < n_evaluations:
-        asked = search.ask()[: n_evaluations - len(vectors)]
-        answers = [float(reward(vector)) for vector in asked]
-        vectors.extend(asked)
-        rewards.extend(answers)
-        if len(vectors) < n_evaluations:
-            search.tell(np.asarray(answers))
+
+    def tell_best(vectors: Vectors, rewards: NDArray[np.float64]) -> None:
+        best = int(np.argmax(rewards))
         if on_round is not None:
-            best = int(np.argmax(rewards))
-            on_round(len(vectors), vectors[best], rewards[best])
+            on_round(len(vectors), vectors[best], float(rewards[best]))
+
+    vectors, rewards = run_search(
+        search,
+        lambda asked: np.array([float(reward(vector)) for vector in asked]),
+        n_evaluations,
+        on_round=tell_best,
+    )
     best = int(np.argmax(rewards))
-    return Found(vectors[best], rewards[best], np.asarray(vectors), np.asarray(rewards))
+    return Found(vectors[best], float(rewards[best]), vectors, rewards)
 
 
-class RandomSearch:
-    """Uniform random vectors after the given ones.
+def static_start(task: Task) -> Vectors:
+    """The task's static settings as the vector that a search begins with, (1, n)."""
+    return np.asarray([task.space.encode(task.static)], dtype=float)
 
-    Parameters
-    ----------
-    n : int
-        Length of a vector.
-    seed : int
-    start : (k, n) array, optional
-        Vectors to begin with.
-    """
 
-    def __init__(self, n: int, *, seed: int, start: Vectors | None = None) -> None:
-        self._rng = np.random.default_rng(seed)
-        self._start = np.empty((0, n)) if start is None else np.atleast_2d(start)
-        self._n = n
-        self._asked = 0
-
-    def ask(self) -> Vectors:
-        """The start vectors first, then batches of random ones."""
-        self._asked += 1
-        if self._asked == 1 and len(self._start):
-            return self._start
-        return self._rng.uniform(-1.0, 1.0, (POPULATION, self._n))
-
-    def tell(self, rewards: NDArray[np.float64]) -> None:
-        """Learn nothing."""
+def derive_seed(*key: int) -> int:
+    """A seed that depends on several numbers, such as a run's seed and the frame's position."""
+    return int(np.random.SeedSequence(key).generate_state(1)[0])
 
 
 class GeneticSearch:
@@ -152,28 +180,55 @@ class GeneticSearch:
         Vectors per generation.
     start : (k, n) array, optional
         Vectors of the first generation, at most ``population`` of them; the rest is random.
+    n_objectives : int
+        With more than one the algorithm is NSGA-II, which searches the front between them (K. Deb
+        et al., IEEE Trans. Evol. Comput. 6, 2002).
     """
 
     def __init__(
-        self, n: int, *, seed: int, population: int = POPULATION, start: Vectors | None = None
+        self,
+        n: int,
+        *,
+        seed: int,
+        population: int = POPULATION,
+        start: Vectors | None = None,
+        n_objectives: int = 1,
     ) -> None:
         self._rng = np.random.default_rng([seed, 1])
-        sampling = _first_generation(self._rng, n, population, start)
-        algorithm = GA(pop_size=population, sampling=sampling, eliminate_duplicates=True)
-        self._loop = _AskTell(algorithm, n, n_objectives=1, seed=seed)
-        self._population = population
+        first = self._rng.uniform(-1.0, 1.0, (population, n))
+        if start is not None:
+            given = np.atleast_2d(start)[:population]
+            first[: len(given)] = np.clip(given, -1.0, 1.0)
+        kind = GA if n_objectives == 1 else NSGA2
+        self._problem = Problem(n_var=n, n_obj=n_objectives, xl=-1.0, xu=1.0)
+        self._algorithm = kind(pop_size=population, sampling=first, eliminate_duplicates=True)
+        # pymoo seeds itself from one integer below 2**32
+        self._algorithm.setup(
+            self._problem, termination=NoTermination(), seed=derive_seed(seed), verbose=False
+        )
+        self._asked: Population | None = None
 
     def ask(self) -> Vectors:
         """The next generation."""
-        return self._loop.ask(self._rng)
+        asked = self._algorithm.ask()
+        if asked is None or len(asked) == 0:  # all offspring were duplicates: bring in fresh blood
+            asked = Population.new(X=self._rng.uniform(-1.0, 1.0, (2, self._problem.n_var)))
+        self._asked = asked
+        return np.asarray(asked.get("X"), dtype=float)
 
     def tell(self, rewards: NDArray[np.float64]) -> None:
-        """Its rewards."""
-        self._loop.tell(-np.asarray(rewards, dtype=float)[:, None])
+        """The (k,) rewards or (k, n_objectives) objectives of the last generation."""
+        losses = -np.asarray(rewards, dtype=float).reshape(len(rewards), -1)
+        Evaluator().eval(StaticProblem(self._problem, F=losses), self._asked)
+        self._algorithm.tell(infills=self._asked)
 
     def survivors(self) -> Vectors:
         """The population so far, best first: what a search on the next frame can start from."""
-        return self._loop.survivors()
+        population = self._algorithm.pop
+        if population is None or len(population) == 0:
+            return np.empty((0, self._problem.n_var))
+        order = np.argsort(population.get("F")[:, 0], kind="stable")
+        return np.asarray(population.get("X"), dtype=float)[order]
 
 
 class RefinedSearch:
@@ -229,112 +284,35 @@ class RefinedSearch:
         return np.clip(best + moved * self._step * self._rng.normal(size=shape), -1.0, 1.0)
 
 
-class ParetoSearch:
-    """NSGA-II over several objectives, all of them maximised.
+SEARCHES: dict[str, Callable[..., Search]] = {"genetic": GeneticSearch, "refined": RefinedSearch}
+"""Searches for one choice by name; each takes ``n, seed=, start=``."""
+
+
+def make_search(algorithm: str, task: Task, *, seed: int, start: Vectors | None = None) -> Search:
+    """A search over a task's free settings.
 
     Parameters
     ----------
-    n, seed, population, start
-        As for `GeneticSearch`.
-    n_objectives : int
-    """
+    algorithm : str
+        A name of `SEARCHES`.
+    task : Task
+    seed : int
+    start : (k, n) array, optional
+        Vectors to try first; by default the task's static settings.
 
-    def __init__(
-        self,
-        n: int,
-        n_objectives: int,
-        *,
-        seed: int,
-        population: int = 2 * POPULATION,
-        start: Vectors | None = None,
-    ) -> None:
-        self._rng = np.random.default_rng([seed, 1])
-        sampling = _first_generation(self._rng, n, population, start)
-        algorithm = NSGA2(pop_size=population, sampling=sampling, eliminate_duplicates=True)
-        self._loop = _AskTell(algorithm, n, n_objectives=n_objectives, seed=seed)
-
-    def ask(self) -> Vectors:
-        """The next generation."""
-        return self._loop.ask(self._rng)
-
-    def tell(self, rewards: NDArray[np.float64]) -> None:
-        """Its (k, n_objectives) rewards."""
-        self._loop.tell(-np.asarray(rewards, dtype=float))
-
-
-class TpeSearch:
-    """Optuna's tree-structured Parzen estimator (Bergstra et al. 2011); needs the extra ``optuna``.
-
-    Parameters
-    ----------
-    n, seed, start
-        As for `GeneticSearch`.
+    Returns
+    -------
+    Search
 
     Raises
     ------
-    ImportError
-        If Optuna is not installed.
+    SamstarError
+        If the algorithm is unknown.
     """
-
-    def __init__(self, n: int, *, seed: int, start: Vectors | None = None) -> None:
-        try:
-            import optuna
-        except ImportError as error:
-            raise MissingExtraError("the TPE search", "Optuna", "optuna") from error
-        optuna.logging.set_verbosity(optuna.logging.ERROR)
-        with warnings.catch_warnings():
-            # Optuna calls the multivariate form experimental, since 2020
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            sampler = optuna.samplers.TPESampler(seed=seed, multivariate=True)
-        self._study = optuna.create_study(direction="maximize", sampler=sampler)
-        self._axes: dict[str, Any] = {
-            f"x{i}": optuna.distributions.FloatDistribution(-1.0, 1.0) for i in range(n)
-        }
-        for vector in [] if start is None else np.atleast_2d(start):
-            self._study.enqueue_trial(dict(zip(self._axes, map(float, vector), strict=True)))
-
-    def ask(self) -> Vectors:
-        """The next vector: one at a time, each informed by all before."""
-        self._trial = self._study.ask(self._axes)
-        return np.array([[self._trial.params[name] for name in self._axes]])
-
-    def tell(self, rewards: NDArray[np.float64]) -> None:
-        """Its reward."""
-        self._study.tell(self._trial, float(rewards[0]))
-
-
-class _AskTell:
-    """A pymoo algorithm driven from outside, in [-1, 1]."""
-
-    def __init__(self, algorithm: Algorithm, n: int, *, n_objectives: int, seed: int) -> None:
-        self._problem = Problem(n_var=n, n_obj=n_objectives, xl=-1.0, xu=1.0)
-        self._algorithm = algorithm
-        # pymoo seeds itself from one integer below 2**32
-        algorithm.setup(
-            self._problem,
-            termination=NoTermination(),
-            seed=int(np.random.SeedSequence(seed).generate_state(1)[0]),
-            verbose=False,
-        )
-        self._asked: Population | None = None
-
-    def ask(self, rng: np.random.Generator) -> Vectors:
-        asked = self._algorithm.ask()
-        if asked is None or len(asked) == 0:  # all offspring were duplicates: bring in fresh blood
-            asked = Population.new(X=rng.uniform(-1.0, 1.0, (2, self._problem.n_var)))
-        self._asked = asked
-        return np.asarray(asked.get("X"), dtype=float)
-
-    def tell(self, losses: NDArray[np.float64]) -> None:
-        Evaluator().eval(StaticProblem(self._problem, F=losses), self._asked)
-        self._algorithm.tell(infills=self._asked)
-
-    def survivors(self) -> Vectors:
-        population = self._algorithm.pop
-        if population is None or len(population) == 0:
-            return np.empty((0, self._problem.n_var))
-        order = np.argsort(population.get("F")[:, 0], kind="stable")
-        return np.asarray(population.get("X"), dtype=float)[order]
+    if algorithm not in SEARCHES:
+        raise SamstarError(f"algorithm must be one of {', '.join(SEARCHES)}, got {algorithm!r}")
+    first = static_start(task) if start is None else start
+    return SEARCHES[algorithm](task.space.n, seed=seed, start=first)
 
 
 def non_dominated(points: NDArray[np.float64]) -> NDArray[np.bool_]:
@@ -348,13 +326,3 @@ def non_dominated(points: NDArray[np.float64]) -> NDArray[np.bool_]:
             worse = (points <= point).all(axis=1) & (points < point).any(axis=1)
             front &= ~worse
     return front
-
-
-def _first_generation(
-    rng: np.random.Generator, n: int, population: int, start: Vectors | None
-) -> Vectors:
-    vectors = rng.uniform(-1.0, 1.0, (population, n))
-    if start is not None:
-        given = np.atleast_2d(start)[:population]
-        vectors[: len(given)] = np.clip(given, -1.0, 1.0)
-    return vectors

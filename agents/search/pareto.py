@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 from pymoo.operators.survival.rank_and_crowding.metrics import calc_crowding_distance
 from pymoo.util.nds.non_dominated_sorting import NonDominatedSorting
 
-from samstar_rl.agents.search.ask_tell import ParetoSearch, Vectors
+from samstar_rl.agents.search.ask_tell import (
+    POPULATION,
+    GeneticSearch,
+    run_search,
+    static_start,
+)
+from samstar_rl.agents.search.over_frames import OverFrames, evaluate_over
 from samstar_rl.errors import SamstarError
-from samstar_rl.settings import Settings
-from samstar_rl.tasks.task import Task
-from samstar_rl.tuning.tuner import FrameEvaluator, FrameSource, Objective
+
+if TYPE_CHECKING:
+    from samstar_rl.agents.search.ask_tell import (
+        Vectors,
+    )
+    from samstar_rl.tasks.task import Task
+    from samstar_rl.tuning.objective import Objective
+    from samstar_rl.tuning.tuner import FrameSource
 
 DEFAULT_TERMS = 3
 #: Points that a front keeps at most; the most crowded are left out.
@@ -27,24 +39,6 @@ class PickError(SamstarError):
 
 
 @dataclass(frozen=True)
-class ParetoPoint:
-    """One choice of settings that no other beats in all terms.
-
-    Attributes
-    ----------
-    settings : Settings
-    score : float
-        Mean over frames.
-    terms : dict of str to float
-        Mean over frames of every term of the task, searched over or not.
-    """
-
-    settings: Settings
-    score: float
-    terms: Mapping[str, float]
-
-
-@dataclass(frozen=True)
 class ParetoFront:
     """What a search over several terms found.
 
@@ -52,7 +46,7 @@ class ParetoFront:
     ----------
     terms : tuple of str
         Those that were searched over.
-    points : tuple of ParetoPoint
+    points : tuple of OverFrames
         The one of the best score first.
     evaluated : (N, n_terms) array
         The searched terms of everything that was tried.
@@ -61,7 +55,7 @@ class ParetoFront:
     """
 
     terms: tuple[str, ...]
-    points: tuple[ParetoPoint, ...]
+    points: tuple[OverFrames, ...]
     evaluated: NDArray[np.float64]
     n_evaluations: int
 
@@ -112,8 +106,25 @@ def search_pareto(
             f"{n_evaluations} evaluations are too few for {len(sources)} frames: give at least "
             f"{2 * len(sources)}, or fewer frames"
         )
-    tried = _search(sources, objective, names, choices, seed, on_round)
-    values = np.array([[point.terms[name] for name in names] for point in tried])
+    task, tried = objective.task, list[OverFrames]()
+
+    def evaluate(vectors: Vectors) -> NDArray[np.float64]:
+        answers = [evaluate_over(sources, objective, task.space.decode(one)) for one in vectors]
+        tried.extend(answers)
+        return np.array([[one.terms[name] for name in names] for one in answers])
+
+    _, values = run_search(
+        GeneticSearch(
+            task.space.n,
+            seed=seed,
+            population=2 * POPULATION,
+            start=static_start(task),
+            n_objectives=len(names),
+        ),
+        evaluate,
+        choices,
+        on_round=lambda vectors, _: on_round(len(vectors) * len(sources)) if on_round else None,
+    )
     return ParetoFront(names, _front(tried, values), values, len(tried) * len(sources))
 
 
@@ -138,36 +149,7 @@ def checked_terms(task: Task, terms: Sequence[str]) -> tuple[str, ...]:
     return tuple(terms)
 
 
-def _search(
-    sources: Sequence[FrameSource],
-    objective: Objective,
-    names: tuple[str, ...],
-    choices: int,
-    seed: int,
-    on_round: Callable[[int], None] | None,
-) -> list[ParetoPoint]:
-    space = objective.task.space
-    start = np.asarray([space.encode(objective.task.static)], dtype=float)
-    search = ParetoSearch(space.n, len(names), seed=seed, start=start)
-    tried: list[ParetoPoint] = []
-    while len(tried) < choices:
-        asked: Vectors = search.ask()[: choices - len(tried)]
-        answers = [_try(space.decode(vector), sources, objective) for vector in asked]
-        tried += answers
-        if len(tried) < choices:
-            search.tell(np.array([[one.terms[name] for name in names] for one in answers]))
-        if on_round is not None:
-            on_round(len(tried) * len(sources))
-    return tried
-
-
-def _try(settings: Settings, sources: Sequence[FrameSource], objective: Objective) -> ParetoPoint:
-    scores = [FrameEvaluator(source, objective)(settings).score for source in sources]
-    terms = {name: float(np.mean([one.terms[name] for one in scores])) for name in scores[0].terms}
-    return ParetoPoint(settings, float(np.mean([one.total for one in scores])), terms)
-
-
-def _front(tried: Sequence[ParetoPoint], values: NDArray[np.float64]) -> tuple[ParetoPoint, ...]:
+def _front(tried: Sequence[OverFrames], values: NDArray[np.float64]) -> tuple[OverFrames, ...]:
     """The points that none dominates, thinned where they crowd, best score first."""
     # pymoo minimises
     best = NonDominatedSorting().do(-values, only_non_dominated_front=True)

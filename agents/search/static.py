@@ -1,21 +1,30 @@
-"""Searching one static choice of settings over many frames."""
+"""Searching one static choice of settings over many frames, or one for each steadied by all."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from samstar_rl.agents.search.ask_tell import Vectors, maximise
-from samstar_rl.agents.tuners.tuners import SEARCHES
+from samstar_rl.agents.search.ask_tell import make_search, maximise
+from samstar_rl.agents.search.over_frames import evaluate_over
 from samstar_rl.errors import SamstarError
-from samstar_rl.settings import Settings
-from samstar_rl.tuning.tuner import FrameEvaluator, FrameSource, Objective
+
+if TYPE_CHECKING:
+    from samstar_rl.agents.search.ask_tell import Vectors
+    from samstar_rl.settings import Settings
+    from samstar_rl.tuning.objective import Objective
+    from samstar_rl.tuning.tuner import FrameSource
 
 SEARCH_FRAMES = 32
 FINALISTS = 5
+FIRST_FRAMES = 6
+"""Frames at the start of a stream on which an operator tunes before the experiment runs."""
+#: The mean over the other frames counts as much as the frame itself.
+SHRINKAGE = 1.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,7 +66,7 @@ def search_static(
     ----------
     sources : sequence of FrameSource
     objective : Objective
-    algorithm : {"genetic", "random", "tpe", "refined"}
+    algorithm : {"genetic", "refined"}
     n_evaluations : int
         In all; one is one choice of settings on one frame.
     seed : int
@@ -71,13 +80,19 @@ def search_static(
     Raises
     ------
     SamstarError
-        If there are no frames, or too few evaluations to try two choices.
+        If the algorithm is unknown, or there are no frames, or too few evaluations to try two
+        choices.
     """
-    if algorithm not in SEARCHES:
-        raise SamstarError(f"algorithm must be one of {', '.join(SEARCHES)}, got {algorithm!r}")
     if not sources:
         raise SamstarError("there are no frames to search static settings for: give at least one")
-    panel = [sources[i] for i in _spread(len(sources), SEARCH_FRAMES)]
+    task = objective.task
+    search = make_search(algorithm, task, seed=seed)
+    spread = range(len(sources))
+    if len(sources) > SEARCH_FRAMES:
+        spread = np.linspace(0, len(sources) - 1, SEARCH_FRAMES).round().astype(int)  # type: ignore[assignment]
+    panel = [sources[i] for i in spread]
+    known = {id(source) for source in panel}
+    rest = [source for source in sources if id(source) not in known]
     reserved = FINALISTS * (len(sources) - len(panel))
     choices = (n_evaluations - reserved) // len(panel)
     if choices < 2:
@@ -85,67 +100,154 @@ def search_static(
             f"{n_evaluations} evaluations are too few for {len(sources)} frames: give at least "
             f"{reserved + 2 * len(panel)}, or fewer frames"
         )
-    return _Search(sources, panel, objective, on_round).run(algorithm, choices, seed)
+
+    # search on the panel
+    curve: list[tuple[int, Settings, float]] = []
+
+    def record(done: int, vector: Vectors, reward: float) -> None:
+        curve.append((done * len(panel), task.space.decode(vector), reward))
+        if on_round is not None:
+            on_round(*curve[-1])
+
+    found = maximise(
+        search,
+        lambda vector: evaluate_over(panel, objective, task.space.decode(vector)).reward,
+        choices,
+        on_round=record,
+    )
+
+    # compare the best different choices on all frames
+    finalists: dict[Settings, float] = {}
+    for i in np.argsort(-found.rewards, kind="stable"):
+        finalists.setdefault(task.space.decode(found.vectors[i]), float(found.rewards[i]))
+        if len(finalists) == FINALISTS:
+            break
+    spent = len(found.vectors) * len(panel)
+    if rest:
+        for settings, on_panel in finalists.items():
+            others = evaluate_over(rest, objective, settings).reward
+            spent += len(rest)
+            total = on_panel * len(panel) + others * len(rest)
+            finalists[settings] = total / len(sources)
+    best = max(finalists, key=lambda settings: finalists[settings])
+    return StaticFound(best, finalists[best], spent, curve)
 
 
-class _Search:
-    def __init__(
-        self,
-        sources: Sequence[FrameSource],
-        panel: Sequence[FrameSource],
-        objective: Objective,
-        on_round: Callable[[int, Settings, float], None] | None,
-    ) -> None:
-        self.sources, self.panel, self.objective = sources, panel, objective
-        self.space = objective.task.space
-        self.n_evaluations = 0
-        self.curve: list[tuple[int, Settings, float]] = []
-        self._on_round = on_round
+@dataclass(frozen=True)
+class PerFrameFound:
+    """What a search for settings of each frame came to.
 
-    def run(self, algorithm: str, choices: int, seed: int) -> StaticFound:
-        start = np.asarray([self.space.encode(self.objective.task.static)], dtype=float)
-        search = SEARCHES[algorithm](self.space.n, seed, start)
-        found = maximise(search, self._on_panel, choices, on_round=self._round)
-        finalists = self._finalists(found.vectors, found.rewards)
-        rewards = [self._on_all(settings, reward) for settings, reward in finalists]
-        best = int(np.argmax(rewards))
-        return StaticFound(finalists[best][0], rewards[best], self.n_evaluations, self.curve)
+    Attributes
+    ----------
+    by_frame : dict of str to Settings
+        For each frame's id.
+    settings : Settings
+        Of the best mean reward: for frames that were not searched on.
+    reward : float
+        Mean over frames, each with its own settings.
+    n_evaluations : int
+        One is one choice of settings on one frame.
+    """
 
-    def _on_panel(self, vector: Vectors) -> float:
-        return self._mean(self.space.decode(vector), self.panel)
-
-    def _on_all(self, settings: Settings, panel_reward: float) -> float:
-        known = {id(source) for source in self.panel}
-        rest = [source for source in self.sources if id(source) not in known]
-        if not rest:
-            return panel_reward
-        total = panel_reward * len(self.panel) + self._mean(settings, rest) * len(rest)
-        return total / len(self.sources)
-
-    def _mean(self, settings: Settings, sources: Sequence[FrameSource]) -> float:
-        self.n_evaluations += len(sources)
-        rewards = [FrameEvaluator(source, self.objective)(settings).reward for source in sources]
-        return float(np.mean(rewards))
-
-    def _round(self, choices: int, vector: Vectors, reward: float) -> None:
-        settings = self.space.decode(vector)
-        self.curve.append((self.n_evaluations, settings, reward))
-        if self._on_round is not None:
-            self._on_round(self.n_evaluations, settings, reward)
-
-    def _finalists(
-        self, vectors: Vectors, rewards: NDArray[np.float64]
-    ) -> list[tuple[Settings, float]]:
-        finalists: dict[Settings, float] = {}
-        for i in np.argsort(-rewards, kind="stable"):
-            finalists.setdefault(self.space.decode(vectors[i]), float(rewards[i]))
-            if len(finalists) == FINALISTS:
-                break
-        return list(finalists.items())
+    by_frame: Mapping[str, Settings]
+    settings: Settings
+    reward: float
+    n_evaluations: int
 
 
-def _spread(count: int, wanted: int) -> list[int]:
-    """At most ``wanted`` of ``count`` indices, evenly spread."""
-    if count <= wanted:
-        return list(range(count))
-    return [int(i) for i in np.linspace(0, count - 1, wanted).round()]
+def search_per_frame(
+    sources: Sequence[FrameSource],
+    objective: Objective,
+    *,
+    algorithm: str = "genetic",
+    n_evaluations: int,
+    shrinkage: float = SHRINKAGE,
+    seed: int = 0,
+    on_round: Callable[[int], None] | None = None,
+) -> PerFrameFound:
+    """Search settings over all frames, and let each frame choose among all that were tried.
+
+    Every choice is evaluated on every frame, as the search for the best mean asks; a frame then
+    takes the one of the best `shrunk` reward.
+
+    Parameters
+    ----------
+    sources : sequence of FrameSource
+        With ids of their own.
+    objective : Objective
+    algorithm : {"genetic", "refined"}
+    n_evaluations : int
+        In all; one is one choice of settings on one frame.
+    shrinkage : float
+        0 looks at each frame alone, infinity would give all frames the same.
+    seed : int
+    on_round : callable, optional
+        Called after each round with the evaluations so far.
+
+    Returns
+    -------
+    PerFrameFound
+
+    Raises
+    ------
+    SamstarError
+        If there are no frames, too few evaluations, or the shrinkage is negative.
+    """
+    if not 0 <= shrinkage < float("inf"):
+        raise SamstarError(f"shrinkage must be a finite number >= 0, got {shrinkage}")
+    choices = n_evaluations // max(len(sources), 1)
+    if not sources or choices < 2:
+        raise SamstarError(
+            f"{n_evaluations} evaluations are too few for {len(sources)} frames: two choices of "
+            f"settings on each frame are the least, {2 * len(sources)}"
+        )
+    space = objective.task.space
+    rewards: list[NDArray[np.float64]] = []
+
+    def mean_reward(vector: Vectors) -> float:
+        tried = evaluate_over(sources, objective, space.decode(vector))
+        rewards.append(tried.rewards)
+        return tried.reward
+
+    found = maximise(
+        make_search(algorithm, objective.task, seed=seed),
+        mean_reward,
+        choices,
+        on_round=lambda done, *_: on_round(done * len(sources)) if on_round else None,
+    )
+    table = np.array(rewards)
+    chosen = shrunk(table, shrinkage).argmax(axis=0)
+    return PerFrameFound(
+        by_frame={
+            source.frame.id: space.decode(found.vectors[choice])
+            for source, choice in zip(sources, chosen.tolist(), strict=True)
+        },
+        settings=space.decode(found.vector),
+        reward=float(table[chosen, np.arange(len(sources))].mean()),
+        n_evaluations=table.size,
+    )
+
+
+def shrunk(rewards: NDArray[np.float64], weight: float = SHRINKAGE) -> NDArray[np.float64]:
+    r"""Rewards of choices on frames, each drawn towards the mean over the other frames.
+
+    .. math:: \frac{r_{sf} + w \, \frac{1}{F - 1} \sum_{g \ne f} r_{sg}}{1 + w}
+
+    The best of many noisy scores is best by luck as well; the other frames do not share that luck.
+
+    Parameters
+    ----------
+    rewards : (S, F) array
+        The rewards of S choices on F frames.
+    weight : float
+
+    Returns
+    -------
+    (S, F) array
+        With one frame, the rewards as they are.
+    """
+    n_frames = rewards.shape[1]
+    if n_frames == 1:
+        return rewards
+    others = (rewards.sum(axis=1, keepdims=True) - rewards) / (n_frames - 1)
+    return (rewards + weight * others) / (1 + weight)

@@ -12,15 +12,18 @@ import pandas as pd
 
 from samstar_rl._io import atomic
 from samstar_rl.agents.judging.judge import Judge
-from samstar_rl.agents.judging.statistics import Estimate, cells_of, mean_interval, paired_cells
-from samstar_rl.agents.learning.train import LAST_FRAME, TrainingPlan, train_policy
-from samstar_rl.agents.tuners.tuners import PolicyTuner
+from samstar_rl.agents.judging.statistics import cells_of, mean_interval, paired_cells
+from samstar_rl.agents.learning.train import train_policy
+from samstar_rl.agents.tuners.policy import PolicyTuner
+from samstar_rl.envs.observation.schema import LAST_FRAME
 from samstar_rl.errors import SamstarError
-from samstar_rl.tasks.task import Task
-from samstar_rl.tuning.tuner import Objective
+from samstar_rl.tuning.objective import Objective
 
 if TYPE_CHECKING:
+    from samstar_rl.agents.judging.statistics import Estimate
+    from samstar_rl.agents.learning.plan import TrainingPlan
     from samstar_rl.bank.bank import Bank
+    from samstar_rl.tasks.task import Task
 
 BLOCKS: dict[str, tuple[str, ...]] = {
     "image": ("image",),
@@ -65,7 +68,7 @@ def ablate(
     *,
     seeds: Sequence[int],
     blocks: Sequence[str] = tuple(BLOCKS),
-    on_unit: Callable[[int, int], None] | None = None,
+    on_unit: Callable[[float], None] | None = None,
 ) -> list[Ablation]:
     """Train with all blocks, without each, and without any; judge all on the same fresh frames.
 
@@ -84,7 +87,7 @@ def ablate(
     blocks : sequence of str
         Names of `BLOCKS`.
     on_unit : callable, optional
-        Called with how many trainings are done, and of how many.
+        Called with the share of the trainings that are done.
 
     Returns
     -------
@@ -107,10 +110,9 @@ def ablate(
         variant = replace(plan, seed=seed, without=without)
         tables.append(_train_and_judge(task, bank, judge, variant, where).assign(variant=name))
         if on_unit is not None:
-            on_unit(done, len(units))
+            on_unit(done / len(units))
     rows = pd.concat(tables, ignore_index=True)
-    with atomic.replacing(Path(folder) / "ablation.csv") as temporary:
-        rows.to_csv(temporary, index=False)
+    atomic.write_csv(Path(folder) / "ablation.csv", rows)
     return list(_compare(rows))
 
 
@@ -152,8 +154,7 @@ def _train_and_judge(
     trained = train_policy(task, bank, plan, folder, resume=True)
     tuner = PolicyTuner(trained.network, judge.frames.builder, frames=judge.frames)
     rows = judge.judge(tuner, seed=plan.seed)
-    with atomic.replacing(rows_file) as temporary:
-        rows.to_csv(temporary, index=False)
+    atomic.write_csv(rows_file, rows)
     atomic.write_json(sheet_file, sheet)
     return rows
 

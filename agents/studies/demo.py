@@ -8,15 +8,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from samstar_rl.agents.judging.judge import Judge, summarise
-from samstar_rl.agents.learning.hyperparameters import load_hyperparameters
-from samstar_rl.agents.learning.train import Progress, TrainingPlan, split_streams, train_policy
+from samstar_rl.agents.learning.plan import plan_training
+from samstar_rl.agents.learning.train import bundle_trained, split_streams, train_on_tasks
 from samstar_rl.agents.policies.bundle import PolicyBundle
 from samstar_rl.agents.reporting.curve_writer import CurveWriter
 from samstar_rl.agents.reporting.figures import (
@@ -29,23 +29,26 @@ from samstar_rl.agents.reporting.figures import (
 )
 from samstar_rl.agents.reporting.html import Report
 from samstar_rl.agents.search.static import search_static
-from samstar_rl.agents.tuners.tuners import (
-    PolicyTuner,
-    RandomTuner,
-    SearchTuner,
-    default_tuner,
-)
-from samstar_rl.bank.bank import Bank
-from samstar_rl.bank.simulated import build_simulated_bank, with_ladder
-from samstar_rl.envs import STREAM_ID
+from samstar_rl.agents.tuners.fixed import RandomTuner, default_tuner
+from samstar_rl.agents.tuners.policy import PolicyTuner
+from samstar_rl.agents.tuners.search import SearchTuner
+from samstar_rl.bank.build import build_for_task
+from samstar_rl.bank.simulated import SimulatedStreams, with_ladder
 from samstar_rl.envs.bank_frames import BankFrames
 from samstar_rl.results.overlay import draw_outlines
 from samstar_rl.sam.engine import ProposalEngine
 from samstar_rl.sam.load import load_sam
 from samstar_rl.segmentation.segmentation import Segmentation
-from samstar_rl.settings import Settings
-from samstar_rl.tasks.task import Task, load_task
-from samstar_rl.tuning.tuner import Objective, StaticTuner, TunedFrame, Tuner
+from samstar_rl.simulator.seeds import first_seed
+from samstar_rl.tasks.task import load_task
+from samstar_rl.tuning.objective import Objective
+from samstar_rl.tuning.tuner import StaticTuner
+
+if TYPE_CHECKING:
+    from samstar_rl.bank.bank import Bank
+    from samstar_rl.settings import Settings
+    from samstar_rl.tasks.task import Task
+    from samstar_rl.tuning.tuner import TunedFrame, Tuner
 
 REPORT = "report.html"
 
@@ -85,6 +88,22 @@ class DemoPlan:
     steps: int = 20_000
     n_evaluations: int = 300
     seed: int = 0
+
+    @property
+    def training(self) -> SimulatedStreams:
+        """The streams to train on."""
+        first = first_seed("training", self.seed)
+        return SimulatedStreams(
+            self.n_streams, self.n_frames, self.size_px, self.drift, first_seed=first
+        )
+
+    @property
+    def test(self) -> SimulatedStreams:
+        """Fresh streams to judge on."""
+        first = first_seed("training", self.seed) + 500
+        return SimulatedStreams(
+            self.n_test_streams, self.n_test_frames, self.size_px, self.drift, first_seed=first
+        )
 
     def quick(self) -> DemoPlan:
         """The same with a tenth of everything: to see that it runs."""
@@ -140,15 +159,15 @@ def demonstrate(plan: DemoPlan, folder: Path, announce: Announce) -> Demonstrati
     -------
     Demonstration
     """
-    show = _Show(plan, folder, announce)
-    show.simulate()
-    show.train()
-    show.search()
-    show.judge()
-    return show.report()
+    demo = _Demonstration(plan, folder, announce)
+    demo.simulate()
+    demo.train()
+    demo.search()
+    demo.judge()
+    return demo.report()
 
 
-class _Show:
+class _Demonstration:
     """The stages of the demonstration, in order."""
 
     def __init__(self, plan: DemoPlan, folder: Path, announce: Announce) -> None:
@@ -165,61 +184,35 @@ class _Show:
         plan = self.plan
         engine = ProposalEngine(load_sam("tiny"))
         with self._stage("simulate streams, let SAM propose masks") as done:
-            total = plan.n_streams * plan.n_frames + plan.n_test_streams * plan.n_test_frames
-            common: dict[str, Any] = {
-                "size_px": plan.size_px,
-                "drift": plan.drift,
-                "engine": engine,
-            }
-            self.bank: Bank = build_simulated_bank(
-                self.task,
-                self.folder / "bank",
-                seeds=range(1000 * plan.seed, 1000 * plan.seed + plan.n_streams),
-                n_frames=plan.n_frames,
-                on_frame=lambda count: done(count / total),
-                **common,
-            )
-            before = len(self.bank)
-            first_test = 1000 * plan.seed + 500
-            self.test: Bank = build_simulated_bank(
-                self.task,
-                self.folder / "bank_test",
-                seeds=range(first_test, first_test + plan.n_test_streams),
-                n_frames=plan.n_test_frames,
-                on_frame=lambda count: done((before + count) / total),
-                **common,
-            )
+            total = len(plan.training) + len(plan.test)
+            before = 0
+            for part, streams in (("bank", plan.training), ("bank_test", plan.test)):
+                bank = build_for_task(
+                    self.task,
+                    streams.streams(self.task),
+                    self.folder / part,
+                    engine,
+                    n_frames=len(streams),
+                    on_progress=lambda share, before=before, streams=streams: done(  # type: ignore[misc]
+                        (before + share * len(streams)) / total
+                    ),
+                )
+                before += len(streams)
+                if part == "bank":
+                    self.bank: Bank = bank
+                else:
+                    self.test: Bank = bank
 
     def train(self) -> None:
         """Train PPO on the training streams."""
         with self._stage("train PPO") as done:
-            hyperparameters = load_hyperparameters(
-                "ppo",
-                task=self.task.name,
-                env_id=STREAM_ID,
-                overrides={"total_steps": self.plan.steps},
-            )
-
-            def progressed(progress: Progress) -> None:
-                done(progress.steps / self.plan.steps)
-
-            training = TrainingPlan("ppo", hyperparameters, seed=self.plan.seed)
-            trained = train_policy(
-                self.task, self.bank, training, self.folder / "ppo", on_progress=progressed
-            )
+            plan = plan_training("ppo", [self.task], steps=self.plan.steps, seed=self.plan.seed)
+            tasks_and_banks = [(self.task, self.bank)]
+            trained = train_on_tasks(tasks_and_banks, plan, self.folder / "ppo", on_share=done)
             (self.folder / "ppo" / "tensorboard").replace(_fresh(self.events / "ppo"))
         self.frames = BankFrames(self.bank, self.task)
         self.curves["PPO: a policy"] = [(p["steps"], p["score"]) for p in trained.progress.curve]
-        bundle = PolicyBundle.of(
-            trained.network,
-            name=f"{self.task.name}-demo",
-            env_id=STREAM_ID,
-            task=self.task,
-            schema=self.frames.builder.schema,
-            sam_name=self.bank.sam_name or "unknown",
-            sam_sha256=self.bank.sam_sha256 or "",
-            training={"algorithm": "ppo", "seed": self.plan.seed, "curve": trained.progress.curve},
-        )
+        bundle = bundle_trained(trained, plan, tasks_and_banks, f"{self.task.name}-demo")
         self.bundle_path = bundle.save(self.folder / "policy")
 
     def search(self) -> None:
@@ -309,7 +302,7 @@ class _Show:
         self.seconds[name] = time.perf_counter() - started
 
 
-def write_report(show: _Show, path: Path) -> Path:
+def write_report(demo: _Demonstration, path: Path) -> Path:
     """Write the demonstration's report."""
     report = Report(
         "samstar_rl: a policy that tunes Segment Anything",
@@ -317,26 +310,26 @@ def write_report(show: _Show, path: Path) -> Path:
         "each new frame at once; it is compared with SAM's defaults, static settings and a genetic "
         "search, on streams that none of them saw.",
     )
-    _add_table(report, show)
-    _add_curves(report, show)
-    _add_overlays(report, show)
-    _add_moves(report, show)
+    _add_table(report, demo)
+    _add_curves(report, demo)
+    _add_overlays(report, demo)
+    _add_moves(report, demo)
     report.heading("How this was made")
-    stages = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in show.seconds.items())
+    stages = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in demo.seconds.items())
     report.text(f"Wall time: {stages}.", note=True)
-    report.text(f"TensorBoard: tensorboard --logdir {show.events}", note=True)
-    report.code("\n".join(f"{k} = {v!r}" for k, v in vars(show.plan).items()), "configuration")
+    report.text(f"TensorBoard: tensorboard --logdir {demo.events}", note=True)
+    report.code("\n".join(f"{k} = {v!r}" for k, v in vars(demo.plan).items()), "configuration")
     return report.write(path)
 
 
-def _add_table(report: Report, show: _Show) -> None:
-    plan = show.plan
+def _add_table(report: Report, demo: _Demonstration) -> None:
+    plan = demo.plan
     report.heading("Fresh streams")
     report.table(
-        show.summary,
+        demo.summary,
         headings=HEADINGS,
         formats=FORMATS,
-        strong=[int(i) for i in np.flatnonzero(show.summary["tuner"] == "policy (PPO)")],
+        strong=[int(i) for i in np.flatnonzero(demo.summary["tuner"] == "policy (PPO)")],
     )
     report.text(
         f"Means over {plan.n_test_streams} streams of {plan.n_test_frames} frames. The score is "
@@ -349,7 +342,7 @@ def _add_table(report: Report, show: _Show) -> None:
     )
     report.figure(
         draw_per_frame(
-            show.rows,
+            demo.rows,
             ["SAM's defaults", "static (the task's)", "policy (PPO)", "genetic search per frame"],
             "score",
             "score",
@@ -358,36 +351,36 @@ def _add_table(report: Report, show: _Show) -> None:
     )
 
 
-def _add_curves(report: Report, show: _Show) -> None:
+def _add_curves(report: Report, demo: _Demonstration) -> None:
     report.heading("Learning and searching on the same budget")
     report.figure(
-        draw_curves(show.curves, show.levels),
+        draw_curves(demo.curves, demo.levels),
         "Mean score on the validation streams, which neither learns from, against evaluations "
         "spent on the training streams. PPO begins at the task's static settings.",
     )
 
 
-def _add_overlays(report: Report, show: _Show) -> None:
+def _add_overlays(report: Report, demo: _Demonstration) -> None:
     report.heading("Before and after")
     names = ["SAM's defaults", "static (the task's)", "policy (PPO)"]
     pictures: list[tuple[str, str, NDArray[np.uint8]]] = []
-    for index in _spread_frames(show.test):
+    for index in _spread_frames(demo.test):
         for name in names:
-            tuned = show.shown[name][index]
+            tuned = demo.shown[name][index]
             segmentation = tuned.evaluation.segmentation
-            row = show.rows[(show.rows.tuner == name) & (show.rows.frame_index == index)].iloc[0]
+            row = demo.rows[(demo.rows.tuner == name) & (demo.rows.frame_index == index)].iloc[0]
             caption = f"score {row['score']:.2f}, F1 {row['f1']:.2f}, {len(segmentation)} masks"
             pictures.append((name, caption, draw_outlines(tuned.frame, segmentation, 2)))
-        pictures.append(("truth", f"{tuned.frame.id}", _draw_truth(show.test, index)))
+        pictures.append(("truth", f"{tuned.frame.id}", _draw_truth(demo.test, index)))
     report.gallery(pictures, columns=len(names) + 1)
-    with CurveWriter(_fresh(show.events / "overlays")) as events:
+    with CurveWriter(_fresh(demo.events / "overlays")) as events:
         for number, (title, _, picture) in enumerate(pictures):
             events.picture(f"frame {number // (len(names) + 1) + 1}/{title}", picture)
 
 
-def _add_moves(report: Report, show: _Show) -> None:
+def _add_moves(report: Report, demo: _Demonstration) -> None:
     report.heading("What the policy moves")
-    moved = settings_moved(show.rows[show.rows["tuner"] == "policy (PPO)"], show.task)
+    moved = settings_moved(demo.rows[demo.rows["tuner"] == "policy (PPO)"], demo.task)
     formats = {name: ".3g" for name in ("static", "mean", "lowest", "highest")}
     report.table(moved, formats={**formats, "moves": ".1%"})
     verdict = (

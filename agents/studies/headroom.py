@@ -15,17 +15,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from samstar_rl.agents.benchmark.contenders import FIRST_FRAMES
-from samstar_rl.agents.judging.statistics import Estimate, mean_interval
-from samstar_rl.agents.search.static import search_static
+from samstar_rl.agents.judging.statistics import mean_interval
+from samstar_rl.agents.search.static import FIRST_FRAMES, search_static
 from samstar_rl.errors import SamstarError
-from samstar_rl.segmentation.segmentation import Segmentation
-from samstar_rl.settings import Settings
 from samstar_rl.truth.metrics import Truth, f1_at
-from samstar_rl.tuning.tuner import BankFrame, FrameEvaluator, Objective
+from samstar_rl.tuning.evaluable_frames import BankFrame
+from samstar_rl.tuning.tuner import FrameEvaluator
 
 if TYPE_CHECKING:
+    from samstar_rl.agents.judging.statistics import Estimate
     from samstar_rl.bank.bank import Bank
+    from samstar_rl.segmentation.segmentation import Segmentation
+    from samstar_rl.settings import Settings
+    from samstar_rl.tuning.objective import Objective
 
 FROZEN, HINDSIGHT = "frozen start", "hindsight static"
 HINDSIGHT_TRUTH = "hindsight static by truth"

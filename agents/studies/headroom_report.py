@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from matplotlib.figure import Figure
 
-from samstar_rl.agents.judging.statistics import Estimate
-from samstar_rl.agents.reporting.html import COLOURS, FAINT, INK, label, new_figure
+from samstar_rl._io import atomic
+from samstar_rl.agents.reporting.figures import COLOURS, FAINT, INK, label, new_figure
 from samstar_rl.agents.studies.headroom import (
     BY_SCORE,
     BY_TRUTH,
@@ -17,9 +18,14 @@ from samstar_rl.agents.studies.headroom import (
     HINDSIGHT,
     HINDSIGHT_TRUTH,
     LEVELS_IN_ORDER,
-    Headroom,
     gain_name,
 )
+
+if TYPE_CHECKING:
+    from samstar_rl.agents.judging.statistics import Estimate
+    from samstar_rl.agents.studies.headroom import (
+        Headroom,
+    )
 
 NEGLIGIBLE = 0.02
 """A gain in F1 below which adapting is not worth the trouble."""
@@ -77,6 +83,40 @@ def _gains(gain: Estimate, *, plural: bool = False) -> str:
 
 def _signed(gain: Estimate) -> str:
     return f"{gain.value:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}]"
+
+
+def write_headroom(
+    folder: Path,
+    task: str,
+    sam_sha256: str | None,
+    measured: Headroom,
+    by_drift: Mapping[float, Headroom],
+) -> list[str]:
+    """Write headroom.json and headroom.png.
+
+    Parameters
+    ----------
+    folder : path
+    task : str
+        Its name.
+    sam_sha256 : str, optional
+        The SAM whose proposals were chosen among.
+    measured : Headroom
+    by_drift : mapping of float to Headroom
+        Empty where there is no drift to vary.
+
+    Returns
+    -------
+    list of str
+        The verdict.
+    """
+    sentences = verdict(measured)
+    content: dict[str, Any] = {"task": task, "sam_sha256": sam_sha256, "verdict": sentences}
+    content |= measured.to_dict()
+    content["by_drift"] = {f"{drift:g}": one.to_dict() for drift, one in by_drift.items()}
+    atomic.write_json(folder / "headroom.json", content)
+    atomic.write_figure(folder / "headroom.png", draw_headroom(measured, by_drift), dpi=110)
+    return sentences
 
 
 def draw_headroom(headroom: Headroom, by_drift: Mapping[float, Headroom]) -> Figure:

@@ -1,1 +1,4 @@
-"""What an agent observes of a frame: the schema, its builder and its features."""
+"""What a policy sees: which number means what, how it is computed, how it is put together.
+
+The environments, live policies and policy bundles share it.
+"""

@@ -1,6 +1,6 @@
 """What a policy sees: one flat vector, in named blocks with stated ranges.
 
-`ObservationSchema` says which number means what; `ObservationBuilder` fills the vector. The same
+`ObservationSchema` says which number means what, `ObservationBuilder` fills the vector. The same
 two serve the environments, the policies that run beside a microscope, and the policy bundle, which
 stores the schema and refuses to run where it differs.
 """
@@ -8,192 +8,26 @@ stores the schema and refuses to run where it differs.
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-from gymnasium import spaces
-from numpy.typing import NDArray
 
 from samstar_rl.envs.observation.features import (
-    FOREGROUND_STATISTICS,
-    IMAGE_STATISTICS,
-    PROBE_STATISTICS,
     foreground_statistics,
     image_statistics,
     probe_statistics,
 )
-from samstar_rl.envs.task_union import TaskUnion
+from samstar_rl.envs.observation.schema import ObservationSchema
 from samstar_rl.errors import SamstarError
-from samstar_rl.settings import Settings
-from samstar_rl.tasks.task import Task, target_vector_names
 
 if TYPE_CHECKING:
+    from samstar_rl.envs.observation.schema import Vector
+    from samstar_rl.envs.task_union import TaskUnion
     from samstar_rl.frames.frame import Frame
-    from samstar_rl.rewards import Score
+    from samstar_rl.rewards.reward import Score
     from samstar_rl.sam.engine import FrameFeatures
-
-Vector = NDArray[np.float32]
-
-EMBEDDING_LIMIT = 10.0
-"""Pooled embeddings are clipped to +- this; SAM's neck ends in a layer norm, so few come near."""
-
-TARGET_LIMIT = 100.0
-"""Targets are clipped to +- this."""
-
-RANGE_LIMIT = 4.0
-"""Ends of the ranges of lengths are clipped to this many short sides of the frame."""
-
-
-@dataclass(frozen=True)
-class Block:
-    """A run of numbers of one kind in the observation.
-
-    Attributes
-    ----------
-    name : str
-    start, stop : int
-        The block is ``observation[start:stop]``.
-    low, high : tuple of float
-        Range of each number; values outside are clipped to it.
-    entries : tuple of str
-        What each number is.
-    """
-
-    name: str
-    start: int
-    stop: int
-    low: tuple[float, ...]
-    high: tuple[float, ...]
-    entries: tuple[str, ...]
-
-    @property
-    def slice(self) -> slice:
-        """Where the block lies in the observation."""
-        return slice(self.start, self.stop)
-
-
-@dataclass(frozen=True)
-class ObservationSchema:
-    """The blocks of an observation, in order and without gaps."""
-
-    blocks: tuple[Block, ...]
-
-    @classmethod
-    def for_task(
-        cls, task: Task, n_channels: int, *, tuning: bool = False, union: TaskUnion | None = None
-    ) -> ObservationSchema:
-        """The schema of a task's observations.
-
-        Parameters
-        ----------
-        task : Task
-            What it is, with a union, does not matter: the schema is that of all tasks.
-        n_channels : int
-            Channels of the SAM's embedding.
-        tuning : bool
-            Add the block ``search`` of `samstar/Tuning-v0`.
-        union : TaskUnion, optional
-            Speak of the settings and terms of many tasks, and add the block ``free``.
-        """
-        settings = task.space.names if union is None else union.settings
-        terms = tuple(task.terms) if union is None else union.terms
-        limits: list[tuple[str, Sequence[tuple[str, float, float]]]] = [
-            ("image", IMAGE_STATISTICS),
-            ("foreground", FOREGROUND_STATISTICS),
-            ("embedding", _numbered("channel", n_channels, EMBEDDING_LIMIT)),
-            ("probe", PROBE_STATISTICS),
-            ("targets", [(n, -TARGET_LIMIT, TARGET_LIMIT) for n in target_vector_names()]),
-        ]
-        if union is not None:
-            limits.append(("free", _free_limits(union)))
-        limits += [
-            ("last_settings", [(name, -1.0, 1.0) for name in settings]),
-            ("last_terms", [(name, 0.0, 1.0) for name in (*terms, "score")]),
-            ("has_last", [("has_last", 0.0, 1.0)]),
-        ]
-        if tuning:
-            limits.append(("search", [("best_score", 0.0, 1.0), ("steps_left", 0.0, 1.0)]))
-        return cls.from_limits(limits)
-
-    @classmethod
-    def from_limits(
-        cls, limits: Sequence[tuple[str, Sequence[tuple[str, float, float]]]]
-    ) -> ObservationSchema:
-        """Lay blocks of ``(entry, low, high)`` one after the other."""
-        blocks, start = [], 0
-        for name, entries in limits:
-            names, low, high = zip(*entries, strict=True) if entries else ((), (), ())
-            blocks.append(Block(name, start, start + len(names), low, high, names))
-            start += len(names)
-        return cls(tuple(blocks))
-
-    @property
-    def size(self) -> int:
-        """Length of the observation."""
-        return self.blocks[-1].stop
-
-    @property
-    def entries(self) -> tuple[str, ...]:
-        """``block.entry`` of each number of the observation."""
-        return tuple(f"{block.name}.{entry}" for block in self.blocks for entry in block.entries)
-
-    def __getitem__(self, name: str) -> Block:
-        """The block of that name; KeyError when the observation has none."""
-        for block in self.blocks:
-            if block.name == name:
-                return block
-        raise KeyError(
-            f"the observation has no block {name!r}; it has "
-            + ", ".join(block.name for block in self.blocks)
-        )
-
-    def limits(self) -> tuple[Vector, Vector]:
-        """Lowest and highest value of each number."""
-        low = np.concatenate([block.low for block in self.blocks])
-        high = np.concatenate([block.high for block in self.blocks])
-        return low.astype(np.float32), high.astype(np.float32)
-
-    def space(self) -> spaces.Box:
-        """The Gymnasium space of the observations."""
-        low, high = self.limits()
-        return spaces.Box(low, high, dtype=np.float32)
-
-    def to_dict(self) -> dict[str, Any]:
-        """As JSON knows it."""
-        return {"blocks": [asdict(block) for block in self.blocks]}
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> ObservationSchema:
-        """Inverse of `to_dict`."""
-        blocks = [
-            Block(
-                name=str(block["name"]),
-                start=int(block["start"]),
-                stop=int(block["stop"]),
-                low=tuple(float(value) for value in block["low"]),
-                high=tuple(float(value) for value in block["high"]),
-                entries=tuple(str(entry) for entry in block["entries"]),
-            )
-            for block in data["blocks"]
-        ]
-        return cls(tuple(blocks))
-
-    def difference(self, other: ObservationSchema) -> str:
-        """Say in one line where another schema differs; empty when it does not."""
-        mine, theirs = [b.name for b in self.blocks], [b.name for b in other.blocks]
-        if mine != theirs:
-            return f"blocks {mine} against {theirs}"
-        for block, twin in zip(self.blocks, other.blocks, strict=True):
-            if block.entries != twin.entries:
-                return (
-                    f"block {block.name!r}: {len(block.entries)} numbers {_shorten(block.entries)} "
-                    f"against {len(twin.entries)} {_shorten(twin.entries)}"
-                )
-            if (block.low, block.high) != (twin.low, twin.high):
-                return f"block {block.name!r}: other ranges"
-        return ""
+    from samstar_rl.settings import Settings
+    from samstar_rl.tasks.task import Task
 
 
 class ObservationBuilder:
@@ -313,18 +147,3 @@ class ObservationBuilder:
         if search is not None:
             observation[self.schema["search"].slice] = search
         return np.clip(observation, self._low, self._high, out=observation)
-
-
-def _numbered(name: str, count: int, limit: float) -> list[tuple[str, float, float]]:
-    return [(f"{name}_{i}", -limit, limit) for i in range(count)]
-
-
-def _free_limits(union: TaskUnion) -> list[tuple[str, float, float]]:
-    flags = [(name, 0.0, 1.0) for name in union.settings]
-    ends = [f"{name}_{end}" for name in union.lengths for end in ("low", "high")]
-    return flags + [(end, 0.0, RANGE_LIMIT) for end in ends]
-
-
-def _shorten(entries: Sequence[str], count: int = 8) -> str:
-    shown = ", ".join(entries[:count])
-    return f"({shown}, ...)" if len(entries) > count else f"({shown})"

@@ -1,6 +1,6 @@
 """Numbers that describe a frame: its image, where particles are likely, and a probe by SAM.
 
-Each table lists ``(name, low, high)`` in the order in which its function returns the values.
+What each number is says `samstar_rl.envs.observation.schema`.
 """
 
 from __future__ import annotations
@@ -12,6 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from samstar_rl._io.opencv import avoid_ipp
+from samstar_rl.envs.observation.schema import (
+    FOREGROUND_STATISTICS,
+    IMAGE_STATISTICS,
+    IOU_MARKS,
+    PROBE_STATISTICS,
+    QUANTILES,
+    SIZE_QUANTILES,
+)
 from samstar_rl.foreground.network import at_working_size, maps_of
 from samstar_rl.frames.intensity import normalise
 
@@ -19,60 +27,6 @@ if TYPE_CHECKING:
     from samstar_rl.frames.frame import Frame
     from samstar_rl.sam.engine import FrameFeatures
 
-IMAGE_STATISTICS: tuple[tuple[str, float, float], ...] = (
-    ("log2_short_side", -4.0, 4.0),  # of the short side over 512 px
-    ("aspect", 0.0, 1.0),  # short side over long side
-    ("missing", 0.0, 1.0),  # share of pixels that are not finite
-    ("saturated_low", 0.0, 1.0),  # share of pixels at the minimum
-    ("saturated_high", 0.0, 1.0),  # share of pixels at the maximum
-    ("quantile_05", 0.0, 1.0),  # of the intensities, scaled to the 1st to 99th percentile
-    ("quantile_25", 0.0, 1.0),
-    ("quantile_50", 0.0, 1.0),
-    ("quantile_75", 0.0, 1.0),
-    ("quantile_95", 0.0, 1.0),
-    ("std", 0.0, 0.5),
-    ("skewness", -5.0, 5.0),
-    ("log_kurtosis", -2.0, 5.0),  # log of the fourth standardised moment
-    ("otsu_threshold", 0.0, 1.0),
-    ("otsu_separability", 0.0, 1.0),  # between-class over total variance
-    ("bright_share", 0.0, 1.0),  # share of pixels above Otsu's threshold
-    ("noise", 0.0, 1.0),  # robust standard deviation of the finest detail
-    ("detail_1", 0.0, 1.0),  # standard deviation of the Laplacian pyramid's levels, fine to coarse
-    ("detail_2", 0.0, 1.0),
-    ("detail_3", 0.0, 1.0),
-    ("detail_4", 0.0, 1.0),
-    ("detail_5", 0.0, 1.0),
-    ("edge_density", 0.0, 1.0),  # share of pixels whose smoothed gradient is strong
-    ("streaks", -3.0, 3.0),  # log ratio of vertical to horizontal differences
-    ("shading_x", -1.0, 1.0),  # right half less left half
-    ("shading_y", -1.0, 1.0),  # lower half less upper half
-    ("shading_centre", -1.0, 1.0),  # centre less rim
-)
-
-_QUANTILES = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
-_IOU_MARKS = (0.5, 0.7, 0.88)
-
-PROBE_STATISTICS: tuple[tuple[str, float, float], ...] = (
-    *((f"best_iou_quantile_{round(100 * q):03d}", 0.0, 1.0) for q in _QUANTILES),
-    *((f"best_stability_quantile_{round(100 * q):03d}", 0.0, 1.0) for q in _QUANTILES),
-    *((f"mean_iou_mask_{i}", 0.0, 1.0) for i in range(3)),
-    *((f"mean_stability_mask_{i}", 0.0, 1.0) for i in range(3)),
-    *((f"share_iou_above_{round(100 * mark):03d}", 0.0, 1.0) for mark in _IOU_MARKS),
-    *((f"share_best_mask_{i}", 0.0, 1.0) for i in range(3)),
-    ("iou_stability_correlation", -1.0, 1.0),
-)
-
-_SIZE_QUANTILES = (0.1, 0.5, 0.9)
-
-FOREGROUND_STATISTICS: tuple[tuple[str, float, float], ...] = (
-    ("share", 0.0, 1.0),  # of the frame that particles probably cover
-    ("certainty", 0.0, 1.0),  # mean distance of the probability from 1/2, doubled
-    ("log_count", 0.0, 8.0),  # log of 1 + the number of cores: of particles that stand apart
-    ("log_diameter", -7.0, 0.0),  # of the mean particle, over the short side
-    # of cores, which are smaller than their particles, over the short side
-    *((f"log_core_quantile_{round(100 * q):02d}", -7.0, 0.0) for q in _SIZE_QUANTILES),
-    ("contrast", -1.0, 1.0),  # mean intensity of what is probably a particle less that of the rest
-)
 _SMALLEST_SHARE = float(np.exp(-7.0))
 
 _LONGEST_SIDE_PX = 512
@@ -127,11 +81,11 @@ def probe_statistics(features: FrameFeatures) -> NDArray[np.float32]:
     points = np.arange(len(iou))
     best_iou, best_stability = iou[points, best], stability[points, best]
     numbers = [
-        *np.quantile(best_iou, _QUANTILES),
-        *np.quantile(best_stability, _QUANTILES),
+        *np.quantile(best_iou, QUANTILES),
+        *np.quantile(best_stability, QUANTILES),
         *iou.mean(axis=0),
         *stability.mean(axis=0),
-        *((best_iou > mark).mean() for mark in _IOU_MARKS),
+        *((best_iou > mark).mean() for mark in IOU_MARKS),
         *(np.bincount(best, minlength=3) / len(best)),
         _correlation(best_iou, best_stability),
     ]
@@ -159,7 +113,7 @@ def foreground_statistics(frame: Frame) -> NDArray[np.float32]:
         np.abs(2 * probability - 1).mean(),
         np.log1p(len(areas)),
         np.log(max(mean_diameter, _SMALLEST_SHARE)),
-        *np.log(np.maximum(np.quantile(diameters, _SIZE_QUANTILES), _SMALLEST_SHARE)),
+        *np.log(np.maximum(np.quantile(diameters, SIZE_QUANTILES), _SMALLEST_SHARE)),
         _contrast(at_working_size(normalise(frame.image)), probability),
     ]
     low, high = _limits(FOREGROUND_STATISTICS)

@@ -1,1 +1,4 @@
-"""Files, folders, caches and processes: what any room may use and what uses no other room."""
+"""Files that are complete or absent, run folders, the cache, arrays on disk, workers.
+
+Nothing here knows what a micrograph is.
+"""

@@ -1,28 +1,25 @@
-"""A file of named arrays: memory-mapped, versioned, checksummed, no pickle.
+"""A file of named arrays in safetensors' format: memory-mapped, versioned, checksummed, no pickle.
 
-Layout: 8 bytes of magic, the length of the header (8 bytes, little endian), the header in JSON,
-then the arrays, each beginning at a multiple of 64 bytes. The header holds the version, whatever
-the writer wants to say, the arrays' types and places, and the sha256 of all that follows it.
+The file's metadata hold the version, whatever the writer wants to say, and the sha256 of that and
+of all arrays.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import mmap
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
 
 from samstar_rl._io import atomic
 from samstar_rl.errors import SamstarError
-
-MAGIC = b"SAMSTAR\x01"
-ALIGNMENT = 64
 
 
 class ArrayFileError(SamstarError):
@@ -31,7 +28,7 @@ class ArrayFileError(SamstarError):
 
 def write_arrays(
     path: Path,
-    arrays: Mapping[str, NDArray[np.generic]],
+    arrays: Mapping[str, NDArray[Any]],
     header: Mapping[str, Any],
     *,
     version: int,
@@ -46,22 +43,18 @@ def write_arrays(
         Fit for JSON.
     version : int
         Of what the arrays mean.
+
+    Returns
+    -------
+    str
+        The sha256 of header and arrays, 64 hexadecimal digits.
     """
-    places, chunks, position = {}, [], 0
-    for name, array in arrays.items():
-        data = np.ascontiguousarray(array)
-        places[name] = {"dtype": data.dtype.str, "shape": data.shape, "offset": position}
-        padding = -data.nbytes % ALIGNMENT
-        chunks += [data.tobytes(), b"\0" * padding]
-        position += data.nbytes + padding
-    body = b"".join(chunks)
-    sha256 = hashlib.sha256(body).hexdigest()
-    described = {"version": version, "sha256": sha256, "arrays": places, "header": dict(header)}
-    text = json.dumps(described, allow_nan=False).encode()
-    # spaces behind the header keep the arrays aligned
-    text += b" " * (-(len(MAGIC) + 8 + len(text)) % ALIGNMENT)
+    plain = {name: np.ascontiguousarray(array) for name, array in sorted(arrays.items())}
+    text = json.dumps(dict(header), allow_nan=False)
+    sha256 = _digest(text, plain.items())
+    metadata = {"version": str(version), "sha256": sha256, "header": text}
     with atomic.replacing(path) as temporary, temporary.open("wb") as file:
-        file.write(MAGIC + len(text).to_bytes(8, "little") + text + body)
+        file.write(save(plain, metadata))
         file.flush()
         # a renamed file must not be empty after a power cut
         os.fsync(file.fileno())
@@ -91,69 +84,51 @@ class ArrayFile:
         self, path: Path, *, version: int, sha256: str | None = None, verify: bool = True
     ) -> None:
         self.path = path
-        self._view, self._start, described = _open(path)
-        if described.get("version") != version:
+        try:
+            # as torch's tensors, and no copies as NumPy's: these are mapped
+            self._file = safe_open(path, framework="pt")
+            metadata = self._file.metadata() or {}
+            found = int(metadata["version"])
+            self.sha256: str = metadata["sha256"]
+            self.header: dict[str, Any] = json.loads(metadata["header"])
+        except FileNotFoundError as error:
+            raise ArrayFileError(f"{path} is missing") from error
+        except (SafetensorError, KeyError, TypeError, ValueError) as error:
             raise ArrayFileError(
-                f"{path} has the format version {described.get('version')}, this program reads "
-                f"{version}: build it anew"
+                f"{path} is damaged, or of an earlier version of this program ({error}): build it "
+                "anew"
+            ) from error
+        if found != version:
+            raise ArrayFileError(
+                f"{path} has the format version {found}, this program reads {version}: build it "
+                "anew"
             )
-        self.header: dict[str, Any] = described["header"]
-        self.sha256: str = described["sha256"]
-        self._places: dict[str, Any] = described["arrays"]
         if sha256 is not None and sha256 != self.sha256:
             raise ArrayFileError(f"{path} belongs elsewhere: its checksum is not the one recorded")
-        if verify:
-            self._verify()
+        if verify and self.sha256 != _digest(
+            metadata["header"], ((name, self[name]) for name in self.names)
+        ):
+            raise ArrayFileError(f"{path} is damaged: its checksum does not fit its content")
 
     @property
     def names(self) -> tuple[str, ...]:
         """Names of the arrays."""
-        return tuple(self._places)
+        return tuple(sorted(self._file.keys()))
 
     def __getitem__(self, name: str) -> NDArray[Any]:
-        if name not in self._places:
-            raise ArrayFileError(f"{self.path} holds no {name!r}: it has {', '.join(self.names)}")
-        place = self._places[name]
-        return np.ndarray(
-            tuple(place["shape"]),
-            dtype=np.dtype(place["dtype"]),
-            buffer=self._view,
-            offset=self._start + place["offset"],
-        )
-
-    def _verify(self) -> None:
-        if hashlib.sha256(self._view[self._start :]).hexdigest() != self.sha256:
-            raise ArrayFileError(f"{self.path} is damaged: its checksum does not fit its content")
+        try:
+            array: NDArray[Any] = self._file.get_tensor(name).numpy()
+        except SafetensorError as error:
+            raise ArrayFileError(
+                f"{self.path} holds no {name!r}: it has {', '.join(self.names)}"
+            ) from error
+        array.flags.writeable = False
+        return array
 
 
-def _open(path: Path) -> tuple[memoryview, int, dict[str, Any]]:
-    """Map a file; returns it, where its arrays begin, and its header."""
-    try:
-        with path.open("rb") as file:
-            view = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
-    except FileNotFoundError as error:
-        raise ArrayFileError(f"{path} is missing") from error
-    except ValueError as error:
-        raise ArrayFileError(f"{path} is empty") from error
-    prefix = len(MAGIC) + 8
-    if bytes(view[: len(MAGIC)]) != MAGIC:
-        raise ArrayFileError(f"{path} is not a file of this program")
-    start = prefix + int.from_bytes(view[len(MAGIC) : prefix], "little")
-    try:
-        described = json.loads(bytes(view[prefix:start]))
-        _check_places(described, len(view) - start)
-    except (ValueError, KeyError, TypeError) as error:
-        raise ArrayFileError(f"{path} is damaged: its header does not fit ({error})") from error
-    return view, start, described
-
-
-def _check_places(described: dict[str, Any], n_bytes: int) -> None:
-    """No array may lie outside of the file, whatever a damaged header says."""
-    for name, place in described["arrays"].items():
-        dtype = np.dtype(place["dtype"])
-        sizes = [int(size) for size in place["shape"]]
-        end = int(place["offset"]) + dtype.itemsize * int(np.prod(sizes, dtype=np.int64))
-        if dtype.hasobject or min([*sizes, place["offset"]], default=0) < 0 or end > n_bytes:
-            raise SamstarError(f"the array {name!r} lies outside of the file")
-    if not isinstance(described["sha256"], str) or not isinstance(described["header"], dict):
-        raise SamstarError("no checksum or no header")
+def _digest(header: str, arrays: Iterable[tuple[str, NDArray[Any]]]) -> str:
+    digest = hashlib.sha256(header.encode())
+    for name, array in arrays:
+        digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
+        digest.update(array.data if array.size else b"")
+    return digest.hexdigest()

@@ -74,6 +74,18 @@ def write_json(path: Path, content: Any) -> None:
     write_text(path, json_text(content))
 
 
+def write_csv(path: Path, rows: Any) -> None:
+    """Write a whole pandas table as CSV without its index, or nothing."""
+    with replacing(path) as temporary:
+        rows.to_csv(temporary, index=False)
+
+
+def write_figure(path: Path, figure: Any, *, dpi: int, **options: Any) -> None:
+    """Write a whole matplotlib figure, or nothing."""
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=dpi, **options)
+
+
 def read_json(path: Path) -> Any:
     """Read a JSON file that `write_json` wrote.
 

@@ -6,11 +6,9 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-import platformdirs
-
+from samstar_rl._io.cache import cache_folder
 from samstar_rl.errors import SamstarError
 
-CACHE_VARIABLE = "SAMSTAR_CACHE"
 OFFLINE_VARIABLE = "SAMSTAR_OFFLINE"
 _META = "https://dl.fbaipublicfiles.com/segment_anything/"
 _ZENODO = "https://zenodo.org/record/"
@@ -96,7 +94,7 @@ def fetch_checkpoint(name: str) -> Path:
     """
     import pooch  # draws in requests, which nothing else needs
 
-    checkpoint, folder = CHECKPOINTS[name], checkpoint_folder()
+    checkpoint, folder = CHECKPOINTS[name], cache_folder("checkpoints")
     path = folder / f"{name}.pth"
     if os.environ.get(OFFLINE_VARIABLE) and not path.is_file():
         raise CheckpointError(_advice(name, path, f"{OFFLINE_VARIABLE} is set"))
@@ -112,12 +110,6 @@ def fetch_checkpoint(name: str) -> Path:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CheckpointError(_advice(name, path, reason)) from error
     return path
-
-
-def checkpoint_folder() -> Path:
-    """Where checkpoints are kept."""
-    given = os.environ.get(CACHE_VARIABLE)
-    return Path(given or platformdirs.user_cache_dir("samstar_rl")) / "checkpoints"
 
 
 def _advice(name: str, path: Path, reason: str) -> str:

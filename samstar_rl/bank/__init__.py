@@ -1,1 +1,5 @@
-"""Frames with their proposals on disk, and the ways to build such a bank."""
+"""Frames with their proposals on disk, from which agents train without a SAM.
+
+`bank` reads them; `build` makes them, one way for all; `simulated`, `labelled` and `from_sources`
+say of which frames; `shards` lets workers compute them.
+"""

@@ -12,27 +12,24 @@ memory-mapped: processes that read the same bank share its pages.
 
 from __future__ import annotations
 
-import contextlib
 import json
-from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
-from typing import Any, Generic, TypeVar, overload
+from typing import Any, overload
+from weakref import WeakValueDictionary
 
 import numpy as np
-from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
-from samstar_rl._io import atomic
-from samstar_rl._io.array_file import ArrayFile, ArrayFileError, write_arrays
+from samstar_rl._io.array_file import ArrayFile, ArrayFileError
 from samstar_rl.errors import SamstarError
-from samstar_rl.frames.frame import Frame, LabelledFrame
-from samstar_rl.masks.particle_table import DESCRIPTOR_COLUMNS, Scene
+from samstar_rl.frames.frame import Frame
+from samstar_rl.masks.particle_table import Scene
 from samstar_rl.masks.store import MaskStore
-from samstar_rl.sam.engine import FrameFeatures, ProposalEngine
+from samstar_rl.sam.engine import FrameFeatures
 from samstar_rl.segmentation.proposals import Effort, Floor, Proposals
-from samstar_rl.settings import STABILITY_OFFSETS, PromptSettings
+from samstar_rl.settings import PromptSettings
 
 FORMAT = "samstar-bank"
 VERSION = 2
@@ -40,85 +37,9 @@ MANIFEST = "bank.json"
 CACHED_PROPOSALS = 256
 """Proposals that a bank keeps open, with all that was computed from them."""
 
-Key = TypeVar("Key")
-Value = TypeVar("Value")
-
 
 class BankError(SamstarError):
     """A bank is missing, unfinished, damaged, foreign, or does not hold what was asked for."""
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far a build is.
-
-    Attributes
-    ----------
-    n_frames : int
-        Frames in the bank by now.
-    reused : bool
-        Whether the last of them was there before.
-    """
-
-    n_frames: int
-    reused: bool
-
-
-def build_bank(
-    streams: Iterable[Iterable[Frame | LabelledFrame]],
-    path: str | Path,
-    engine: ProposalEngine,
-    prompts: Sequence[PromptSettings],
-    *,
-    floor: Floor | None = None,
-    offsets: Sequence[float] = STABILITY_OFFSETS,
-    on_progress: Callable[[Progress], None] | None = None,
-) -> Bank:
-    """Compute the proposals of many frames and keep them on disk.
-
-    Called again after a kill at any moment, with the same arguments, it goes on: frames that are
-    there, and whose image is still the same, are not computed anew.
-
-    Parameters
-    ----------
-    streams : iterable of streams, each an iterable of Frame or LabelledFrame
-        A stream's frames belong together in their order; windows of frames never cross its ends.
-    path : path
-        The bank's folder.
-    engine : ProposalEngine
-        The one owner of the model.
-    prompts : sequence of PromptSettings
-        The choices that will be in the bank.
-    floor : Floor, optional
-        Masks below it are left out: no setting of the task may go under it.
-    offsets : sequence of float
-        Stability offsets that will be in the bank.
-    on_progress : callable, optional
-        Called after each frame.
-
-    Returns
-    -------
-    Bank
-
-    Raises
-    ------
-    BankError
-        If another process builds this bank, or the folder holds another bank.
-    """
-    if not prompts:
-        raise BankError("a bank needs at least one choice of prompt settings")
-    folder = Path(path)
-    for name in ("frames", "truth"):
-        (folder / name).mkdir(parents=True, exist_ok=True)
-    description = _describe(engine, prompts, floor or Floor(), offsets)
-    lock = FileLock(folder / ".lock", timeout=0)
-    try:
-        with lock:
-            _begin(folder, description)
-            _Builder(folder, engine, description, on_progress).build(streams)
-    except Timeout as error:
-        raise BankError(f"another process is building the bank {folder}: wait for it") from error
-    return Bank(folder)
 
 
 class Bank:
@@ -144,7 +65,7 @@ class Bank:
         self, path: str | Path, *, cached_proposals: int = CACHED_PROPOSALS, verify: bool = True
     ) -> None:
         self.path = Path(path)
-        manifest = _read_manifest(self.path)
+        manifest = read_manifest(self.path)
         if not manifest["complete"]:
             raise BankError(
                 f"the bank {self.path} is not finished: run the same `samstar bank build` again, "
@@ -162,17 +83,14 @@ class Bank:
         self._frames: list[dict[str, Any]] = manifest["frames"]
         self._verify = verify
         self._verified: set[Path] = set()
-        self._files = _LeastRecent[int, ArrayFile](cached_proposals)
-        self._opened = _LeastRecent[int, Frame](cached_proposals)
-        self._proposals = _LeastRecent[tuple[int, PromptSettings], Proposals](cached_proposals)
+        kept = max(1, cached_proposals)
+        self._file = lru_cache(kept)(self._open_frame_file)
+        self._frame = lru_cache(kept)(self._read_frame)
+        self._held: WeakValueDictionary[int, Frame] = WeakValueDictionary()
+        self._proposals = lru_cache(kept)(self._read_proposals)
 
     def __len__(self) -> int:
         return len(self._frames)
-
-    @property
-    def frame_ids(self) -> tuple[str, ...]:
-        """Ids of all frames."""
-        return tuple(frame["id"] for frame in self._frames)
 
     @property
     def has_truth(self) -> bool:
@@ -189,14 +107,11 @@ class Bank:
         return sum(file.stat().st_size for file in self.path.rglob("*") if file.is_file())
 
     def frame(self, index: int) -> Frame:
-        """One frame, without its truth; the same object as long as it is kept open."""
-        frame = self._opened.get(index)
-        if frame is None:
-            file = self._file(index)
-            header = file.header
-            frame = Frame(file["image"], header["pixel_size_nm"], header["id"], header["time"])
-            self._opened.put(index, frame)
-        return frame
+        """One frame, without its truth; the same object as long as anybody holds it.
+
+        All who look at the frame then share what is known of it.
+        """
+        return self._frame(index)
 
     def truth(self, index: int) -> NDArray[np.int32]:
         """The ground truth of a frame, (H, W) labels: for judging only.
@@ -209,7 +124,7 @@ class Bank:
         sha256 = self._entry(index)["truth_sha256"]
         if sha256 is None:
             raise BankError(f"frame {index} of the bank {self.path} has no ground truth")
-        return np.asarray(self._open(_truth_path(self.path, index), sha256)["labels"])
+        return np.asarray(self._open(truth_path(self.path, index), sha256)["labels"])
 
     def features(self, index: int) -> FrameFeatures:
         """Pooled embedding and coarse probe, as `ProposalEngine.features` gives them."""
@@ -230,32 +145,34 @@ class Bank:
         BankError
             If the bank does not hold that choice.
         """
-        key = index, prompt
-        known = self._proposals.get(key)
-        if known is not None:
-            return known
+        return self._proposals(index, prompt)
+
+    def _read_frame(self, index: int) -> Frame:
+        held = self._held.get(index)
+        if held is not None:
+            return held
+        file = self._file(index)
+        header = file.header
+        frame = Frame(file["image"], header["pixel_size_nm"], header["id"], header["time"])
+        self._held[index] = frame
+        return frame
+
+    def _read_proposals(self, index: int, prompt: PromptSettings) -> Proposals:
         record = next((held for held in self.prompts if held.holds(prompt)), None)
         if record is None:
             held = "; ".join(str(held) for held in self.prompts)
             raise BankError(f"the bank {self.path} does not hold {prompt}; it holds {held}")
-        if record == prompt:
-            proposals = _load_proposals(self._file(index), self.prompts.index(prompt), self)
-        else:
-            proposals = self.proposals(index, record).first(prompt)
-        self._proposals.put(key, proposals)
-        return proposals
+        if record != prompt:
+            return self.proposals(index, record).first(prompt)
+        return _load_proposals(self._file(index), self.prompts.index(prompt), self)
 
     def _entry(self, index: int) -> dict[str, Any]:
         if not 0 <= index < len(self):
             raise BankError(f"the bank {self.path} has frames 0 to {len(self) - 1}, not {index}")
         return self._frames[index]
 
-    def _file(self, index: int) -> ArrayFile:
-        file = self._files.get(index)
-        if file is None:
-            file = self._open(frame_path(self.path, index), self._entry(index)["sha256"])
-            self._files.put(index, file)
-        return file
+    def _open_frame_file(self, index: int) -> ArrayFile:
+        return self._open(frame_path(self.path, index), self._entry(index)["sha256"])
 
     def _open(self, path: Path, sha256: str) -> ArrayFile:
         verify = self._verify and path not in self._verified
@@ -265,116 +182,6 @@ class Bank:
             raise BankError(f"the bank cannot be used: {error}") from error
         self._verified.add(path)
         return file
-
-
-class _LeastRecent(Generic[Key, Value]):
-    """A dictionary that forgets what was not used for longest."""
-
-    def __init__(self, capacity: int) -> None:
-        self._capacity = max(1, capacity)
-        self._items: OrderedDict[Key, Value] = OrderedDict()
-
-    def get(self, key: Key) -> Value | None:
-        value = self._items.get(key)
-        if value is not None:
-            self._items.move_to_end(key)
-        return value
-
-    def put(self, key: Key, value: Value) -> None:
-        self._items[key] = value
-        if len(self._items) > self._capacity:
-            self._items.popitem(last=False)
-
-
-class _Builder:
-    """Computes what is missing of a bank."""
-
-    def __init__(
-        self,
-        folder: Path,
-        engine: ProposalEngine,
-        description: dict[str, Any],
-        on_progress: Callable[[Progress], None] | None,
-    ) -> None:
-        self._folder = folder
-        self._engine = engine
-        self._description = description
-        self._on_progress = on_progress
-        self._prompts = [PromptSettings.from_dict(p) for p in description["prompts"]]
-
-    def build(self, streams: Iterable[Iterable[Frame | LabelledFrame]]) -> None:
-        frames: list[dict[str, Any]] = []
-        ends: list[tuple[int, int]] = []
-        for stream in streams:
-            first = len(frames)
-            for item in iterate_stream(stream):
-                frames.append(self._add(len(frames), item))
-            ends.append((first, len(frames)))
-        finished = {"frames": frames, "streams": ends, "complete": True}
-        atomic.write_json(self._folder / MANIFEST, self._description | finished)
-
-    def _add(self, index: int, item: Frame | LabelledFrame) -> dict[str, Any]:
-        frame = item.frame if isinstance(item, LabelledFrame) else item
-        path = frame_path(self._folder, index)
-        sha256 = self._finished(path, frame)
-        reused = sha256 is not None
-        if sha256 is None:
-            sha256 = self._compute(path, frame)
-        truth_sha256 = self._add_truth(index, item)
-        if self._on_progress is not None:
-            self._on_progress(Progress(index + 1, reused))
-        return {"id": frame.id, "sha256": sha256, "truth_sha256": truth_sha256}
-
-    def _finished(self, path: Path, frame: Frame) -> str | None:
-        """The checksum of the frame's file if it is there and holds this very frame."""
-        try:
-            file = ArrayFile(path, version=VERSION)
-        except ArrayFileError:
-            return None
-        known = (file.header["id"], file.header["pixel_size_nm"], file.header["time"])
-        same = known == (frame.id, frame.pixel_size_nm, frame.time)
-        if same and np.array_equal(file["image"], frame.image, equal_nan=True):
-            return file.sha256
-        return None
-
-    def _compute(self, path: Path, frame: Frame) -> str:
-        embedding = self._engine.embed(frame)
-        features = self._engine.features(frame, embedding=embedding)
-        floor = Floor(**self._description["floor"])
-        arrays: dict[str, NDArray[Any]] = {
-            "image": frame.image,
-            "pooled": features.pooled,
-            "probe_iou_pred": features.probe_iou_pred,
-            "probe_stability": features.probe_stability,
-        }
-        counts = []
-        for position, prompt in enumerate(self._prompts):
-            proposals = self._engine.propose(
-                frame,
-                prompt,
-                embedding=embedding,
-                floor=floor,
-                offsets=self._description["offsets"],
-            )
-            stopped_by = None if proposals.effort is None else proposals.effort.stopped_by
-            counts.append([proposals.n_prompts_decoded, proposals.seconds, stopped_by])
-            arrays |= {f"{position}/{k}": v for k, v in _arrays_of(proposals).items()}
-        header = {
-            "id": frame.id,
-            "pixel_size_nm": frame.pixel_size_nm,
-            "time": frame.time,
-            "probe_n_prompts": features.n_prompts_decoded,
-            "probe_seconds": features.seconds,
-            "proposals": counts,
-        }
-        return write_arrays(path, arrays, header, version=VERSION)
-
-    def _add_truth(self, index: int, item: Frame | LabelledFrame) -> str | None:
-        if not isinstance(item, LabelledFrame):
-            return None
-        arrays = {"labels": item.truth}
-        path = _truth_path(self._folder, index)
-        return write_arrays(path, arrays, {"id": item.frame.id}, version=VERSION)
 
 
 class _PackedMasks(Sequence[memoryview]):
@@ -395,34 +202,6 @@ class _PackedMasks(Sequence[memoryview]):
         if isinstance(index, slice):
             return [self[position] for position in range(*index.indices(len(self)))]
         return self._data[int(self._offsets[index]) : int(self._offsets[index + 1])]
-
-
-def _arrays_of(proposals: Proposals) -> dict[str, NDArray[Any]]:
-    packed = [bytes(proposals.masks.packed(index)) for index in range(len(proposals))]
-    return {
-        "iou_pred": proposals.iou_pred,
-        "stability": proposals.stability,
-        "boxes": proposals.masks.boxes[: len(proposals)],
-        "areas": proposals.area_px,
-        "point_xy": proposals.point_xy,
-        "crop_index": proposals.crop_index,
-        "crop_boxes": proposals.crop_boxes,
-        **_effort_arrays(proposals),
-        "descriptors": proposals.descriptors.all(np.arange(len(proposals))),
-        "mask_offsets": np.cumsum([0, *map(len, packed)], dtype=np.int64),
-        "masks": np.frombuffer(b"".join(packed), dtype=np.uint8),
-    }
-
-
-def _effort_arrays(proposals: Proposals) -> dict[str, NDArray[Any]]:
-    effort, prompt_index = proposals.effort, proposals.prompt_index
-    if effort is None or prompt_index is None:
-        return {}
-    return {
-        "prompt_index": prompt_index,
-        "prompt_costs": effort.costs,
-        "prompt_views": effort.views,
-    }
 
 
 def _load_proposals(file: ArrayFile, position: int, bank: Bank) -> Proposals:
@@ -462,48 +241,14 @@ def _load_proposals(file: ArrayFile, position: int, bank: Bank) -> Proposals:
     )
 
 
-def _describe(
-    engine: ProposalEngine,
-    prompts: Sequence[PromptSettings],
-    floor: Floor,
-    offsets: Sequence[float],
-) -> dict[str, Any]:
-    """What must be the same for a build to go on."""
-    return {
-        "format": FORMAT,
-        "version": VERSION,
-        "sam_name": engine.name,
-        "sam_sha256": engine.sha256,
-        "arithmetic": engine.arithmetic,
-        "precision": engine.precision,
-        "view_cost": engine.view_cost,
-        "prompts": [prompt.to_dict() for prompt in dict.fromkeys(prompts)],
-        "offsets": [float(offset) for offset in offsets],
-        "floor": asdict(floor),
-        "descriptors": list(DESCRIPTOR_COLUMNS),
-    }
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """What ``bank.json`` of a bank says, finished or not.
 
-
-def _begin(folder: Path, description: dict[str, Any]) -> None:
-    """Write the manifest of a new build, or see that the one there belongs to the same build."""
-    atomic.remove_leftovers(folder)
-    if not (folder / MANIFEST).exists():
-        unfinished = {"frames": [], "streams": [], "complete": False}
-        atomic.write_json(folder / MANIFEST, description | unfinished)
-        return
-    present = _read_manifest(folder)
-    different = [key for key, value in description.items() if present.get(key) != value]
-    if different:
-        changes = "; ".join(
-            f"{key} is {present.get(key)!r}, asked for was {description[key]!r}"
-            for key in different
-        )
-        raise BankError(
-            f"{folder} holds another bank ({changes}): choose another folder or delete it"
-        )
-
-
-def _read_manifest(folder: Path) -> dict[str, Any]:
+    Raises
+    ------
+    BankError
+        If there is none, or it is damaged, foreign or of another version.
+    """
     path = folder / MANIFEST
     if not path.is_file():
         raise BankError(
@@ -527,7 +272,7 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
 
 _MANIFEST_KEYS: set[str] = {
     "arithmetic", "complete", "floor", "frames", "offsets", "precision", "prompts", "sam_name",
-    "sam_sha256", "streams",
+    "sam_sha256", "streams", "view_cost",
 }  # fmt: skip
 
 
@@ -536,7 +281,8 @@ def frame_path(folder: Path, index: int) -> Path:
     return folder / "frames" / f"{index:05d}.bin"
 
 
-def _truth_path(folder: Path, index: int) -> Path:
+def truth_path(folder: Path, index: int) -> Path:
+    """Where a bank keeps the ground truth of a frame."""
     return folder / "truth" / f"{index:05d}.bin"
 
 
@@ -566,11 +312,3 @@ def _describe_prompt(prompt: PromptSettings) -> str:
             f"downscale factor {prompt.crop_n_points_downscale_factor})"
         )
     return text
-
-
-def iterate_stream(stream: Iterable[Frame | LabelledFrame]) -> Iterator[Frame | LabelledFrame]:
-    """Return the items of a stream, opened if it is a source that must be."""
-    with contextlib.ExitStack() as stack:
-        if isinstance(stream, contextlib.AbstractContextManager):
-            stack.enter_context(stream)
-        yield from stream

@@ -1,57 +1,61 @@
-"""Frames that contenders learn from and meet: parts of simulated experiments, or real images."""
+"""Real frames with their ground truth: an image and its labels, under the same name."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from samstar_rl.errors import SamstarError
 from samstar_rl.frames.frame import LabelledFrame
-from samstar_rl.simulator import SimulatedStream
 from samstar_rl.sources.readers.files import iterate_file
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
-def simulated_stream(
-    preset: str, *, seed: int, n_frames: int, every: int, size_px: int, drift: float
-) -> Iterator[LabelledFrame]:
-    """Every so many-th frame of a simulated experiment, from its first one on.
 
-    The simulator drifts over tens to hundreds of frames, as experiments do. Taking every eighth
-    frame lets a few frames, whose proposals cost a SAM much, span a whole experiment.
+def read_labels(path: Path) -> NDArray[np.int32]:
+    """A label image (H, W) of any format that frames are read from.
 
-    Parameters
-    ----------
-    preset : str
-        Of the simulator.
-    seed : int
-    n_frames : int
-        To take.
-    every : int
-        Distance of those frames in the experiment.
-    size_px : int
-        Side of a frame.
-    drift : float
-        1 is an ordinary experiment.
-
-    Yields
+    Raises
     ------
-    LabelledFrame
+    SamstarError
+        If its values are not whole numbers.
     """
-    with SimulatedStream(preset, seed=seed, size=size_px, drift=drift) as stream:
-        for index in range(0, n_frames * every, every):
-            yield stream.frame_at(index)
+    values = next(iter(iterate_file(path))).image
+    labels = np.rint(values)
+    if not np.array_equal(labels, values):
+        raise SamstarError(f"{path} is no label image: its values are not whole numbers")
+    return labels.astype(np.int32)
+
+
+def labels_of(image: Path, labels: Path) -> NDArray[np.int32]:
+    """The labels of an image: in a folder under the image's name, whatever the suffix.
+
+    Raises
+    ------
+    SamstarError
+        If there are none, or several.
+    """
+    found = sorted(labels.glob(f"{image.stem}.*"))
+    if len(found) != 1:
+        raise SamstarError(
+            f"expected one file {image.stem}.* in {labels} with the ground truth of {image.name}, "
+            f"found {len(found)}"
+        )
+    return read_labels(found[0])
 
 
 def read_labelled(
-    images: Sequence[str | Path], labels: str | Path, *, pixel_size_nm: float | None = None
-) -> Iterator[Iterable[LabelledFrame]]:
+    images: Iterable[str | Path], labels: str | Path, *, pixel_size_nm: float | None = None
+) -> Iterator[list[LabelledFrame]]:
     """Labelled images, each a stream of its own: single images do not follow one another.
 
     Parameters
     ----------
-    images : sequence of path
+    images : iterable of path
     labels : path
         Folder with the ground truth of each image, under its name, whatever the suffix.
     pixel_size_nm : float, optional
@@ -59,7 +63,7 @@ def read_labelled(
 
     Yields
     ------
-    iterable of LabelledFrame
+    list of LabelledFrame
         Of one frame.
 
     Raises
@@ -67,17 +71,6 @@ def read_labelled(
     SamstarError
         If an image has no labels, or several.
     """
-    for image in images:
-        yield [_read_pair(Path(image), Path(labels), pixel_size_nm)]
-
-
-def _read_pair(image: Path, labels: Path, pixel_size_nm: float | None) -> LabelledFrame:
-    found = sorted(labels.glob(f"{image.stem}.*"))
-    if len(found) != 1:
-        raise SamstarError(
-            f"expected one file {image.stem}.* in {labels} with the ground truth of {image.name}, "
-            f"found {len(found)}"
-        )
-    frame = next(iter(iterate_file(image, pixel_size_nm=pixel_size_nm)))
-    truth = np.rint(next(iter(iterate_file(found[0]))).image).astype(np.int32)
-    return LabelledFrame(frame, truth)
+    for image in map(Path, images):
+        frame = next(iter(iterate_file(image, pixel_size_nm=pixel_size_nm)))
+        yield [LabelledFrame(frame, labels_of(image, Path(labels)))]

@@ -8,19 +8,29 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from samstar_rl._io.atomic import read_json
-from samstar_rl.bank.bank import MANIFEST, BankError, build_bank, frame_path, iterate_stream
-from samstar_rl.frames.frame import Frame, LabelledFrame
-from samstar_rl.sam.engine import Floor, ProposalEngine
+from samstar_rl._io.workers import spread
+from samstar_rl.bank.bank import MANIFEST, BankError, frame_path
+from samstar_rl.bank.build import build_bank, iterate_stream
+from samstar_rl.frames.frame import LabelledFrame
+from samstar_rl.sam.engine import ProposalEngine
 from samstar_rl.sam.load import load_sam
-from samstar_rl.sam.point_decoder import Precision
-from samstar_rl.settings import PromptSettings
+from samstar_rl.segmentation.proposals import Floor
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+    from samstar_rl.bank.build import Streams
+    from samstar_rl.frames.frame import Frame
+    from samstar_rl.sam.point_decoder import Precision
+    from samstar_rl.settings import PromptSettings
+    from samstar_rl.tasks.task import Task
 
 #: what differs between a bank and its parts
 OWN_KEYS = ("frames", "streams", "complete")
@@ -47,14 +57,16 @@ class PartPlan:
     prompts: tuple[PromptSettings, ...]
     floor: Floor
 
+    @classmethod
+    def of_task(cls, task: Task, bank: Path) -> PartPlan:
+        """All that a task's settings can ask for, by the embedded SAM."""
+        prompts, floor = tuple(task.space.prompts()), Floor.under(task.space)
+        return cls(bank, "tiny", "cpu", "float32", prompts, floor)
+
     @property
     def folder(self) -> Path:
         """Where the parts lie until they are joined."""
         return self.bank.with_name(f"{self.bank.name}.parts")
-
-    def missing(self, index: int) -> bool:
-        """Whether a frame's proposals are not in the bank yet; what is there is checked later."""
-        return not frame_path(self.bank, index).exists()
 
     def compute(self, item: tuple[int, Frame]) -> int:
         """Compute one frame's part, or see that it is there; returns its index."""
@@ -69,15 +81,40 @@ def part_path(folder: Path, index: int) -> Path:
     return folder / f"{index:05d}"
 
 
-def number_frames(
-    streams: Iterable[Iterable[Frame | LabelledFrame]],
-) -> Iterator[tuple[int, Frame]]:
-    """All frames, without their truth, numbered as a bank numbers them."""
-    index = 0
-    for stream in streams:
-        for item in iterate_stream(stream):
-            yield index, item.frame if isinstance(item, LabelledFrame) else item
-            index += 1
+def compute_by_workers(
+    client: Client,
+    plan: PartPlan,
+    streams: Streams,
+    on_frame: Callable[[int], None] | None = None,
+) -> None:
+    """Let workers compute the frames that a bank lacks; what is built then finds all finished.
+
+    Parameters
+    ----------
+    client : Client
+        Of a dask cluster.
+    plan : PartPlan
+    streams : iterable of streams, each an iterable of Frame or LabelledFrame
+    on_frame : callable, optional
+        Called after each computed frame with how many there are.
+
+    Raises
+    ------
+    BankError
+        If the folder holds a bank that was made otherwise.
+    """
+    items = (item for stream in streams for item in iterate_stream(stream))
+    frames = (item.frame if isinstance(item, LabelledFrame) else item for item in items)
+    # numbered as a bank numbers them; what is there is checked when the bank is built
+    missing = (
+        (index, frame)
+        for index, frame in enumerate(frames)
+        if not frame_path(plan.bank, index).exists()
+    )
+    for count, _ in enumerate(spread(client, plan.compute, missing), start=1):
+        if on_frame is not None:
+            on_frame(count)
+    join_parts(plan.folder, plan.bank)
 
 
 def join_parts(parts: Path, bank: Path) -> None:
@@ -93,23 +130,19 @@ def join_parts(parts: Path, bank: Path) -> None:
     for part in sorted(parts.iterdir()):
         computed, home = frame_path(part, 0), frame_path(bank, int(part.name))
         if computed.exists():  # else an earlier run was stopped between this and the end
-            _check_same(part / MANIFEST, bank / MANIFEST)
+            if (bank / MANIFEST).exists() and _made(part) != _made(bank):
+                raise BankError(
+                    f"{bank} holds another bank: choose another folder or delete it; the parts "
+                    f"that were computed stay in {parts}"
+                )
             home.parent.mkdir(parents=True, exist_ok=True)
             os.replace(computed, home)
     shutil.rmtree(parts)
 
 
-def _check_same(part: Path, bank: Path) -> None:
-    if bank.exists() and _made(part) != _made(bank):
-        raise BankError(
-            f"{bank.parent} holds another bank: choose another folder or delete it; the parts that "
-            f"were computed stay in {part.parent.parent}"
-        )
-
-
-def _made(manifest: Path) -> dict[str, Any]:
-    """How a bank was made."""
-    content = read_json(manifest)
+def _made(bank: Path) -> dict[str, Any]:
+    """How a bank was made, apart from the frames that it holds."""
+    content = read_json(bank / MANIFEST)
     return {key: value for key, value in content.items() if key not in OWN_KEYS}
 
 

@@ -5,47 +5,83 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
-from typing import Any
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
-from platformdirs import user_cache_path
 
-from samstar_rl.bank.bank import VERSION, Bank, BankError, build_bank
-from samstar_rl.frames.frame import LabelledFrame
+from samstar_rl._io.cache import cache_folder
+from samstar_rl.bank.bank import VERSION, BankError
+from samstar_rl.bank.build import build_for_task, open_whole
 from samstar_rl.masks.particle_table import DESCRIPTOR_COLUMNS
-from samstar_rl.sam.engine import ProposalEngine
-from samstar_rl.sam.load import load_sam
 from samstar_rl.segmentation.proposals import Floor
 from samstar_rl.simulator import PRESETS, SIMULATOR_VERSION, SimulatedStream
 from samstar_rl.tasks.task import Task
 
-CACHE_VARIABLE = "SAMSTAR_CACHE"
-N_STREAMS, N_FRAMES, SIZE_PX, DRIFT = 8, 12, 256, 1.0
+if TYPE_CHECKING:
+    from samstar_rl.bank.bank import Bank
+    from samstar_rl.frames.frame import LabelledFrame
+    from samstar_rl.sam.engine import ProposalEngine
+
 FALLBACK_PRESET = "particles"
 
 
-def cache_folder() -> Path:
-    """Where banks are cached: the user's cache folder, or what SAMSTAR_CACHE says."""
-    given = os.environ.get(CACHE_VARIABLE)
-    return Path(given) if given else user_cache_path("samstar_rl", appauthor=False)
+@dataclass(frozen=True)
+class SimulatedStreams:
+    """Which frames of which simulated experiments.
+
+    The simulator drifts over tens to hundreds of frames, as experiments do. Taking every eighth
+    frame lets a few frames, whose proposals cost a SAM much, span a whole experiment.
+
+    Attributes
+    ----------
+    n_streams, n_frames : int
+        Streams, each of another sample, and frames in each.
+    size_px : int
+        Side of a frame.
+    drift : float
+        Of dose, focus, magnification and density; 1 is an ordinary experiment.
+    every : int
+        Distance of the frames in the experiment.
+    first_seed : int
+        The streams have this seed and those that follow; see `samstar_rl.simulator.seeds`.
+    """
+
+    n_streams: int = 8
+    n_frames: int = 12
+    size_px: int = 256
+    drift: float = 1.0
+    every: int = 1
+    first_seed: int = 0
+
+    def __len__(self) -> int:
+        return self.n_streams * self.n_frames
+
+    def streams(self, task: Task) -> Iterator[Iterator[LabelledFrame]]:
+        """The streams, with the truth that only a judge will see, of the task's preset."""
+        for seed in range(self.first_seed, self.first_seed + self.n_streams):
+            yield self._stream(preset_of(task), seed)
+
+    def _stream(self, preset: str, seed: int) -> Iterator[LabelledFrame]:
+        with SimulatedStream(preset, seed=seed, size=self.size_px, drift=self.drift) as stream:
+            for index in range(0, self.n_frames * self.every, self.every):
+                yield stream.frame_at(index)
+
+
+TO_LEARN_FROM = SimulatedStreams(n_streams=60, n_frames=2, size_px=512, every=30)
+"""Two frames of each of many experiments: what a policy learns is limited by how many samples it
+meets, and SAM's proposals are what a training spends its time on."""
 
 
 def simulated_bank(
     task: Task,
+    frames: SimulatedStreams | None = None,
     *,
-    n_streams: int = N_STREAMS,
-    n_frames: int = N_FRAMES,
-    size_px: int = SIZE_PX,
-    drift: float = DRIFT,
-    every: int = 1,
-    first_seed: int = 0,
     engine: ProposalEngine | None = None,
-    on_frame: Callable[[int], None] | None = None,
+    on_progress: Callable[[float], None] | None = None,
 ) -> Bank:
-    """A small bank of simulated streams for a task, built once and then taken from the cache.
+    """A bank of simulated streams for a task, built once and then taken from the user's cache.
 
     It is built anew when what SAM does changes: the SAM, the prompt settings that the task can
     reach, the frames. Other weights, targets or static settings use the same bank: proposals do
@@ -56,96 +92,35 @@ def simulated_bank(
     task : Task
         Names the simulator's preset (``particles`` if there is none of its name) and the prompt
         settings.
-    n_streams, n_frames : int
-        Streams, each of another sample, and frames in each.
-    size_px : int
-        Side of a frame.
-    drift : float
-        Of dose, focus, magnification and density; 1 is an ordinary experiment.
-    every : int
-        Take every so many-th frame of an experiment: fewer frames then show more of its drift.
-    first_seed : int
-        The streams have this seed and those that follow.
+    frames : SimulatedStreams, optional
+        By default a small number.
     engine : ProposalEngine, optional
         By default one with the embedded SAM.
-    on_frame : callable, optional
-        Called after each frame with how many there are.
+    on_progress : callable, optional
+        Called with the share that is done, in [0, 1].
 
     Returns
     -------
     Bank
     """
-    engine = engine or ProposalEngine(load_sam("tiny"))
-    parameters = {
-        "n_streams": n_streams,
-        "n_frames": n_frames,
-        "size_px": size_px,
-        "drift": drift,
-        "first_seed": first_seed,
-    } | ({} if every == 1 else {"every": every})
-    folder = cache_folder() / "banks" / f"{preset_of(task)}-{_key(task, engine, parameters)}"
+    if engine is None:
+        from samstar_rl.sam.engine import ProposalEngine
+        from samstar_rl.sam.load import load_sam
+
+        engine = ProposalEngine(load_sam("tiny"))
+    frames = frames or SimulatedStreams()
+    folder = cache_folder("banks") / f"{preset_of(task)}-{_key(task, engine, frames)}"
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{folder}.lock"):
         with contextlib.suppress(BankError):
-            return open_whole(folder)
-        build_simulated_bank(
-            task,
-            folder,
-            seeds=range(first_seed, first_seed + n_streams),
-            n_frames=n_frames,
-            size_px=size_px,
-            drift=drift,
-            every=every,
-            engine=engine,
-            on_frame=on_frame,
-        )
-    return open_whole(folder)
-
-
-def open_whole(folder: Path) -> Bank:
-    """Open a bank with room for all its proposals: training meets each of them again and again."""
-    bank = Bank(folder)
-    return Bank(folder, cached_proposals=max(1, len(bank) * len(bank.prompts)))
-
-
-def build_simulated_bank(
-    task: Task,
-    folder: Path,
-    *,
-    seeds: Sequence[int],
-    n_frames: int,
-    size_px: int = SIZE_PX,
-    drift: float = DRIFT,
-    every: int = 1,
-    engine: ProposalEngine | None = None,
-    on_frame: Callable[[int], None] | None = None,
-) -> Bank:
-    """Build a bank of one simulated stream for each seed, or finish one that was begun.
-
-    Parameters are those of `simulated_bank`, but for ``folder``, the bank's, and ``seeds``.
-    """
-    engine = engine or ProposalEngine(load_sam("tiny"))
-    preset = preset_of(task)
-    length = n_frames * every
-    streams = [
-        _take(SimulatedStream(preset, seed=seed, size=size_px, length=length, drift=drift), every)
-        for seed in seeds
-    ]
-    return build_bank(
-        streams,
-        folder,
-        engine,
-        task.space.prompts(),
-        floor=Floor.under(task.space),
-        on_progress=None if on_frame is None else lambda progress: on_frame(progress.n_frames),
-    )
-
-
-def _take(stream: SimulatedStream, every: int) -> Iterator[LabelledFrame]:
-    """Every so many-th frame."""
-    with stream:
-        for index in range(0, stream.length or 0, every):
-            yield stream.frame_at(index)
+            bank = open_whole(folder)
+            if on_progress is not None:
+                on_progress(1.0)
+            return bank
+        return build_for_task(
+            task, frames.streams(task), folder, engine, n_frames=len(frames),
+            on_progress=on_progress,
+        )  # fmt: skip
 
 
 def preset_of(task: Task) -> str:
@@ -153,17 +128,23 @@ def preset_of(task: Task) -> str:
     return task.name if task.name in PRESETS else FALLBACK_PRESET
 
 
-def with_ladder(task: Task, points_per_side: Sequence[int]) -> Task:
-    """The same task with another ladder of prompt densities, the static one snapped to it."""
+def with_ladder(task: Task, points_per_side: Sequence[int] | None) -> Task:
+    """The same task with another ladder of prompt densities, the static one snapped to it.
+
+    Without any densities the task itself.
+    """
+    if not points_per_side:
+        return task
+    ladder = sorted(set(points_per_side))
     data: dict[str, Any] = task.to_dict()
     wanted = data["static"]["points_per_side"]
-    nearest = min(points_per_side, key=lambda side: abs(side - wanted))
-    data["settings"]["points_per_side"] = {"ladder": list(points_per_side)}
+    nearest = min(ladder, key=lambda side: abs(side - wanted))
+    data["settings"]["points_per_side"] = {"ladder": ladder}
     data["static"] = data["static"] | {"points_per_side": nearest}
     return Task.from_dict(data)
 
 
-def _key(task: Task, engine: ProposalEngine, parameters: dict[str, Any]) -> str:
+def _key(task: Task, engine: ProposalEngine, frames: SimulatedStreams) -> str:
     """What decides about the bank's content, as 16 hexadecimal digits."""
     floor = Floor.under(task.space)
     content = {
@@ -174,7 +155,7 @@ def _key(task: Task, engine: ProposalEngine, parameters: dict[str, Any]) -> str:
         "floor": [floor.iou_pred, floor.stability],
         "bank": [VERSION, *DESCRIPTOR_COLUMNS],
         "arithmetic": [engine.arithmetic, engine.precision],
-        **parameters,
+        "frames": asdict(frames),
     }
     text = json.dumps(content, sort_keys=True)
     return hashlib.sha256(text.encode("utf-8")).hexdigest()[:16]

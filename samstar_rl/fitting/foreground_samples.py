@@ -18,6 +18,7 @@ from samstar_rl.fitting.emps import Labelled
 from samstar_rl.foreground.network import WORKING_SHORT_SIDE_PX, standardise
 from samstar_rl.frames.intensity import normalise
 from samstar_rl.simulator import SIMULATOR_VERSION, SimulatedStream, draw_family_image
+from samstar_rl.simulator.seeds import FIRST_SEEDS
 
 Labels = NDArray[np.int32]
 Field = NDArray[np.float32]
@@ -41,7 +42,7 @@ PARTICLE_FAMILIES = (
 )
 SIMULATED_SIZES_PX = (256, 320, 384)
 #: Seeds from here on are kept for judging.
-FIRST_JUDGING_SEED = 100_000
+FIRST_JUDGING_SEED = FIRST_SEEDS["test"]
 LAST_DRIFTED_FRAME = 40
 #: Magnification relative to that at which the network sees whole frames.
 ZOOMS = (0.5, 2.0)

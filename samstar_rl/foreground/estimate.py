@@ -13,13 +13,10 @@ particle: each makes up for the other's mistakes.
 from __future__ import annotations
 
 import contextlib
-import hashlib
-from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
-from weakref import WeakKeyDictionary
 
 import cv2
 import numpy as np
@@ -31,10 +28,8 @@ from samstar_rl._io.opencv import avoid_ipp
 from samstar_rl.foreground.network import (
     ForegroundMaps,
     map_particles,
-    maps_of,
     packaged_network,
 )
-from samstar_rl.frames.frame import Frame
 from samstar_rl.frames.intensity import normalise
 from samstar_rl.frames.slopes import slopes
 from samstar_rl.masks.pixel_runs import PixelCount
@@ -46,7 +41,6 @@ Mask = NDArray[np.bool_]
 Field = NDArray[np.float32]
 Bodies = NDArray[np.uint16]
 Index = NDArray[np.intp]
-Known = tuple[Contrast, float | None, float | None, Sizes, Arrangement]
 
 #: Short side in px at which candidates are drawn: details below 1/256 of the frame are lost.
 WORKING_SHORT_SIDE_PX = 256
@@ -175,80 +169,6 @@ class Foreground:
         return max(self.area_px / max(self.n_particles, 1), 1.0)
 
 
-class _Memory:
-    """Foregrounds of the frames seen last, found again by identity or else by content."""
-
-    def __init__(self, capacity_px: int) -> None:
-        self._capacity_px = capacity_px
-        self._kept_px = 0
-        self._by_frame: WeakKeyDictionary[Frame, dict[Known, Foreground]] = WeakKeyDictionary()
-        self._by_content: OrderedDict[tuple[bytes, Known], Foreground] = OrderedDict()
-
-    def get(self, frame: Frame, known: Known) -> Foreground | None:
-        of_frame = self._by_frame.setdefault(frame, {})
-        if known not in of_frame:
-            foreground = self._by_content.get((_digest(frame), known))
-            if foreground is None:
-                return None
-            of_frame[known] = foreground
-        return of_frame[known]
-
-    def put(self, frame: Frame, known: Known, foreground: Foreground) -> None:
-        self._by_frame.setdefault(frame, {})[known] = foreground
-        digest = (_digest(frame), known)
-        if digest not in self._by_content:
-            self._kept_px += foreground.mask.size
-        self._by_content[digest] = foreground
-        while self._kept_px > self._capacity_px and len(self._by_content) > 1:
-            _, oldest = self._by_content.popitem(last=False)
-            self._kept_px -= oldest.mask.size
-
-
-def _digest(frame: Frame) -> bytes:
-    shape = str(frame.shape).encode()
-    return hashlib.blake2b(frame.image.data, digest_size=16, key=shape).digest()
-
-
-#: Of 512 x 512 px a foreground takes two bytes a pixel, of the working size five: 200 to 500 MB.
-_MEMORY = _Memory(capacity_px=400 * 512**2)
-
-
-def foreground_of(
-    frame: Frame,
-    contrast: Contrast = "either",
-    min_diameter_px: float | None = None,
-    max_diameter_px: float | None = None,
-    sizes: Sizes = "alike",
-    arrangement: Arrangement = "apart",
-) -> Foreground:
-    """Estimate the foreground of a frame; that of the last few hundred frames is remembered.
-
-    Parameters
-    ----------
-    frame : Frame
-    contrast : {"bright", "dark", "either"}
-        What is known of the particles' contrast; "either" leaves it to the evidence.
-    min_diameter_px, max_diameter_px : float, optional
-        What is known of their equivalent diameters.
-    sizes : {"alike", "mixed"}
-        Where they are alike, what is far smaller than the rest is taken for dirt or lettering.
-    arrangement : {"apart", "overlapping"}
-        How particles that touch are told apart to be counted: by the network's cores, or, where
-        round particles lie on one another, by inscribed discs.
-
-    Returns
-    -------
-    Foreground
-        Shared by all who ask for the same frame: do not write into it.
-    """
-    known: Known = (contrast, min_diameter_px, max_diameter_px, sizes, arrangement)
-    foreground = _MEMORY.get(frame, known)
-    if foreground is None:
-        foreground = estimate_foreground(frame.image, *known, maps=maps_of(frame))
-        _MEMORY.put(frame, known, foreground)
-    return foreground
-
-
 def estimate_foreground(
     image: Field,
     contrast: Contrast = "either",
@@ -263,12 +183,19 @@ def estimate_foreground(
 
     Parameters
     ----------
-    image : (H, W) array
-        Of any range.
-    contrast, min_diameter_px, max_diameter_px, sizes, arrangement
-        As of `foreground_of`.
+    image : (H, W) float32 array
+        Of any range; NaN marks missing pixels.
+    contrast : {"bright", "dark", "either"}
+        What is known of the particles' contrast; "either" leaves it to the evidence.
+    min_diameter_px, max_diameter_px : float, optional
+        What is known of their equivalent diameters.
+    sizes : {"alike", "mixed"}
+        Where they are alike, what is far smaller than the rest is taken for dirt or lettering.
+    arrangement : {"apart", "overlapping"}
+        How particles that touch are told apart to be counted: by the network's cores, or, where
+        round particles lie on one another, by inscribed discs.
     maps : ForegroundMaps, optional
-        What the network says of the image, where that is known already.
+        What the network says of the image, if that is known already.
 
     Returns
     -------

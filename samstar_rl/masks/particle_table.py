@@ -209,6 +209,30 @@ class ParticleTable:
     def __len__(self) -> int:
         return len(self._ids)
 
+    @property
+    def ids(self) -> Ids:
+        """The masks' numbers in the store, (K,)."""
+        return self._ids
+
+    @property
+    def store(self) -> MaskStore:
+        """Where the masks' pixels are."""
+        return self._descriptors.store
+
+    @property
+    def scene(self) -> Scene:
+        """The intensities of the masks' frame."""
+        return self._descriptors.scene
+
+    def part(self, positions: NDArray[np.intp]) -> ParticleTable:
+        """The table of some of its particles, in the order given."""
+        return ParticleTable(
+            self._descriptors,
+            self._ids[positions],
+            predicted_iou=self.predicted_iou[positions],
+            stability_score=self.stability_score[positions],
+        )
+
     def __getitem__(self, name: str) -> NDArray[np.generic]:
         if name not in self.columns:
             raise KeyError(f"no column {name!r}: expected one of {', '.join(self.columns)}")

@@ -35,13 +35,13 @@ from samstar_rl.simulator import SimulatedStream
 from samstar_rl.sources.readers.files import iterate_file
 from samstar_rl.sources.readers.pixel_size import to_nm
 from samstar_rl.sources.readers.planes import is_colour, to_grey
-from samstar_rl.tasks.task import task_names
+from samstar_rl.tasks.shipped import task_names
 
 LabelLayer = Any
 #: positions of a slider
 STEPS = 200
 N_EVALUATIONS = 300
-TUNERS = ("static", "default", "genetic", "random-search")
+TUNERS = ("static", "default", "genetic", "nsga2")
 
 
 def get_reader(path: str | list[str]) -> Callable[[Any], list[Any]] | None:

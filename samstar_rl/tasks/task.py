@@ -35,7 +35,6 @@ import math
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
-from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -75,6 +74,7 @@ from samstar_rl.rewards.terms.smoothness import SmoothnessTarget
 from samstar_rl.rewards.terms.temporal import TemporalTarget
 from samstar_rl.rewards.terms.tiling import TilingTarget
 from samstar_rl.settings import SETTINGS, Bound, Settings, SettingsSpace
+from samstar_rl.tasks.shipped import TaskError, task_path
 
 LengthUnit = Literal["px", "nm", "frame"]
 
@@ -86,10 +86,6 @@ DENSITY_SUFFIXES: dict[str, tuple[str, float]] = {
 }
 
 KeyPath = tuple[str, ...]
-
-
-class TaskError(SamstarError):
-    """A task file is wrong; the message names the file, the line, the key and the cure."""
 
 
 class Terms(TypedDict, total=False):
@@ -269,6 +265,15 @@ class Task(BaseModel):
             )
         return 1.0 / frame.pixel_size_nm
 
+    @staticmethod
+    def target_vector_names() -> tuple[str, ...]:
+        """Names of the numbers in `target_vector`, the same for all tasks."""
+        names = ["sample.contrast", "sample.min_diameter", "sample.max_diameter"]
+        names += ["sample.mixed_sizes", "sample.overlapping"]
+        for name, kind in TARGETS.items():
+            names += [f"{name}.weight", *(f"{name}.{field}" for field in kind.vector_names())]
+        return tuple(names)
+
     def target_vector(self, frame: Frame | None = None) -> tuple[float, ...]:
         """Weights and targets of all terms that exist, as numbers of fixed length and order.
 
@@ -283,7 +288,7 @@ class Task(BaseModel):
         Returns
         -------
         tuple of float
-            Named by `target_vector_names`.
+            Named by `Task.target_vector_names`.
         """
         unit = 1.0
         if self.length_unit != "frame":
@@ -384,25 +389,6 @@ def load_task(name_or_path: str | Path) -> Task:
     return _validated(data, str(path), text)
 
 
-def task_names() -> tuple[str, ...]:
-    """Names of the tasks that ship with the package, experimental ones among them."""
-    folder = Path(str(resources.files("samstar_rl.tasks.shipped")))
-    return tuple(sorted(path.stem for path in folder.glob("*.toml")))
-
-
-def task_path(name_or_path: str | Path) -> Path:
-    """Where the file of a task lies; see `load_task`."""
-    given = str(name_or_path)
-    if given.endswith(".toml"):
-        return Path(given)
-    if given in task_names():
-        return Path(str(resources.files("samstar_rl.tasks.shipped"))) / f"{given}.toml"
-    raise TaskError(
-        f"no task is called {given!r}; known: {', '.join(task_names())}; "
-        "or give the path of a .toml file"
-    )
-
-
 def write_static(path: Path, static: Settings) -> None:
     """Rewrite only the [static] table of a task file, leaving all else, comments too, as it is.
 
@@ -465,15 +451,6 @@ def toml_value(value: Any) -> str:
     if isinstance(value, float):
         return repr(round(value, 6)) if math.isfinite(value) else str(value)
     return str(value)
-
-
-def target_vector_names() -> tuple[str, ...]:
-    """Names of the numbers in `Task.target_vector`."""
-    names = ["sample.contrast", "sample.min_diameter", "sample.max_diameter"]
-    names += ["sample.mixed_sizes", "sample.overlapping"]
-    for name, kind in TARGETS.items():
-        names += [f"{name}.weight", *(f"{name}.{field}" for field in kind.vector_names())]
-    return tuple(names)
 
 
 def _sample_numbers(sample: Sample) -> tuple[float, ...]:

@@ -11,7 +11,7 @@ import numpy as np
 from samstar_rl.errors import SamstarError
 from samstar_rl.sam.engine import ProposalEngine
 from samstar_rl.settings import SETTINGS, PromptSettings, Settings
-from samstar_rl.tuning.tuner import LiveFrame
+from samstar_rl.tuning.evaluable_frames import LiveFrame
 
 DEFAULT_N_PROMPTS = 300
 """Prompts where a zoom is asked for and nothing says how many."""

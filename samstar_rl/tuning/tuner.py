@@ -2,31 +2,25 @@
 
 A tuner gets a `FrameContext` and answers with `Settings`. Whatever it tries goes through the
 context's `FrameEvaluator`, which counts evaluations and prompts, so that a policy that answers at
-once and a search that tries hundreds of settings are charged by the same clerk. `run_tuner` is the
-one evaluate loop of training curves, benchmarks and the live loop.
+once and a search that tries hundreds of settings are charged alike. `run_tuner` is the one evaluate
+loop of training curves, benchmarks and the live loop.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
 
-from samstar_rl.errors import SamstarError
-from samstar_rl.rewards import PhysicsReward, Score
-from samstar_rl.segmentation.segmentation import Plausibility, Segmentation, segment
-
 if TYPE_CHECKING:
-    from samstar_rl.bank.bank import Bank
+    from samstar_rl.evidence.frame_evidence import FrameEvidence
     from samstar_rl.frames.frame import Frame
-    from samstar_rl.sam.engine import Embedding, FrameFeatures, ProposalEngine, Proposals
+    from samstar_rl.rewards.reward import Score
+    from samstar_rl.sam.engine import FrameFeatures
+    from samstar_rl.segmentation.segmentation import Segmentation
     from samstar_rl.settings import PromptSettings, Settings
-    from samstar_rl.tasks.task import Task
-
-COST_WEIGHT = 0.01
-"""Score that the dearest prompt settings must gain over free ones to be worth their prompts."""
+    from samstar_rl.tuning.objective import Objective
 
 
 class Tuner(Protocol):
@@ -57,26 +51,34 @@ class Tuner(Protocol):
 
 
 class StaticTuner:
-    """The same settings for every frame.
+    """The same settings for every frame, but for frames that have settings of their own.
 
     Parameters
     ----------
     settings : Settings
     name : str
+    by_frame : mapping of str to Settings, optional
+        Settings of single frames, by the frame's id.
     """
 
     searches = False
 
-    def __init__(self, settings: Settings, name: str = "static") -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        name: str = "static",
+        by_frame: Mapping[str, Settings] | None = None,
+    ) -> None:
         self.settings = settings
         self.name = name
+        self.by_frame = dict(by_frame or {})
 
     def reset(self) -> None:
         """Nothing to forget."""
 
     def propose(self, context: FrameContext) -> Settings:
-        """Return the settings, whatever the frame."""
-        return self.settings
+        """Return the frame's own settings, or those for all frames."""
+        return self.by_frame.get(context.frame.id, self.settings)
 
 
 class FrameSource(Protocol):
@@ -92,141 +94,10 @@ class FrameSource(Protocol):
         self,
         settings: Settings,
         length_unit_px: float,
-        plausibility: Plausibility | None = None,
+        evidence: FrameEvidence | None = None,
         cost_limit: float | None = None,
     ) -> Segmentation:
         """Segment the frame, as `samstar_rl.segmentation.segmentation.segment` does."""
-
-
-class BankFrame:
-    """A frame of a bank as a `FrameSource`: SAM has done its work already.
-
-    Parameters
-    ----------
-    bank : Bank
-    index : int
-        Of the frame in the bank.
-    """
-
-    def __init__(self, bank: Bank, index: int) -> None:
-        self.bank = bank
-        self.index = index
-        self.frame = bank.frame(index)
-
-    @property
-    def features(self) -> FrameFeatures:
-        """Pooled embedding and coarse probe, as recorded in the bank."""
-        return self.bank.features(self.index)
-
-    def segment(
-        self,
-        settings: Settings,
-        length_unit_px: float,
-        plausibility: Plausibility | None = None,
-        cost_limit: float | None = None,
-    ) -> Segmentation:
-        """Choose among the recorded proposals."""
-        proposals = self.bank.proposals(self.index, settings.prompt)
-        proposals = proposals.first(settings.prompt, cost_limit)
-        return segment(
-            proposals, settings, length_unit_px=length_unit_px, plausibility=plausibility
-        )
-
-
-class LiveFrame:
-    """A frame from the microscope as a `FrameSource`: SAM works when asked to.
-
-    Parameters
-    ----------
-    engine : ProposalEngine
-    frame : Frame
-    searches : bool
-        The tuner evaluates many settings: decode all proposals of a choice of prompt settings once
-        and filter them from then on. Otherwise decode only what the one evaluation keeps.
-    """
-
-    def __init__(self, engine: ProposalEngine, frame: Frame, *, searches: bool = False) -> None:
-        self.engine = engine
-        self.frame = frame
-        self.searches = searches
-        self._proposals: dict[PromptSettings, Proposals] = {}
-
-    @cached_property
-    def embedding(self) -> Embedding:
-        """The frame's one encoder pass."""
-        return self.engine.embed(self.frame)
-
-    @cached_property
-    def features(self) -> FrameFeatures:
-        """Pooled embedding and coarse probe."""
-        return self.engine.features(self.frame, embedding=self.embedding)
-
-    def segment(
-        self,
-        settings: Settings,
-        length_unit_px: float,
-        plausibility: Plausibility | None = None,
-        cost_limit: float | None = None,
-    ) -> Segmentation:
-        """Decode what is needed, then filter."""
-        if not self.searches:
-            return self.engine.segment(
-                self.frame,
-                settings,
-                embedding=self.embedding,
-                length_unit_px=length_unit_px,
-                plausibility=plausibility,
-                cost_limit=cost_limit,
-            )
-        record = next((held for held in self._proposals if held.holds(settings.prompt)), None)
-        if record is None:
-            record = settings.prompt
-            self._proposals[record] = self.engine.propose(
-                self.frame, record, embedding=self.embedding, cost_limit=cost_limit
-            )
-        return segment(
-            self._proposals[record].first(settings.prompt, cost_limit),
-            settings,
-            length_unit_px=length_unit_px,
-            plausibility=plausibility,
-        )
-
-
-class Objective:
-    """What every learner and every search maximises: the task's score less a cost for prompts.
-
-    reward = score - cost_weight * n_prompts / dearest_n_prompts
-
-    where ``n_prompts`` are those that the settings decode, plus those of the coarse probe for who
-    looked at it, and ``dearest_n_prompts`` those of the dearest settings that the task's space can
-    reach. Prompts are counted, never seconds: the cost is the same on every machine.
-
-    Parameters
-    ----------
-    task : Task
-    cost_weight : float
-        Score that the dearest prompt settings must gain over free ones; 0 maximises the score.
-
-    Raises
-    ------
-    SamstarError
-        If the weight is negative or not finite.
-    """
-
-    def __init__(self, task: Task, cost_weight: float = COST_WEIGHT) -> None:
-        if not 0 <= cost_weight < float("inf"):
-            raise SamstarError(
-                f"cost_weight must be a finite number >= 0, got {cost_weight}; "
-                "give 0 to maximise the score alone"
-            )
-        self.task = task
-        self.cost_weight = float(cost_weight)
-        self.physics = PhysicsReward(task)
-        self.dearest_n_prompts = max(prompt.most_prompts for prompt in task.space.prompts())
-
-    def penalty(self, n_prompts: int) -> float:
-        """What decoding that many prompts costs, in units of the score."""
-        return self.cost_weight * n_prompts / self.dearest_n_prompts
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from samstar_rl.settings import Settings
-from samstar_rl.tuning.tuner import FrameContext, TunedFrame, Tuner
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from samstar_rl.settings import Settings
+    from samstar_rl.tuning.tuner import FrameContext, TunedFrame, Tuner
 
 
 class TunerWrapper:

@@ -1,1 +1,1 @@
-"""What several commands share: options, errors, progress, inputs."""
+"""What several commands share: options, inputs, progress, and how a command ends."""

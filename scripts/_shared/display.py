@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -34,7 +36,7 @@ class StageDisplay:
             TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(),
-            console=console,
+            console=Console(stderr=True),  # stdout is for results
         )
         self._stages: dict[str, TaskID] = {}
 
@@ -49,6 +51,10 @@ class StageDisplay:
         trace: TracebackType | None,
     ) -> None:
         self._progress.stop()
+
+    def stage(self, name: str) -> Callable[[float], None]:
+        """What announces how much of one stage is done."""
+        return partial(self.announce, name)
 
     def announce(self, stage: str, share: float) -> None:
         """How much of a stage is done, in [0, 1]."""

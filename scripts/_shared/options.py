@@ -2,15 +2,61 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
+from samstar_rl._io.checkpoint_cache import CHECKPOINTS
+from samstar_rl.errors import SamstarError
+from samstar_rl.tasks.shipped import task_path
+
+
+def check_task(value: str | None) -> str | None:
+    """Refuse a mistyped task before any heavy library is imported."""
+    if value is not None:
+        _refusing(task_path, value)
+    return value
+
+
+def check_sam(value: str) -> str:
+    """Refuse a mistyped SAM before any heavy library is imported."""
+    if value != "tiny" and value not in CHECKPOINTS and not Path(value).exists():
+        raise typer.BadParameter(
+            f"unknown SAM {value!r}: expected one of tiny, {', '.join(CHECKPOINTS)}, or the path "
+            "of an existing checkpoint (.pth, .pt or .safetensors)"
+        )
+    return value
+
+
+def check_learner(value: str) -> str:
+    """Refuse a mistyped learner before any heavy library is imported."""
+    from samstar_rl.agents.learning.hyperparameters import algorithm_name
+
+    _refusing(algorithm_name, value)
+    return value
+
+
+def _refusing(check: Callable[[str], object], value: str) -> None:
+    try:
+        check(value)
+    except SamstarError as error:
+        raise typer.BadParameter(str(error)) from error
+
+
+TaskArgument = Annotated[
+    str,
+    typer.Argument(metavar="TASK", help="Name or TOML file of the task.", callback=check_task),
+]
 Task = Annotated[
     str,
     typer.Option(
-        "--task", "-t", metavar="NAME|FILE.toml", help="What the sample should look like."
+        "--task",
+        "-t",
+        metavar="NAME|FILE.toml",
+        help="What the sample should look like.",
+        callback=check_task,
     ),
 ]
 TaskOfTuner = Annotated[
@@ -19,6 +65,7 @@ TaskOfTuner = Annotated[
         "--task", "-t", metavar="NAME|FILE.toml",
         help="What the sample should look like; by default what the policy was trained for, or "
         "particles.",
+        callback=check_task,
     ),
 ]  # fmt: skip
 TUNER_HELP = (
@@ -53,12 +100,22 @@ Names = Annotated[
         help="Only these images: a part of the EMPS split, or a text file of names.",
     ),
 ]
+Learner = Annotated[
+    str,
+    typer.Option(
+        "--algo",
+        metavar="PPO|SAC|TD3|TQC|TRPO|...",
+        help="Class name of a learner of Stable-Baselines3 or sb3-contrib.",
+        callback=check_learner,
+    ),
+]
 Sam = Annotated[
     str,
     typer.Option(
         "--sam",
         metavar="tiny|vit_b|vit_l|vit_h|...|CHECKPOINT",
         help="The embedded SAM, one that is downloaded once, or the path of a checkpoint.",
+        callback=check_sam,
     ),
 ]
 Device = Annotated[

@@ -8,7 +8,7 @@ import numpy as np
 
 from samstar_rl.agents import PolicyBundle, PolicyTuner, search_static
 from samstar_rl.agents.registry import NamedTuner
-from samstar_rl.envs.observation.builder import Vector
+from samstar_rl.envs.observation.schema import Vector
 from samstar_rl.segmenter import Segmenter
 from samstar_rl.settings import Settings
 from samstar_rl.streaming.supervision.guard import Guard, GuardRules

@@ -11,25 +11,26 @@ import typer
 from rich.console import Console
 
 from samstar_rl.agents.policies.bundle import PolicyBundle
-from samstar_rl.agents.search.ask_tell import GeneticSearch, Vectors, maximise
+from samstar_rl.agents.search.ask_tell import Vectors, make_search, maximise
+from samstar_rl.agents.search.decode import decode_frames
 from samstar_rl.agents.search.static import search_static
 from samstar_rl.errors import SamstarError
 from samstar_rl.fitting.emps import load_labelled, split_names
 from samstar_rl.frames.frame import Frame
-from samstar_rl.rewards import PhysicsReward
+from samstar_rl.rewards.reward import PhysicsReward
 from samstar_rl.sam.engine import ProposalEngine, Proposals
 from samstar_rl.sam.load import load_sam
 from samstar_rl.scripts._shared.command import make_progress, run_command
-from samstar_rl.scripts._shared.training_frames import ALL
+from samstar_rl.scripts._shared.inputs import ALL
 from samstar_rl.scripts.maintain.figures import figures
 from samstar_rl.scripts.train import POLICY, train
-from samstar_rl.scripts.tune import decode_frames
 from samstar_rl.segmentation.proposals import Floor
 from samstar_rl.segmentation.segmentation import segment
 from samstar_rl.segmenter import Segmenter
 from samstar_rl.settings import Settings
 from samstar_rl.simulator import SimulatedStream
-from samstar_rl.tasks.task import Task, load_task, task_path, write_static
+from samstar_rl.tasks.shipped import task_path
+from samstar_rl.tasks.task import Task, load_task, write_static
 from samstar_rl.truth.metrics import Truth, f1_at
 
 TASKS = ("particles", "overlap", "morphology", "size")
@@ -160,9 +161,7 @@ def static_by_truth(
         )
         return float(np.mean([f1_at(one, truth) for one, truth in zip(found, truths, strict=True)]))
 
-    start = np.asarray([task.space.encode(task.static)], dtype=float)
-    search = GeneticSearch(task.space.n, seed=seed, start=start)
-    best = maximise(search, mean_f1, CHOICES)
+    best = maximise(make_search("genetic", task, seed=seed), mean_f1, CHOICES)
     return task.space.decode(best.vector), best.reward, "mean F1"
 
 

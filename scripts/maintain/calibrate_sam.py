@@ -10,6 +10,7 @@ import torch
 import typer
 from rich.console import Console
 
+from samstar_rl._io.cache import cache_folder
 from samstar_rl.fitting.calibration import apply_calibration, fit_calibration
 from samstar_rl.fitting.emps import load_labelled, split_names
 from samstar_rl.fitting.evaluation import point_ious, point_result
@@ -18,7 +19,7 @@ from samstar_rl.sam.load import packaged_weights_path
 from samstar_rl.sam.tiny import build_tiny_sam
 from samstar_rl.scripts._shared.command import run_command
 
-DEFAULT_RUN = Path.home() / ".cache" / "samstar_rl" / "pretrain" / "run"
+DEFAULT_RUN = cache_folder("pretrain") / "run"
 
 
 def calibrate_sam(

@@ -14,7 +14,7 @@ from samstar_rl._io.atomic import replacing
 from samstar_rl.frames.frame import LabelledFrame
 from samstar_rl.frames.intensity import to_sam_rgb
 from samstar_rl.results.overlay import draw_outlines
-from samstar_rl.rewards import PhysicsReward
+from samstar_rl.rewards.reward import PhysicsReward
 from samstar_rl.sam.engine import ProposalEngine
 from samstar_rl.sam.load import load_sam
 from samstar_rl.scripts._shared.command import run_command
@@ -24,7 +24,8 @@ from samstar_rl.scripts.maintain.pictures.tasks import write_task_picture
 from samstar_rl.segmentation.segmentation import Segmentation
 from samstar_rl.settings import Settings
 from samstar_rl.simulator import SimulatedStream
-from samstar_rl.tasks.task import Task, load_task, task_names
+from samstar_rl.tasks.shipped import task_names
+from samstar_rl.tasks.task import Task, load_task
 from samstar_rl.truth.metrics import f1_at
 
 FAILURE_MODES = {

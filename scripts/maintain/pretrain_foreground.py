@@ -13,6 +13,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from samstar_rl._io.cache import cache_folder
 from samstar_rl.fitting.emps import Labelled, load_labelled, split_names
 from samstar_rl.fitting.foreground_evaluation import ForegroundResult, judge, judging_frames
 from samstar_rl.fitting.foreground_samples import PARTICLE_PRESETS
@@ -24,7 +25,7 @@ from samstar_rl.foreground.network import (
 )
 from samstar_rl.scripts._shared.command import make_progress, run_command
 
-CACHE = Path.home() / ".cache" / "samstar_rl" / "foreground"
+CACHE = cache_folder("foreground")
 JUDGED_SEEDS = 31
 JUDGED_SIZE_PX = 512
 

@@ -8,11 +8,12 @@ from typing import Annotated
 import torch
 import typer
 
+from samstar_rl._io.cache import cache_folder
 from samstar_rl.fitting.emps import load_labelled, split_names
 from samstar_rl.fitting.sam_trainer import Trainer, TrainingConfig
 from samstar_rl.scripts._shared.command import run_command
 
-CACHE = Path.home() / ".cache" / "samstar_rl" / "pretrain"
+CACHE = cache_folder("pretrain")
 
 
 def pretrain_sam(

@@ -12,39 +12,30 @@ import pytest
 from dying_worker import always_die, work
 
 from samstar_rl.agents.benchmark import run as module
-from samstar_rl.agents.benchmark.claims import check_bars, common_frames
-from samstar_rl.agents.benchmark.contenders import (
-    CONTENDERS,
-    LEARNERS,
-    ON_STREAMS,
-    POLICIES,
-    SEEDED,
-    SLOW,
-)
+from samstar_rl.agents.benchmark.claims import check_claims, common_frames
+from samstar_rl.agents.benchmark.contenders import CONTENDERS
 from samstar_rl.agents.benchmark.figures import mean_curve
+from samstar_rl.agents.benchmark.plan import (
+    BenchmarkError,
+    BenchmarkPlan,
+    RealFrames,
+    Unit,
+    read_plan,
+)
 from samstar_rl.agents.benchmark.report import (
     frames_to_pay_off,
     headline_table,
     moves_of,
     write_benchmark_report,
 )
-from samstar_rl.agents.benchmark.run import (
-    BenchmarkError,
-    BenchmarkPlan,
-    BenchmarkResults,
-    RealFrames,
-    Unit,
-    read_plan,
-    read_results,
-    run_benchmark,
-)
+from samstar_rl.agents.benchmark.run import BenchmarkResults, read_results, run_benchmark
 from samstar_rl.agents.benchmark.tensorboard import write_events
 from samstar_rl.tasks.task import load_task
 
 TINY = BenchmarkPlan(
     tasks=("particles", "size"),
     contenders=("default", "static", "static-search", "frozen-start", "nsga2", "genetic",
-                "nearest", "ppo", "others-static", "unseen", "oracle"),
+                "mlp", "ppo", "others-static", "unseen", "oracle"),
     everywhere=("static",),
     n_seeds=1,
     n_streams=2,
@@ -70,7 +61,7 @@ def test_all_contenders_are_judged_on_all_frames(done):
     root, results = done
     assert {unit.contender for unit in results.sheets} == set(TINY.contenders)
     for (task, tuner), rows in results.rows.groupby(["task", "tuner"]):
-        expected = 2 if tuner in SLOW else 4
+        expected = 2 if CONTENDERS[tuner].slow else 4
         assert len(rows) == expected, (task, tuner)
     assert results.rows["f1"].between(0, 1).all()
     assert (results.rows.loc[results.rows["tuner"] == "genetic", "n_evaluations"] <= 8).all()
@@ -80,18 +71,17 @@ def test_all_contenders_are_judged_on_all_frames(done):
 def test_what_was_interrupted_goes_on_to_the_same_results(done, tmp_path, monkeypatch):
     root, results = done
     (tmp_path / "banks").symlink_to(root / "banks")
-    prepare = CONTENDERS["genetic"]
 
-    def fail(arena, seed):
+    def fail(conditions, seed):
         raise KeyboardInterrupt
 
-    monkeypatch.setitem(CONTENDERS, "genetic", fail)
-    with pytest.raises(KeyboardInterrupt):
-        run_benchmark(TINY, tmp_path, n_workers=1)
+    with monkeypatch.context() as patch:
+        patch.setattr("samstar_rl.agents.benchmark.prepare.genetic", fail)
+        with pytest.raises(KeyboardInterrupt):
+            run_benchmark(TINY, tmp_path, n_workers=1)
     finished = [unit for unit in TINY.units() if unit.is_done(tmp_path)]
     assert finished and Unit("particles", "genetic", 0) not in finished
     stamps = {unit: (unit.folder(tmp_path) / "unit.json").stat().st_mtime_ns for unit in finished}
-    monkeypatch.setitem(CONTENDERS, "genetic", prepare)
     again = run_benchmark(TINY, tmp_path, n_workers=1)
     for unit, stamp in stamps.items():
         assert (unit.folder(tmp_path) / "unit.json").stat().st_mtime_ns == stamp
@@ -134,7 +124,7 @@ def test_tensorboard_has_the_same_tags_for_all_and_a_layout(done):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     root, results = done
-    write_benchmark_report(TINY, results, root)
+    write_events(TINY, results, root / "tensorboard")
 
     def tags(run):
         events = EventAccumulator(str(root / "tensorboard" / run))
@@ -196,12 +186,16 @@ def test_plans_that_cannot_be_are_refused():
 
 def test_every_plan_names_contenders_that_are():
     real = BenchmarkPlan.on(RealFrames(("a", "b"), ("c",), "labels"))
-    assert not set(real.contenders) & set(ON_STREAMS)
+    assert not any(CONTENDERS[name].needs_streams for name in real.contenders)
     for plan in (BenchmarkPlan(), BenchmarkPlan.quick(), real):
         assert set(plan.everywhere) <= set(CONTENDERS)
         counts = pd.Series([unit.contender for unit in plan.units()]).value_counts()
         n_tasks = len(plan.tasks)
-        assert all(counts[name] == plan.n_seeds * n_tasks for name in SEEDED if name in counts)
+        assert all(
+            counts[name] == plan.n_seeds * n_tasks
+            for name, contender in CONTENDERS.items()
+            if contender.carries_claims and name in counts
+        )
     full = [unit for unit in BenchmarkPlan().units() if unit.contender == "others-static"]
     assert len(full) == 4 * 3
     assert not [unit for unit in real.units() if unit.contender == "others-static"]
@@ -223,7 +217,7 @@ def make_results(scores, plan=TINY):
     return BenchmarkResults(module.Path("."), pd.DataFrame(rows), sheets)
 
 
-def test_bars_hold_the_policy_that_validated_best():
+def test_claims_hold_the_policy_that_validated_best():
     results = make_results(
         {
             "ppo": [(0.80, 0.80), (0.78, 0.78)],
@@ -234,42 +228,42 @@ def test_bars_hold_the_policy_that_validated_best():
         }
     )
     plan = replace(TINY, tasks=("particles",))
-    bars = check_bars(plan, results)
-    assert [bar.holds for bar in bars] == [True, True, True, True]
-    assert bars[0].claim.startswith("score of ppo")
-    assert bars[1].measured.value == pytest.approx(0.09)
-    assert bars[3].measured.value == pytest.approx(1.5)
-    assert "| particles | score of ppo" in headline_table_of(plan, results, bars)
+    claims = check_claims(plan, results)
+    assert [claim.holds for claim in claims] == [True, True, True, True]
+    assert claims[0].text.startswith("score of ppo")
+    assert claims[1].measured.value == pytest.approx(0.09)
+    assert claims[3].measured.value == pytest.approx(1.5)
+    assert "| particles | score of ppo" in headline_table_of(plan, results, claims)
 
 
-def headline_table_of(plan, results, bars):
+def headline_table_of(plan, results, claims):
     rows = results.rows.assign(n_evaluations=1)
-    return headline_table(plan, BenchmarkResults(results.root, rows, results.sheets), bars)
+    return headline_table(plan, BenchmarkResults(results.root, rows, results.sheets), claims)
 
 
-def test_bars_that_are_missed_say_so():
+def test_claims_that_are_missed_say_so():
     results = make_results(
         {"ppo": [(0.5, 0.5)], "genetic": [(0.8, 0.8)], "frozen-start": [(0.5, 0.45)],
          "hindsight": [(0.8, 0.8)]}
     )  # fmt: skip
-    bars = check_bars(replace(TINY, tasks=("particles",)), results)
-    assert [bar.holds for bar in bars] == [False, False, False, True]
+    claims = check_claims(replace(TINY, tasks=("particles",)), results)
+    assert [claim.holds for claim in claims] == [False, False, False, True]
 
 
 def test_on_real_frames_the_policy_meets_the_static_settings():
     plan = BenchmarkPlan.on(RealFrames(("a", "b"), ("c",), "labels"))
     better = make_results({"ppo": [(0.6, 0.5)] * 2, "static": [(0.55, 0.5)]})
-    assert [bar.holds for bar in check_bars(plan, better)] == [True, True, True]
+    assert [claim.holds for claim in check_claims(plan, better)] == [True, True, True]
     worse = make_results({"ppo": [(0.55, 0.49)] * 2, "static": [(0.55, 0.5)]})
-    assert [bar.holds for bar in check_bars(plan, worse)] == [False, False, True]
+    assert [claim.holds for claim in check_claims(plan, worse)] == [False, False, True]
 
 
 def test_a_policy_that_never_met_the_task_meets_the_others_static_settings():
     results = make_results(
         {"unseen": [(0.7, 0.7)] * 2, "others-static": [(0.6, 0.6), (0.5, 0.5), (0.7, 0.7)]}
     )
-    (bar,) = check_bars(replace(TINY, tasks=("particles",)), results)
-    assert bar.measured.value == pytest.approx(0.1) and bar.holds
+    (claim,) = check_claims(replace(TINY, tasks=("particles",)), results)
+    assert claim.measured.value == pytest.approx(0.1) and claim.holds
 
 
 def test_frames_that_only_one_met_are_left_out():
@@ -295,6 +289,7 @@ def test_a_policy_that_answers_a_constant_is_called_static():
     assert moved["answers"] == "moves" and moved["pred_iou_thresh"] != "0.0% (0.0%)"
 
 
-def test_policies_are_contenders():
-    assert set(POLICIES) <= set(CONTENDERS) and set(LEARNERS) <= set(POLICIES)
+def test_each_contender_is_listed_once_by_its_own_name():
+    assert all(name == contender.name for name, contender in CONTENDERS.items())
+    assert all(one.is_policy for one in CONTENDERS.values() if one.is_learner)
     assert json.loads(json.dumps(list(CONTENDERS)))

@@ -23,7 +23,7 @@ from samstar_rl.frames.frame import Frame
 from samstar_rl.segmentation.segmentation import Segmentation
 from samstar_rl.tasks.task import load_task
 from samstar_rl.truth.metrics import Truth
-from samstar_rl.tuning.tuner import Objective
+from samstar_rl.tuning.objective import Objective
 
 PLAN = HeadroomPlan(n_settings=40, n_refined=20)
 

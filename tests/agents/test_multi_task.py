@@ -9,18 +9,14 @@ from synthetic_bank import SyntheticBank
 
 from samstar_rl.agents.judging.judge import Judge
 from samstar_rl.agents.learning.hyperparameters import load_hyperparameters
-from samstar_rl.agents.learning.train import (
-    TrainingError,
-    TrainingPlan,
-    _Run,
-    train_multi_policy,
-)
+from samstar_rl.agents.learning.plan import TrainingPlan
+from samstar_rl.agents.learning.train import TrainingError, _Run, train_multi_policy
 from samstar_rl.agents.policies.bundle import BundleError, PolicyBundle
 from samstar_rl.agents.registry import make_tuner
 from samstar_rl.envs import STREAM_ID
 from samstar_rl.envs.task_union import TaskUnion
 from samstar_rl.tasks.task import Task, load_task
-from samstar_rl.tuning.tuner import Objective
+from samstar_rl.tuning.objective import Objective
 
 SMALL = {"total_steps": 64, "n_envs": 3, "net_arch": [8], "n_steps": 8, "batch_size": 16}
 

@@ -5,9 +5,11 @@ import pytest
 from synthetic_bank import SyntheticBank
 
 from samstar_rl.agents.search.ask_tell import non_dominated
-from samstar_rl.agents.tuners.nsga2 import Nsga2Tuner
+from samstar_rl.agents.tuners.search import Nsga2Tuner
 from samstar_rl.tasks.task import load_task
-from samstar_rl.tuning.tuner import BankFrame, Objective, StaticTuner, run_tuner
+from samstar_rl.tuning.evaluable_frames import BankFrame
+from samstar_rl.tuning.objective import Objective
+from samstar_rl.tuning.tuner import StaticTuner, run_tuner
 
 
 @pytest.fixture(scope="module")

@@ -5,16 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from samstar_rl.agents.search.over_frames import OverFrames
 from samstar_rl.agents.search.pareto import (
     ParetoFront,
-    ParetoPoint,
     PickError,
     check_pick,
     checked_terms,
     knee,
     pick,
 )
-from samstar_rl.agents.search.per_frame import shrunk
+from samstar_rl.agents.search.static import shrunk
 from samstar_rl.settings import Settings
 from samstar_rl.tasks.task import load_task
 
@@ -24,7 +24,13 @@ TASK = load_task("overlap")
 def front(values: list[tuple[float, float, float]]) -> ParetoFront:
     """Points of (score, size, shape), the best score first."""
     points = tuple(
-        ParetoPoint(Settings(pred_iou_thresh=0.1 * k), score, {"size": size, "shape": shape})
+        OverFrames(
+            Settings(pred_iou_thresh=0.1 * k),
+            score,
+            score,
+            {"size": size, "shape": shape},
+            np.array([score]),
+        )
         for k, (score, size, shape) in enumerate(values)
     )
     terms = np.array([[size, shape] for _, size, shape in values])

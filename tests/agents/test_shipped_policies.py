@@ -13,7 +13,8 @@ from samstar_rl.agents.policies import bundle as bundles
 from samstar_rl.agents.policies.bundle import PolicyBundle, find_bundle, shipped_bundles
 from samstar_rl.agents.registry import NamedTuner, make_tuner
 from samstar_rl.sam.load import packaged_weights_sha256
-from samstar_rl.tasks.task import load_task, task_names
+from samstar_rl.tasks.shipped import task_names
+from samstar_rl.tasks.task import load_task
 
 
 @pytest.mark.parametrize("name", shipped_bundles())

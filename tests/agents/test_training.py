@@ -14,33 +14,28 @@ from synthetic_bank import SyntheticBank
 
 from samstar_rl.agents.judging.judge import Judge
 from samstar_rl.agents.learning import train as training
+from samstar_rl.agents.learning.hyperparameters import ALGORITHMS as KNOWN
 from samstar_rl.agents.learning.hyperparameters import (
-    HyperparameterError,
-    load_hyperparameters,
-    parse_override,
-)
-from samstar_rl.agents.learning.learners import (
-    ALGORITHMS as KNOWN,
-)
-from samstar_rl.agents.learning.learners import (
-    CLIPPED,
     AlgorithmError,
-    algorithm_class,
+    HyperparameterError,
     algorithm_name,
-    to_network,
+    load_hyperparameters,
 )
+from samstar_rl.agents.learning.learners import CLIPPED, algorithm_class, to_network
+from samstar_rl.agents.learning.plan import TrainingPlan
 from samstar_rl.agents.learning.train import (
     TrainingError,
-    TrainingPlan,
     _Run,
     split_streams,
     train_policy,
 )
-from samstar_rl.agents.tuners.tuners import PolicyTuner, RandomTuner
+from samstar_rl.agents.tuners.fixed import RandomTuner
+from samstar_rl.agents.tuners.policy import PolicyTuner
 from samstar_rl.envs.bank_frames import BankFrames
 from samstar_rl.rewards import Score
 from samstar_rl.tasks.task import load_task
-from samstar_rl.tuning.tuner import FrameEvaluator, Objective, StaticTuner
+from samstar_rl.tuning.objective import Objective
+from samstar_rl.tuning.tuner import FrameEvaluator, StaticTuner
 
 ALGORITHMS = ("ppo", "sac", "td3", "trpo", "tqc")
 LEARNED = ("ppo", "sac")
@@ -98,8 +93,8 @@ def test_training_starts_from_searched_settings(algorithm, task, bank, tmp_path)
     assert 0 < run.n_searched <= 300
     assert run.learner.num_timesteps == run.n_searched
     searched = task.space.decode(run.centre)
-    frames = run.courses[0].frames
-    sources = [frames.source(index) for stream in run.courses[0].training for index in stream]
+    frames = run.task_frames[0].frames
+    sources = [frames.source(index) for stream in run.task_frames[0].training for index in stream]
 
     def reward(settings):
         return np.mean([FrameEvaluator(s, Objective(task))(settings).reward for s in sources])
@@ -134,7 +129,7 @@ def test_network_does_what_the_learner_does(algorithm, task, bank, tmp_path):
         for parameter in run.learner.policy.parameters():
             parameter.add_(0.05 * torch.randn_like(parameter))
     network = to_network(run.learner, centre=run.centre)
-    frames = run.courses[0].frames
+    frames = run.task_frames[0].frames
     observations = np.stack([frames.builder.build(frames.part(i)) for i in range(6)])
     actions, _ = run.learner.predict(observations, deterministic=True)
     if algorithm not in CLIPPED:
@@ -321,12 +316,13 @@ def test_learning_beats_the_static_settings_on_fresh_streams(algorithm, task, tm
 
 def test_hyperparameters_are_layered(tmp_path):
     assert load_hyperparameters("ppo")["gamma"] == 0.0
-    assert load_hyperparameters("ppo", env_id="samstar/Tuning-v0")["gamma"] == 0.95
     file = tmp_path / "mine.toml"
-    file.write_text("[default]\ngamma = 0.5\n[task.size]\nn_steps = 16\n")
+    file.write_text(
+        '[default]\ngamma = 0.5\n[task.size]\nn_steps = 16\n[env."samstar/Other-v0"]\ngamma = 0.9\n'
+    )
+    assert load_hyperparameters("ppo", env_id="samstar/Other-v0", path=file)["gamma"] == 0.9
     chosen = load_hyperparameters("ppo", task="size", path=file)
     assert (chosen["gamma"], chosen["n_steps"]) == (0.5, 16)
-    assert parse_override("net_arch=[1, 2]") == ("net_arch", [1, 2])
 
 
 @pytest.mark.parametrize(
@@ -354,7 +350,7 @@ def test_every_learner_has_its_class_and_hyperparameters(name):
 def test_a_block_left_out_is_never_seen(task, bank, tmp_path):
     plan = replace(make_plan("ppo"), without=("probe", "last_terms"))
     run = _Run([(task, bank)], plan, tmp_path)
-    schema = run.courses[0].frames.builder.schema
+    schema = run.task_frames[0].frames.builder.schema
     seen = {block.name for block in schema.blocks if run.normalisation.scale[block.slice].any()}
     assert "image" in seen
     assert not seen & {"probe", "last_terms"}

@@ -24,7 +24,7 @@ from samstar_rl.streaming.queue import QueueMode
 from samstar_rl.streaming.runner import Runner
 from samstar_rl.streaming.sinks import FolderSink, JournalSink, Sink, TensorBoardSink
 from samstar_rl.tasks.task import load_task
-from samstar_rl.tuning.tuner import Objective
+from samstar_rl.tuning.objective import Objective
 from tests.benchmarks.report import Row
 
 THROUGHPUT_REQUIRED, LATENCY_ALLOWED, LOAD = 0.95, 2.0, 0.8

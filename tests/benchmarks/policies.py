@@ -17,20 +17,23 @@ from rich.table import Table
 
 from samstar_rl.agents.judging.judge import Judge
 from samstar_rl.agents.registry import make_tuner
-from samstar_rl.bank.bank import Bank, build_bank
+from samstar_rl.bank.bank import Bank
+from samstar_rl.bank.build import build_for_task
+from samstar_rl.bank.simulated import SimulatedStreams, simulated_bank
 from samstar_rl.fitting.emps import load_labelled, split_names
 from samstar_rl.frames.frame import Frame, LabelledFrame
 from samstar_rl.sam.engine import ProposalEngine
 from samstar_rl.sam.load import load_sam
-from samstar_rl.scripts._shared.training_frames import ALL, TEST_SEED, Lessons
-from samstar_rl.segmentation.proposals import Floor
+from samstar_rl.scripts._shared.inputs import ALL
+from samstar_rl.simulator.seeds import FIRST_SEEDS
 from samstar_rl.tasks.task import Task, load_task
-from samstar_rl.tuning.tuner import Objective, StaticTuner
+from samstar_rl.tuning.objective import Objective
+from samstar_rl.tuning.tuner import StaticTuner
 from tests.benchmarks.samples import EMPS
 
 LEARNED = ("particles", "overlap", "morphology", "size")
 NEVER_SEEN = ("core_shell", "cells")
-N_STREAMS, N_FRAMES, SIZE_PX = 8, 2, 256
+STREAMS = SimulatedStreams(8, 2, 256, every=30, first_seed=FIRST_SEEDS["test"])
 N_REAL = 40
 
 Line = tuple[str, str, float, float]
@@ -49,12 +52,9 @@ def main() -> None:
 
 
 def _lines(emps: Path) -> Iterator[Line]:
-    lessons = Lessons("tiny", lambda stage, share: None)
     for name in (*LEARNED, *NEVER_SEEN):
         task = load_task(name)
-        bank = lessons.simulated(
-            task, n_streams=N_STREAMS, n_frames=N_FRAMES, size_px=SIZE_PX, first_seed=TEST_SEED
-        )
+        bank = simulated_bank(task, STREAMS)
         yield from _judged(name, task, bank, (name, ALL) if name in LEARNED else (ALL,))
     if (emps / "images").is_dir():
         task = load_task("particles")
@@ -76,8 +76,7 @@ def _real_bank(task: Task, emps: Path, folder: Path) -> Bank:
         [LabelledFrame(Frame(image.astype(np.float32), id=name), labels)]
         for name, (image, labels) in zip(names, load_labelled(emps, names), strict=True)
     ]
-    engine = ProposalEngine(load_sam("tiny"))
-    return build_bank(streams, folder, engine, task.space.prompts(), floor=Floor.under(task.space))
+    return build_for_task(task, streams, folder, ProposalEngine(load_sam("tiny")))
 
 
 if __name__ == "__main__":

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from samstar_rl.bank.bank import Bank, build_bank
+from samstar_rl.bank.bank import Bank
+from samstar_rl.bank.build import build_bank
 from samstar_rl.envs.stream import StreamEnv
 from samstar_rl.frames.frame import LabelledFrame
 from samstar_rl.sam.engine import ProposalEngine

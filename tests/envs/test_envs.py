@@ -9,7 +9,8 @@ from synthetic_bank import SyntheticBank
 
 import samstar_rl.envs
 from samstar_rl.envs import STREAM_ID, TUNING_ID, StreamEnv, TuningEnv
-from samstar_rl.envs.bank_frames import windows
+from samstar_rl.envs.opening import windows
+from samstar_rl.envs.wrappers import HideLastFrame
 from samstar_rl.tasks.task import load_task
 
 IDS = (STREAM_ID, TUNING_ID)
@@ -72,7 +73,7 @@ def test_truth_is_never_asked_for(kind, task, monkeypatch):
 
 
 def test_stream_runs_through_a_window_and_is_truncated(task, bank):
-    env = StreamEnv(task, bank, window=3, forget=0.0)
+    env = StreamEnv(task, bank, window=3)
     observation, info = env.reset(seed=0, options={"start": 4})
     assert info["frame_index"] == 4
     assert observation[env.schema["has_last"].start] == 0
@@ -87,7 +88,7 @@ def test_stream_runs_through_a_window_and_is_truncated(task, bank):
 
 
 def test_stream_shows_the_last_settings_and_terms(task, bank):
-    env = StreamEnv(task, bank, forget=0.0)
+    env = StreamEnv(task, bank)
     env.reset(seed=0)
     action = task.space.encode(task.static)
     observation, _, _, _, info = env.step(action)
@@ -96,14 +97,24 @@ def test_stream_shows_the_last_settings_and_terms(task, bank):
     assert observation[env.schema["last_terms"].slice] == pytest.approx(terms, abs=1e-6)
 
 
-def test_stream_forgets_the_last_frame_at_random(task, bank):
-    env = StreamEnv(task, bank, window=4, forget=0.5)
-    flags = []
+def test_the_last_frame_is_hidden_at_random(task, bank):
+    env = HideLastFrame(StreamEnv(task, bank, window=4), 0.5)
+    flags, start = [], env.unwrapped.schema["has_last"].start
     for episode in range(20):
         env.reset(seed=episode)
         for _ in range(3):
-            flags.append(env.step(task.space.encode(task.static))[0][env.schema["has_last"].start])
+            flags.append(env.step(task.space.encode(task.static))[0][start])
     assert 0.3 < np.mean(flags) < 0.7
+
+
+def test_what_is_hidden_is_as_if_there_had_been_no_last_frame(task, bank):
+    env = HideLastFrame(StreamEnv(task, bank, window=4), 1.0)
+    env.reset(seed=0)
+    observation = env.step(task.space.encode(task.static))[0]
+    for name in ("last_settings", "last_terms", "has_last"):
+        assert not observation[env.unwrapped.schema[name].slice].any()
+    with pytest.raises(ValueError, match=r"\[0, 1\], got 2"):
+        HideLastFrame(StreamEnv(task, bank), 2.0)
 
 
 def test_reward_is_the_score_less_the_cost_of_prompts(task, bank):
@@ -201,7 +212,6 @@ def test_a_bank_without_the_tasks_prompts_is_refused(task):
     ("arguments", "message"),
     [
         ({"window": 0}, "window"),
-        ({"forget": 2.0}, "forget"),
         ({"cost_weight": -1.0}, "cost_weight"),
         ({"render_mode": "human"}, "render_mode"),
         ({"streams": [range(3, 99)]}, "streams"),

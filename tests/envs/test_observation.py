@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from synthetic_bank import N_CHANNELS, SyntheticBank
 
-from samstar_rl.envs.observation.builder import ObservationBuilder, ObservationSchema
+from samstar_rl.envs.observation.builder import ObservationBuilder
 from samstar_rl.envs.observation.features import (
     FOREGROUND_STATISTICS,
     IMAGE_STATISTICS,
@@ -15,6 +15,7 @@ from samstar_rl.envs.observation.features import (
     image_statistics,
     probe_statistics,
 )
+from samstar_rl.envs.observation.schema import ObservationSchema
 from samstar_rl.frames.frame import Frame
 from samstar_rl.rewards import Score
 from samstar_rl.tasks.task import load_task

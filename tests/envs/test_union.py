@@ -10,10 +10,12 @@ from stable_baselines3.common.env_checker import check_env as check_env_sb3
 from synthetic_bank import N_CHANNELS, SyntheticBank
 
 from samstar_rl.envs import STREAM_ID, StreamEnv
-from samstar_rl.envs.observation.builder import ObservationBuilder, ObservationSchema
+from samstar_rl.envs.observation.builder import ObservationBuilder
+from samstar_rl.envs.observation.schema import ObservationSchema
 from samstar_rl.envs.task_union import TaskUnion
-from samstar_rl.envs.variation import vary_targets
-from samstar_rl.tasks.task import load_task, target_vector_names, task_names
+from samstar_rl.envs.wrappers import VaryTargets, vary_targets
+from samstar_rl.tasks.shipped import task_names
+from samstar_rl.tasks.task import load_task
 
 NAMES = ("particles", "overlap", "morphology")
 
@@ -32,7 +34,7 @@ def union(tasks):
 def env(request, union):
     task = load_task(request.param)
     bank = SyntheticBank(task, n_streams=2, n_frames=3)
-    return gymnasium.make(STREAM_ID, task=task, bank=bank, union=union, variation=0.25)
+    return VaryTargets(gymnasium.make(STREAM_ID, task=task, bank=bank, union=union), 0.25)
 
 
 def test_the_union_holds_what_any_task_leaves_free(tasks, union):
@@ -107,7 +109,6 @@ def test_the_observation_tells_which_settings_are_free(env, union):
 
 def test_the_last_frame_is_told_in_the_unions_words(env, union):
     task, schema = env.unwrapped.task, env.unwrapped.schema
-    env.unwrapped.forget = 0.0
     env.reset(seed=0)
     action = union.encode(task.space, task.static)
     observation, _, _, _, info = env.step(action)
@@ -164,7 +165,7 @@ def test_variation_stays_within_its_share(name):
 def test_variation_is_seeded(tasks):
     first, second = (vary_targets(tasks[1], np.random.default_rng(3)) for _ in range(2))
     assert first == second
-    assert len(target_vector_names()) == len(first.target_vector(bank_frame(tasks[1])))
+    assert len(first.target_vector_names()) == len(first.target_vector(bank_frame(tasks[1])))
 
 
 def bank_frame(task):
@@ -174,6 +175,6 @@ def bank_frame(task):
 def test_bad_variation_is_refused(tasks):
     bank = SyntheticBank(tasks[0], n_streams=1, n_frames=1)
     with pytest.raises(ValueError, match="variation"):
-        StreamEnv(tasks[0], bank, variation=1.5)
+        VaryTargets(StreamEnv(tasks[0], bank), 1.5)
     with pytest.raises(ValueError, match="variation"):
         vary_targets(tasks[0], np.random.default_rng(0), -0.1)

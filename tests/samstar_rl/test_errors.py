@@ -7,7 +7,8 @@ import pytest
 
 from samstar_rl.errors import MissingExtraError, SamstarError
 from samstar_rl.settings import Settings, SettingsError
-from samstar_rl.tasks.task import TaskError, load_task
+from samstar_rl.tasks.shipped import TaskError
+from samstar_rl.tasks.task import load_task
 
 ROOT = Path(__file__).parents[2]
 FOLDERS = ("samstar_rl", "agents", "envs", "scripts")

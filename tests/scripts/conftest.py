@@ -12,7 +12,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from samstar_rl.scripts.cli import build_app
-from samstar_rl.tasks.task import task_path
+from samstar_rl.tasks.shipped import task_path
 
 
 @pytest.fixture

@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from samstar_rl.scripts.benchmark import choose_images, find_named
+from samstar_rl.scripts._shared.inputs import find_named
+from samstar_rl.scripts.benchmark import choose_images
 
 
 @pytest.fixture
@@ -56,13 +57,13 @@ def test_real_frames_are_compared_and_the_report_can_be_written_anew(samstar, la
     out = tmp_path / "out"
     done = samstar(
         *("benchmark", "--frames", labelled / "images", "--labels", labelled / "labels"),
-        *("--tuner", "static", "--tuner", "genetic", "--tuner", "nearest"),
+        *("--tuner", "static", "--tuner", "genetic", "--tuner", "mlp"),
         *("--steps", 512, "--evaluations", 6, "--points-per-side", 4, "--workers", 1),
         *("-o", out),
     )
     assert done.exit_code == 0, done.output
     rows = pd.read_parquet(out / "results.parquet")
-    assert set(rows["tuner"]) == {"static", "genetic", "nearest"}
+    assert set(rows["tuner"]) == {"static", "genetic", "mlp"}
     assert rows["stream"].nunique() == 2 and rows["f1"].between(0, 1).all()
     assert json.loads((out / "plan.json").read_text())["real"]["labels"].endswith("labels")
     (out / "report.html").unlink()
@@ -93,7 +94,7 @@ def test_a_cluster_comes_to_the_same(samstar, labelled, tmp_path):
 
     command = (
         *("benchmark", "--frames", labelled / "images", "--labels", labelled / "labels"),
-        *("--tuner", "static", "--tuner", "nearest", "--tuner", "random-search"),
+        *("--tuner", "static", "--tuner", "mlp", "--tuner", "nsga2"),
         *("--steps", 512, "--evaluations", 6, "--points-per-side", 4),
     )
     here = samstar(*command, "--workers", 1, "-o", tmp_path / "here")

@@ -19,7 +19,9 @@ from samstar_rl.settings import Settings
 from samstar_rl.simulator import SimulatedStream
 from samstar_rl.streaming.supervision.guard import Guard, GuardRules
 from samstar_rl.tasks.task import Task, load_task
-from samstar_rl.tuning.tuner import FrameEvaluator, LiveFrame, Objective
+from samstar_rl.tuning.evaluable_frames import LiveFrame
+from samstar_rl.tuning.objective import Objective
+from samstar_rl.tuning.tuner import FrameEvaluator
 
 N_CHANNELS = 5
 

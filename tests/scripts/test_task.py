@@ -6,9 +6,9 @@ import tifffile
 from drawn_particles import draw, grid
 from PIL import Image
 
+from samstar_rl.agents.studies.task_check import contributions
 from samstar_rl.frames.frame import Frame
 from samstar_rl.rewards import PhysicsReward
-from samstar_rl.scripts.task import contributions
 from samstar_rl.segmentation.segmentation import Segmentation
 from samstar_rl.tasks.from_frame import EstimationError, task_from_image, task_from_labels
 from samstar_rl.tasks.task import load_task

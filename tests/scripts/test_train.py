@@ -8,7 +8,7 @@ import pytest
 from synthetic_bank import SyntheticBank
 
 from samstar_rl.agents.policies.bundle import PolicyBundle
-from samstar_rl.scripts._shared.training_frames import Lessons, read_tasks
+from samstar_rl.scripts._shared.inputs import read_tasks
 from samstar_rl.tasks.task import load_task
 
 
@@ -16,7 +16,8 @@ from samstar_rl.tasks.task import load_task
 def synthetic(monkeypatch):
     """Simulated streams without a SAM."""
     monkeypatch.setattr(
-        Lessons, "simulated", lambda self, task, **_: SyntheticBank(task, n_streams=3, n_frames=2)
+        "samstar_rl.bank.simulated.simulated_bank",
+        lambda task, *_, **__: SyntheticBank(task, n_streams=3, n_frames=2),
     )
 
 

@@ -9,7 +9,7 @@ from samstar_rl.agents.registry import read_static
 from samstar_rl.settings import Settings
 
 
-@pytest.mark.parametrize("algo", ["genetic", "random"])
+@pytest.mark.parametrize("algo", ["genetic", "refined"])
 def test_the_settings_found_score_no_worse_and_segment_reads_them(
     samstar, small_task, images, tmp_path, algo
 ):
@@ -38,7 +38,7 @@ def test_the_same_seed_finds_the_same(samstar, small_task, images, tmp_path):
     for name in ("one", "two"):
         samstar(
             *("tune", images / "a.png", "--task", small_task, "--evaluations", 20),
-            *("--algo", "random", "-o", tmp_path / name),
+            *("--algo", "refined", "-o", tmp_path / name),
         )
     assert (tmp_path / "one" / "settings.toml").read_text() == (
         tmp_path / "two" / "settings.toml"
@@ -103,7 +103,7 @@ def test_a_floor_that_no_point_reaches_leaves_the_front(samstar, small_task, ima
         (("--pareto", "--terms", "plausibility,order"), "no term 'order'"),
         (("--pareto", "--terms", "plausibility"), "two or more"),
         (("--pareto", "--pick", "elbow"), "weights, knee or floor"),
-        (("--pareto", "--algo", "random"), "NSGA-II"),
+        (("--pareto", "--algo", "refined"), "NSGA-II"),
         (("--terms", "plausibility,shape"), "give --pareto"),
         (("--pareto", "--per-frame"), "not both"),
         (("--pareto", "--evaluations", "3"), "too few"),

@@ -7,7 +7,7 @@ import numpy as np
 from samstar_rl.agents.policies.bundle import PolicyBundle
 from samstar_rl.agents.policies.network import Normalisation, PolicyNetwork
 from samstar_rl.envs import STREAM_ID
-from samstar_rl.envs.observation.builder import ObservationSchema
+from samstar_rl.envs.observation.schema import ObservationSchema
 from samstar_rl.tasks.task import Task
 
 

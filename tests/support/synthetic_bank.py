@@ -157,6 +157,6 @@ def draw_proposals(rng, name, labels, scene, prompt, level) -> Proposals:
         point_xy=centres,
         crop_index=np.zeros(count, dtype=np.int32),
         crop_boxes=np.array([[0, 0, *labels.shape[::-1]]]),
-        n_prompts_decoded=prompt.n_prompts,
-        seconds=0.001 * prompt.n_prompts,
+        n_prompts_decoded=prompt.most_prompts,
+        seconds=0.001 * prompt.most_prompts,
     )

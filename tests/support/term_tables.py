@@ -12,7 +12,8 @@ import re
 from pathlib import Path
 
 from samstar_rl.rewards.registry import TERMS
-from samstar_rl.tasks.task import Task, load_task, task_names
+from samstar_rl.tasks.shipped import task_names
+from samstar_rl.tasks.task import Task, load_task
 
 PAGE = Path(__file__).parents[2] / "docs" / "tasks.md"
 #: Terms made of the plausibility that a network learned from labelled micrographs.

@@ -1,0 +1,1 @@
+"""The hyperparameters that ship: a TOML file a learner, read by `hyperparameters`."""

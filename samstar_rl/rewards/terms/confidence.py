@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from samstar_rl.evidence.counting import mean_over_expected
 from samstar_rl.frames.frame import Frame
+from samstar_rl.rewards.counting import mean_over_expected
 from samstar_rl.rewards.target import Target
 from samstar_rl.segmentation.segmentation import Segmentation
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from samstar_rl.evidence.counting import mean_over_expected
-from samstar_rl.evidence.mask_evidence import foreground_for, mask_evidence
+from samstar_rl.evidence.frame_evidence import FrameEvidence
 from samstar_rl.frames.frame import Frame
+from samstar_rl.rewards.counting import mean_over_expected
 from samstar_rl.rewards.target import Target
 from samstar_rl.segmentation.segmentation import Segmentation
 
@@ -46,6 +46,6 @@ def contrast(
     float
         In [0, 1]; 0 without particles.
     """
-    foreground = foreground_for(frame, target.sample)
-    (rim_support,) = mask_evidence(segmentation, foreground, "rim_support")
+    evidence = FrameEvidence.of(frame, target.sample)
+    (rim_support,) = evidence.columns(segmentation.table, "rim_support")
     return mean_over_expected(rim_support, segmentation, frame, target.sample)

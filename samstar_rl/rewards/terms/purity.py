@@ -6,9 +6,9 @@ and low-dose images on an even support.
 
 from __future__ import annotations
 
-from samstar_rl.evidence.counting import mean_over_expected
-from samstar_rl.evidence.mask_evidence import foreground_for, mask_evidence
+from samstar_rl.evidence.frame_evidence import FrameEvidence
 from samstar_rl.frames.frame import Frame
+from samstar_rl.rewards.counting import mean_over_expected
 from samstar_rl.rewards.target import Target
 from samstar_rl.segmentation.segmentation import Segmentation
 
@@ -47,5 +47,5 @@ def purity(
     float
         In [0, 1]; 0 without particles.
     """
-    (share,) = mask_evidence(segmentation, foreground_for(frame, target.sample), "purity")
+    (share,) = FrameEvidence.of(frame, target.sample).columns(segmentation.table, "purity")
     return mean_over_expected(share, segmentation, frame, target.sample)

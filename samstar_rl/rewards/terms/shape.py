@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from samstar_rl.errors import SamstarError
-from samstar_rl.evidence.counting import mean_over_expected
-from samstar_rl.evidence.facets import polygon_sides
+from samstar_rl.evidence.frame_evidence import FrameEvidence
 from samstar_rl.frames.frame import Frame
+from samstar_rl.rewards.counting import mean_over_expected
 from samstar_rl.rewards.target import Target
 from samstar_rl.segmentation.segmentation import Segmentation
 
@@ -89,25 +89,44 @@ def shape(
     float
         In [0, 1]; 0 without particles.
     """
-    values = shape_memberships(segmentation, target)
+    values = shape_memberships(segmentation, frame, target)
     return mean_over_expected(values, segmentation, frame, target.sample)
 
 
-def shape_memberships(segmentation: Segmentation, target: ShapeTarget) -> NDArray[np.float64]:
-    """Say how well each mask fits the ranges, (K,) in [0, 1]: as its least descriptor does."""
+def shape_memberships(
+    segmentation: Segmentation, frame: Frame, target: ShapeTarget
+) -> NDArray[np.float64]:
+    """Say how well each mask fits the ranges.
+
+    Parameters
+    ----------
+    segmentation : Segmentation
+        Of K masks.
+    frame : Frame
+        The frame that was segmented.
+    target : ShapeTarget
+        The ranges of the descriptors.
+
+    Returns
+    -------
+    (K,) float64 array
+        In [0, 1]; a mask fits as its least descriptor does.
+    """
     fit = np.ones(len(segmentation))
     for name in _DESCRIPTORS:
         bounds = getattr(target, name)
         if bounds is not None:
-            values = _descriptor(segmentation, name)
+            values = _descriptor(segmentation, FrameEvidence.of(frame, target.sample), name)
             fit = np.minimum(fit, range_membership(values, bounds, target.softness))
     return fit
 
 
-def _descriptor(segmentation: Segmentation, name: str) -> NDArray[np.float64]:
+def _descriptor(
+    segmentation: Segmentation, evidence: FrameEvidence, name: str
+) -> NDArray[np.float64]:
     if name in _TABLE_DESCRIPTORS:
         return np.asarray(getattr(segmentation.table, name), dtype=np.float64)
-    sides, facetting = polygon_sides(segmentation)
+    sides, facetting = evidence.sides(segmentation.table)
     return sides if name == "sides" else facetting
 
 

@@ -11,14 +11,8 @@ from dataclasses import dataclass
 from samstar_rl.errors import SamstarError
 from samstar_rl.settings import Settings
 from samstar_rl.tasks.task import Task
-from samstar_rl.tuning.tuner import (
-    FrameContext,
-    FrameEvaluator,
-    FrameSource,
-    Objective,
-    TunedFrame,
-    Tuner,
-)
+from samstar_rl.tuning.objective import Objective
+from samstar_rl.tuning.tuner import FrameContext, FrameEvaluator, FrameSource, TunedFrame, Tuner
 from samstar_rl.tuning.wrapper import TunerWrapper
 
 Distance = Callable[[FrameContext], float]

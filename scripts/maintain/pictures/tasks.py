@@ -12,7 +12,7 @@ from PIL import Image
 from samstar_rl._io.atomic import replacing
 from samstar_rl.frames.intensity import to_sam_rgb
 from samstar_rl.results.overlay import PALETTE, draw_outlines
-from samstar_rl.rewards import PhysicsReward
+from samstar_rl.rewards.reward import PhysicsReward
 from samstar_rl.sam.engine import ProposalEngine
 from samstar_rl.segmentation.segmentation import Segmentation
 from samstar_rl.simulator import SimulatedStream

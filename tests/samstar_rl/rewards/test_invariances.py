@@ -18,7 +18,8 @@ from samstar_rl.frames.frame import Frame, LabelledFrame
 from samstar_rl.rewards import TARGETS, PhysicsReward, Score
 from samstar_rl.segmentation.segmentation import Segmentation
 from samstar_rl.simulator import SimulatedStream
-from samstar_rl.tasks.task import Task, load_task, task_names
+from samstar_rl.tasks.shipped import task_names
+from samstar_rl.tasks.task import Task, load_task
 
 TOLERANCE = 0.02
 TURNS = {

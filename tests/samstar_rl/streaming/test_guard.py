@@ -8,7 +8,7 @@ from samstar_rl.rewards import Score
 from samstar_rl.settings import Settings
 from samstar_rl.streaming.supervision.guard import Guard, GuardRules, out_of_bounds
 from samstar_rl.tasks.task import load_task
-from samstar_rl.tuning.tuner import Objective
+from samstar_rl.tuning.objective import Objective
 
 TASK = load_task("particles")
 GOOD = TASK.static.replace(pred_iou_thresh=0.5)

@@ -12,16 +12,8 @@ from samstar_rl.frames.frame import Frame
 from samstar_rl.rewards import TERMS
 from samstar_rl.settings import GATE_NAMES, SETTINGS, Settings
 from samstar_rl.simulator import PRESETS
-from samstar_rl.tasks.task import (
-    Task,
-    TaskError,
-    load_task,
-    target_vector_names,
-    task_names,
-    task_path,
-    task_toml,
-    write_static,
-)
+from samstar_rl.tasks.shipped import TaskError, task_names, task_path
+from samstar_rl.tasks.task import Task, load_task, task_toml, write_static
 
 FRAME = Frame(np.zeros((100, 120), np.float32), pixel_size_nm=0.5, id="frame-1")
 
@@ -99,8 +91,10 @@ def test_targets_and_static_can_be_changed() -> None:
 
 def test_target_vector_has_fixed_length_and_no_unit() -> None:
     lengths = {len(load_task(name).target_vector(FRAME)) for name in task_names()}
-    assert lengths == {len(target_vector_names())}
-    vector = dict(zip(target_vector_names(), load_task("size").target_vector(FRAME), strict=True))
+    assert lengths == {len(Task.target_vector_names())}
+    vector = dict(
+        zip(Task.target_vector_names(), load_task("size").target_vector(FRAME), strict=True)
+    )
     target = load_task("size").terms["size"]
     # nm to px is 2, the short side has 100 px
     expected = target.median_diameter * 2 / 100  # type: ignore[attr-defined]

@@ -1,11 +1,10 @@
-"""Where contenders of a benchmark meet: the same frames, objective, budget and clock for all."""
+"""The conditions of a benchmark: the same frames, objective, budget and clock for all."""
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -13,20 +12,20 @@ from typing import TYPE_CHECKING, Any
 
 from samstar_rl.agents.judging.judge import Judge
 from samstar_rl.agents.learning.train import split_streams
-from samstar_rl.agents.policies.network import PolicyNetwork
 from samstar_rl.agents.reporting.curve_writer import CurveWriter
 from samstar_rl.envs.bank_frames import BankFrames
-from samstar_rl.settings import Settings
-from samstar_rl.tasks.task import Task
-from samstar_rl.tuning.tuner import FrameContext, Objective, Tuner
+from samstar_rl.tuning.objective import Objective
 
 if TYPE_CHECKING:
+    from samstar_rl.agents.policies.network import PolicyNetwork
     from samstar_rl.bank.bank import Bank
+    from samstar_rl.tasks.task import Task
+    from samstar_rl.tuning.tuner import Tuner
 
 
 @dataclass(eq=False)
-class Arena:
-    """One task, a bank to learn from, one to be judged on.
+class Conditions:
+    """What a contender meets: one task, a bank to learn from, one to be judged on.
 
     Attributes
     ----------
@@ -37,7 +36,7 @@ class Arena:
     n_evaluations : int
         That a search may spend on each test frame.
     folder : Path
-        For checkpoints and TensorBoard's events of this contender.
+        Gets checkpoints and TensorBoard's events of this contender.
     every : int
         The contender is judged on every so many-th test frame: 1, but for the slowest searches.
     others : mapping of str to (Task, Bank)
@@ -104,7 +103,7 @@ def sam_seconds(bank: Bank) -> float:
 
 
 @dataclass(eq=False)
-class Ready:
+class Prepared:
     """A contender that may now be judged.
 
     Attributes
@@ -136,41 +135,12 @@ class Ready:
     keep: Callable[[Path], None] | None = None
 
 
-class ScriptedTuner:
-    """Settings that were chosen beforehand: for each stream, or for each of its frames.
-
-    Parameters
-    ----------
-    script : sequence of sequence of Settings
-        One sequence a stream; its last settings hold for all further frames.
-    name : str
-    """
-
-    searches = False
-
-    def __init__(self, script: Sequence[Sequence[Settings]], name: str) -> None:
-        self.name = name
-        self._script = script
-        self._stream = self._frame = -1
-
-    def reset(self) -> None:
-        """Go on to the next stream, and from the last to the first."""
-        self._stream = (self._stream + 1) % len(self._script)
-        self._frame = -1
-
-    def propose(self, context: FrameContext) -> Settings:
-        """The settings of the script."""
-        self._frame += 1
-        scene = self._script[self._stream]
-        return scene[min(self._frame, len(scene) - 1)]
-
-
-class Watch:
+class ValidationCurve:
     """Judge on the validation streams while something searches; the clock stands still then.
 
     Parameters
     ----------
-    arena : Arena
+    conditions : Conditions
 
     Attributes
     ----------
@@ -178,16 +148,18 @@ class Watch:
         The candidate with the best reward there so far, as a training keeps its best policy.
     """
 
-    def __init__(self, arena: Arena) -> None:
+    def __init__(self, conditions: Conditions) -> None:
         self.seconds = 0.0
-        self.curve: list[tuple[int, float, float]] = []
-        self._judge = Judge(arena.bank, arena.objective, arena.validation, against_truth=False)
-        self._events = CurveWriter(arena.folder / "tensorboard")
+        self.points: list[tuple[int, float, float]] = []
+        self._judge = Judge(
+            conditions.bank, conditions.objective, conditions.validation, against_truth=False
+        )
+        self._events = CurveWriter(conditions.folder / "tensorboard")
         self._clock = 0.0
         self._best_reward = -math.inf
         self.best: Any = None
 
-    def __enter__(self) -> Watch:
+    def __enter__(self) -> ValidationCurve:
         self._clock = time.perf_counter()
         return self
 
@@ -195,18 +167,13 @@ class Watch:
         self.seconds += time.perf_counter() - self._clock
         self._events.close()
 
-    def point(self, evaluations: int, tuner: Tuner, candidate: object) -> None:
-        """A point of the curve: what a candidate comes to as a tuner."""
-        with self._standing():
-            rows = self._judge.judge(tuner)
-            values = {name: float(rows[name].mean()) for name in ("score", "reward")}
-            self.curve.append((evaluations, self.seconds, values["score"]))
-            if values["reward"] > self._best_reward:
-                self._best_reward, self.best = values["reward"], candidate
-            self._events.point(values, evaluations=evaluations, seconds=self.seconds)
-
-    @contextmanager
-    def _standing(self) -> Iterator[None]:
+    def add(self, evaluations: int, tuner: Tuner, candidate: object) -> None:
+        """Add what a candidate comes to as a tuner after so many evaluations."""
         self.seconds += time.perf_counter() - self._clock
-        yield
+        rows = self._judge.judge(tuner)
+        values = {name: float(rows[name].mean()) for name in ("score", "reward")}
+        self.points.append((evaluations, self.seconds, values["score"]))
+        if values["reward"] > self._best_reward:
+            self._best_reward, self.best = values["reward"], candidate
+        self._events.point(values, evaluations=evaluations, seconds=self.seconds)
         self._clock = time.perf_counter()

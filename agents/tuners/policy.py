@@ -1,0 +1,91 @@
+"""The tuner that asks a policy: one look at the frame, one answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from samstar_rl.agents.policies.bundle import PolicyBundle
+    from samstar_rl.envs.bank_frames import BankFrames
+    from samstar_rl.envs.observation.builder import ObservationBuilder
+    from samstar_rl.envs.observation.schema import Vector
+    from samstar_rl.settings import Settings
+    from samstar_rl.tuning.tuner import FrameContext
+
+
+class PolicyTuner:
+    """A policy: one look at the frame, one answer.
+
+    Parameters
+    ----------
+    act : callable
+        Maps a raw observation (D,) to an action (n,).
+    builder : ObservationBuilder
+        Of the task and the SAM that the policy was made for.
+    name : str
+    frames : BankFrames, optional
+        Where the frames come from, if their part of the observation is to be looked up.
+
+    Attributes
+    ----------
+    bundle : PolicyBundle or None
+        What it was made of, if it was made of one.
+    """
+
+    searches = False
+
+    def __init__(
+        self,
+        act: Callable[[Vector], Vector],
+        builder: ObservationBuilder,
+        name: str = "policy",
+        *,
+        frames: BankFrames | None = None,
+    ) -> None:
+        self.name = name
+        self.act = act
+        self.builder = builder
+        self.bundle: PolicyBundle | None = None
+        self._frames = frames
+
+    @classmethod
+    def from_bundle(cls, bundle: PolicyBundle) -> PolicyTuner:
+        """The tuner of a loaded bundle.
+
+        Raises
+        ------
+        BundleError
+            If this program's observations are no longer those that the policy was trained on.
+        """
+        from samstar_rl.agents.policies.bundle import BundleError
+        from samstar_rl.envs.observation.builder import ObservationBuilder
+
+        n_channels = len(bundle.schema["embedding"].entries)
+        builder = ObservationBuilder(bundle.task, n_channels, union=bundle.union)
+        difference = builder.schema.difference(bundle.schema)
+        if difference:
+            raise BundleError(
+                f"the policy {bundle.name!r} was trained on other observations than this version "
+                f"makes ({difference}): train it anew, or install the version it was made with"
+            )
+        tuner = cls(bundle.act, builder, bundle.name)
+        tuner.bundle = bundle
+        return tuner
+
+    def reset(self) -> None:
+        """Nothing to forget: what it knows of the last frame comes with the context."""
+
+    def propose(self, context: FrameContext) -> Settings:
+        """Look at the frame and answer."""
+        return self.builder.decode(self.act(self.observe(context)))
+
+    def observe(self, context: FrameContext) -> Vector:
+        """The raw observation of a frame."""
+        features = context.features
+        known = None if self._frames is None else self._frames.known_part(context.frame)
+        part = self.builder.frame_part(context.frame, features) if known is None else known
+        if context.last_settings is None or context.last_score is None:
+            return self.builder.build(part)
+        last_action = self.builder.encode(context.last_settings)
+        return self.builder.build(part, last_action, context.last_score)
