@@ -18,7 +18,7 @@ from samstar_rl.rewards.reward import PhysicsReward
 from samstar_rl.segmentation.segmentation import Segmentation, segment
 from samstar_rl.simulator import SimulatedStream
 from samstar_rl.simulator.seeds import first_seed
-from samstar_rl.truth.validity import validity_figures, validate_frame
+from samstar_rl.truth.validity import validate_frame, validity_figures
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
