@@ -45,7 +45,22 @@ class BankFrame:
         evidence: FrameEvidence | None = None,
         cost_limit: float | None = None,
     ) -> Segmentation:
-        """Choose among the recorded proposals."""
+        """Choose among the recorded proposals.
+
+        Parameters
+        ----------
+        settings : Settings
+        length_unit_px : float
+            One unit of length of the task in px of the frame.
+        plausibility : callable, optional
+            Of masks, for the gate ``min_plausibility``.
+        cost_limit : float, optional
+            The budget of the frame, see `ProposalEngine.propose`.
+
+        Returns
+        -------
+        Segmentation
+        """
         proposals = self.bank.proposals(self.index, settings.prompt)
         proposals = proposals.first(settings.prompt, cost_limit)
         return segment(proposals, settings, length_unit_px=length_unit_px, evidence=evidence)
@@ -86,7 +101,22 @@ class LiveFrame:
         evidence: FrameEvidence | None = None,
         cost_limit: float | None = None,
     ) -> Segmentation:
-        """Decode what is needed, then filter."""
+        """Decode what is needed, then filter.
+
+        Parameters
+        ----------
+        settings : Settings
+        length_unit_px : float
+            One unit of length of the task in px of the frame.
+        plausibility : callable, optional
+            Of masks, for the gate ``min_plausibility``.
+        cost_limit : float, optional
+            The budget of the frame, see `ProposalEngine.propose`.
+
+        Returns
+        -------
+        Segmentation
+        """
         if not self.searches:
             return self.engine.segment(
                 self.frame,
@@ -157,7 +187,22 @@ class DecodedFrame:
         evidence: FrameEvidence | None = None,
         cost_limit: float | None = None,
     ) -> Segmentation:
-        """Choose among the proposals."""
+        """Choose among the proposals.
+
+        Parameters
+        ----------
+        settings : Settings
+        length_unit_px : float
+            One unit of length of the task in px of the frame.
+        plausibility : callable, optional
+            Of masks, for the gate ``min_plausibility``.
+        cost_limit : float, optional
+            The budget of the frame, see `ProposalEngine.propose`.
+
+        Returns
+        -------
+        Segmentation
+        """
         record = next(held for held in self.proposals if held.holds(settings.prompt))
         proposals = self.proposals[record].first(settings.prompt, cost_limit)
         return segment(proposals, settings, length_unit_px=length_unit_px, evidence=evidence)

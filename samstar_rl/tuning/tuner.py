@@ -37,7 +37,7 @@ class Tuner(Protocol):
 
     @property
     def name(self) -> str:
-        """For tables and file names."""
+        """What tables and file names call it."""
 
     @property
     def searches(self) -> bool:
@@ -97,7 +97,22 @@ class FrameSource(Protocol):
         evidence: FrameEvidence | None = None,
         cost_limit: float | None = None,
     ) -> Segmentation:
-        """Segment the frame, as `samstar_rl.segmentation.segmentation.segment` does."""
+        """Segment the frame, as `samstar_rl.segmentation.segmentation.segment` does.
+
+        Parameters
+        ----------
+        settings : Settings
+        length_unit_px : float
+            One unit of length of the task in px of the frame.
+        plausibility : callable, optional
+            Of masks, for the gate ``min_plausibility``.
+        cost_limit : float, optional
+            The budget of the frame, see `ProposalEngine.propose`.
+
+        Returns
+        -------
+        Segmentation
+        """
 
 
 @dataclass(frozen=True)
