@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
@@ -16,23 +15,31 @@ from samstar_rl._io.run_folder import RESULTS_FILE, RunFolder
 from samstar_rl._io.workers import WorkersError, open_client, spread
 from samstar_rl.agents.registry import NamedTuner
 from samstar_rl.errors import SamstarError
-from samstar_rl.results.registry import DEFAULT_FORMATS, load_formats, write_formats
+from samstar_rl.results.registry import (
+    DEFAULT_FORMATS,
+    FORMATS,
+    load_formats,
+    refuse_foreign,
+    replacing_own,
+    result_suffixes,
+    write_formats,
+)
+from samstar_rl.results.result import RECORD_SUFFIX, result_path
 from samstar_rl.sam.load import weights_sha256
 from samstar_rl.sam.point_decoder import Precision
 from samstar_rl.scripts._shared import options
 from samstar_rl.scripts._shared.command import make_progress, run_command
+from samstar_rl.scripts._shared.inputs import find_images
 from samstar_rl.scripts._shared.preparation import located_sam, located_tuner
+from samstar_rl.scripts._shared.result_names import NamedImage, name_images, names_on_disk
 from samstar_rl.segmenter import Segmenter
-from samstar_rl.sources.readers.files import (
-    FrameReadError,
-    is_image_file,
-    iterate_file,
-    list_image_files,
-)
+from samstar_rl.sources.readers.files import FrameReadError, iterate_file
 from samstar_rl.tasks.task import Task, load_task
 from samstar_rl.tuning.budget import GazeOptions
 
 SOME_FAILED = 1
+#: the name of COCO's file of all frames
+MERGED_COCO = f"annotations{FORMATS['coco'].suffix}"
 
 
 def segment(
@@ -47,6 +54,13 @@ def segment(
     out: options.Out = Path("out"),
     formats: options.Formats = None,
     pixel_size: options.PixelSize = None,
+    exclude_border: Annotated[
+        bool,
+        typer.Option(
+            "--exclude-border",
+            help="Leave particles that the border cuts out of tables and size statistics.",
+        ),
+    ] = False,
     evaluations: options.Evaluations = 300,
     sam: options.Sam = "tiny",
     device: options.Device = "cpu",
@@ -64,17 +78,23 @@ def segment(
     For each image NAME the folder OUT gets NAME.labels.tif (0 is background; where particles
     overlap the smaller one is on top), NAME.particles.csv (in px and, where the pixel size is
     known, nm), or what --format asks for, NAME.overlay.png to look at, and NAME.json (settings,
-    score, terms, cost). Images are treated one by one; only the planes of a stack are treated as a
-    stream. An image that is blank or saturated, cannot be read, or lacks the pixel size that the
-    task needs fails; the others are done. OUT/run holds the configuration, TensorBoard events and a
-    summary. The exit code is 1 if an image failed.
+    score, terms, cost). Of --format coco there is one file for all images, annotations.coco.json.
+    Images of several folders that have the same name get their folder's in front. Results of
+    earlier runs are not segmented, and files that are no results are not overwritten. Images are
+    treated one by one; only the planes of a stack are treated as a stream. An image that is blank
+    or saturated, cannot be read, or lacks the pixel size that the task needs fails; the others are
+    done. OUT/run holds the configuration, TensorBoard events and a summary. The exit code is 1 if
+    an image failed.
     """
     # what is wrong fails here, before any work
     chosen = tuple(formats or DEFAULT_FORMATS)
     load_formats(chosen)
     named = NamedTuner(tuner)
     loaded = load_task(task) if task else named.task
-    images = name_images(find_images(inputs))
+    paths = find_images(inputs)
+    images = name_images(paths, out, result_suffixes(chosen))
+    if "coco" in chosen:
+        refuse_foreign(out / MERGED_COCO)
     sha256 = weights_sha256(sam)
     named.make(loaded, sam_sha256=sha256, n_evaluations=evaluations, seed=seed)
     run = RunFolder(out / "run")
@@ -85,6 +105,7 @@ def segment(
             "tuner": tuner,
             "formats": chosen,
             "pixel_size_nm": pixel_size,
+            "exclude_border": exclude_border,
             "evaluations": evaluations,
             "sam": {"name": sam, "sha256": sha256},
             "device": device,
@@ -103,6 +124,7 @@ def segment(
         out=out.absolute(),
         formats=chosen,
         pixel_size_nm=pixel_size,
+        exclude_border=exclude_border,
         n_evaluations=evaluations,
         sam=located_sam(sam),
         device=device,
@@ -121,35 +143,9 @@ def segment(
             for line in account.take(outcome):
                 progress.console.print(line, markup=False, highlight=False)
     # what came of them
+    if "coco" in chosen:
+        _merge_coco(account, dict(zip(map(str, paths), names_on_disk(paths), strict=True)))
     _finish(account, run)
-
-
-def find_images(inputs: Sequence[Path]) -> list[Path]:
-    """The image files among files and in folders.
-
-    Raises
-    ------
-    FrameReadError
-        If one does not exist, or a folder holds no image.
-    """
-    paths: list[Path] = []
-    for given in inputs:
-        if not given.exists():
-            raise FrameReadError(f"there is no file or folder {given}: check the path")
-        found = [given] if given.is_file() or is_image_file(given) else list_image_files(given)
-        if not found:
-            raise FrameReadError(f"the folder {given} holds no image that can be read here")
-        paths += found
-    return paths
-
-
-@dataclass(frozen=True)
-class NamedImage:
-    """A file to segment: its place among all, and the name that its frames go by."""
-
-    index: int
-    path: Path
-    name: str
 
 
 @dataclass(frozen=True)
@@ -162,19 +158,6 @@ class Outcome:
 
 def _lost(image: NamedImage, error: WorkersError) -> Outcome:
     return Outcome((), {str(image.path): str(error)})
-
-
-def name_images(paths: Sequence[Path]) -> list[NamedImage]:
-    """Name each file by its stem, or in full where that was another file's already."""
-    owners: dict[str, Path] = {}
-    return [
-        NamedImage(
-            index,
-            path.absolute(),
-            path.stem if owners.setdefault(path.stem, path) == path else path.name,
-        )
-        for index, path in enumerate(paths)
-    ]
 
 
 @dataclass(frozen=True)
@@ -192,6 +175,8 @@ class Plan:
     formats : tuple of str
     pixel_size_nm : float or None
         Takes precedence over what the files state.
+    exclude_border : bool
+        Of tables and size statistics.
     n_evaluations, seed : int
         Of a search; each file gets random numbers of its own.
     sam, device, precision : str
@@ -204,6 +189,7 @@ class Plan:
     out: Path
     formats: tuple[str, ...]
     pixel_size_nm: float | None
+    exclude_border: bool
     n_evaluations: int
     sam: str
     device: str
@@ -243,7 +229,11 @@ class Plan:
             for frame in iterate_file(image.path, pixel_size_nm=self.pixel_size_nm):
                 plane = frame.id.removeprefix(image.path.stem)
                 try:
-                    result = segmenter(replace(frame, id=image.name + plane))
+                    result = replace(
+                        segmenter(replace(frame, id=image.name + plane)),
+                        source=str(image.path.resolve()),
+                        exclude_border=self.exclude_border,
+                    )
                     write_formats(self.out, result, writers)
                 except SamstarError as error:  # blank, without the pixel size that the task needs
                     failures[f"{image.path}{plane}"] = str(error)
@@ -291,16 +281,50 @@ class Account:
 
     def summary(self) -> dict[str, Any]:
         """What came out over all images."""
-        scores = [record["score"] for record in self.records]
+        records = self.records
+        n_particles = sum(record["n_particles"] for record in records)
+        sizes = [
+            record["n_particles"] * record["equivalent_diameter"]["mean"]
+            for record in records
+            if record["n_particles"]
+        ]
+        units = {record["equivalent_diameter"]["unit"] for record in records}
         return {
-            "frames": len(self.records),
+            # what lies on the disk
+            "frames": sum(
+                result_path(self.out, record["frame"], RECORD_SUFFIX).is_file()
+                for record in records
+            ),
             "failed": self.failures,
-            "mean_score": float(np.mean(scores)) if scores else None,
-            "particles": sum(record["n_particles"] for record in self.records),
-            "evaluations": sum(record["evaluations"] for record in self.records),
-            "prompts_decoded": sum(record["prompts_decoded"] for record in self.records),
-            "seconds": sum(record["milliseconds"]["total"] for record in self.records) / 1e3,
+            "mean_score": float(np.mean([one["score"] for one in records])) if records else None,
+            "particles": n_particles,
+            "left_out_at_border": sum(record["n_left_out_at_border"] for record in records),
+            "mean_equivalent_diameter": {
+                "unit": units.pop() if len(units) == 1 else None,  # some have no pixel size
+                "mean": sum(sizes) / n_particles if sizes and not units else None,
+            },
+            "evaluations": sum(record["evaluations"] for record in records),
+            "prompts_decoded": sum(record["prompts_decoded"] for record in records),
+            "seconds": sum(record["milliseconds"]["total"] for record in records) / 1e3,
         }
+
+
+def _merge_coco(account: Account, file_names: dict[str, str]) -> None:
+    """One file of all frames, in place of one a frame."""
+    from samstar_rl.results.coco import merge_coco
+
+    suffix = FORMATS["coco"].suffix
+    on_disk = {str(Path(path).resolve()): name for path, name in file_names.items()}
+    parts = [result_path(account.out, record["frame"], suffix) for record in account.records]
+    if not parts:
+        return
+    content = merge_coco(parts, [on_disk[record["source"]] for record in account.records])
+    together = account.out / MERGED_COCO
+    with replacing_own(together) as temporary:
+        temporary.write_text(json.dumps(content, allow_nan=False), encoding="utf-8")
+    for part in parts:
+        if part != together:
+            part.unlink()
 
 
 def _finish(account: Account, run: RunFolder) -> None:
@@ -312,8 +336,10 @@ def _finish(account: Account, run: RunFolder) -> None:
     )
     n_failed = len(account.failures)
     if account.records:
+        n_left_out = summary["left_out_at_border"]
+        left_out = f" ({n_left_out} at the border left out)" if n_left_out else ""
         typer.echo(
-            f"{summary['frames']} frames, {summary['particles']} particles, "
+            f"{summary['frames']} frames, {summary['particles']} particles{left_out}, "
             f"mean score {summary['mean_score']:.3f}; results in {account.out}"
         )
     if n_failed and not account.records:
@@ -328,8 +354,11 @@ def _finish(account: Account, run: RunFolder) -> None:
 
 def _describe(record: dict[str, Any]) -> str:
     notes = "".join(f"  ({note})" for note in record["notes"])
+    n_left_out = record["n_left_out_at_border"]
+    left_out = f" ({n_left_out} at the border left out)" if n_left_out else ""
     return (
-        f"{record['frame']}: {record['n_particles']} particles, score {record['score']:.3f}, "
+        f"{record['frame']}: {record['n_particles']} particles{left_out}, "
+        f"score {record['score']:.3f}, "
         f"{record['milliseconds']['total'] / 1e3:.1f} s{notes}"
     )
 

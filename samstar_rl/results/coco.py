@@ -1,71 +1,79 @@
-"""COCO: every mask whole, as a run-length code, so that overlaps are lost nowhere.
+"""COCO: every mask whole, so that overlaps are lost nowhere.
 
-Written with pycocotools (extra `coco`). A file holds one frame and is a whole COCO data set, which
-``pycocotools.coco.COCO`` opens.
+A mask is written as polygons along the edges of its pixels, which every program reads and
+pycocotools turns back into the same pixels, and as a run-length code besides (``rle``). Written
+with pycocotools (extra `coco`). A file is a whole COCO data set, which ``pycocotools.coco.COCO``
+opens: of one frame, or of all frames of a run (`merge_coco`).
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from samstar_rl._io import atomic
 from samstar_rl.errors import MissingExtraError
+from samstar_rl.results.outlines import outline_polygons
 from samstar_rl.results.result import SOFTWARE, FrameResult
 from samstar_rl.segmentation.segmentation import Segmentation
 
+# together 53 bits: what JavaScript takes for a whole number
+IMAGE_ID_BITS, MAX_MASKS = 37, 1 << 16
 CATEGORY = {"id": 1, "name": "particle", "supercategory": "particle"}
 
 
 def write_coco(path: Path, result: FrameResult) -> None:
-    """Write a frame's masks.
+    """Write a frame's masks as a COCO file.
 
     Raises
     ------
     ImportError
         If pycocotools is not installed, naming the extra.
     """
-    path.write_text(atomic.json_text(to_coco(result)), encoding="utf-8")
+    # in one line: a coordinate a line would be most of the file
+    path.write_text(json.dumps(to_coco(result), allow_nan=False), encoding="utf-8")
 
 
 def to_coco(result: FrameResult) -> dict[str, Any]:
-    """A frame as a COCO data set of plain types."""
+    """A frame as a COCO data set of plain types, whose ids meet those of no other frame."""
     height, width = result.frame.shape
+    image_id = _image_id(result.frame.id)
     image = {
-        "id": 1,
-        "file_name": result.frame.id,
+        "id": image_id,
+        "file_name": Path(result.source or result.frame.id).name,
         "height": height,
         "width": width,
+        "frame": result.frame.id,
         "pixel_size_nm": result.frame.pixel_size_nm,
     }
     return {
-        "info": {
-            "description": f"task {result.task}, settings by {result.tuner}",
-            "contributor": SOFTWARE,
-        },
+        "info": _info(f"task {result.task}, settings by {result.tuner}"),
         "images": [image],
         "categories": [CATEGORY],
-        "annotations": to_annotations(result.segmentation),
+        "annotations": to_annotations(result.segmentation, image_id),
     }
 
 
-def to_annotations(segmentation: Segmentation) -> list[dict[str, Any]]:
-    """One annotation a mask, in the order of the particle table; ids count from 1."""
+def to_annotations(segmentation: Segmentation, image_id: int) -> list[dict[str, Any]]:
+    """One annotation a mask, in the order of the particle table."""
     rle = _codec()
     table = segmentation.table
     found = []
     for k in range(len(segmentation)):
-        code = rle.encode(np.asfortranarray(segmentation.mask(k), dtype=np.uint8))
+        mask = segmentation.mask(k)
+        code = rle.encode(np.asfortranarray(mask, dtype=np.uint8))
         found.append(
             {
-                "id": k + 1,
-                "image_id": 1,
+                "id": image_id * MAX_MASKS + k + 1,
+                "image_id": image_id,
                 "category_id": CATEGORY["id"],
                 "iscrowd": 0,
-                "segmentation": {"size": list(code["size"]), "counts": code["counts"].decode()},
+                "segmentation": outline_polygons(mask),
+                "rle": {"size": list(code["size"]), "counts": code["counts"].decode()},
                 "area": float(rle.area(code)),
                 "bbox": [float(length) for length in rle.toBbox(code)],
                 "score": float(table.predicted_iou[k]),
@@ -74,12 +82,56 @@ def to_annotations(segmentation: Segmentation) -> list[dict[str, Any]]:
     return found
 
 
+def merge_coco(parts: Sequence[Path], file_names: Sequence[str]) -> dict[str, Any]:
+    """Put the data sets of single frames together to that of a run, with ids that count from 1.
+
+    Parameters
+    ----------
+    parts : sequence of Path
+        What `write_coco` wrote for each frame.
+    file_names : sequence of str
+        The image file of each, as it lies on the disk, from the folder that holds them all.
+
+    Returns
+    -------
+    dict
+        For JSON.
+    """
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
+    description = ""
+    for part, file_name in zip(parts, file_names, strict=True):
+        content = json.loads(part.read_text(encoding="utf-8"))
+        (image,) = content["images"]
+        images.append({**image, "id": len(images) + 1, "file_name": file_name})
+        for entry in content["annotations"]:
+            ids = {"id": len(annotations) + 1, "image_id": len(images)}
+            annotations.append({**entry, **ids})
+        description = content["info"]["description"]
+    return {
+        "info": _info(description),
+        "images": images,
+        "categories": [CATEGORY],
+        "annotations": annotations,
+    }
+
+
+def _info(description: str) -> dict[str, str]:
+    return {"description": description, "contributor": SOFTWARE}
+
+
+def _image_id(frame_id: str) -> int:
+    """A number of the frame's name, so that the files of single frames can be put together."""
+    digest = hashlib.sha256(frame_id.encode("utf-8", "surrogatepass")).digest()
+    return int.from_bytes(digest[:8], "big") >> (64 - IMAGE_ID_BITS)
+
+
 def read_coco_masks(path: Path) -> np.ndarray:
     """The masks of a file that `write_coco` wrote, (K, H, W) bool, in their order."""
     content = json.loads(path.read_text(encoding="utf-8"))
     (image,) = content["images"]
     rle = _codec()
-    masks = [rle.decode(entry["segmentation"]).astype(bool) for entry in content["annotations"]]
+    masks = [rle.decode(entry["rle"]).astype(bool) for entry in content["annotations"]]
     return np.array(masks, dtype=bool).reshape(-1, image["height"], image["width"])
 
 

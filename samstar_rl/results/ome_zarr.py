@@ -66,7 +66,7 @@ def _axes(pixel_size_nm: float | None) -> list[dict[str, str]]:
 
 def _properties(result: FrameResult) -> list[dict[str, Any]]:
     """A dictionary a particle, of types that JSON knows."""
-    records = result.segmentation.to_dataframe().to_dict("records")
+    records = result.particles().to_dict("records")
     return [
         {"label-value": int(record["label"])}
         | {name: _plain(value) for name, value in record.items() if name != "label"}

@@ -11,7 +11,6 @@ import json
 from pathlib import Path
 
 from samstar_rl.errors import MissingExtraError
-from samstar_rl.masks.regionprops import regionprops_frame
 from samstar_rl.results.result import SOFTWARE, FrameResult
 
 METADATA_KEY = SOFTWARE.encode()
@@ -33,11 +32,7 @@ def write_parquet(path: Path, result: FrameResult) -> None:
         import pyarrow.parquet
     except ImportError as error:
         raise MissingExtraError("Parquet", "pyarrow", "parquet") from error
-    frame = result.frame
-    table = pyarrow.Table.from_pandas(
-        regionprops_frame(result.segmentation.table, frame.id, frame.pixel_size_nm),
-        preserve_index=False,
-    )
+    table = pyarrow.Table.from_pandas(result.particles(), preserve_index=False)
     record = json.dumps(result.to_record(), allow_nan=False).encode()
     table = table.replace_schema_metadata({**(table.schema.metadata or {}), METADATA_KEY: record})
     pyarrow.parquet.write_table(table, path, compression="zstd")

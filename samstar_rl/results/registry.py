@@ -57,7 +57,7 @@ class Format:
     target: str
 
     def load(self) -> Write:
-        """Import the writer."""
+        """Import the format's module and return its writer."""
         module, _, function = self.target.partition(":")
         write: Write = getattr(importlib.import_module(f"samstar_rl.results.{module}"), function)
         return write
@@ -88,6 +88,11 @@ def load_formats(names: Sequence[str]) -> dict[str, Write]:
     if unknown:
         raise FormatError(f"no format {unknown[0]!r}: expected one of {', '.join(FORMATS)}")
     return {FORMATS[name].suffix: FORMATS[name].load() for name in dict.fromkeys(names)}
+
+
+def result_suffixes(names: Sequence[str]) -> list[str]:
+    """The suffixes of all files that `write_formats` writes for a frame in some formats."""
+    return [*(FORMATS[name].suffix for name in names), OVERLAY_SUFFIX, RECORD_SUFFIX]
 
 
 def write_formats(folder: Path, result: FrameResult, writers: dict[str, Write]) -> None:
@@ -123,13 +128,24 @@ def replacing_own(path: Path) -> Iterator[Path]:
     ForeignFileError
         If such a file lies there.
     """
+    refuse_foreign(path)
+    with atomic.replacing(path) as temporary:
+        yield temporary
+
+
+def refuse_foreign(path: Path) -> None:
+    """See to it that a result may be written there.
+
+    Raises
+    ------
+    ForeignFileError
+        If a file lies there that no run has written.
+    """
     if not may_replace(path):
         raise ForeignFileError(
             f"{path} exists and is no result of {SOFTWARE}: it is not overwritten; move it, or "
             "choose another folder with --out"
         )
-    with atomic.replacing(path) as temporary:
-        yield temporary
 
 
 def may_replace(path: Path) -> bool:
@@ -162,6 +178,15 @@ def is_own_result(path: Path) -> bool:
         return MARKS[suffix](path) or _is_of_first_version(path, suffix)
     except Exception:  # each kind of file has its own errors where it is none of its kind
         return False
+
+
+def source_of_record(path: Path) -> str | None:
+    """The file that a frame's record names as its source; None where it names none."""
+    try:
+        source = json.loads(path.read_bytes()).get("source")
+        return None if source is None else str(source)
+    except (OSError, ValueError, AttributeError):
+        return None
 
 
 def _labels_are_own(path: Path) -> bool:

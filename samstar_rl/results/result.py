@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import tifffile
 from numpy.typing import NDArray
 
@@ -50,6 +51,11 @@ class FrameResult:
         Names.
     notes : tuple of str
         What people should know: the guard's interventions, a frame that is blank.
+    source : str or None
+        The file that the frame came from, as it lies on the disk.
+    exclude_border : bool
+        Particles that the image's border cuts are left out of table and size statistics, which are
+        of whole particles then; labels and masks keep them.
     """
 
     frame: Frame
@@ -62,6 +68,8 @@ class FrameResult:
     task: str
     tuner: str
     notes: Sequence[str] = field(default=())
+    source: str | None = None
+    exclude_border: bool = False
 
     @classmethod
     def of(
@@ -106,17 +114,38 @@ class FrameResult:
             notes=tuple(notes),
         )
 
+    @property
+    def measured(self) -> NDArray[np.bool_]:
+        """Which particles are in table and size statistics, (K,)."""
+        at_border = self.segmentation.table.touches_border
+        return ~at_border if self.exclude_border else np.ones(len(at_border), dtype=bool)
+
+    def particles(self) -> pd.DataFrame:
+        """The particle table under the names of `regionprops_table`, as all formats have it."""
+        table = regionprops_frame(self.segmentation.table, self.frame.id, self.frame.pixel_size_nm)
+        return table[self.measured].reset_index(drop=True)
+
     def to_record(self) -> dict[str, Any]:
         """Settings, score, terms, evaluations and milliseconds, of types that JSON knows."""
+        measured = self.measured
+        size_nm = self.frame.pixel_size_nm
+        diameters = self.segmentation.table.equivalent_diameter[measured] * (size_nm or 1.0)
         return {
             "frame": self.frame.id,
-            "file": self.frame.file,
+            "source": self.source or self.frame.file,
             "time": float(self.frame.time),
             "shape": list(self.frame.shape),
             "pixel_size_nm": self.frame.pixel_size_nm,
             "task": self.task,
             "tuner": self.tuner,
-            "n_particles": len(self.segmentation),
+            "n_particles": int(measured.sum()),
+            "n_left_out_at_border": int((~measured).sum()),
+            "equivalent_diameter": {
+                "unit": "px" if size_nm is None else "nm",
+                "mean": float(diameters.mean()) if len(diameters) else None,
+                "std": float(diameters.std()) if len(diameters) else None,
+                "median": float(np.median(diameters)) if len(diameters) else None,
+            },
             "score": float(self.score.total),
             "terms": {name: float(value) for name, value in self.score.terms.items()},
             "settings": self.settings.to_dict(),
@@ -161,7 +190,21 @@ def write_result(folder: Path, result: FrameResult, *, picture: bool = True) -> 
 
 
 def result_path(folder: Path, frame_id: str, suffix: str) -> Path:
-    """Where a file about a frame lies."""
+    """Say where a file about a frame lies.
+
+    Parameters
+    ----------
+    folder : Path
+    frame_id : str
+        Of any characters, see `safe_name`.
+    suffix : str
+        With its dot, such as ``.labels.tif``.
+
+    Returns
+    -------
+    Path
+        In the folder, whatever the id.
+    """
     return folder / f"{safe_name(frame_id)}{suffix}"
 
 
@@ -217,10 +260,7 @@ def _scale(labels: NDArray[Any], pixel_size_nm: float | None) -> dict[str, Any]:
 
 def write_particles(path: Path, result: FrameResult) -> None:
     """Write the particle table as CSV, under the names of `regionprops_table`."""
-    table = regionprops_frame(
-        result.segmentation.table, result.frame.id, result.frame.pixel_size_nm
-    )
-    table.to_csv(path, index=False, float_format="%.6g", lineterminator="\n")
+    result.particles().to_csv(path, index=False, float_format="%.6g", lineterminator="\n")
 
 
 def _write_overlay(path: Path, result: FrameResult) -> None:
@@ -244,9 +284,11 @@ WRITERS: dict[str, Callable[[Path, FrameResult], None]] = {
 
 def _caption(result: FrameResult) -> list[str]:
     terms = " · ".join(f"{name} {value:.2f}" for name, value in result.score.terms.items())
-    particles = (
-        "1 particle" if len(result.segmentation) == 1 else f"{len(result.segmentation)} particles"
-    )
+    n_measured = int(result.measured.sum())
+    n_left_out = len(result.segmentation) - n_measured
+    particles = "1 particle" if n_measured == 1 else f"{n_measured} particles"
+    if n_left_out:
+        particles += f" ({n_left_out} at the border left out)"
     return [
         f"{result.frame.id} · {particles} · score {result.score.total:.3f} ({terms})",
         f"task {result.task} · tuner {result.tuner}",

@@ -19,6 +19,7 @@ from segment_anything.modeling import Sam
 from segment_anything.utils.amg import build_point_grid, generate_crop_boxes
 
 from samstar_rl.errors import SamstarError
+from samstar_rl.evidence.frame_evidence import FrameEvidence
 from samstar_rl.frames.frame import Frame
 from samstar_rl.frames.intensity import unit_to_rgb
 from samstar_rl.masks.particle_table import Scene
@@ -30,7 +31,7 @@ from samstar_rl.sam.point_decoder import Arithmetic, PointDecoder, Precision, on
 from samstar_rl.sam.prompt_order import plan_prompts
 from samstar_rl.sam.upsampling import LogitUpsampler
 from samstar_rl.segmentation.proposals import Effort, Floor, Proposals, ProposalsError
-from samstar_rl.segmentation.segmentation import Plausibility, Segmentation, segment
+from samstar_rl.segmentation.segmentation import Segmentation, segment
 from samstar_rl.settings import STABILITY_OFFSETS, PromptSettings, Settings
 
 __all__ = [
@@ -44,8 +45,9 @@ __all__ = [
 
 RGB = NDArray[np.uint8]
 
-TINY_VIEW_COST = 36.0
-"""Time to encode a view over that to decode a prompt, of the embedded SAM: 57 ms against 1.6 ms."""
+VIEW_COSTS = {"tiny": 36.0, "vit_b": 268.0, "vit_l": 824.0, "vit_h": 1645.0}
+"""What encoding a view costs, in prompts decoded. Of the embedded SAM the ratio of their times, 57
+to 1.6 ms; of the others that of their operations, as torch's FlopCounterMode counts them."""
 
 PROBE_POINTS_PER_SIDE = 6
 """Points along a side of the coarse probe that observations look at."""
@@ -122,7 +124,7 @@ class ProposalEngine:
         self.points_per_batch = points_per_batch
         self.name: str | None = getattr(sam, "samstar_name", None)
         self.sha256: str | None = getattr(sam, "samstar_sha256", None)
-        self.view_cost: float = getattr(sam, "samstar_view_cost", TINY_VIEW_COST)
+        self.view_cost: float = VIEW_COSTS.get(self.name or "tiny", VIEW_COSTS["vit_b"])
         self._decoder = PointDecoder(sam, arithmetic=arithmetic, precision=precision)
 
     @torch.no_grad()
@@ -258,7 +260,7 @@ class ProposalEngine:
         *,
         embedding: Embedding | None = None,
         length_unit_px: float = 1.0,
-        plausibility: Plausibility | None = None,
+        evidence: FrameEvidence | None = None,
         point_grids: Sequence[NDArray[np.floating]] | None = None,
         cost_limit: float | None = None,
     ) -> Segmentation:
@@ -275,7 +277,7 @@ class ProposalEngine:
             Of the frame, if it was encoded before.
         length_unit_px : float
             Length of the task's unit in px.
-        plausibility : callable, optional
+        evidence : FrameEvidence, optional
             As for `samstar_rl.segmentation.segmentation.segment`.
         point_grids : sequence of (P, 2) arrays, optional
             As for `propose`.
@@ -295,9 +297,7 @@ class ProposalEngine:
             point_grids=point_grids,
             cost_limit=cost_limit,
         )
-        return segment(
-            proposals, settings, length_unit_px=length_unit_px, plausibility=plausibility
-        )
+        return segment(proposals, settings, length_unit_px=length_unit_px, evidence=evidence)
 
     def _pictures(
         self, frame: Frame | RGB, crops: list[Crop], embedding: Embedding

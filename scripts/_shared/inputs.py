@@ -45,24 +45,41 @@ def read_tasks(names: Sequence[str]) -> list[Task]:
 
 
 def find_images(inputs: Sequence[Path]) -> list[Path]:
-    """The image files among files and in folders.
+    """The image files among files and in folders, each once.
+
+    Results of earlier runs are no images: they are left out wherever they lie.
 
     Raises
     ------
     SamstarError
-        If one does not exist, or a folder holds no image.
+        If one does not exist, a folder holds no image, or nothing but results are there.
     """
+    from samstar_rl._io.run_folder import RUN_FILE
+    from samstar_rl.results.registry import is_own_result
     from samstar_rl.sources.readers.files import is_image_file, list_image_files
 
-    paths: list[Path] = []
+    found: dict[Path, Path] = {}
+    n_results = 0
     for given in inputs:
         if not given.exists():
             raise SamstarError(f"there is no file or folder {given}: check the path")
-        found = [given] if given.is_file() or is_image_file(given) else list_image_files(given)
-        if not found:
+        if (given / RUN_FILE).is_file():  # as `D/*` may name it
+            n_results += 1
+            continue
+        single = given.is_file() or is_image_file(given)
+        paths = [given] if single else list_image_files(given)
+        if not paths:
             raise SamstarError(f"the folder {given} holds no image that can be read here")
-        paths += found
-    return paths
+        images = [path for path in paths if not is_own_result(path)]
+        n_results += len(paths) - len(images)
+        for path in images:
+            found.setdefault(path.resolve(), path)
+    if not found:
+        raise SamstarError(
+            f"{', '.join(map(str, inputs))}: there are {n_results} results of earlier runs and no "
+            "other image: give the images that they were made of"
+        )
+    return list(found.values())
 
 
 def find_named(folder: Path, names: str | None) -> list[Path]:
@@ -90,6 +107,17 @@ def find_named(folder: Path, names: str | None) -> list[Path]:
 
 def find_labelled(frames: Path | None, labels: Path | None, names: str | None) -> list[Path] | None:
     """The images that ``--frames``, ``--labels`` and ``--names`` ask for; None without any.
+
+    Parameters
+    ----------
+    frames, labels : path, optional
+        Folders.
+    names : str, optional
+        As for `find_named`.
+
+    Returns
+    -------
+    list of Path, or None
 
     Raises
     ------

@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.benchmarks import evaluation, live, loop, models, peers, report, stream, workers
+from tests.benchmarks import evaluation, gaze, live, loop, models, peers, report, stream, workers
 from tests.benchmarks.report import Row
 from tests.benchmarks.samples import frames
 
@@ -45,7 +45,7 @@ def main() -> None:
     report.show(rows)
 
 
-_DEFAULT = ("evaluation", "live", "stream", "loop", "workers")
+_DEFAULT = ("evaluation", "gaze", "live", "stream", "loop", "workers")
 
 
 def _parts(tiny: bool, folder: Path | None, device: str) -> dict[str, Callable[[], list[Row]]]:
@@ -65,6 +65,9 @@ def _parts(tiny: bool, folder: Path | None, device: str) -> dict[str, Callable[[
     return {
         "evaluation": lambda: evaluation.measure(
             frames(count, folder), points_per_side=side, n_settings=n_settings, n_stock=1
+        ),
+        "gaze": lambda: gaze.measure(
+            frames(2 if tiny else 20, folder), copies=(1,) if tiny else (4, 8)
         ),
         "live": lambda: live.measure(
             frames(count, folder),

@@ -95,7 +95,11 @@ def test_bad_frames_of_a_folder_are_reported_and_not_segmented(
         (["--source", "what:ever"], "unknown source"),
         (["--tuner", "nothing"], "no tuner 'nothing'"),
         (["--policy", "missing.bundle"], "missing.bundle"),
-        (["--tuner", "genetic", "--budget-ms", "100"], "limit its evaluations"),
+        (["--task", "nothing"], "no task is called 'nothing'"),
+        (["--sam", "vit_x"], "unknown SAM 'vit_x'"),
+        (["--device", "cuda:999"], "device"),
+        (["--device", "gpu"], "no device 'gpu'"),
+        (["--format", "xml"], "no format 'xml'"),
     ],
 )
 def test_bad_input_ends_with_one_clear_message(samstar, tmp_path, monkeypatch, arguments, message):

@@ -143,13 +143,99 @@ def test_formats_are_chosen_and_the_pixel_size_comes_from_the_file(samstar, smal
     assert done.exit_code == 0, done.output
     for name in ("a-00000", "a-00001"):
         assert json.loads((out / f"{name}.json").read_text())["pixel_size_nm"] == 0.25
-        for suffix in (".ome.zarr", ".coco.json", ".particles.parquet", ".overlay.png"):
+        for suffix in (".ome.zarr", ".particles.parquet", ".overlay.png"):
             assert (out / f"{name}{suffix}").exists()
         assert not (out / f"{name}.labels.tif").exists()
         assert "area_nm2" in pd.read_parquet(out / f"{name}.particles.parquet")
+    assert [path.name for path in out.glob("*.coco.json")] == ["annotations.coco.json"]
 
 
 def test_an_unknown_format_ends_before_any_work(samstar, images, tmp_path):
     done = samstar("segment", images, "--format", "svg", "-o", tmp_path / "out")
     assert done.exit_code == 2 and "no format 'svg'" in done.stderr
     assert not (tmp_path / "out").exists()
+
+
+def particles(seed: int, shape: tuple[int, int] = (96, 96)) -> np.ndarray:
+    """Bright discs on noise, two of them cut by the border."""
+    image = np.random.default_rng(seed).normal(60, 3, shape)
+    yy, xx = np.mgrid[: shape[0], : shape[1]]
+    for y, x in ((6, 36), (36, 90), (60, 60), (62, 14)):
+        image[(yy - y) ** 2 + (xx - x) ** 2 < 90] = 180 + 5 * seed
+    return image.clip(0, 255).astype(np.uint8)
+
+
+def test_files_of_one_name_in_several_folders_have_a_result_each(samstar, small_task, tmp_path):
+    for seed in (1, 2, 3):
+        (tmp_path / f"s{seed}").mkdir()
+        tifffile.imwrite(tmp_path / f"s{seed}" / "img.tif", particles(seed))
+    paths = [tmp_path / f"s{seed}" / "img.tif" for seed in (1, 2, 3)]
+    out = tmp_path / "out"
+    done = samstar("segment", *paths, "--task", small_task, "-o", out, "--format", "labels",
+                   "--format", "coco")  # fmt: skip
+    assert done.exit_code == 0, done.output
+    records = [json.loads(path.read_text()) for path in sorted(out.glob("s?_img.json"))]
+    assert [record["source"] for record in records] == [str(path) for path in paths]
+    assert len(list(out.glob("*.labels.tif"))) == 3
+    assert json.loads((out / "run" / "results.json").read_text())["frames"] == 3
+    # one file of COCO's, by its own library and by what the images are called
+    coco = pytest.importorskip("pycocotools.coco")
+    (path,) = out.glob("*.coco.json")
+    data = coco.COCO(str(path))
+    images = data.loadImgs(data.getImgIds())
+    assert [image["file_name"] for image in images] == [f"s{k}/img.tif" for k in (1, 2, 3)]
+    assert len(data.anns) == sum(record["n_particles"] for record in records) > 0
+    for image in images:
+        for label, entry in enumerate(data.loadAnns(data.getAnnIds(imgIds=[image["id"]])), 1):
+            labels = tifffile.imread(out / f"s{image['id']}_img.labels.tif")
+            mask = data.annToMask(entry).astype(bool)
+            assert mask.sum() == entry["area"] and mask[labels == label].all()
+
+
+def test_a_run_never_takes_its_own_results_for_images(samstar, small_task, tmp_path):
+    folder = tmp_path / "images"
+    folder.mkdir()
+    tifffile.imwrite(folder / "a.tif", particles(1))
+    formats = [arg for name in ("labels", "csv", "ome-zarr") for arg in ("--format", name)]
+    for _ in range(2):
+        done = samstar("segment", folder, "--task", small_task, "-o", folder, *formats)
+        assert done.exit_code == 0, done.output
+    assert {path.name for path in folder.iterdir()} == {
+        "a.tif", "a.labels.tif", "a.particles.csv", "a.ome.zarr", "a.overlay.png", "a.json", "run",
+    }  # fmt: skip
+
+
+def test_somebody_elses_files_in_the_output_folder_stay(samstar, small_task, tmp_path):
+    tifffile.imwrite(tmp_path / "x.tif", particles(1))
+    out = tmp_path / "out"
+    out.mkdir()
+    tifffile.imwrite(out / "x.labels.tif", particles(2))
+    before = (out / "x.labels.tif").read_bytes()
+    done = samstar("segment", tmp_path / "x.tif", "--task", small_task, "-o", out)
+    assert done.exit_code == 0, done.output
+    assert (out / "x.labels.tif").read_bytes() == before
+    assert (out / "x.tif.labels.tif").exists() and (out / "x.tif.json").exists()
+
+
+@pytest.mark.parametrize("excluded", [False, True])
+def test_particles_at_the_border_are_left_out_of_the_table(samstar, small_task, tmp_path, excluded):
+    tifffile.imwrite(tmp_path / "a.tif", particles(1))
+    out = tmp_path / "out"
+    options = ("--exclude-border",) if excluded else ()
+    done = samstar("segment", tmp_path / "a.tif", "--task", small_task, "-o", out, *options)
+    assert done.exit_code == 0, done.output
+    table = pd.read_csv(out / "a.particles.csv")
+    labels = tifffile.imread(out / "a.labels.tif")
+    rim = np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])
+    at_border = set(np.unique(rim)) - {0}
+    record = json.loads((out / "a.json").read_text())
+    summary = json.loads((out / "run" / "results.json").read_text())
+    assert at_border and (np.unique(labels).size - 1) > len(at_border)
+    assert set(table["label"]) == set(np.unique(labels)) - {0} - (at_border if excluded else set())
+    n_left_out = len(at_border) if excluded else 0
+    assert record["n_left_out_at_border"] == summary["left_out_at_border"] == n_left_out
+    assert record["n_particles"] == summary["particles"] == len(table)
+    mean = table["equivalent_diameter_area"].mean()
+    assert record["equivalent_diameter"]["mean"] == pytest.approx(mean, rel=1e-4)
+    assert summary["mean_equivalent_diameter"]["mean"] == pytest.approx(mean, rel=1e-4)
+    assert (f"({n_left_out} at the border left out)" in done.stdout) == excluded

@@ -1,0 +1,181 @@
+"""Looking prompt by prompt: F1 at a cost, small particles in large frames, deadlines."""
+
+from __future__ import annotations
+
+import time
+
+import cv2
+import numpy as np
+from rich.progress import track
+from segment_anything import SamAutomaticMaskGenerator
+
+from samstar_rl.frames.frame import Frame, LabelledFrame
+from samstar_rl.frames.intensity import to_sam_rgb
+from samstar_rl.segmenter import Segmenter
+from samstar_rl.settings import Settings
+from samstar_rl.truth.metrics import f1_at
+from samstar_rl.tuning.budget import GazeOptions
+from tests.benchmarks.report import Row
+
+COSTS = {100: -0.02, 300: 0.02, 1000: 0.04}
+"""Costs, and by how much F1 must exceed that of the static settings at 1,024 grid points."""
+ZOOM_AT = {100: 1.0, 300: 1.0, 1000: 2.0}
+"""The one zoom for all frames at each cost."""
+DEADLINES_MS = (200, 500, 1000)
+LATE = 1.1
+MOST_LATE = 0.01
+LEAST_F1_SHARE = 0.9
+LIVE_RATIO, WORST_OVER_MEDIAN = 40.0, 3.0
+FOUND = 0.95
+DISCS_PER_SIDE, DISC_PX, MONTAGE_PX = 6, 20, 512
+
+
+def measure(items: list[LabelledFrame], *, copies: tuple[int, ...] = (4, 8)) -> list[Row]:
+    """Compare on real frames, and on montages of a drawn one."""
+    return [
+        *_f1_at_costs(items),
+        _live(items),
+        *_deadlines(items),
+        *(_montage(count) for count in copies),
+    ]
+
+
+def _f1_at_costs(items: list[LabelledFrame]) -> list[Row]:
+    grid = _mean_f1(Segmenter.load("particles", _grid()), items)
+    rows = []
+    for cost, least in COSTS.items():
+        found = []
+        segmenter = Segmenter.load("particles")
+        settings = segmenter.task.static.replace(n_prompts=1200, zoom=ZOOM_AT[cost])
+        for item in track(items, f"F1 at cost {cost}"):
+            prepared = segmenter.prepare(item.frame)
+            embedding = prepared.source.embedding
+            unit = segmenter.objective.physics.gauge(item.frame)
+            masks = segmenter.engine.segment(
+                item.frame, settings, embedding=embedding, cost_limit=cost, **unit
+            )
+            found.append(f1_at(masks, item.truth))
+        f1 = float(np.mean(found))
+        rows.append(
+            Row(
+                f"F1 at cost {cost}, zoom {ZOOM_AT[cost]:g}",
+                f"{f1:.3f}",
+                f"grid of 1024: {grid:.3f}",
+                f1 - grid,
+                least,
+            )
+        )
+    return rows
+
+
+def _live(items: list[LabelledFrame]) -> Row:
+    """A live frame by the gaze that ships against the stock generator at 32 points."""
+    segmenter = Segmenter.load("particles", gaze=GazeOptions(n_prompts=150))
+    stock = SamAutomaticMaskGenerator(segmenter.engine.sam, points_per_side=32)
+    segmenter(items[0].frame)
+    ours, theirs = [], []
+    for item in track(items, "live frames"):
+        started = time.perf_counter()
+        segmenter(item.frame)
+        ours.append(time.perf_counter() - started)
+        started = time.perf_counter()
+        stock.generate(to_sam_rgb(item.frame.image))
+        theirs.append(time.perf_counter() - started)
+    worst = max(ours) / float(np.median(ours))
+    return Row(
+        "live frame, 150 prompts in order, stock at 32 points a side",
+        f"{np.median(ours) * 1e3:.0f} ms",
+        f"{np.median(theirs) * 1e3:.0f} ms",
+        float(np.median(np.array(theirs) / np.array(ours))),
+        LIVE_RATIO,
+        note=f"worst of ours over the median {worst:.2f} (at most {WORST_OVER_MEDIAN:g})",
+    )
+
+
+def _deadlines(items: list[LabelledFrame]) -> list[Row]:
+    rows = []
+    for deadline_ms in DEADLINES_MS:
+        segmenter = Segmenter.load("particles", gaze=GazeOptions(budget_ms=deadline_ms))
+        segmenter(items[0].frame)
+        late, timed, untimed = [], [], []
+        for item in track(items, f"deadline {deadline_ms} ms"):
+            started = time.perf_counter()
+            result = segmenter(item.frame)
+            late.append((time.perf_counter() - started) * 1e3 > LATE * deadline_ms)
+            timed.append(f1_at(result.segmentation, item.truth))
+            effort = result.segmentation.proposals.effort
+            assert effort is not None
+            gauge = segmenter.objective.physics.gauge(item.frame)
+            same = segmenter.engine.segment(
+                item.frame, result.settings, cost_limit=effort.cost, **gauge
+            )
+            untimed.append(f1_at(same, item.truth))
+        share = float(np.mean(timed)) / max(float(np.mean(untimed)), 1e-9)
+        rows += [
+            Row(f"--budget-ms {deadline_ms}: frames later than {LATE:g} times",
+                f"{np.mean(late):.1%}", "", float(np.mean(late)), MOST_LATE, at_most=True),
+            Row(f"--budget-ms {deadline_ms}: F1 over that of the same cost untimed",
+                f"{np.mean(timed):.3f}", f"{np.mean(untimed):.3f}", share, LEAST_F1_SHARE),
+        ]  # fmt: skip
+    return rows
+
+
+def _montage(copies: int) -> Row:
+    """Copies of a drawn frame of small discs, side by side."""
+    image, labels = draw_montage(copies)
+    n_discs = DISCS_PER_SIDE**2 * copies**2
+    settings = Settings(
+        pred_iou_thresh=0.7,
+        stability_score_thresh=0.8,
+        n_prompts=min(2048, 2 * n_discs),
+        zoom=min(2 * copies, 16),
+    )
+    engine = Segmenter.load("particles").engine
+    found = engine.segment(Frame(image), settings)
+    painted = found.to_labels()
+    centres = [np.argwhere(labels == k + 1).mean(axis=0).astype(int) for k in range(n_discs)]
+    hit = 0
+    for k, (y, x) in enumerate(centres):
+        hit += painted[y, x] > 0 and _iou(painted == painted[y, x], labels == k + 1, y, x) > 0.5
+    size = MONTAGE_PX * copies
+    name = f"discs of {DISC_PX} px found on {size} px"
+    return Row(name, str(hit), str(n_discs), hit / n_discs, FOUND)
+
+
+def _iou(one: np.ndarray, other: np.ndarray, y: int, x: int) -> float:
+    """IoU of two masks near a point: both are far smaller than 100 px."""
+    near = slice(max(y - 50, 0), y + 50), slice(max(x - 50, 0), x + 50)
+    shared = np.count_nonzero(one[near] & other[near])
+    return shared / max(np.count_nonzero(one[near] | other[near]), 1)
+
+
+def draw_montage(copies: int) -> tuple[np.ndarray, np.ndarray]:
+    """36 discs of 20 px in 512 x 512 px, and copies of it side by side, with labels."""
+    rng = np.random.default_rng(0)
+    image = rng.normal(0.25, 0.03, (MONTAGE_PX, MONTAGE_PX)).astype(np.float32)
+    labels = np.zeros((MONTAGE_PX, MONTAGE_PX), dtype=np.int32)
+    for k in range(DISCS_PER_SIDE**2):
+        row, column = divmod(k, DISCS_PER_SIDE)
+        x, y = (int(40 + 84 * place + rng.integers(-12, 12)) for place in (column, row))
+        cv2.circle(labels, (x, y), DISC_PX // 2, k + 1, -1)
+    image[labels > 0] += 0.5
+    image = cv2.GaussianBlur(image, (0, 0), 1)
+    numbers = np.arange(copies**2).reshape(copies, copies) * DISCS_PER_SIDE**2
+    offsets = np.kron(numbers, np.ones_like(labels))
+    tiled = np.tile(labels, (copies, copies))
+    return np.tile(image, (copies, copies)), np.where(tiled > 0, tiled + offsets, 0)
+
+
+def _grid() -> Settings:
+    return Segmenter.load("particles").task.static.replace(points_per_side=32)
+
+
+def _mean_f1(segmenter: Segmenter, items: list[LabelledFrame]) -> float:
+    return float(
+        np.mean(
+            [
+                f1_at(segmenter(item.frame).segmentation, item.truth)
+                for item in track(items, "static settings at 1,024 grid points")
+            ]
+        )
+    )
