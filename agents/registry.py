@@ -61,7 +61,24 @@ class NamedTuner:
         n_evaluations: int = EVALUATIONS,
         seed: int = 0,
     ) -> Tuner:
-        """Make the tuner for a task; parameters and errors as for `make_tuner`."""
+        """Make the tuner for a task; parameters and errors as for `make_tuner`.
+
+        Parameters
+        ----------
+        task : Task
+        sam_sha256 : str, optional
+        n_evaluations, seed : int
+            As for `make_tuner`.
+
+        Returns
+        -------
+        Tuner
+
+        Raises
+        ------
+        TunerError
+            If there is no such tuner, or it does not fit the task or the SAM.
+        """
         spec = self.spec
         if spec == "default":
             return default_tuner()

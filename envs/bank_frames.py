@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
@@ -19,14 +20,15 @@ if TYPE_CHECKING:
     from samstar_rl.frames.frame import Frame
     from samstar_rl.settings import PromptSettings
 
-_SENSED: WeakKeyDictionary[Bank, dict[int, Vector]] = WeakKeyDictionary()
+#: Pixels of the frames that are kept at hand, with what is known of them: 400 of 512 x 512.
+MOST_PX = 400 * 512**2
 
 
 class BankFrames:
     """The frames of a bank, each with the part of the observation that it alone decides.
 
-    What is sensed in a frame is computed once and shared by all environments of the process that
-    read the same bank object.
+    What is sensed in a frame is kept by the frame: all environments of the process that read the
+    same bank object share it.
 
     Parameters
     ----------
@@ -51,17 +53,16 @@ class BankFrames:
         self.bank = bank
         n_channels = len(bank.features(0).pooled)
         self.builder = ObservationBuilder(task, n_channels, tuning=tuning, union=union)
-        self._sensed = _SENSED.setdefault(bank, {})
+        n_kept = max(1, MOST_PX // bank.frame(0).image.size)
+        self._source = lru_cache(maxsize=n_kept)(partial(BankFrame, bank))
         self._parts: dict[int, Vector] = {}
-        self._sources: dict[int, BankFrame] = {}
-        self._indices: dict[int, int] = {}  # of the frames handed out, by their identity
+        self._indices: WeakKeyDictionary[Frame, int] = WeakKeyDictionary()  # of those handed out
 
     def source(self, index: int) -> BankFrame:
         """The frame as what a `FrameEvaluator` takes."""
-        if index not in self._sources:
-            self._sources[index] = BankFrame(self.bank, index)
-            self._indices[id(self._sources[index].frame)] = index
-        return self._sources[index]
+        source = self._source(index)
+        self._indices[source.frame] = index
+        return source
 
     def part(self, index: int) -> Vector:
         """The observation's blocks from image to targets (and free)."""
@@ -72,13 +73,14 @@ class BankFrames:
     def part_of(self, index: int, builder: ObservationBuilder) -> Vector:
         """The same with the targets of another builder's task."""
         source = self.source(index)
-        if index not in self._sensed:
-            self._sensed[index] = self.builder.sense(source.frame, source.features)
-        return np.concatenate([self._sensed[index], builder.targets(source.frame)])
+        known, key = source.frame.known, (ObservationBuilder.sense, self.bank.sam_sha256)
+        if key not in known:
+            known[key] = self.builder.sense(source.frame, source.features)
+        return np.concatenate([known[key], builder.targets(source.frame)])
 
     def known_part(self, frame: Frame) -> Vector | None:
         """The part of a frame that `source` handed out; None for any other frame."""
-        index = self._indices.get(id(frame))
+        index = self._indices.get(frame)
         return None if index is None else self.part(index)
 
 

@@ -123,7 +123,7 @@ class TaskUnion:
         return any(name in task.space.free for name in self.settings)
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON knows it."""
+        """The content as plain types, fit for JSON."""
         return {"settings": list(self.settings), "terms": list(self.terms)}
 
     @classmethod

@@ -116,6 +116,10 @@ def vary_targets(task: Task, rng: np.random.Generator, variation: float = VARIAT
     variation : float
         0 returns the task itself.
 
+    Returns
+    -------
+    Task
+
     Raises
     ------
     SamstarError

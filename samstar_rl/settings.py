@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise, product
-from typing import Any, Literal, cast
+from typing import Any, ClassVar, Literal, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -305,9 +305,18 @@ class Bound:
     scale: Scale | None = None
     ladder: tuple[float, ...] | None = None
 
+    #: In a task file an unknown key is an error.
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
     def __post_init__(self) -> None:
         if self.ladder is not None:
             object.__setattr__(self, "ladder", tuple(self.ladder))
+
+    def allows(self, name: str, value: float) -> bool:
+        """Whether the setting of a name may take a value."""
+        if self.low is not None and self.high is not None:
+            return self.low <= value <= self.high
+        return value in (self.ladder or SETTINGS[name].ladder or ())
 
     def to_dict(self) -> dict[str, Any]:
         """Return what was given, fit for JSON and TOML."""

@@ -13,6 +13,7 @@ from samstar_rl.agents.benchmark.contenders import CONTENDERS
 from samstar_rl.errors import SamstarError
 from samstar_rl.scripts._shared import options
 from samstar_rl.scripts._shared.command import run_command
+from samstar_rl.scripts._shared.display import report_benchmark
 from samstar_rl.tasks.shipped import task_path
 
 if TYPE_CHECKING:
@@ -134,7 +135,7 @@ def benchmark(
 
     if report_only:
         plan = read_plan(out)
-        _report(plan, read_results(plan, out), out)
+        report_benchmark(plan, read_results(plan, out), out)
         typer.echo((out / "table.md").read_text(encoding="utf-8"))
         return
     chosen = tuple(task or ())
@@ -161,7 +162,7 @@ def benchmark(
     }
     plan = replace(plan, **{name: value for name, value in changes.items() if value})
     RunFolder(out).record({"plan": asdict(plan), "workers": workers, "scheduler": scheduler})
-    _report(plan, _run(plan, out, workers, scheduler), out)
+    report_benchmark(plan, _run(plan, out, workers, scheduler), out)
 
 
 def choose_images(
@@ -216,25 +217,6 @@ def _run(
         client = stack.enter_context(open_client(None, scheduler))
         assert client is not None
         return run_benchmark(plan, out, client=client, announce=display.announce)
-
-
-def _report(plan: BenchmarkPlan, results: BenchmarkResults, out: Path) -> None:
-    from samstar_rl.agents.benchmark.plan import short_name
-    from samstar_rl.agents.benchmark.report import summarise_task, write_benchmark_report
-    from samstar_rl.agents.benchmark.tensorboard import write_events
-    from samstar_rl.scripts._shared.display import print_comparison, print_outputs
-
-    if results.rows.empty:
-        raise SamstarError(f"{out} holds no results yet: no contender is done")
-    report = write_benchmark_report(plan, results, out)
-    write_events(plan, results, out / "tensorboard")
-    for name in plan.tasks:
-        rows = results.rows[results.rows["task"] == name]
-        if len(rows):
-            where = "Fresh streams" if plan.real is None else "Images"
-            print_comparison(summarise_task(rows), title=f"{where}, task '{name}'")
-    # one task: TensorBoard opens with nothing selected where there are more than 40 runs
-    print_outputs(report, out / "tensorboard" / short_name(plan.tasks[0]))
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -26,22 +27,22 @@ def demo(
 
     Simulates micrographs that drift, lets SAM propose masks, trains a PPO policy, runs the genetic
     search on the same frames and budget, judges all tuners on fresh streams, and writes an HTML
-    report. Takes less than five minutes on two cores.
+    report. Takes less than five minutes on two cores. Stopped at any moment, the same command goes
+    on; where OUT holds another demo, it begins anew.
     """
     from samstar_rl._io.run_folder import RunFolder
-    from samstar_rl.agents.studies.demo import DemoPlan, demonstrate
-    from samstar_rl.scripts._shared.display import StageDisplay, print_comparison, print_outputs
+    from samstar_rl.agents.benchmark.plan import BenchmarkPlan, Unit
+    from samstar_rl.agents.benchmark.run import clear_other, run_benchmark
+    from samstar_rl.scripts._shared.display import StageDisplay, report_benchmark
 
-    plan = DemoPlan(task=task, steps=steps, seed=seed)
-    if quick:
-        plan = plan.quick()
-    folder = RunFolder(out)
-    folder.record({"out": out, **vars(plan)})
+    plan = BenchmarkPlan.demo(task, steps=steps, seed=seed, quick=quick)
+    RunFolder(out).record({"out": out, "plan": asdict(plan)})
+    clear_other(plan, out)
     with StageDisplay() as display:
-        done = demonstrate(plan, folder.path, display.announce)
-    folder.write_results({"summary": done.summary.to_dict("records"), "seconds": done.seconds})
-    print_comparison(done.summary, title=f"Fresh streams of '{task}'")
-    print_outputs(done.report, done.tensorboard)
+        results = run_benchmark(plan, out, announce=display.announce)
+    report_benchmark(plan, results, out)
+    policy = Unit(task, "ppo", 0).folder(out) / "policy.bundle"
+    typer.echo(f"use the policy: samstar segment IMAGES --task {task} --tuner {policy}")
 
 
 if __name__ == "__main__":

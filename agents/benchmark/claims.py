@@ -152,7 +152,21 @@ def _on_time(task: str, results: BenchmarkResults) -> Iterator[Claim]:
 
 
 def gain_over(tables: Tables, name: str, measure: str, reference: str = STATIC) -> Estimate | None:
-    """Paired difference to a reference on the frames that both met; None where there is none."""
+    """Paired difference to a reference on the frames that both met; None where there is none.
+
+    Parameters
+    ----------
+    tables : dict of str to DataFrame
+        Rows by contender.
+    name, measure : str
+        Of the contender, and of the column.
+    reference : str
+        The contender that it is compared with.
+
+    Returns
+    -------
+    Estimate or None
+    """
     if reference not in tables or name == reference or measure not in tables[name]:
         return None
     ours, theirs = common_frames(tables[name], tables[reference])

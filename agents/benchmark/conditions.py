@@ -17,7 +17,6 @@ from samstar_rl.envs.bank_frames import BankFrames
 from samstar_rl.tuning.objective import Objective
 
 if TYPE_CHECKING:
-    from samstar_rl.agents.policies.network import PolicyNetwork
     from samstar_rl.bank.bank import Bank
     from samstar_rl.tasks.task import Task
     from samstar_rl.tuning.tuner import Tuner
@@ -59,7 +58,7 @@ class Conditions:
 
     @cached_property
     def frames(self) -> BankFrames:
-        """Of the bank to learn from."""
+        """The frames of the bank to learn from."""
         return BankFrames(self.bank, self.task)
 
     @cached_property
@@ -117,8 +116,6 @@ class Prepared:
         Wall time of getting ready, watching left out.
     learned_from : tuple of Bank
         Whose frames SAM had to see before.
-    network : PolicyNetwork, optional
-        What can be bundled.
     hyperparameters : dict
         That it was made ready with.
     keep : callable, optional
@@ -130,9 +127,8 @@ class Prepared:
     evaluations: int = 0
     seconds: float = 0.0
     learned_from: tuple[Bank, ...] = ()
-    network: PolicyNetwork | None = None
     hyperparameters: dict[str, Any] = field(default_factory=dict)
-    keep: Callable[[Path], None] | None = None
+    keep: Callable[[Path], object] | None = None
 
 
 class ValidationCurve:
@@ -168,7 +164,17 @@ class ValidationCurve:
         self._events.close()
 
     def add(self, evaluations: int, tuner: Tuner, candidate: object) -> None:
-        """Add what a candidate comes to as a tuner after so many evaluations."""
+        """Add what a candidate comes to as a tuner after so many evaluations.
+
+        Parameters
+        ----------
+        evaluations : int
+            Spent so far.
+        tuner : Tuner
+            The candidate, as it is judged.
+        candidate : object
+            The candidate, as it is kept.
+        """
         self.seconds += time.perf_counter() - self._clock
         rows = self._judge.judge(tuner)
         values = {name: float(rows[name].mean()) for name in ("score", "reward")}

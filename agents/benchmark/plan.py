@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,7 @@ from samstar_rl.agents.benchmark.contenders import CONTENDERS
 from samstar_rl.bank.labelled import read_labelled
 from samstar_rl.bank.simulated import SimulatedStreams, with_ladder
 from samstar_rl.errors import SamstarError
-from samstar_rl.simulator.seeds import FIRST_SEEDS
+from samstar_rl.simulator.seeds import first_seed
 from samstar_rl.tasks.task import load_task
 
 if TYPE_CHECKING:
@@ -96,6 +96,8 @@ class BenchmarkPlan:
         That a search may spend on each test frame.
     slow_every : int
         Slow contenders are judged on one in so many frames of each test stream.
+    seed : int
+        Chooses the simulated samples.
     real : RealFrames, optional
         Images to fit and judge on in place of simulated streams. Each is a stream of its own:
         contenders that need streams do not take part.
@@ -122,7 +124,50 @@ class BenchmarkPlan:
     steps: int = 40_000
     n_evaluations: int = 300
     slow_every: int = 1
+    seed: int = 0
     real: RealFrames | None = None
+
+    @classmethod
+    def demo(
+        cls, task: str = "particles", *, steps: int = 20_000, seed: int = 0, quick: bool = False
+    ) -> BenchmarkPlan:
+        """What the demo runs: a policy beside a genetic search, SAM's defaults and static settings.
+
+        Parameters
+        ----------
+        task : str
+        steps : int
+            Evaluations that PPO, and the search for a static choice, may spend.
+        seed : int
+        quick : bool
+            A tenth of everything: to see that it runs.
+
+        Returns
+        -------
+        BenchmarkPlan
+        """
+        plan = cls(
+            tasks=(task,),
+            contenders=("default", "random", "static", "static-search", "genetic", "ppo"),
+            everywhere=(),
+            n_seeds=1,
+            n_streams=40,
+            frame_step=1,
+            n_test_streams=4,
+            n_test_frames=8,
+            test_frame_step=1,
+            size_px=256,
+            drift=1.5,
+            points_per_side=(8, 16),
+            steps=steps,
+            seed=seed,
+        )
+        if not quick:
+            return plan
+        return replace(
+            plan, n_streams=3, n_frames=3, n_test_streams=2, n_test_frames=2, steps=2000,
+            n_evaluations=40,
+        )  # fmt: skip
 
     @classmethod
     def quick(cls, task: str = "particles") -> BenchmarkPlan:
@@ -145,6 +190,11 @@ class BenchmarkPlan:
         contenders = tuple(n for n, one in CONTENDERS.items() if not one.needs_streams)
         return cls(tasks=(task,), contenders=contenders, everywhere=(), real=real)
 
+    def to_dict(self) -> dict[str, Any]:
+        """The content as plain types, fit for JSON."""
+        plain: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        return plain
+
     def __post_init__(self) -> None:
         unknown = [name for name in self.contenders if name not in CONTENDERS]
         if unknown:
@@ -164,7 +214,7 @@ class BenchmarkPlan:
 
     def _check_counts(self) -> None:
         for name, value in asdict(self).items():
-            if isinstance(value, int) and value < 1:
+            if isinstance(value, int) and value < (0 if name == "seed" else 1):
                 raise BenchmarkError(f"{name} must be at least 1, got {value}")
         if self.n_streams * self.n_frames < 2:
             raise BenchmarkError("one frame cannot be split into training and validation")
@@ -197,7 +247,7 @@ class BenchmarkPlan:
             size_px=self.size_px,
             drift=self.drift,
             every=self.test_frame_step if is_test else self.frame_step,
-            first_seed=FIRST_SEEDS["test" if is_test else "training"],
+            first_seed=first_seed("test" if is_test else "training", self.seed),
         )
 
     def count_frames(self, part: str) -> int:
@@ -256,7 +306,7 @@ def begin(plan: BenchmarkPlan, root: Path) -> None:
     BenchmarkError
         If it is another one.
     """
-    wanted = json.loads(json.dumps(asdict(plan)))
+    wanted = plan.to_dict()
     path = root / PLAN
     if path.is_file():
         present: Mapping[str, Any] = atomic.read_json(path)
@@ -298,5 +348,16 @@ def short_name(task: str) -> str:
 
 
 def bank_path(root: Path, task: str, part: str) -> Path:
-    """Where the bank of ``train`` or ``test`` lies."""
+    """Where the bank of ``train`` or ``test`` lies.
+
+    Parameters
+    ----------
+    root : path
+        The benchmark's folder.
+    task, part : str
+
+    Returns
+    -------
+    Path
+    """
     return root / "banks" / short_name(task) / part

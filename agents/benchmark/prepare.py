@@ -16,7 +16,7 @@ from samstar_rl.agents.learning.imitation import EMBEDDING_GAIN, imitate, search
 from samstar_rl.agents.learning.neuroevolution import evolve_policy
 from samstar_rl.agents.learning.normalisation import fit_normalisation
 from samstar_rl.agents.learning.plan import TrainingPlan
-from samstar_rl.agents.learning.train import train_multi_policy, train_policy
+from samstar_rl.agents.learning.train import bundle_trained, train_multi_policy, train_policy
 from samstar_rl.agents.search.ask_tell import make_search, maximise
 from samstar_rl.agents.search.static import search_static
 from samstar_rl.agents.tuners.fixed import (
@@ -85,7 +85,21 @@ def static_search(conditions: Conditions, seed: int) -> Prepared:
 
 
 def frozen(conditions: Conditions, seed: int, *, n_frames: int | None, name: str) -> Prepared:
-    """The best static choice for each test stream's first frames, or for all of it in hindsight."""
+    """The best static choice for each test stream's first frames, or for all of it in hindsight.
+
+    Parameters
+    ----------
+    conditions : Conditions
+    seed : int
+    n_frames : int, optional
+        Frames at the start of each stream; all of it by default.
+    name : str
+        Of the tuner.
+
+    Returns
+    -------
+    Prepared
+    """
     script, spent, started = [], 0, time.perf_counter()
     for number, stream in enumerate(conditions.test.streams):
         sources = [BankFrame(conditions.test, index) for index in stream[:n_frames]]
@@ -102,7 +116,7 @@ def frozen(conditions: Conditions, seed: int, *, n_frames: int | None, name: str
 
 
 def oracle(conditions: Conditions, seed: int) -> Prepared:
-    """For each frame the settings that are best by ground truth: nobody's to have, a bound."""
+    """The settings of each frame that are best by ground truth: nobody's to have, a bound."""
     space = conditions.task.space
 
     def best(index: int) -> Settings:
@@ -122,7 +136,18 @@ def oracle(conditions: Conditions, seed: int) -> Prepared:
 
 
 def genetic(conditions: Conditions, seed: int, *, warm: bool = False) -> Prepared:
-    """A genetic search on each frame; warm, it goes on from the last frame's population."""
+    """A genetic search on each frame; warm, it goes on from the last frame's population.
+
+    Parameters
+    ----------
+    conditions : Conditions
+    seed : int
+    warm : bool
+
+    Returns
+    -------
+    Prepared
+    """
     tuner = SearchTuner(
         conditions.task, n_evaluations=conditions.n_evaluations, warm=warm, seed=seed
     )
@@ -156,11 +181,24 @@ def nsga2(conditions: Conditions, seed: int) -> Prepared:
 
 
 def learner(conditions: Conditions, seed: int, *, algorithm: str) -> Prepared:
-    """A policy learned by reinforcement, by the name of a learner's hyperparameters."""
+    """A policy learned by reinforcement, by the name of a learner's hyperparameters.
+
+    Parameters
+    ----------
+    conditions : Conditions
+    seed : int
+    algorithm : str
+
+    Returns
+    -------
+    Prepared
+    """
     plan = _training_plan(conditions, algorithm, conditions.task.name, seed)
     trained = train_policy(conditions.task, conditions.bank, plan, conditions.folder, resume=True)
     prepared = _of_training(trained, plan, _judged(conditions, trained.network, algorithm))
     prepared.learned_from = (conditions.bank,)
+    bundle = bundle_trained(trained, plan, [(conditions.task, conditions.bank)])
+    prepared.keep = lambda folder: bundle.save(folder / "policy")
     return prepared
 
 
@@ -209,7 +247,7 @@ def evolved(conditions: Conditions, seed: int) -> Prepared:
         )
     best: PolicyNetwork | None = curve.best
     tuner = unmoved if best is None else _judged(conditions, best, "evolved")
-    return Prepared(tuner, curve.points, spent, curve.seconds, (conditions.bank,), best)
+    return Prepared(tuner, curve.points, spent, curve.seconds, (conditions.bank,))
 
 
 def mlp(conditions: Conditions, seed: int) -> Prepared:
@@ -240,7 +278,6 @@ def _of_training(trained: Trained, plan: TrainingPlan, tuner: Tuner) -> Prepared
         [(int(p["steps"]), p["seconds"], p["score"]) for p in progress.curve],
         progress.steps,
         progress.seconds,
-        network=trained.network,
         hyperparameters=dict(plan.hyperparameters),
     )
 

@@ -22,8 +22,10 @@ from samstar_rl.agents.benchmark.conditions import Conditions, sam_seconds
 from samstar_rl.agents.benchmark.contenders import CONTENDERS
 from samstar_rl.agents.benchmark.plan import (
     PARTS,
+    PLAN,
     ROWS,
     SHEET,
+    UNITS,
     BenchmarkError,
     bank_path,
     begin,
@@ -131,8 +133,29 @@ def run_benchmark(
     return read_results(plan, root)
 
 
+def clear_other(plan: BenchmarkPlan, root: Path) -> None:
+    """Empty a benchmark's folder if it holds another plan; what is no benchmark's is left alone."""
+    if (root / PLAN).is_file() and atomic.read_json(root / PLAN) != plan.to_dict():
+        (root / PLAN).unlink()
+        for name in (UNITS, "banks", "tensorboard"):
+            shutil.rmtree(root / name, ignore_errors=True)
+
+
 def run_unit(plan: BenchmarkPlan, root: Path, unit: Unit) -> Unit:
-    """Make a contender ready, judge it on the test streams, write its results."""
+    """Make a contender ready, judge it on the test streams, write its results.
+
+    Parameters
+    ----------
+    plan : BenchmarkPlan
+    root : path
+        The benchmark's folder.
+    unit : Unit
+
+    Returns
+    -------
+    Unit
+        The same.
+    """
     import torch
 
     if unit.is_done(root):
@@ -170,7 +193,19 @@ def run_unit(plan: BenchmarkPlan, root: Path, unit: Unit) -> Unit:
 
 
 def open_conditions(plan: BenchmarkPlan, root: Path, unit: Unit) -> Conditions:
-    """Open what a unit of work needs."""
+    """Open what a unit of work needs.
+
+    Parameters
+    ----------
+    plan : BenchmarkPlan
+    root : path
+        The benchmark's folder.
+    unit : Unit
+
+    Returns
+    -------
+    Conditions
+    """
     contender = CONTENDERS[unit.contender]
     others = [name for name in plan.tasks if contender.transfers and name != unit.task]
     return Conditions(

@@ -75,6 +75,17 @@ def paired_cells(first: pd.DataFrame, second: pd.DataFrame, measure: str) -> Cel
 
     Seeds are paired; a tuner with a single seed is compared with each seed of the other.
 
+    Parameters
+    ----------
+    first, second : DataFrame
+        Rows of one tuner each from `Judge.judge`, with a column ``seed``.
+    measure : str
+        Column.
+
+    Returns
+    -------
+    (seeds, streams) array
+
     Raises
     ------
     SamstarError
@@ -100,7 +111,18 @@ def iqm_interval(cells: Cells, *, seed: int = 0) -> Estimate:
 
 
 def ratio_interval(ours: Cells, theirs: Cells, *, seed: int = 0) -> Estimate:
-    """Ratio of means, ours over theirs, resampled together; one seed pairs with all."""
+    """Ratio of means, ours over theirs, resampled together; one seed pairs with all.
+
+    Parameters
+    ----------
+    ours, theirs : (seeds, streams) array
+    seed : int
+        Of the resampling.
+
+    Returns
+    -------
+    Estimate
+    """
     shape = np.broadcast_shapes(ours.shape, theirs.shape)
     both = np.stack([np.broadcast_to(ours, shape), np.broadcast_to(theirs, shape)])
 
@@ -129,6 +151,10 @@ def bootstrap(
     statistic : callable
         Of (..., resamples, seeds * streams) values, over their last axis.
     seed, resamples : int
+
+    Returns
+    -------
+    Estimate
     """
     rng = np.random.default_rng(seed)
     n_seeds, n_streams = cells.shape[-2:]
@@ -156,6 +182,18 @@ def is_clearly_above(differences: Cells) -> bool:
 def performance_profile(
     rows: pd.DataFrame, measure: str, thresholds: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Share of frames on which the measure is above each threshold."""
+    """Share of frames on which the measure is above each threshold.
+
+    Parameters
+    ----------
+    rows : DataFrame
+    measure : str
+        Column.
+    thresholds : (T,) array
+
+    Returns
+    -------
+    (T,) array
+    """
     values = rows[measure].to_numpy(dtype=float)
     return (values[:, None] > thresholds[None, :]).mean(axis=0)

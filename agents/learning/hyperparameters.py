@@ -68,6 +68,10 @@ def load_hyperparameters(
     overrides : mapping, optional
         Applied last.
 
+    Returns
+    -------
+    dict
+
     Raises
     ------
     HyperparameterError

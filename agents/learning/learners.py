@@ -143,6 +143,10 @@ def make_learner(
         As in agents/learning/hyperparams.
     seed : int
 
+    Returns
+    -------
+    BaseAlgorithm
+
     Raises
     ------
     AlgorithmError

@@ -45,7 +45,7 @@ class Genome:
 
     @property
     def shapes(self) -> tuple[tuple[int, int], ...]:
-        """Of the weights, biases as the last column."""
+        """The shapes of the weights, whose last column are the biases."""
         return (HIDDEN, len(self.normalisation.mean) + 1), (len(self.centre), HIDDEN + 1)
 
     @property

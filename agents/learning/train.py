@@ -95,6 +95,10 @@ class TrainedUnion(Trained):
         task : Task
             Any task, whether the policy was trained on it or not.
         name : str
+
+        Returns
+        -------
+        PolicyTuner
         """
         bank = frames.bank if isinstance(frames, BankFrames) else frames
         of_union = BankFrames(bank, task, union=self.union)
@@ -450,7 +454,7 @@ class _Run:
             self.learner.learning_starts += self.n_searched
 
     def _makers(self, n_envs: int) -> list[Callable[[], gymnasium.Env]]:
-        """As many environments of each task."""
+        """Functions that make the environments, as many of each task."""
         wrap = wrapper_for(self.plan.algorithm, self.centre) or (lambda env: env)
         each = -(-n_envs // len(self.task_frames))
         return [
@@ -468,7 +472,7 @@ class _Run:
         return centre, sum(spent for *_, spent in found)
 
     def _mean(self, encoded: Sequence[Array]) -> Array:
-        """Of several tasks; where all of them fix a setting it is the middle of the range."""
+        """The mean over tasks; where all of them fix a setting it is the middle of the range."""
         return np.ma.filled(np.ma.masked_invalid(encoded).mean(axis=0), 0.0).astype(np.float32)
 
     def static_network(self) -> PolicyNetwork:

@@ -84,7 +84,7 @@ class PolicyBundle:
 
     @property
     def place(self) -> str:
-        """For messages: where it was read from, or its name."""
+        """Where it was read from, or its name: what messages call it."""
         return str(self.folder or self.name)
 
     @property
@@ -107,6 +107,25 @@ class PolicyBundle:
         union: TaskUnion | None = None,
     ) -> PolicyBundle:
         """Bundle a network.
+
+        Parameters
+        ----------
+        network : PolicyNetwork
+        name, env_id : str
+        task : Task
+            That it was trained for; with a union, one of them.
+        schema : ObservationSchema
+            Of the observations that it was trained on.
+        sam_name, sam_sha256 : str
+            The SAM whose proposals and features it was trained on.
+        training : mapping
+            How it was trained, fit for JSON.
+        union : TaskUnion, optional
+            Given if it serves any task.
+
+        Returns
+        -------
+        PolicyBundle
 
         Raises
         ------
@@ -193,6 +212,10 @@ class PolicyBundle:
             settings it knows; what it does not know stays at the task's static settings.
         sam_sha256 : str, optional
             The SAM it is to run with.
+
+        Returns
+        -------
+        PolicyBundle
 
         Raises
         ------

@@ -42,7 +42,7 @@ class Normalisation:
         return np.clip((raw - self.mean) * self.scale, -self.limit, self.limit)
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON knows it."""
+        """The content as plain types, fit for JSON."""
         return {"mean": self.mean.tolist(), "scale": self.scale.tolist(), "limit": self.limit}
 
     @classmethod

@@ -56,6 +56,14 @@ class CurveWriter:
 
         Of points within the same second only the first stands in the curves against seconds, so
         that their steps increase.
+
+        Parameters
+        ----------
+        values : mapping of str to float
+        evaluations : int
+            Spent so far: the step of ``eval/...``.
+        seconds : float
+            Spent so far: the step of ``eval_by_second/...``.
         """
         at, second = self._began + seconds, round(seconds)
         for name, value in values.items():
@@ -65,7 +73,14 @@ class CurveWriter:
         self.last_second = max(self.last_second, second)
 
     def scalar(self, tag: str, value: float, step: int) -> None:
-        """Add a single point to any other curve."""
+        """Add a single point to any other curve.
+
+        Parameters
+        ----------
+        tag : str
+        value : float
+        step : int
+        """
         self._writer.add_scalar(tag, value, step)
 
     def flush(self) -> None:
@@ -110,7 +125,15 @@ class HeldCurves(KVWriter):
         self._last_step = -1
 
     def point(self, values: Mapping[str, float], *, evaluations: int, seconds: float) -> None:
-        """Hold a point of `CurveWriter.point`."""
+        """Hold a point of `CurveWriter.point`.
+
+        Parameters
+        ----------
+        values : mapping of str to float
+        evaluations : int
+        seconds : float
+            As for `CurveWriter.point`.
+        """
         add = functools.partial(self.events.point, dict(values))
         self._held.append(functools.partial(add, evaluations=evaluations, seconds=seconds))
 

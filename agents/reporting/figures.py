@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -51,81 +51,19 @@ def new_figure(width: float = 9.6, height: float = 3.8, **subplots: Any) -> tupl
 
 
 def label(axis: Any, x: str, y: str, title: str = "") -> None:
-    """Name the axes."""
+    """Name the axes.
+
+    Parameters
+    ----------
+    axis : Axes
+    x, y : str
+    title : str
+        On the left above the panel.
+    """
     axis.set_xlabel(x, color=FAINT, fontsize=10)
     axis.set_ylabel(y, color=FAINT, fontsize=10)
     if title:
         axis.set_title(title, color=INK, fontsize=11, loc="left", fontweight="semibold")
-
-
-def draw_curves(
-    curves: Mapping[str, Sequence[tuple[float, float]]],
-    levels: Mapping[str, float],
-    *,
-    x: str = "evaluations",
-) -> Figure:
-    """Learning and search on the same axes.
-
-    Parameters
-    ----------
-    curves : mapping of name to sequence of (x, score)
-        Each is drawn as a line.
-    levels : mapping of name to score
-        What does not learn: drawn as a horizontal line.
-    x : str
-        What the horizontal axis counts.
-    """
-    figure, axis = new_figure(9.6, 3.8)
-    for colour, (name, points) in zip(COLOURS, curves.items(), strict=False):
-        xs, ys = zip(*points, strict=True)
-        axis.plot(xs, ys, color=colour, linewidth=2, marker="o", markersize=3, label=name)
-    styles = ("--", ":", "-.", (0, (1, 4)))
-    for style, (name, level) in zip(styles, levels.items(), strict=False):
-        axis.axhline(level, color=FAINT, linewidth=1.3, linestyle=style, label=name)
-    label(axis, x, "score on validation frames")
-    axis.legend(frameon=False, fontsize=9, ncols=2)
-    return figure
-
-
-def draw_per_frame(rows: pd.DataFrame, tuners: Sequence[str], measure: str, name: str) -> Figure:
-    """A measure frame by frame, one line a tuner, the streams one after the other.
-
-    Parameters
-    ----------
-    rows : DataFrame
-        From `Judge.judge`.
-    tuners : sequence of str
-    measure : str
-        Column.
-    name : str
-        Of the measure, for people.
-    """
-    figure, axis = new_figure(9.6, 3.4)
-    position: dict[int, int] = {}
-    for index in sorted(rows["frame_index"].unique()):
-        position[int(index)] = len(position)
-    for colour, tuner in zip(COLOURS, tuners, strict=False):
-        own = rows[rows["tuner"] == tuner]
-        for number, (_, stream) in enumerate(own.groupby("stream")):
-            xs = [position[int(i)] for i in stream["frame_index"]]
-            axis.plot(
-                xs,
-                stream[measure],
-                color=colour,
-                linewidth=1.8,
-                marker="o",
-                markersize=3.5,
-                label=tuner if number == 0 else None,
-            )
-    starts = rows.groupby("stream")["frame_index"].min()
-    for start in list(starts)[1:]:
-        axis.axvline(position[int(start)] - 0.5, color=FAINT, linewidth=0.8, linestyle=":")
-    label(axis, "frame (a dotted line begins another stream)", name)
-    axis.legend(
-        frameon=False, fontsize=9, ncols=len(tuners), loc="lower left", bbox_to_anchor=(0.0, 1.0)
-    )
-    axis.set_ylim(-0.02, 1.02)
-    return figure
 
 
 def settings_moved(rows: pd.DataFrame, task: Task) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""Studies beside the benchmark, one a command: demo, ablation, headroom, validity, task check.
+"""Studies beside the benchmark, one a command: ablation, headroom, validity, task check.
 
 Each computes and writes; the scripts of the same names parse arguments and print.
 """

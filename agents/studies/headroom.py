@@ -98,7 +98,7 @@ class Headroom:
     settings: dict[str, tuple[Estimate, Estimate]] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON knows it."""
+        """The content as plain types, fit for JSON."""
 
         def plain(estimates: dict[str, Estimate]) -> dict[str, list[float]]:
             return {name: [e.value, e.low, e.high] for name, e in estimates.items()}

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 from numpy.typing import NDArray
 
-from samstar_rl.evidence.mask_evidence import foreground_for
+from samstar_rl.evidence.frame_evidence import FrameEvidence
 from samstar_rl.frames.intensity import to_sam_rgb
 from samstar_rl.rewards.reward import PhysicsReward
 from samstar_rl.rewards.terms.size import SizeTarget
@@ -96,7 +96,8 @@ def _draw_masks(
 
 
 def _draw_foreground(panel: Any, task: Task, frame: Frame) -> None:
-    foreground = foreground_for(frame, task.sample.scaled(task.length_unit_px(frame)))
+    sample = task.sample.scaled(task.length_unit_px(frame))
+    foreground = FrameEvidence.of(frame, sample).foreground
     picture = to_sam_rgb(frame.image).copy()
     outlines, _ = cv2.findContours(
         foreground.mask.astype(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE

@@ -11,14 +11,14 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from samstar_rl._io import atomic
-from samstar_rl.evidence.mask_evidence import foreground_for
+from samstar_rl.evidence.frame_evidence import FrameEvidence
 from samstar_rl.frames.frame import LabelledFrame
 from samstar_rl.results.overlay import draw_outlines
 from samstar_rl.rewards.reward import PhysicsReward
 from samstar_rl.segmentation.segmentation import Segmentation, segment
 from samstar_rl.simulator import SimulatedStream
 from samstar_rl.simulator.seeds import first_seed
-from samstar_rl.truth.validity import summarise, validate_frame
+from samstar_rl.truth.validity import validate_frame, validity_figures
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -127,7 +127,7 @@ def write_validity(
     dict
         The figures, as in validity.json.
     """
-    figures = {"task": tasks[0].name, "sam_sha256": bank.sam_sha256, **summarise(validities)}
+    figures = {"task": tasks[0].name, "sam_sha256": bank.sam_sha256, **validity_figures(validities)}
     atomic.write_json(folder / "validity.json", figures)
     atomic.write_figure(folder / "validity.png", draw_validity(validities), dpi=90)
     worst = draw_worst(validities, tasks, bank, settings)
@@ -201,7 +201,8 @@ def _draw_row(
 ) -> None:
     frame, truth, reward = bank.frame(index), bank.truth(index), PhysicsReward(task)
     targets = reward.targets_px(frame)
-    foreground = foreground_for(frame, next(iter(targets.values())).sample).mask
+    sample = next(iter(targets.values())).sample
+    foreground = FrameEvidence.of(frame, sample).foreground.mask
 
     def chosen(values: np.ndarray) -> tuple[int, Segmentation]:
         best = int(np.argmax(values))

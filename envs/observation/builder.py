@@ -135,6 +135,11 @@ class ObservationBuilder:
             Their score; given exactly when ``last_action`` is.
         search : (best score, share of steps left), optional
             For `samstar/Tuning-v0`.
+
+        Returns
+        -------
+        (size,) float32 array
+            Clipped to the schema's ranges.
         """
         observation = self._template.copy()
         observation[self._frame_part] = frame_part

@@ -138,6 +138,10 @@ class ObservationSchema:
             Add the block ``search`` of `samstar/Tuning-v0`.
         union : TaskUnion, optional
             Speak of the settings and terms of many tasks, and add the block ``free``.
+
+        Returns
+        -------
+        ObservationSchema
         """
         settings = task.space.names if union is None else union.settings
         terms = tuple(task.terms) if union is None else union.terms
@@ -203,7 +207,7 @@ class ObservationSchema:
         return spaces.Box(low, high, dtype=np.float32)
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON knows it."""
+        """The content as plain types, fit for JSON."""
         return {"blocks": [asdict(block) for block in self.blocks]}
 
     @classmethod

@@ -81,7 +81,17 @@ def write_csv(path: Path, rows: Any) -> None:
 
 
 def write_figure(path: Path, figure: Any, *, dpi: int, **options: Any) -> None:
-    """Write a whole matplotlib figure, or nothing."""
+    """Write a whole matplotlib figure, or nothing.
+
+    Parameters
+    ----------
+    path : Path
+    figure : Figure
+    dpi : int
+        Pixels an inch.
+    **options
+        Of ``Figure.savefig``.
+    """
     with replacing(path) as temporary:
         figure.savefig(temporary, dpi=dpi, **options)
 

@@ -17,6 +17,7 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, overload
+from weakref import WeakValueDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -85,6 +86,7 @@ class Bank:
         kept = max(1, cached_proposals)
         self._file = lru_cache(kept)(self._open_frame_file)
         self._frame = lru_cache(kept)(self._read_frame)
+        self._held: WeakValueDictionary[int, Frame] = WeakValueDictionary()
         self._proposals = lru_cache(kept)(self._read_proposals)
 
     def __len__(self) -> int:
@@ -105,7 +107,10 @@ class Bank:
         return sum(file.stat().st_size for file in self.path.rglob("*") if file.is_file())
 
     def frame(self, index: int) -> Frame:
-        """One frame, without its truth; the same object as long as it is kept open."""
+        """One frame, without its truth; the same object as long as anybody holds it.
+
+        All who look at the frame then share what is known of it.
+        """
         return self._frame(index)
 
     def truth(self, index: int) -> NDArray[np.int32]:
@@ -143,9 +148,14 @@ class Bank:
         return self._proposals(index, prompt)
 
     def _read_frame(self, index: int) -> Frame:
+        held = self._held.get(index)
+        if held is not None:
+            return held
         file = self._file(index)
         header = file.header
-        return Frame(file["image"], header["pixel_size_nm"], header["id"], header["time"])
+        frame = Frame(file["image"], header["pixel_size_nm"], header["id"], header["time"])
+        self._held[index] = frame
+        return frame
 
     def _read_proposals(self, index: int, prompt: PromptSettings) -> Proposals:
         record = next((held for held in self.prompts if held.holds(prompt)), None)

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from weakref import WeakKeyDictionary
-
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from samstar_rl.masks.store import MaskStore, Window
-from samstar_rl.segmentation.segmentation import Segmentation
+from samstar_rl.masks.store import Window
 
 Column = NDArray[np.float64]
 Points = NDArray[np.float32]
@@ -23,11 +20,9 @@ _LEAST_FACETTING = 0.5
 _SMOOTHING_PX = 1.0
 _MARGIN_PX = 4
 
-_KNOWN: WeakKeyDictionary[MaskStore, dict[int, tuple[float, float]]] = WeakKeyDictionary()
 
-
-def polygon_sides(segmentation: Segmentation) -> tuple[Column, Column]:
-    r"""Sides and facetting of each mask, both (K,).
+def count_sides(window: Window) -> tuple[float, float]:
+    r"""Count the sides of one mask, and say how straight they are.
 
     For k = 3, 4, ... sides the tightest k-gon around the mask's convex hull is sought (edges that
     add least area are taken away one by one: K.-L. Low, A. Ilie, J. Graph. Tools 8, 2003). With
@@ -42,23 +37,11 @@ def polygon_sides(segmentation: Segmentation) -> tuple[Column, Column]:
 
     Returns
     -------
-    sides : (K,) array
-        3 to `MOST_SIDES`, or `ROUND`.
-    facetting : (K,) array
+    sides : float
+        3 to `MOST_SIDES`, or `ROUND`; that as well for a mask without area.
+    facetting : float
         In [0, 1].
     """
-    store = segmentation.masks
-    known = _KNOWN.setdefault(store, {})
-    ids = segmentation.mask_ids.tolist()
-    for mask_id in ids:
-        if mask_id not in known:
-            known[mask_id] = count_sides(store.window(mask_id))
-    sides, facetting = np.array([known[mask_id] for mask_id in ids]).reshape(-1, 2).T
-    return sides, facetting
-
-
-def count_sides(window: Window) -> tuple[float, float]:
-    """Sides and facetting of one mask; `ROUND` and 0 for one without area."""
     outline = _smooth_hull(window)
     area = cv2.contourArea(outline) if len(outline) >= 3 else 0.0
     if area <= 0:

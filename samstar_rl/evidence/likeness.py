@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import resources
-from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
 from samstar_rl.evidence.mask_evidence import EVIDENCE as EVIDENCE_OF_MASKS
-from samstar_rl.evidence.mask_evidence import mask_evidence
 from samstar_rl.foreground.estimate import Foreground
-from samstar_rl.masks.column_cache import MaskColumns
-from samstar_rl.masks.store import Ids, MaskStore
-from samstar_rl.segmentation.segmentation import Segmentation
+from samstar_rl.masks.particle_table import ParticleTable
 
 Weights = NDArray[np.float64]
 
@@ -39,31 +36,6 @@ _LEAST_DIAMETER = 0.003
 _MOST_ASPECT, _MOST_EDGE, _MOST_RELATIVE, _MOST_BODIES = 6.0, 2.0, 2.5, 4.0
 #: Evidence farther from its mean than this, in standard deviations, counts as that far.
 _MOST_DEVIATIONS = 4.0
-
-
-_LIKENESS: WeakKeyDictionary[MaskStore, WeakKeyDictionary[Foreground, MaskColumns]] = (
-    WeakKeyDictionary()
-)
-
-
-def particle_likeness(segmentation: Segmentation, foreground: Foreground) -> NDArray[np.float64]:
-    """Estimated probability that a mask matches a particle at an IoU of 0.5, (K,).
-
-    It depends on the mask alone, not on what else is kept, and is remembered.
-    """
-    of_store = _LIKENESS.setdefault(segmentation.masks, WeakKeyDictionary())
-    columns = of_store.get(foreground)
-    if columns is None:
-        columns = of_store[foreground] = MaskColumns(("likeness",))
-
-    def weigh(ids: Ids) -> NDArray[np.float64]:
-        positions = np.unique(segmentation.mask_ids, return_index=True)[1]
-        missing = positions[np.isin(segmentation.mask_ids[positions], ids)]
-        evidence = describe_masks(segmentation.part(missing), foreground)
-        return packaged_likeness().of(evidence)[:, None]
-
-    ids = segmentation.mask_ids
-    return columns.get("likeness", ids, len(segmentation.masks), weigh)
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,15 +84,29 @@ def packaged_likeness() -> Likeness:
     return Likeness(**{name: array.astype(np.float64) for name, array in arrays.items()})
 
 
-def describe_masks(segmentation: Segmentation, foreground: Foreground) -> NDArray[np.float64]:
-    """The evidence of each mask, (K, evidence), in the order of `EVIDENCE`."""
-    table = segmentation.table
-    evidence = mask_evidence(segmentation, foreground, *EVIDENCE_OF_MASKS)
-    share = table.equivalent_diameter / min(segmentation.shape)
+def describe_masks(
+    table: ParticleTable, columns: Sequence[NDArray[np.float64]], foreground: Foreground
+) -> NDArray[np.float64]:
+    """Gather the evidence of each mask.
+
+    Parameters
+    ----------
+    table : ParticleTable
+        Of K masks.
+    columns : sequence of (K,) arrays
+        How they lie on image and foreground, in the order of `mask_evidence.EVIDENCE`.
+    foreground : Foreground
+
+    Returns
+    -------
+    (K, E) array
+        In the order of `EVIDENCE`.
+    """
+    share = table.equivalent_diameter / min(table.store.shape)
     relative = np.log(np.maximum(table.area, 1) / foreground.particle_area_px) / 2
-    of_masks = dict(zip(EVIDENCE_OF_MASKS, evidence, strict=True))
+    of_masks = dict(zip(EVIDENCE_OF_MASKS, columns, strict=True))
     of_masks["n_bodies"] = np.minimum(of_masks["n_bodies"], _MOST_BODIES)
-    columns = (
+    evidence = (
         table.predicted_iou,
         table.stability_score,
         table.circularity,
@@ -133,4 +119,4 @@ def describe_masks(segmentation: Segmentation, foreground: Foreground) -> NDArra
         np.clip(relative, -_MOST_RELATIVE, _MOST_RELATIVE),
         *of_masks.values(),
     )
-    return np.nan_to_num(np.stack(columns, axis=1))
+    return np.nan_to_num(np.stack(evidence, axis=1))

@@ -1,4 +1,4 @@
-"""What the terms need to know of masks beyond the particle table, computed once a mask."""
+"""How masks lie on the image and its foreground: what the particle table does not say."""
 
 from __future__ import annotations
 
@@ -6,20 +6,15 @@ import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from samstar_rl._io.opencv import avoid_ipp
-from samstar_rl.foreground.estimate import Cover, Foreground, foreground_of
-from samstar_rl.foreground.sample import Sample
-from samstar_rl.frames.frame import Frame
-from samstar_rl.masks.column_cache import MaskColumns
+from samstar_rl.foreground.estimate import Cover, Foreground
 from samstar_rl.masks.particle_table import Scene
 from samstar_rl.masks.store import Ids, MaskStore, Window
-from samstar_rl.segmentation.segmentation import Segmentation
 
 Index = NDArray[np.intp]
 
@@ -37,15 +32,7 @@ _RING = np.ones((7, 7), np.uint8)
 _STEPS = 4095
 
 
-@dataclass(frozen=True)
-class Explained:
-    """How the union of the masks lies on the foreground."""
-
-    union_px: int
-    shared_px: int
-
-
-#: What is known of single masks, see `mask_evidence`.
+#: How single masks lie on the image and its foreground; see `FrameEvidence.columns`.
 EVIDENCE = (
     "purity",
     "inside_std",
@@ -70,85 +57,13 @@ _RING_COLUMN = EVIDENCE.index("ring")
 _RIM_CORE = EVIDENCE.index("rim_core")
 _MAPS = slice(EVIDENCE.index("probability"), len(EVIDENCE))
 
-_EXPLAINED: WeakKeyDictionary[Segmentation, WeakKeyDictionary[Foreground, Explained]] = (
-    WeakKeyDictionary()
-)
-_DESCRIBED: WeakKeyDictionary[MaskStore, WeakKeyDictionary[Foreground, MaskColumns]] = (
-    WeakKeyDictionary()
-)
-
-
-def foreground_for(frame: Frame, sample: Sample) -> Foreground:
-    """The frame's foreground, given what is known of the sample (lengths in px)."""
-    return foreground_of(
-        frame,
-        sample.contrast,
-        sample.min_diameter,
-        sample.max_diameter,
-        sample.sizes,
-        sample.arrangement,
-    )
-
-
-def explained(segmentation: Segmentation, foreground: Foreground) -> Explained:
-    """Union and its share on the foreground."""
-    known = _EXPLAINED.setdefault(segmentation, WeakKeyDictionary())
-    if foreground not in known:
-        starts, stops = segmentation.union_runs
-        shared = foreground.pixel_count.within(starts, stops)
-        known[foreground] = Explained(int((stops - starts).sum()), shared)
-    return known[foreground]
-
-
-def mask_evidence(
-    segmentation: Segmentation, foreground: Foreground, *names: str
-) -> tuple[NDArray[np.float64], ...]:
-    """How single masks lie on the image and its foreground, an array (K,) for each name.
-
-    Computed once a mask. Steps are changes of intensity across the outline, in shares of a full
-    step of the right sign.
-
-    Parameters
-    ----------
-    segmentation : Segmentation
-        Of K masks.
-    foreground : Foreground
-    *names : str
-        Of `EVIDENCE`:
-
-        - ``purity``: share of the mask that is foreground
-        - ``inside_std``: standard deviation of the normalised intensity inside
-        - ``rim_support``: mean step, those of the wrong sign counting 0
-        - ``weakest_arc``: mean step, signs kept, on the weakest fifth or so of the outline
-        - ``step_0`` to ``step_5``: steps of 16 sectors about the centre, from the weakest to the
-          strongest; means of 1, 1, 2, 4, 4 and 4 of them
-        - ``ring``: share of the surroundings, 3 px wide, that is foreground
-        - ``rim_core``: mean of the network's core map on the outline
-        - ``probability``, ``probability_std``: mean and spread inside of the network's probability
-        - ``core``: share of the mask in the network's cores
-        - ``body_iou``, ``body_share``, ``body_cover``: IoU with the foreground's body that fits
-          best, share of the mask in it, and share of it in the mask
-        - ``n_bodies``: bodies that lie in the mask by half or more
-    """
-    store, scene = segmentation.masks, segmentation.proposals.scene
-    of_store = _DESCRIBED.setdefault(store, WeakKeyDictionary())
-    columns = of_store.get(foreground)
-    if columns is None:
-        columns = of_store[foreground] = MaskColumns(EVIDENCE)
-
-    def describe(ids: Ids) -> NDArray[np.float64]:
-        return _Describer(store, scene, foreground)(ids)
-
-    ids, n_masks = segmentation.mask_ids, len(store)
-    return tuple(columns.get(name, ids, n_masks, describe) for name in names)
-
 
 def frame_rim(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Values of the outermost rows and columns, one after the other."""
     return np.concatenate([mask[0], mask[-1], mask[1:-1, 0], mask[1:-1, -1]])
 
 
-class _Describer:
+class MaskDescriber:
     """Describes masks of one frame; what lies on their outlines is summed up for all at once.
 
     Sums are of whole numbers: those of floats depend on the order of summation, which numpy
@@ -308,7 +223,7 @@ def _sectors(off_y: NDArray[np.float64], off_x: NDArray[np.float64]) -> Index:
 def _sector_steps(
     steps: NDArray[np.float32], sector: Index, owner: Index, n_masks: int
 ) -> NDArray[np.float64]:
-    """The weakest arc and the steps by rank of each mask; see `mask_evidence`."""
+    """The weakest arc and the steps by rank of each mask; see `FrameEvidence.columns`."""
     place, size = owner * _SECTORS + sector, n_masks * _SECTORS
     count = np.bincount(place, minlength=size).reshape(n_masks, _SECTORS)
     total = np.bincount(place, steps, minlength=size).reshape(n_masks, _SECTORS)

@@ -18,8 +18,8 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from torch.utils.data import BatchSampler, RandomSampler, TensorDataset
 
 from samstar_rl.bank.bank import Bank
-from samstar_rl.evidence.likeness import Likeness, describe_masks, standardise
-from samstar_rl.evidence.mask_evidence import foreground_for
+from samstar_rl.evidence.frame_evidence import FrameEvidence
+from samstar_rl.evidence.likeness import Likeness, standardise
 from samstar_rl.segmentation.segmentation import Segmentation, segment
 from samstar_rl.settings import Settings
 from samstar_rl.tasks.task import Task
@@ -46,7 +46,7 @@ class MaskSamples:
     Parameters
     ----------
     evidence : (M, E) array
-        As `describe_masks` gives it.
+        As `FrameEvidence.description` gives it.
     iou : (M,) array
         Best IoU with a particle.
     weight : (M,) array
@@ -107,7 +107,7 @@ def _sample_frame(
 ) -> MaskSamples:
     frame, labels = bank.frame(index), bank.truth(index)
     unit_px = task.length_unit_px(frame)
-    foreground = foreground_for(frame, task.sample.scaled(unit_px))
+    known = FrameEvidence.of(frame, task.sample.scaled(unit_px))
     truth, masks = Truth(labels), true_masks(labels)
     chosen = (segment(bank.proposals(index, s.prompt), s, length_unit_px=unit_px) for s in settings)
     true = Segmentation.from_labels(labels, frame)
@@ -117,7 +117,7 @@ def _sample_frame(
         sources += [([found], WEIGHT_OF_ADVERSARY)] if found is not None else []
     evidence, iou, weight = [], [], []
     for segmentations, share in sources:
-        rows = [(describe_masks(s, foreground), _best_iou(s, truth)) for s in segmentations]
+        rows = [(known.description(s.table), _best_iou(s, truth)) for s in segmentations]
         count = sum(len(row) for row, _ in rows)
         evidence += [row for row, _ in rows]
         iou += [best for _, best in rows]

@@ -13,13 +13,10 @@ particle: each makes up for the other's mistakes.
 from __future__ import annotations
 
 import contextlib
-import hashlib
-from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
-from weakref import WeakKeyDictionary
 
 import cv2
 import numpy as np
@@ -31,10 +28,8 @@ from samstar_rl._io.opencv import avoid_ipp
 from samstar_rl.foreground.network import (
     ForegroundMaps,
     map_particles,
-    maps_of,
     packaged_network,
 )
-from samstar_rl.frames.frame import Frame
 from samstar_rl.frames.intensity import normalise
 from samstar_rl.frames.slopes import slopes
 from samstar_rl.masks.pixel_runs import PixelCount
@@ -46,7 +41,6 @@ Mask = NDArray[np.bool_]
 Field = NDArray[np.float32]
 Bodies = NDArray[np.uint16]
 Index = NDArray[np.intp]
-Known = tuple[Contrast, float | None, float | None, Sizes, Arrangement]
 
 #: Short side in px at which candidates are drawn: details below 1/256 of the frame are lost.
 WORKING_SHORT_SIDE_PX = 256
@@ -63,7 +57,7 @@ SPECK_SHARE = 0.02
 FRAGMENT_SHARE = 0.1
 
 #: Evidence of a candidate, its mean and standard deviation over candidates, and its weight.
-EVIDENCE: dict[str, tuple[float, float, float]] = {
+CANDIDATE_EVIDENCE: dict[str, tuple[float, float, float]] = {
     "solidity_by_area": (0.859, 0.145, 0.051),
     "solidity": (0.894, 0.092, 0.029),
     "circularity": (0.563, 0.163, -0.050),
@@ -175,75 +169,6 @@ class Foreground:
         return max(self.area_px / max(self.n_particles, 1), 1.0)
 
 
-class _Memory:
-    """Foregrounds of the frames seen last, found again by identity or else by content."""
-
-    def __init__(self, capacity_px: int) -> None:
-        self._capacity_px = capacity_px
-        self._kept_px = 0
-        self._by_frame: WeakKeyDictionary[Frame, dict[Known, Foreground]] = WeakKeyDictionary()
-        self._by_content: OrderedDict[tuple[bytes, Known], Foreground] = OrderedDict()
-
-    def get(self, frame: Frame, known: Known) -> Foreground | None:
-        of_frame = self._by_frame.setdefault(frame, {})
-        if known not in of_frame:
-            foreground = self._by_content.get((_digest(frame), known))
-            if foreground is None:
-                return None
-            of_frame[known] = foreground
-        return of_frame[known]
-
-    def put(self, frame: Frame, known: Known, foreground: Foreground) -> None:
-        self._by_frame.setdefault(frame, {})[known] = foreground
-        digest = (_digest(frame), known)
-        if digest not in self._by_content:
-            self._kept_px += foreground.mask.size
-        self._by_content[digest] = foreground
-        while self._kept_px > self._capacity_px and len(self._by_content) > 1:
-            _, oldest = self._by_content.popitem(last=False)
-            self._kept_px -= oldest.mask.size
-
-
-def _digest(frame: Frame) -> bytes:
-    shape = str(frame.shape).encode()
-    return hashlib.blake2b(frame.image.data, digest_size=16, key=shape).digest()
-
-
-#: Of 512 x 512 px a foreground takes two bytes a pixel, of the working size five: 200 to 500 MB.
-_MEMORY = _Memory(capacity_px=400 * 512**2)
-
-
-def foreground_of(
-    frame: Frame,
-    contrast: Contrast = "either",
-    min_diameter_px: float | None = None,
-    max_diameter_px: float | None = None,
-    sizes: Sizes = "alike",
-    arrangement: Arrangement = "apart",
-) -> Foreground:
-    """The foreground of a frame; that of the last few hundred frames is remembered.
-
-    Parameters
-    ----------
-    frame : Frame
-    contrast : {"bright", "dark", "either"}
-        What is known of the particles' contrast; "either" leaves it to the evidence.
-    min_diameter_px, max_diameter_px : float, optional
-        What is known of their equivalent diameters.
-    sizes : {"alike", "mixed"}
-        Where they are alike, what is far smaller than the rest is taken for dirt or lettering.
-    arrangement : {"apart", "overlapping"}
-        How particles that touch are told apart to be counted: by the network's cores, or, where
-        round particles lie on one another, by inscribed discs.
-    """
-    known: Known = (contrast, min_diameter_px, max_diameter_px, sizes, arrangement)
-    foreground = _MEMORY.get(frame, known)
-    if foreground is None:
-        foreground = estimate_foreground(frame.image, *known, maps=maps_of(frame))
-        _MEMORY.put(frame, known, foreground)
-    return foreground
-
-
 def estimate_foreground(
     image: Field,
     contrast: Contrast = "either",
@@ -254,9 +179,27 @@ def estimate_foreground(
     *,
     maps: ForegroundMaps | None = None,
 ) -> Foreground:
-    """Estimate the foreground of an image (H, W) of any range; see `foreground_of`.
+    """Estimate the foreground of an image.
 
-    ``maps`` are what the network says of the image, if that is known already.
+    Parameters
+    ----------
+    image : (H, W) float32 array
+        Of any range; NaN marks missing pixels.
+    contrast : {"bright", "dark", "either"}
+        What is known of the particles' contrast; "either" leaves it to the evidence.
+    min_diameter_px, max_diameter_px : float, optional
+        What is known of their equivalent diameters.
+    sizes : {"alike", "mixed"}
+        Where they are alike, what is far smaller than the rest is taken for dirt or lettering.
+    arrangement : {"apart", "overlapping"}
+        How particles that touch are told apart to be counted: by the network's cores, or, where
+        round particles lie on one another, by inscribed discs.
+    maps : ForegroundMaps, optional
+        What the network says of the image, if that is known already.
+
+    Returns
+    -------
+    Foreground
     """
     avoid_ipp()
     valid = ~annotation_pixels(image)
@@ -509,7 +452,7 @@ def draw_candidates(work: _Work) -> Iterator[Candidate]:
 
 
 def describe_candidates(work: _Work, candidates: list[Candidate]) -> NDArray[np.float64]:
-    """The `EVIDENCE` of each candidate, (candidates, evidence)."""
+    """The `CANDIDATE_EVIDENCE` of each candidate, (candidates, evidence)."""
     agreement = _agreement([candidate.mask for candidate in candidates])
     rim = frame_rim_indices(work.valid)
     spread = float(work.smooth[work.valid].std()) + 1e-6
@@ -540,7 +483,7 @@ def _soft_dice(mask: Mask, probability: Field) -> float:
 
 
 def _opinion_of_network(work: _Work) -> Iterator[Candidate]:
-    """What the network takes for particles, with the contrast that it has in this image."""
+    """Make a candidate of what the network takes for particles, with its contrast here."""
     mask = work.probability > 0.5
     pixels = mask.astype(np.uint8)
     inside = cv2.erode(pixels, _BLOCK) > 0
@@ -552,7 +495,7 @@ def _opinion_of_network(work: _Work) -> Iterator[Candidate]:
 
 def weigh(described: NDArray[np.float64]) -> NDArray[np.float64]:
     """Weighted sum of the standardised evidence, (candidates,)."""
-    mean, spread, weight = np.array(list(EVIDENCE.values())).T
+    mean, spread, weight = np.array(list(CANDIDATE_EVIDENCE.values())).T
     return np.clip((described - mean) / spread, -3, 3) @ weight
 
 
@@ -651,7 +594,7 @@ def _bodies(mask: Mask, least_px: int) -> Iterator[tuple[tuple[int, int], Mask]]
 
 
 def _is_drawn(body: Mask, stroke_px: float) -> bool:
-    """Whether a body is a filled rectangle or made of thin strokes."""
+    """Say whether a body is a filled rectangle or made of thin strokes."""
     if body.mean() > 0.95 and body.size > 40:
         return True
     distance = cv2.distanceTransform(np.pad(body, 1).astype(np.uint8), cv2.DIST_L2, 3)

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from importlib import resources
 from pathlib import Path
-from weakref import WeakKeyDictionary
 
 import cv2
 import numpy as np
@@ -61,15 +60,32 @@ class ForegroundMaps:
     core: Field
 
 
-_MAPS: WeakKeyDictionary[Frame, ForegroundMaps] = WeakKeyDictionary()
+class LazyMaps:
+    """The maps of an image, computed when first asked for.
+
+    Parameters
+    ----------
+    image : (H, W) array
+    """
+
+    def __init__(self, image: Field) -> None:
+        self._image = image
+
+    @cached_property
+    def maps(self) -> ForegroundMaps:
+        """As `particle_probability`."""
+        return particle_probability(self._image)
+
+    @classmethod
+    def of(cls, frame: Frame) -> LazyMaps:
+        """Those of a frame, which keeps them as long as it lives."""
+        known: LazyMaps = frame.known.setdefault(cls, cls(frame.image))
+        return known
 
 
 def maps_of(frame: Frame) -> ForegroundMaps:
-    """As `particle_probability` of a frame; remembered as long as the frame lives."""
-    maps = _MAPS.get(frame)
-    if maps is None:
-        maps = _MAPS[frame] = particle_probability(frame.image)
-    return maps
+    """As `particle_probability` of a frame, which keeps them as long as it lives."""
+    return LazyMaps.of(frame).maps
 
 
 def particle_probability(image: ArrayLike) -> ForegroundMaps:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,6 +39,8 @@ class Frame:
     pixel_size_nm: float | None = None
     id: str = "frame"
     time: float = 0.0
+    #: What was computed of the frame (network maps, evidence): kept here, it dies with the frame.
+    known: dict[Any, Any] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
         image = np.asarray(self.image)
@@ -52,6 +55,9 @@ class Frame:
                 "give None where the pixel size is unknown"
             )
         object.__setattr__(self, "image", np.ascontiguousarray(image, dtype=np.float32))
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"known": {}}  # another process computes what it needs
 
     @property
     def shape(self) -> tuple[int, int]:

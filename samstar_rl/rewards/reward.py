@@ -7,10 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
-from samstar_rl.evidence.likeness import particle_likeness
-from samstar_rl.evidence.mask_evidence import foreground_for
+from samstar_rl.evidence.frame_evidence import FrameEvidence
 from samstar_rl.frames.frame import Frame
 from samstar_rl.rewards.registry import TERMS, WITHOUT_FOREGROUND
 from samstar_rl.rewards.target import Target
@@ -82,7 +80,7 @@ class PhysicsReward:
         return Score(combine(terms, self._weights, self.task.combination), terms)
 
     def gauge(self, frame: Frame) -> Gauge:
-        """What the gates need to know of the sample: the unit's length in px, plausibilities.
+        """What the gates need to know: the length of the task's unit in px, and the evidence.
 
         For ``segment(proposals, settings, **reward.gauge(frame))``.
 
@@ -92,12 +90,8 @@ class PhysicsReward:
             As `score`.
         """
         unit_px = self.task.length_unit_px(frame)
-        sample = self.task.sample.scaled(unit_px)
-
-        def plausibility(segmentation: Segmentation) -> NDArray[np.float64]:
-            return particle_likeness(segmentation, foreground_for(frame, sample))
-
-        return {"length_unit_px": unit_px, "plausibility": plausibility}
+        evidence = FrameEvidence.of(frame, self.task.sample.scaled(unit_px))
+        return {"length_unit_px": unit_px, "evidence": evidence}
 
     def look_at(self, frame: Frame) -> None:
         """Compute what the terms need of a frame, ahead of the first segmentation.
@@ -112,7 +106,7 @@ class PhysicsReward:
         """
         for name, target in self.targets_px(frame).items():
             if name not in WITHOUT_FOREGROUND:
-                foreground_for(frame, target.sample)
+                _ = FrameEvidence.of(frame, target.sample).foreground
                 return
 
     def targets_px(self, frame: Frame) -> Mapping[str, Target]:
@@ -128,7 +122,7 @@ class PhysicsReward:
 
 
 def combine(terms: Mapping[str, float], weights: Mapping[str, float], combination: str) -> float:
-    """Weighted mean of the terms, in [0, 1].
+    """Combine terms into one score, their weighted mean.
 
     Parameters
     ----------
@@ -136,6 +130,11 @@ def combine(terms: Mapping[str, float], weights: Mapping[str, float], combinatio
         Value and weight of each term.
     combination : {"geometric", "arithmetic"}
         The geometric mean asks that all terms hold, each entering as at least `LEAST_TERM`.
+
+    Returns
+    -------
+    float
+        In [0, 1].
     """
     values = np.array([terms[name] for name in weights])
     shares = np.array(list(weights.values()), dtype=np.float64)

@@ -19,6 +19,7 @@ from segment_anything.modeling import Sam
 from segment_anything.utils.amg import build_point_grid, generate_crop_boxes
 
 from samstar_rl.errors import SamstarError
+from samstar_rl.evidence.frame_evidence import FrameEvidence
 from samstar_rl.frames.frame import Frame
 from samstar_rl.frames.intensity import unit_to_rgb
 from samstar_rl.masks.particle_table import Scene
@@ -29,7 +30,7 @@ from samstar_rl.sam.point_decoder import Arithmetic, PointDecoder, Precision, on
 from samstar_rl.sam.prompt_order import plan_prompts
 from samstar_rl.sam.upsampling import LogitUpsampler
 from samstar_rl.segmentation.proposals import Effort, Floor, Proposals, ProposalsError
-from samstar_rl.segmentation.segmentation import Plausibility, Segmentation, segment
+from samstar_rl.segmentation.segmentation import Segmentation, segment
 from samstar_rl.settings import STABILITY_OFFSETS, PromptSettings, Settings
 
 __all__ = [
@@ -258,7 +259,7 @@ class ProposalEngine:
         *,
         embedding: Embedding | None = None,
         length_unit_px: float = 1.0,
-        plausibility: Plausibility | None = None,
+        evidence: FrameEvidence | None = None,
         point_grids: Sequence[NDArray[np.floating]] | None = None,
         cost_limit: float | None = None,
     ) -> Segmentation:
@@ -275,7 +276,7 @@ class ProposalEngine:
             Of the frame, if it was encoded before.
         length_unit_px : float
             Length of the task's unit in px.
-        plausibility : callable, optional
+        evidence : FrameEvidence, optional
             As for `samstar_rl.segmentation.segmentation.segment`.
         point_grids : sequence of (P, 2) arrays, optional
             As for `propose`.
@@ -295,9 +296,7 @@ class ProposalEngine:
             point_grids=point_grids,
             cost_limit=cost_limit,
         )
-        return segment(
-            proposals, settings, length_unit_px=length_unit_px, plausibility=plausibility
-        )
+        return segment(proposals, settings, length_unit_px=length_unit_px, evidence=evidence)
 
     def _pictures(
         self, frame: Frame | RGB, crops: list[Crop], embedding: Embedding

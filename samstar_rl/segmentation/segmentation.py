@@ -7,7 +7,7 @@ looked up. What it keeps, and in which order, is exactly what the stock generato
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from torchvision.ops import batched_nms, nms
 
 from samstar_rl.errors import SamstarError
+from samstar_rl.evidence.frame_evidence import FrameEvidence
 from samstar_rl.frames.frame import Frame
 from samstar_rl.masks.particle_table import ParticleTable, Scene, equivalent_diameters_px
 from samstar_rl.masks.pixel_runs import merged
@@ -218,6 +219,18 @@ class Segmentation:
         apart = first != second
         return first[apart], second[apart], shared.ravel()[flat[apart]]
 
+    @cached_property
+    def uniqueness(self) -> NDArray[np.float64]:
+        r"""How much of a particle each mask stands for, (K,) in (0, 1].
+
+        :math:`u_k = 1 / \sum_j \mathrm{IoU}_{kj}`, the mask itself included: n copies of a mask
+        count 1 / n each, masks that meet nowhere count 1.
+        """
+        areas = np.maximum(self.table.area, 1)
+        first, second, shared = self.overlapping
+        ious = shared / (areas[first] + areas[second] - shared)
+        return np.asarray(1 / (1 + np.bincount(first, ious, minlength=len(areas))))
+
     def records(self) -> list[dict[str, Any]]:
         """The stock generator's records: one dictionary a mask, with the mask in full size."""
         boxes = self._boxes_xyxy()
@@ -304,15 +317,11 @@ class Segmentation:
         return cls(frame.id, Settings(), proposals, everything, everything)
 
 
-Plausibility = Callable[[Segmentation], NDArray[np.float64]]
-"""Gives each mask's probability to be a particle, (K,)."""
-
-
 class Gauge(TypedDict):
     """What the gates need to know of a frame's sample, as `PhysicsReward.gauge` gives it."""
 
     length_unit_px: float
-    plausibility: Plausibility
+    evidence: FrameEvidence
 
 
 def segment(
@@ -320,7 +329,7 @@ def segment(
     settings: Settings,
     *,
     length_unit_px: float = 1.0,
-    plausibility: Plausibility | None = None,
+    evidence: FrameEvidence | None = None,
 ) -> Segmentation:
     """Choose among a frame's proposals.
 
@@ -336,8 +345,8 @@ def segment(
     settings : Settings
     length_unit_px : float
         Length of the task's unit in px, for the gates that are lengths.
-    plausibility : callable, optional
-        What `min_plausibility` asks; only needed where that is set.
+    evidence : FrameEvidence, optional
+        Of the frame, which says how plausible masks are; only needed for `min_plausibility`.
 
     Returns
     -------
@@ -361,7 +370,7 @@ def segment(
     quality: NDArray[np.floating] = proposals.iou_pred[kept]
     if settings.min_plausibility > 0:
         found = Segmentation(proposals.frame_id, settings, proposals, kept, mask_ids)
-        probability = _checked(plausibility)(found)
+        probability = _checked(evidence).likeness(found.table)
         plausible = np.flatnonzero(probability >= settings.min_plausibility)
         kept, mask_ids = kept[plausible], mask_ids[plausible]
         quality = quality[plausible] * probability[plausible]
@@ -371,13 +380,13 @@ def segment(
     return Segmentation(proposals.frame_id, settings, proposals, kept, mask_ids)
 
 
-def _checked(plausibility: Plausibility | None) -> Plausibility:
-    if plausibility is None:
+def _checked(evidence: FrameEvidence | None) -> FrameEvidence:
+    if evidence is None:
         raise SamstarError(
             "min_plausibility needs to know the sample: segment with a task, or pass "
             "**PhysicsReward(task).gauge(frame); min_plausibility=0 turns this gate off"
         )
-    return plausibility
+    return evidence
 
 
 def _select(proposals: Proposals, settings: Settings) -> Ids:

@@ -30,6 +30,7 @@ file says ``median_diameter_nm``, and a name with another unit is an error, not 
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
 import re
@@ -73,7 +74,7 @@ from samstar_rl.rewards.terms.size import SizeTarget
 from samstar_rl.rewards.terms.smoothness import SmoothnessTarget
 from samstar_rl.rewards.terms.temporal import TemporalTarget
 from samstar_rl.rewards.terms.tiling import TilingTarget
-from samstar_rl.settings import SETTINGS, Bound, Settings, SettingsSpace
+from samstar_rl.settings import SETTINGS, Bound, Settings, SettingsError, SettingsSpace
 from samstar_rl.tasks.shipped import TaskError, task_path
 
 LengthUnit = Literal["px", "nm", "frame"]
@@ -112,52 +113,6 @@ class Terms(TypedDict, total=False):
     temporal: TemporalTarget
 
 
-class FreeSetting(BaseModel):
-    """Bounds of a setting that may move.
-
-    Parameters
-    ----------
-    low, high : float, optional
-        Bounds; needed unless a ladder is given.
-    scale : {"linear", "log"}, optional
-        How the action's range maps onto the bounds; the setting's own by default.
-    ladder : tuple of float, optional
-        The only values allowed, in rising order.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    low: float | None = None
-    high: float | None = None
-    scale: Literal["linear", "log"] | None = None
-    ladder: Annotated[tuple[float, ...], Field(min_length=1)] | None = None
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        if self.ladder is not None:
-            if self.low is not None or self.high is not None or self.scale is not None:
-                raise SamstarError("give either a ladder or low and high, not both")
-            if list(self.ladder) != sorted(set(self.ladder)):
-                raise SamstarError(f"the ladder must rise, got {list(self.ladder)}")
-        elif self.low is None or self.high is None or not self.low < self.high:
-            raise SamstarError(f"low < high are needed, got low = {self.low}, high = {self.high}")
-        return self
-
-    @property
-    def bounds(self) -> tuple[float, float]:
-        """The lowest and the highest value."""
-        if self.ladder is not None:
-            return self.ladder[0], self.ladder[-1]
-        return float(self.low or 0.0), float(self.high or 0.0)
-
-    def allows(self, value: float) -> bool:
-        """Whether the setting may take this value."""
-        if self.ladder is not None:
-            return value in self.ladder
-        low, high = self.bounds
-        return low <= value <= high
-
-
 class Task(BaseModel):
     """What the sample should look like and which settings may move.
 
@@ -177,7 +132,7 @@ class Task(BaseModel):
         What all terms may know of the particles.
     terms : dict of str to Target
         Terms with targets and weights.
-    settings : dict of str to FreeSetting
+    settings : dict of str to Bound
         Settings that may move, with bounds.
     static : Settings
         The best choice when nothing adapts; also the values of the settings that may not move.
@@ -199,7 +154,7 @@ class Task(BaseModel):
     terms: Annotated[
         dict[str, Target], GetPydanticSchema(lambda _, handler: handler(Terms)), Field(min_length=1)
     ]
-    settings: Annotated[dict[str, FreeSetting], Field(min_length=1)]
+    settings: Annotated[dict[str, Bound], Field(min_length=1)]
     static: InstanceOf[Settings] = Settings()
 
     @field_validator("static", mode="before")
@@ -209,23 +164,22 @@ class Task(BaseModel):
 
     @field_validator("settings")
     @classmethod
-    def _check_bounds(cls, free: dict[str, FreeSetting]) -> dict[str, FreeSetting]:
+    def _check_bounds(cls, free: dict[str, Bound]) -> dict[str, Bound]:
         for name, setting in free.items():
             if name not in SETTINGS:
                 raise SamstarError(f"settings.{name}: is no setting; known: {', '.join(SETTINGS)}")
-            (low, high), spec = setting.bounds, SETTINGS[name]
-            if low < spec.low or high > spec.high:
-                raise SamstarError(
-                    f"settings.{name}: may lie within {spec.low:g} to {spec.high:g}, "
-                    f"got {low:g} to {high:g}"
-                )
+            try:
+                SettingsSpace({name: setting})
+            except SettingsError as error:
+                problem = str(error).removeprefix(name).lstrip(": ")
+                raise SamstarError(f"settings.{name}: {problem}") from error
         return free
 
     @model_validator(mode="after")
     def _check_static(self) -> Self:
         for name, setting in self.settings.items():
             value = getattr(self.static, name)
-            if not setting.allows(value):
+            if not setting.allows(name, value):
                 raise SamstarError(
                     f"static.{name}: lies outside settings.{name}, which allows "
                     f"{_allowed(setting)}, got {value:g}"
@@ -243,8 +197,7 @@ class Task(BaseModel):
     @functools.cached_property
     def space(self) -> SettingsSpace:
         """The settings that may move as a vector; the others stand at the static ones."""
-        bounds = {name: Bound(**setting.model_dump()) for name, setting in self.settings.items()}
-        return SettingsSpace(bounds, base=self.static)
+        return SettingsSpace(self.settings, base=self.static)
 
     def length_unit_px(self, frame: Frame) -> float:
         """One unit of length of this task in px of the frame.
@@ -459,9 +412,10 @@ def _sample_numbers(sample: Sample) -> tuple[float, ...]:
     return sign, sample.min_diameter or 0.0, sample.max_diameter or 1.0, mixed, overlapping
 
 
-def _allowed(setting: FreeSetting) -> str:
-    low, high = setting.bounds
-    return f"one of {list(setting.ladder)}" if setting.ladder else f"{low:g} to {high:g}"
+def _allowed(setting: Bound) -> str:
+    if setting.low is None:
+        return f"one of {list(setting.ladder or ())}"
+    return f"{setting.low:g} to {setting.high:g}"
 
 
 # Reading: units leave the names, what is wrong is said with file, line and key.
@@ -570,13 +524,14 @@ def _problem(error: Any, unit: Any) -> tuple[KeyPath, str]:
 
 
 def _known_keys(path: KeyPath, unit: Any) -> Iterator[str]:
-    kinds: dict[str, type[BaseModel]] = {"sample": Sample, "settings": FreeSetting}
     if path == ():
         yield from Task.model_fields
+    elif path[0] == "settings":
+        yield from (entry.name for entry in dataclasses.fields(Bound))
     elif path == ("terms",):
         yield from TARGETS
     else:
-        kind = TARGETS[path[1]] if path[0] == "terms" else kinds[path[0]]
+        kind: type[BaseModel] = TARGETS[path[1]] if path[0] == "terms" else Sample
         for field in kind.model_fields:
             if not (path[0] == "terms" and field == "sample"):
                 known_unit = unit in DENSITY_SUFFIXES and issubclass(kind, Quantities)

@@ -11,9 +11,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from samstar_rl.bank.bank import Bank
+    from samstar_rl.evidence.frame_evidence import FrameEvidence
     from samstar_rl.frames.frame import Frame
     from samstar_rl.sam.engine import Embedding, FrameFeatures, ProposalEngine, Proposals
-    from samstar_rl.segmentation.segmentation import Plausibility, Segmentation
+    from samstar_rl.segmentation.segmentation import Segmentation
     from samstar_rl.settings import PromptSettings, Settings
 
 
@@ -41,15 +42,28 @@ class BankFrame:
         self,
         settings: Settings,
         length_unit_px: float,
-        plausibility: Plausibility | None = None,
+        evidence: FrameEvidence | None = None,
         cost_limit: float | None = None,
     ) -> Segmentation:
-        """Choose among the recorded proposals."""
+        """Choose among the recorded proposals.
+
+        Parameters
+        ----------
+        settings : Settings
+        length_unit_px : float
+            One unit of length of the task in px of the frame.
+        plausibility : callable, optional
+            Of masks, for the gate ``min_plausibility``.
+        cost_limit : float, optional
+            The budget of the frame, see `ProposalEngine.propose`.
+
+        Returns
+        -------
+        Segmentation
+        """
         proposals = self.bank.proposals(self.index, settings.prompt)
         proposals = proposals.first(settings.prompt, cost_limit)
-        return segment(
-            proposals, settings, length_unit_px=length_unit_px, plausibility=plausibility
-        )
+        return segment(proposals, settings, length_unit_px=length_unit_px, evidence=evidence)
 
 
 class LiveFrame:
@@ -84,17 +98,32 @@ class LiveFrame:
         self,
         settings: Settings,
         length_unit_px: float,
-        plausibility: Plausibility | None = None,
+        evidence: FrameEvidence | None = None,
         cost_limit: float | None = None,
     ) -> Segmentation:
-        """Decode what is needed, then filter."""
+        """Decode what is needed, then filter.
+
+        Parameters
+        ----------
+        settings : Settings
+        length_unit_px : float
+            One unit of length of the task in px of the frame.
+        plausibility : callable, optional
+            Of masks, for the gate ``min_plausibility``.
+        cost_limit : float, optional
+            The budget of the frame, see `ProposalEngine.propose`.
+
+        Returns
+        -------
+        Segmentation
+        """
         if not self.searches:
             return self.engine.segment(
                 self.frame,
                 settings,
                 embedding=self.embedding,
                 length_unit_px=length_unit_px,
-                plausibility=plausibility,
+                evidence=evidence,
                 cost_limit=cost_limit,
             )
         record = next((held for held in self._proposals if held.holds(settings.prompt)), None)
@@ -107,7 +136,7 @@ class LiveFrame:
             self._proposals[record].first(settings.prompt, cost_limit),
             settings,
             length_unit_px=length_unit_px,
-            plausibility=plausibility,
+            evidence=evidence,
         )
 
 
@@ -155,12 +184,25 @@ class DecodedFrame:
         self,
         settings: Settings,
         length_unit_px: float,
-        plausibility: Plausibility | None = None,
+        evidence: FrameEvidence | None = None,
         cost_limit: float | None = None,
     ) -> Segmentation:
-        """Choose among the proposals."""
+        """Choose among the proposals.
+
+        Parameters
+        ----------
+        settings : Settings
+        length_unit_px : float
+            One unit of length of the task in px of the frame.
+        plausibility : callable, optional
+            Of masks, for the gate ``min_plausibility``.
+        cost_limit : float, optional
+            The budget of the frame, see `ProposalEngine.propose`.
+
+        Returns
+        -------
+        Segmentation
+        """
         record = next(held for held in self.proposals if held.holds(settings.prompt))
         proposals = self.proposals[record].first(settings.prompt, cost_limit)
-        return segment(
-            proposals, settings, length_unit_px=length_unit_px, plausibility=plausibility
-        )
+        return segment(proposals, settings, length_unit_px=length_unit_px, evidence=evidence)

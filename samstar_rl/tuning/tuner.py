@@ -14,10 +14,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from samstar_rl.evidence.frame_evidence import FrameEvidence
     from samstar_rl.frames.frame import Frame
     from samstar_rl.rewards.reward import Score
     from samstar_rl.sam.engine import FrameFeatures
-    from samstar_rl.segmentation.segmentation import Plausibility, Segmentation
+    from samstar_rl.segmentation.segmentation import Segmentation
     from samstar_rl.settings import PromptSettings, Settings
     from samstar_rl.tuning.objective import Objective
 
@@ -36,7 +37,7 @@ class Tuner(Protocol):
 
     @property
     def name(self) -> str:
-        """For tables and file names."""
+        """What tables and file names call it."""
 
     @property
     def searches(self) -> bool:
@@ -93,10 +94,25 @@ class FrameSource(Protocol):
         self,
         settings: Settings,
         length_unit_px: float,
-        plausibility: Plausibility | None = None,
+        evidence: FrameEvidence | None = None,
         cost_limit: float | None = None,
     ) -> Segmentation:
-        """Segment the frame, as `samstar_rl.segmentation.segmentation.segment` does."""
+        """Segment the frame, as `samstar_rl.segmentation.segmentation.segment` does.
+
+        Parameters
+        ----------
+        settings : Settings
+        length_unit_px : float
+            One unit of length of the task in px of the frame.
+        plausibility : callable, optional
+            Of masks, for the gate ``min_plausibility``.
+        cost_limit : float, optional
+            The budget of the frame, see `ProposalEngine.propose`.
+
+        Returns
+        -------
+        Segmentation
+        """
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ class TunerWrapper:
 
     @property
     def name(self) -> str:
-        """Of who chose last."""
+        """The name of the tuner that chose last."""
         return self.inner.name
 
     @property

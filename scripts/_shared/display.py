@@ -19,8 +19,13 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from samstar_rl.errors import SamstarError
+
 if TYPE_CHECKING:
     import pandas as pd
+
+    from samstar_rl.agents.benchmark.plan import BenchmarkPlan
+    from samstar_rl.agents.benchmark.run import BenchmarkResults
 
 console = Console()
 
@@ -95,3 +100,35 @@ def print_outputs(report: Path | None, tensorboard: Path | None) -> None:
         console.print(
             f"Curves: [bold]tensorboard --logdir {tensorboard}[/], then http://localhost:6006"
         )
+
+
+def report_benchmark(plan: BenchmarkPlan, results: BenchmarkResults, out: Path) -> None:
+    """Write what a benchmark found, and print a table of each task and where the report is.
+
+    Parameters
+    ----------
+    plan : BenchmarkPlan
+    results : BenchmarkResults
+    out : path
+        The benchmark's folder.
+
+    Raises
+    ------
+    SamstarError
+        If no contender is done.
+    """
+    from samstar_rl.agents.benchmark.plan import short_name
+    from samstar_rl.agents.benchmark.report import summarise_task, write_benchmark_report
+    from samstar_rl.agents.benchmark.tensorboard import write_events
+
+    if results.rows.empty:
+        raise SamstarError(f"{out} holds no results yet: no contender is done")
+    report = write_benchmark_report(plan, results, out)
+    write_events(plan, results, out / "tensorboard")
+    for name in plan.tasks:
+        rows = results.rows[results.rows["task"] == name]
+        if len(rows):
+            where = "Fresh streams" if plan.real is None else "Images"
+            print_comparison(summarise_task(rows), title=f"{where}, task '{name}'")
+    # one task: TensorBoard opens with nothing selected where there are more than 40 runs
+    print_outputs(report, out / "tensorboard" / short_name(plan.tasks[0]))

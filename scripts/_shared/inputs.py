@@ -108,6 +108,17 @@ def find_named(folder: Path, names: str | None) -> list[Path]:
 def find_labelled(frames: Path | None, labels: Path | None, names: str | None) -> list[Path] | None:
     """The images that ``--frames``, ``--labels`` and ``--names`` ask for; None without any.
 
+    Parameters
+    ----------
+    frames, labels : path, optional
+        Folders.
+    names : str, optional
+        As for `find_named`.
+
+    Returns
+    -------
+    list of Path, or None
+
     Raises
     ------
     SamstarError

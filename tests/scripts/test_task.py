@@ -39,8 +39,8 @@ def test_a_task_from_labels_says_what_is_there(samstar, annotated):
     low, high = task.terms["completeness"].number_density
     assert low < 20 / (4 * SHAPE[0] * SHAPE[1]) < high
     assert task.terms["shape"].circularity[0] < 0.95 and task.terms["shape"].solidity[1] == 1.0
-    low, high = task.settings["min_diameter"].bounds
-    assert low < task.static.min_diameter < 40 < task.settings["max_diameter"].bounds[0]
+    low = task.settings["min_diameter"].low
+    assert low < task.static.min_diameter < 40 < task.settings["max_diameter"].low
 
 
 def test_a_task_proposed_from_an_image_comes_near(samstar, annotated):
@@ -68,6 +68,22 @@ def test_an_aggregate_among_the_labels_is_wanted_too():
     task = task_from_labels("mine", frame, labels)
     assert task.sample.sizes == "mixed" and task.static.max_diameter > 70
     assert task.terms["size"].median_diameter == pytest.approx(10, rel=0.1)
+
+
+def test_a_task_from_a_binary_mask_is_that_from_labels(samstar, annotated):
+    labels = tifffile.imread(annotated / "labels.tif")
+    mask = np.where(labels > 0, 255, 0).astype(np.uint8)
+    Image.fromarray(mask).save(annotated / "mask.png")
+    tasks = []
+    for name in ("labels.tif", "mask.png"):
+        out = annotated / f"{name[:4]}.toml"
+        done = samstar(
+            *("task", "new", "--from-labels", annotated / "image.png", annotated / name),
+            *("--pixel-size", 2, "-o", out),
+        )
+        assert done.exit_code == 0, done.output
+        tasks.append(load_task(out))
+    assert tasks[0].terms == tasks[1].terms and tasks[0].settings == tasks[1].settings
 
 
 def test_check_draws_what_the_score_sees(samstar, annotated):

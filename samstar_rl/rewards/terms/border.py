@@ -10,7 +10,8 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from samstar_rl.evidence.mask_evidence import foreground_for, frame_rim
+from samstar_rl.evidence.frame_evidence import FrameEvidence
+from samstar_rl.evidence.mask_evidence import frame_rim
 from samstar_rl.frames.frame import Frame
 from samstar_rl.rewards.target import Target
 from samstar_rl.segmentation.segmentation import Segmentation
@@ -42,6 +43,17 @@ def border(
     "exclude": masks that keep off the border over all masks. "include": of the foreground in the
     frame's outermost rows and columns, the share under a mask; 1 where there is none.
 
+    Parameters
+    ----------
+    segmentation : Segmentation
+        The masks to score.
+    frame : Frame
+        The frame that was segmented.
+    target : BorderTarget
+        What the task asks for, lengths in px.
+    previous : Segmentation, optional
+        Not used.
+
     Returns
     -------
     float
@@ -51,6 +63,6 @@ def border(
         return 0.0
     if target.policy == "exclude":
         return float(1 - np.mean(segmentation.table.touches_border))
-    there = frame_rim(foreground_for(frame, target.sample).mask)
+    there = frame_rim(FrameEvidence.of(frame, target.sample).foreground.mask)
     masked = frame_rim(segmentation.union())
     return float((there & masked).sum() / there.sum()) if there.any() else 1.0

@@ -12,8 +12,7 @@ import numpy as np
 from pydantic import model_validator
 
 from samstar_rl.errors import SamstarError
-from samstar_rl.evidence.counting import uniqueness
-from samstar_rl.evidence.mask_evidence import foreground_for
+from samstar_rl.evidence.frame_evidence import FrameEvidence
 from samstar_rl.foreground.sample import DENSITY
 from samstar_rl.frames.frame import Frame
 from samstar_rl.rewards.target import Target
@@ -51,7 +50,18 @@ def completeness(
 
     With a number density the particles expected are the nearest number in its range, otherwise as
     many as the foreground shows (`Foreground.n_particles`); the score is the smaller of found and
-    expected over the larger, copies of a mask counting once (`counting.uniqueness`).
+    expected over the larger, copies of a mask counting once (`Segmentation.uniqueness`).
+
+    Parameters
+    ----------
+    segmentation : Segmentation
+        The masks to score.
+    frame : Frame
+        The frame that was segmented.
+    target : CompletenessTarget
+        What the task asks for, lengths in px.
+    previous : Segmentation, optional
+        Not used.
 
     Returns
     -------
@@ -60,9 +70,9 @@ def completeness(
     """
     if len(segmentation) == 0:
         return 0.0
-    found = float(uniqueness(segmentation).sum())
+    found = float(segmentation.uniqueness.sum())
     if target.number_density is None:
-        expected = float(max(foreground_for(frame, target.sample).n_particles, 1))
+        expected = float(max(FrameEvidence.of(frame, target.sample).foreground.n_particles, 1))
     else:
         n_pixels = segmentation.shape[0] * segmentation.shape[1]
         low, high = (density * n_pixels for density in target.number_density)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from samstar_rl.evidence.counting import mean_over_expected
 from samstar_rl.frames.frame import Frame
+from samstar_rl.rewards.counting import mean_over_expected
 from samstar_rl.rewards.target import Target
 from samstar_rl.segmentation.segmentation import Segmentation
 
@@ -27,6 +27,17 @@ def confidence(
     with the predicted IoU :math:`\hat{q}_k` of mask k (A. Kirillov et al., ICCV 2023). It is no
     physics, but evidence that settings cannot change: they only choose among masks. :math:`u_k` and
     N count as `counting.mean_over_expected` says: keeping the surest few does not help.
+
+    Parameters
+    ----------
+    segmentation : Segmentation
+        The masks to score.
+    frame : Frame
+        The frame that was segmented.
+    target : ConfidenceTarget
+        What the task asks for, lengths in px.
+    previous : Segmentation, optional
+        Not used.
 
     Returns
     -------

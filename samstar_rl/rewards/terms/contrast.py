@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from samstar_rl.evidence.counting import mean_over_expected
-from samstar_rl.evidence.mask_evidence import foreground_for, mask_evidence
+from samstar_rl.evidence.frame_evidence import FrameEvidence
 from samstar_rl.frames.frame import Frame
+from samstar_rl.rewards.counting import mean_over_expected
 from samstar_rl.rewards.target import Target
 from samstar_rl.segmentation.segmentation import Segmentation
 
@@ -30,11 +30,22 @@ def contrast(
     et al., Int. J. Comput. Vis. 22, 1997), with a sign. :math:`u_k` and N count as
     `counting.mean_over_expected` says: leaving out faint particles does not help.
 
+    Parameters
+    ----------
+    segmentation : Segmentation
+        The masks to score.
+    frame : Frame
+        The frame that was segmented.
+    target : ContrastTarget
+        What the task asks for, lengths in px.
+    previous : Segmentation, optional
+        Not used.
+
     Returns
     -------
     float
         In [0, 1]; 0 without particles.
     """
-    foreground = foreground_for(frame, target.sample)
-    (rim_support,) = mask_evidence(segmentation, foreground, "rim_support")
+    evidence = FrameEvidence.of(frame, target.sample)
+    (rim_support,) = evidence.columns(segmentation.table, "rim_support")
     return mean_over_expected(rim_support, segmentation, frame, target.sample)

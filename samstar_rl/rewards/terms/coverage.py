@@ -8,8 +8,9 @@ import numpy as np
 from pydantic import model_validator
 
 from samstar_rl.errors import SamstarError
-from samstar_rl.evidence.mask_evidence import explained, foreground_for
+from samstar_rl.evidence.frame_evidence import FrameEvidence
 from samstar_rl.frames.frame import Frame
+from samstar_rl.rewards.counting import covered_foreground
 from samstar_rl.rewards.target import Target
 from samstar_rl.segmentation.segmentation import Segmentation
 
@@ -50,6 +51,17 @@ def coverage(
     :math:`F`; the second where the target states an areal fraction, with the share :math:`c` of
     the frame that the union covers and :math:`e` the nearest share in the target's range.
 
+    Parameters
+    ----------
+    segmentation : Segmentation
+        The masks to score.
+    frame : Frame
+        The frame that was segmented.
+    target : CoverageTarget
+        What the task asks for, lengths in px.
+    previous : Segmentation, optional
+        Not used.
+
     Returns
     -------
     float
@@ -59,9 +71,9 @@ def coverage(
         return 0.0
     if target.areal_fraction is not None:
         return _share_agreement(segmentation, target.areal_fraction)
-    foreground = foreground_for(frame, target.sample)
-    found = explained(segmentation, foreground)
-    return 2 * found.shared_px / max(found.union_px + foreground.area_px, 1)
+    evidence = FrameEvidence.of(frame, target.sample)
+    union_px, shared_px = covered_foreground(segmentation, evidence)
+    return 2 * shared_px / max(union_px + evidence.foreground.area_px, 1)
 
 
 def _share_agreement(segmentation: Segmentation, areal_fraction: tuple[float, float]) -> float:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from samstar_rl.evidence.counting import uniqueness
-from samstar_rl.evidence.likeness import particle_likeness
-from samstar_rl.evidence.mask_evidence import foreground_for
+from samstar_rl.evidence.frame_evidence import FrameEvidence
 from samstar_rl.frames.frame import Frame
 from samstar_rl.rewards.target import Target
 from samstar_rl.segmentation.segmentation import Segmentation
@@ -25,11 +23,22 @@ def expected_f1(
     .. math:: \min\Big(1, \frac{2 \sum_k u_k \, p_k}{K + \hat{N}}\Big)
 
     as :math:`F_1 = 2\,TP / (K + N)` for K masks and N particles, with the estimated probability
-    :math:`p_k` that mask k matches a particle (`plausibility.particle_likeness`), copies of a mask
-    counting once together (:math:`u_k`, `counting.uniqueness`), and the number :math:`\hat{N}` of
-    particles that the foreground shows (`Foreground.n_particles`). `plausibility` asks how good the
-    masks are and lets the uncovered area tell what is missing; here the count of the foreground
-    decides, which no mask can change.
+    :math:`p_k` that mask k matches a particle (`FrameEvidence.likeness`), copies of a mask
+    counting once together (:math:`u_k`, `Segmentation.uniqueness`), and the number
+    :math:`\hat{N}` of particles that the foreground shows (`Foreground.n_particles`).
+    `plausibility` asks how good the masks are and lets the uncovered area tell what is missing;
+    here the count of the foreground decides, which no mask can change.
+
+    Parameters
+    ----------
+    segmentation : Segmentation
+        The masks to score.
+    frame : Frame
+        The frame that was segmented.
+    target : ExpectedF1Target
+        What the task asks for, lengths in px.
+    previous : Segmentation, optional
+        Not used.
 
     Returns
     -------
@@ -38,6 +47,6 @@ def expected_f1(
     """
     if len(segmentation) == 0:
         return 0.0
-    foreground = foreground_for(frame, target.sample)
-    matched = float(uniqueness(segmentation) @ particle_likeness(segmentation, foreground))
-    return min(1.0, 2 * matched / (len(segmentation) + foreground.n_particles))
+    evidence = FrameEvidence.of(frame, target.sample)
+    matched = float(segmentation.uniqueness @ evidence.likeness(segmentation.table))
+    return min(1.0, 2 * matched / (len(segmentation) + evidence.foreground.n_particles))

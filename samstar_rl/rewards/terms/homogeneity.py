@@ -7,9 +7,9 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field
 
-from samstar_rl.evidence.counting import mean_over_expected
-from samstar_rl.evidence.mask_evidence import foreground_for, mask_evidence
+from samstar_rl.evidence.frame_evidence import FrameEvidence
 from samstar_rl.frames.frame import Frame
+from samstar_rl.rewards.counting import mean_over_expected
 from samstar_rl.rewards.target import Target
 from samstar_rl.segmentation.segmentation import Segmentation
 
@@ -41,11 +41,22 @@ def homogeneity(
     in Otsu's criterion, with a part that is forgiven. :math:`u_k` and N count as
     `counting.mean_over_expected` says.
 
+    Parameters
+    ----------
+    segmentation : Segmentation
+        The masks to score.
+    frame : Frame
+        The frame that was segmented.
+    target : HomogeneityTarget
+        What the task asks for, lengths in px.
+    previous : Segmentation, optional
+        Not used.
+
     Returns
     -------
     float
         In [0, 1]; 0 without particles.
     """
-    (spread,) = mask_evidence(segmentation, foreground_for(frame, target.sample), "inside_std")
+    (spread,) = FrameEvidence.of(frame, target.sample).columns(segmentation.table, "inside_std")
     values = np.minimum(1.0, (target.allowed_variation / np.maximum(spread, 1e-9)) ** 2)
     return mean_over_expected(values, segmentation, frame, target.sample)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from samstar_rl.evidence.counting import mean_over_expected
-from samstar_rl.evidence.likeness import particle_likeness
-from samstar_rl.evidence.mask_evidence import foreground_for
+from samstar_rl.evidence.frame_evidence import FrameEvidence
 from samstar_rl.frames.frame import Frame
+from samstar_rl.rewards.counting import mean_over_expected
 from samstar_rl.rewards.target import Target
 from samstar_rl.segmentation.segmentation import Segmentation
 
@@ -33,10 +32,21 @@ def plausibility(
     here the product is taken mask by mask. :math:`u_k` and N count as `counting.mean_over_expected`
     says.
 
+    Parameters
+    ----------
+    segmentation : Segmentation
+        The masks to score.
+    frame : Frame
+        The frame that was segmented.
+    target : PlausibilityTarget
+        What the task asks for, lengths in px.
+    previous : Segmentation, optional
+        Not used.
+
     Returns
     -------
     float
         In [0, 1]; 0 without particles.
     """
-    likeness = particle_likeness(segmentation, foreground_for(frame, target.sample))
+    likeness = FrameEvidence.of(frame, target.sample).likeness(segmentation.table)
     return mean_over_expected(likeness, segmentation, frame, target.sample)

@@ -6,9 +6,9 @@ and low-dose images on an even support.
 
 from __future__ import annotations
 
-from samstar_rl.evidence.counting import mean_over_expected
-from samstar_rl.evidence.mask_evidence import foreground_for, mask_evidence
+from samstar_rl.evidence.frame_evidence import FrameEvidence
 from samstar_rl.frames.frame import Frame
+from samstar_rl.rewards.counting import mean_over_expected
 from samstar_rl.rewards.target import Target
 from samstar_rl.segmentation.segmentation import Segmentation
 
@@ -31,10 +31,21 @@ def purity(
     hide small ones; here masks count alike. :math:`u_k` and N count as
     `counting.mean_over_expected` says.
 
+    Parameters
+    ----------
+    segmentation : Segmentation
+        The masks to score.
+    frame : Frame
+        The frame that was segmented.
+    target : PurityTarget
+        What the task asks for, lengths in px.
+    previous : Segmentation, optional
+        Not used.
+
     Returns
     -------
     float
         In [0, 1]; 0 without particles.
     """
-    (share,) = mask_evidence(segmentation, foreground_for(frame, target.sample), "purity")
+    (share,) = FrameEvidence.of(frame, target.sample).columns(segmentation.table, "purity")
     return mean_over_expected(share, segmentation, frame, target.sample)

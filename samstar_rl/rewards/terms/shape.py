@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from samstar_rl.errors import SamstarError
-from samstar_rl.evidence.counting import mean_over_expected
-from samstar_rl.evidence.facets import polygon_sides
+from samstar_rl.evidence.frame_evidence import FrameEvidence
 from samstar_rl.frames.frame import Frame
+from samstar_rl.rewards.counting import mean_over_expected
 from samstar_rl.rewards.target import Target
 from samstar_rl.segmentation.segmentation import Segmentation
 
@@ -65,7 +65,7 @@ def shape(
     target: ShapeTarget,
     previous: Segmentation | None = None,
 ) -> float:
-    r"""Score the masks' shapes.
+    r"""Score how well the masks' shapes are those of the sample.
 
     .. math:: \frac{1}{N} \sum_k u_k \min_i m_i(k)
 
@@ -73,37 +73,81 @@ def shape(
     (`range_membership`: fuzzy sets, L. A. Zadeh, Inf. Control 8, 1965). :math:`u_k` and N count as
     `counting.mean_over_expected` says: leaving out ill-shaped particles does not help.
 
+    Parameters
+    ----------
+    segmentation : Segmentation
+        The masks to score.
+    frame : Frame
+        The frame that was segmented.
+    target : ShapeTarget
+        What the task asks for, lengths in px.
+    previous : Segmentation, optional
+        Not used.
+
     Returns
     -------
     float
         In [0, 1]; 0 without particles.
     """
-    values = shape_memberships(segmentation, target)
+    values = shape_memberships(segmentation, frame, target)
     return mean_over_expected(values, segmentation, frame, target.sample)
 
 
-def shape_memberships(segmentation: Segmentation, target: ShapeTarget) -> NDArray[np.float64]:
-    """How well each mask fits the ranges, (K,) in [0, 1]: the least of its descriptors'."""
+def shape_memberships(
+    segmentation: Segmentation, frame: Frame, target: ShapeTarget
+) -> NDArray[np.float64]:
+    """Say how well each mask fits the ranges.
+
+    Parameters
+    ----------
+    segmentation : Segmentation
+        Of K masks.
+    frame : Frame
+        The frame that was segmented.
+    target : ShapeTarget
+        The ranges of the descriptors.
+
+    Returns
+    -------
+    (K,) float64 array
+        In [0, 1]; a mask fits as its least descriptor does.
+    """
     fit = np.ones(len(segmentation))
     for name in _DESCRIPTORS:
         bounds = getattr(target, name)
         if bounds is not None:
-            values = _descriptor(segmentation, name)
+            values = _descriptor(segmentation, FrameEvidence.of(frame, target.sample), name)
             fit = np.minimum(fit, range_membership(values, bounds, target.softness))
     return fit
 
 
-def _descriptor(segmentation: Segmentation, name: str) -> NDArray[np.float64]:
+def _descriptor(
+    segmentation: Segmentation, evidence: FrameEvidence, name: str
+) -> NDArray[np.float64]:
     if name in _TABLE_DESCRIPTORS:
         return np.asarray(getattr(segmentation.table, name), dtype=np.float64)
-    sides, facetting = polygon_sides(segmentation)
+    sides, facetting = evidence.sides(segmentation.table)
     return sides if name == "sides" else facetting
 
 
 def range_membership(
     values: NDArray[np.float64], bounds: tuple[float, float], softness: float
 ) -> NDArray[np.float64]:
-    """1 within the bounds, falling off exponentially outside over `softness` times the bound."""
+    """Say how well values lie within bounds: 1 inside, falling off exponentially outside.
+
+    Parameters
+    ----------
+    values : (K,) array
+    bounds : (float, float)
+        Least and greatest value that is fine.
+    softness : float
+        Share of a bound by which a value may lie beyond it before it falls to 1/e.
+
+    Returns
+    -------
+    (K,) float64 array
+        In [0, 1].
+    """
     low, high = bounds
     below = np.maximum(low - values, 0) / max(softness * low, 1e-9)
     above = np.maximum(values - high, 0) / max(softness * high, 1e-9)

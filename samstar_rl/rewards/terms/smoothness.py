@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from samstar_rl.evidence.counting import mean_over_expected
 from samstar_rl.frames.frame import Frame
+from samstar_rl.rewards.counting import mean_over_expected
 from samstar_rl.rewards.target import Target
 from samstar_rl.segmentation.segmentation import Segmentation
 
@@ -44,6 +44,17 @@ def smoothness(
     with area :math:`A`, aspect ratio :math:`a` and perimeter :math:`P` (Crofton) of mask k, and
     Ramanujan's formula for the ellipse's perimeter (Q. J. Math. 45, 1914). :math:`u_k` and N count
     as `counting.mean_over_expected` says: leaving out ragged particles does not help.
+
+    Parameters
+    ----------
+    segmentation : Segmentation
+        The masks to score.
+    frame : Frame
+        The frame that was segmented.
+    target : SmoothnessTarget
+        What the task asks for, lengths in px.
+    previous : Segmentation, optional
+        Not used.
 
     Returns
     -------

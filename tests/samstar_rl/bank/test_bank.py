@@ -86,9 +86,12 @@ def test_what_is_open_is_the_same_object(folder):
     first = bank.proposals(0, PROMPTS[0])
     assert bank.proposals(0, PROMPTS[0]) is first
     assert bank.frame(0) is bank.frame(0)
-    bank.proposals(1, PROMPTS[0])
-    bank.proposals(2, PROMPTS[0])
+    held = bank.frame(0)
+    for index in (1, 2):
+        bank.proposals(index, PROMPTS[0])
+        bank.frame(index)
     assert bank.proposals(0, PROMPTS[0]) is not first
+    assert bank.frame(0) is held  # so that all who hold it share what is known of it
 
 
 def test_a_second_build_computes_nothing(folder, engine, monkeypatch):

@@ -7,7 +7,9 @@ import pytest
 from drawn_particles import disc, draw, found
 from pydantic import ValidationError
 
-from samstar_rl.evidence.facets import ROUND, count_sides, polygon_sides, tightest_polygons
+from samstar_rl.evidence.facets import ROUND, count_sides, tightest_polygons
+from samstar_rl.evidence.frame_evidence import FrameEvidence
+from samstar_rl.foreground.sample import Sample
 from samstar_rl.rewards.terms.shape import ShapeTarget, shape, shape_memberships
 
 
@@ -84,14 +86,18 @@ def test_shape_tells_crystals_from_droplets() -> None:
     drawn = polygon(6, 30, 0.2)
     hexagon[15 : 15 + len(drawn), 140 : 140 + len(drawn)] = drawn
     both = found(frame, [discs[0], hexagon])
-    sides, facetting = polygon_sides(both)
+    sides, facetting = FrameEvidence.of(frame, Sample()).sides(both.table)
     assert sides.tolist() == [ROUND, 6]
     assert facetting[0] < 0.4 < 0.7 < facetting[1]
-    assert shape_memberships(both, ShapeTarget(sides=(5, 7)))[1] == 1.0
-    assert shape_memberships(both, ShapeTarget(sides=(5, 7)))[0] < 0.05
+    assert shape_memberships(both, frame, ShapeTarget(sides=(5, 7)))[1] == 1.0
+    assert shape_memberships(both, frame, ShapeTarget(sides=(5, 7)))[0] < 0.05
     faceted, round_ones = ShapeTarget(facetting=(0.6, 1.0)), ShapeTarget(facetting=(0.0, 0.4))
-    assert shape_memberships(both, faceted).round(1).tolist()[1] == 1.0
-    assert shape_memberships(both, round_ones)[0] == 1.0 > shape_memberships(both, round_ones)[1]
+    assert shape_memberships(both, frame, faceted).round(1).tolist()[1] == 1.0
+    assert (
+        shape_memberships(both, frame, round_ones)[0]
+        == 1.0
+        > shape_memberships(both, frame, round_ones)[1]
+    )
     empty = found(frame, [])
     assert shape(empty, frame, ShapeTarget(sides=(5, 7))) == 0.0
     with pytest.raises(ValidationError, match="sides must be"):

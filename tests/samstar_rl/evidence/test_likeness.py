@@ -6,13 +6,11 @@ import numpy as np
 import pytest
 from drawn_particles import draw, found, grid
 
+from samstar_rl.evidence.frame_evidence import FrameEvidence
 from samstar_rl.evidence.likeness import (
     EVIDENCE,
-    describe_masks,
     packaged_likeness,
-    particle_likeness,
 )
-from samstar_rl.evidence.mask_evidence import foreground_for, mask_evidence
 from samstar_rl.foreground.sample import Sample
 from samstar_rl.rewards import PhysicsReward
 from samstar_rl.rewards.terms.expected_f1 import ExpectedF1Target, expected_f1
@@ -32,7 +30,7 @@ def drawn():
 
 def test_the_network_takes_the_evidence(drawn) -> None:
     frame, masks = drawn
-    described = describe_masks(found(frame, masks), foreground_for(frame, Sample()))
+    described = FrameEvidence.of(frame, Sample()).description(found(frame, masks).table)
     assert described.shape == (len(masks), len(EVIDENCE))
     assert np.isfinite(described).all()
     network = packaged_likeness()
@@ -41,7 +39,7 @@ def test_the_network_takes_the_evidence(drawn) -> None:
 
 def test_a_mask_is_judged_alike_in_any_company(drawn) -> None:
     frame, masks = drawn
-    evidence = describe_masks(found(frame, masks), foreground_for(frame, Sample()))
+    evidence = FrameEvidence.of(frame, Sample()).description(found(frame, masks).table)
     network = packaged_likeness()
     together = network.of(evidence)
     assert np.array_equal(together, [network.of(row[None])[0] for row in evidence])
@@ -50,16 +48,16 @@ def test_a_mask_is_judged_alike_in_any_company(drawn) -> None:
 
 def test_a_mask_that_is_cut_has_a_weak_arc(drawn) -> None:
     frame, masks = drawn
-    foreground = foreground_for(frame, Sample())
+    known = FrameEvidence.of(frame, Sample())
     halves = ADVERSARIES["split"](masks, np.random.default_rng(0))
     names = ("weakest_arc", "ring", "body_iou", "body_cover", "n_bodies")
-    arc, ring, iou, _, n_bodies = mask_evidence(found(frame, masks), foreground, *names)
+    arc, ring, iou, _, n_bodies = known.columns(found(frame, masks).table, *names)
     assert arc.min() > 0.8 and ring.max() < 0.05 and iou.min() > 0.8 and (n_bodies == 1).all()
-    arc, ring, _, cover, _ = mask_evidence(found(frame, halves), foreground, *names)
+    arc, ring, _, cover, _ = known.columns(found(frame, halves).table, *names)
     assert arc.max() < 0.3 and ring.min() > 0.15
     assert np.median(cover) == pytest.approx(0.5, abs=0.1)
     joined = ADVERSARIES["merged"](masks, np.random.default_rng(0))
-    (n_bodies,) = mask_evidence(found(frame, joined), foreground, "n_bodies")
+    (n_bodies,) = known.columns(found(frame, joined).table, "n_bodies")
     assert np.median(n_bodies) == 2
 
 
@@ -70,10 +68,10 @@ def test_a_mask_that_is_cut_has_a_weak_arc(drawn) -> None:
 )
 def test_wrong_masks_look_less_like_particles(drawn, name: str, margin: float) -> None:
     frame, masks = drawn
-    foreground = foreground_for(frame, Sample())
+    known = FrameEvidence.of(frame, Sample())
     wrong = ADVERSARIES[name](masks, np.random.default_rng(0))
-    true = particle_likeness(found(frame, masks), foreground)
-    assert true.mean() > particle_likeness(found(frame, wrong), foreground).mean() + margin
+    true = known.likeness(found(frame, masks).table)
+    assert true.mean() > known.likeness(found(frame, wrong).table).mean() + margin
 
 
 def test_the_whole_truth_beats_a_part_and_copies(drawn) -> None:
@@ -88,14 +86,14 @@ def test_the_whole_truth_beats_a_part_and_copies(drawn) -> None:
 
 def test_expected_f1_counts_what_is_missed_and_what_is_too_much(drawn) -> None:
     frame, masks = drawn
-    foreground = foreground_for(frame, Sample())
-    likeness = particle_likeness(found(frame, masks), foreground).sum()
+    known = FrameEvidence.of(frame, Sample())
+    likeness = known.likeness(found(frame, masks).table).sum()
 
     def score(kept: list[np.ndarray]) -> float:
         return expected_f1(found(frame, kept), frame, ExpectedF1Target())
 
     whole = score(masks)
-    assert foreground.n_particles == len(masks)
+    assert known.foreground.n_particles == len(masks)
     assert whole == pytest.approx(likeness / len(masks))
     assert score(masks[::2]) < 0.75 * whole
     assert score([*masks, *masks]) == pytest.approx(2 / 3 * whole, rel=1e-6)

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import gc
-
 import numpy as np
 import pytest
 from drawn_particles import draw, grid
 
 from samstar_rl.foreground.estimate import (
-    Foreground,
     annotation_pixels,
     body_peaks,
     count_bodies,
     estimate_foreground,
-    foreground_of,
 )
-from samstar_rl.frames.frame import Frame
 
 SHAPE = (256, 320)
 CIRCLES = grid(SHAPE, 50, 24, jitter=3)
@@ -118,14 +113,3 @@ def test_touching_bodies_are_told_apart() -> None:
     (y, x), *_ = body_peaks(touching[2])
     assert abs(y - 50) <= 1
     assert abs(x - 132) <= 1
-
-
-def test_foregrounds_are_remembered_by_frame_and_by_content() -> None:
-    frame, _ = draw((64, 64), [(32, 32, 20)])
-    first = foreground_of(frame)
-    assert foreground_of(frame) is first
-    assert foreground_of(Frame(frame.image.copy(), id="again")) is first
-    assert foreground_of(frame, "dark") is not first
-    del frame
-    gc.collect()
-    assert isinstance(first, Foreground)

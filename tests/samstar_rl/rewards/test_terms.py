@@ -10,10 +10,10 @@ import pytest
 from drawn_particles import disc, draw, found, grid, hexagonal
 from pydantic import ValidationError
 
-from samstar_rl.evidence.counting import expected_count, uniqueness
 from samstar_rl.foreground.sample import Sample
 from samstar_rl.frames.frame import Frame
 from samstar_rl.rewards import TARGETS, TERMS
+from samstar_rl.rewards.counting import expected_count
 from samstar_rl.rewards.target import Target
 from samstar_rl.rewards.terms.border import BorderTarget, border
 from samstar_rl.rewards.terms.completeness import CompletenessTarget, completeness
@@ -185,8 +185,8 @@ def test_size_target_needs_its_parameters() -> None:
 
 def test_copies_count_once(drawn: tuple[Frame, list[np.ndarray]]) -> None:
     frame, masks = drawn
-    np.testing.assert_allclose(uniqueness(found(frame, masks)), 1.0)
-    np.testing.assert_allclose(uniqueness(found(frame, [masks[0]] * 4)), 0.25)
+    np.testing.assert_allclose(found(frame, masks).uniqueness, 1.0)
+    np.testing.assert_allclose(found(frame, [masks[0]] * 4).uniqueness, 0.25)
 
 
 def test_expected_count_does_not_depend_on_what_is_found(

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given
@@ -59,15 +61,18 @@ def test_gates_keep_what_lies_within_them(proposals, gates, min_area):
     np.testing.assert_array_equal(gated.mask_ids, ungated.mask_ids[within])
 
 
-def _plausibility(segmentation):
+def _plausibility(table):
     """Another number for each mask, unlike its predicted IoU."""
-    return np.abs(np.sin(1.0 + 3.0 * segmentation.mask_ids))
+    return np.abs(np.sin(1.0 + 3.0 * table.ids))
+
+
+EVIDENCE = SimpleNamespace(likeness=_plausibility)
 
 
 def test_min_plausibility_keeps_what_is_likely_enough(proposals):
     before = segment(proposals, ALL)
-    after = segment(proposals, ALL.replace(min_plausibility=0.4), plausibility=_plausibility)
-    likely = _plausibility(before) >= 0.4
+    after = segment(proposals, ALL.replace(min_plausibility=0.4), evidence=EVIDENCE)
+    likely = _plausibility(before.table) >= 0.4
     assert 0 < likely.sum() < len(before)
     np.testing.assert_array_equal(after.kept, before.kept[likely])
 
@@ -80,14 +85,12 @@ def test_min_plausibility_needs_to_know_the_sample(proposals):
 @pytest.mark.parametrize("max_overlap", [0.0, 0.3, 0.9])
 def test_where_plausibilities_are_known_max_overlap_goes_by_them_too(proposals, max_overlap):
     permissive = ALL.replace(box_nms_thresh=0.9, min_plausibility=0.1)
-    before = segment(proposals, permissive, plausibility=_plausibility)
-    after = segment(
-        proposals, permissive.replace(max_overlap=max_overlap), plausibility=_plausibility
-    )
+    before = segment(proposals, permissive, evidence=EVIDENCE)
+    after = segment(proposals, permissive.replace(max_overlap=max_overlap), evidence=EVIDENCE)
     shared = before.overlap_matrix
     areas = np.maximum(before.table.area, 1)
     expected: list[int] = []
-    quality = proposals.iou_pred[before.kept] * _plausibility(before)
+    quality = proposals.iou_pred[before.kept] * _plausibility(before.table)
     for k in np.argsort(-quality, kind="stable"):
         limit = max_overlap * np.minimum(areas[k], areas[expected])
         if (shared[k, expected] <= limit).all():

@@ -27,7 +27,7 @@ def test_shipped_tasks_are_valid(name: str) -> None:
     space = task.space
     assert space.decode(space.encode(task.static)).prompt == task.static.prompt
     for setting, free in task.settings.items():
-        assert free.allows(getattr(task.static, setting))
+        assert free.allows(setting, getattr(task.static, setting))
 
 
 def test_the_four_tasks_of_the_bars_ship() -> None:
@@ -131,9 +131,9 @@ def test_densities_have_units(tmp_path: Path) -> None:
         ("[settings.points_per_side]", "[settings.points]", "points: is no setting; known"),
         ("points_per_side = ", "points_per_side = 1", "lies outside settings.points_per_side"),
         ("points_per_side = ", "points_per_sied = ", "did you mean 'points_per_side'"),
-        ("high = 0.9\n", "high = 1.9\n", "may lie within 0 to 1, got 0.1 to 1.9"),
+        ("high = 0.9\n", "high = 1.9\n", r"must lie in \[0, 1\], got 1.9"),
         ('contrast = "either"', 'contrast = "grey"', "'bright', 'dark' or 'either', got 'grey'"),
-        ("low = 0.1\n", "low = 3.0\n", "low < high are needed, got low = 3.0"),
+        ("low = 0.1\n", "low = 0.9\n", "low must be less than high, both finite, got 0.9"),
     ],
 )
 def test_errors_name_file_line_key_and_cure(

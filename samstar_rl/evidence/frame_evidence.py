@@ -1,0 +1,165 @@
+"""What is known of a frame for a sample, in one object that lives as long as the frame."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from weakref import WeakKeyDictionary
+
+import numpy as np
+from numpy.typing import NDArray
+
+from samstar_rl.evidence.facets import count_sides
+from samstar_rl.evidence.likeness import describe_masks, packaged_likeness
+from samstar_rl.evidence.mask_evidence import EVIDENCE, MaskDescriber, count_bodies_in
+from samstar_rl.foreground.estimate import Foreground, estimate_foreground
+from samstar_rl.foreground.network import LazyMaps
+from samstar_rl.foreground.sample import Sample
+from samstar_rl.frames.frame import Frame
+from samstar_rl.masks.column_cache import MaskColumns
+from samstar_rl.masks.particle_table import ParticleTable
+from samstar_rl.masks.store import Ids, MaskStore
+
+Column = NDArray[np.float64]
+#: Numbers of bodies and pixels that they share with a mask.
+Shares = tuple[NDArray[np.intp], Column]
+
+
+@dataclass(eq=False)
+class _OfMasks:
+    """What is known of single masks of a store, by their numbers in it."""
+
+    columns: MaskColumns = field(default_factory=lambda: MaskColumns(EVIDENCE))
+    likeness: MaskColumns = field(default_factory=lambda: MaskColumns(("likeness",)))
+    sides: dict[int, tuple[float, float]] = field(default_factory=dict)
+    bodies: dict[int, Shares] = field(default_factory=dict)
+
+
+class FrameEvidence:
+    """What is known of a frame for a sample: the foreground, and what single masks are like.
+
+    The frame keeps it (`of` finds it again), so that it dies with the frame. What is said of a mask
+    is computed once and remembered as long as the mask's store lives: it does not depend on what
+    else is kept.
+
+    Parameters
+    ----------
+    frame : Frame
+    sample : Sample
+        What is known of the particles, lengths in px.
+
+    Attributes
+    ----------
+    counted : WeakKeyDictionary
+        What was counted of whole segmentations, while they live; see `samstar_rl.rewards.counting`.
+    """
+
+    def __init__(self, frame: Frame, sample: Sample) -> None:
+        self.sample = sample
+        self.counted: WeakKeyDictionary[object, dict[str, float]] = WeakKeyDictionary()
+        # not the frame itself, which keeps this object: nothing is to wait for the collector
+        self._image = frame.image
+        self._maps = LazyMaps.of(frame)
+        self._of_stores: WeakKeyDictionary[MaskStore, _OfMasks] = WeakKeyDictionary()
+
+    @classmethod
+    def of(cls, frame: Frame, sample: Sample) -> FrameEvidence:
+        """The one of a frame and a sample (lengths in px), made when first asked for."""
+        known: FrameEvidence | None = frame.known.get((cls, sample))
+        if known is None:
+            known = frame.known[cls, sample] = cls(frame, sample)
+        return known
+
+    @cached_property
+    def foreground(self) -> Foreground:
+        """The pixels that belong to particles, estimated from the frame alone."""
+        sample = self.sample
+        return estimate_foreground(
+            self._image,
+            sample.contrast,
+            sample.min_diameter,
+            sample.max_diameter,
+            sample.sizes,
+            sample.arrangement,
+            maps=self._maps.maps,
+        )
+
+    def columns(self, table: ParticleTable, *names: str) -> tuple[Column, ...]:
+        """How masks lie on the image and its foreground, an array (K,) for each name.
+
+        Steps are changes of intensity across the outline, in shares of a full step of the right
+        sign.
+
+        Parameters
+        ----------
+        table : ParticleTable
+            Of K masks of the frame.
+        *names : str
+            Of `mask_evidence.EVIDENCE`:
+
+            - ``purity``: share of the mask that is foreground
+            - ``inside_std``: standard deviation of the normalised intensity inside
+            - ``rim_support``: mean step, those of the wrong sign counting 0
+            - ``weakest_arc``: mean step, signs kept, on the weakest fifth or so of the outline
+            - ``step_0`` to ``step_5``: steps of 16 sectors about the centre, from the weakest to
+              the strongest; means of 1, 1, 2, 4, 4 and 4 of them
+            - ``ring``: share of the surroundings, 3 px wide, that is foreground
+            - ``rim_core``: mean of the network's core map on the outline
+            - ``probability``, ``probability_std``: mean and spread inside of the network's
+              probability
+            - ``core``: share of the mask in the network's cores
+            - ``body_iou``, ``body_share``, ``body_cover``: IoU with the foreground's body that fits
+              best, share of the mask in it, and share of it in the mask
+            - ``n_bodies``: bodies that lie in the mask by half or more
+
+        Returns
+        -------
+        tuple of (K,) arrays
+        """
+        known, store = self._of(table.store).columns, table.store
+
+        def describe(ids: Ids) -> Column:
+            return MaskDescriber(store, table.scene, self.foreground)(ids)
+
+        return tuple(known.get(name, table.ids, len(store), describe) for name in names)
+
+    def description(self, table: ParticleTable) -> Column:
+        """All evidence of K masks, (K, E), in the order of `likeness.EVIDENCE`."""
+        return describe_masks(table, self.columns(table, *EVIDENCE), self.foreground)
+
+    def likeness(self, table: ParticleTable) -> Column:
+        """Estimated probability that a mask matches a particle at an IoU of 0.5, (K,)."""
+
+        def weigh(ids: Ids) -> Column:
+            positions = np.unique(table.ids, return_index=True)[1]
+            missing = positions[np.isin(table.ids[positions], ids)]
+            return packaged_likeness().of(self.description(table.part(missing)))[:, None]
+
+        known = self._of(table.store).likeness
+        return known.get("likeness", table.ids, len(table.store), weigh)
+
+    def sides(self, table: ParticleTable) -> tuple[Column, Column]:
+        """Sides and facetting of masks, both (K,), as `facets.count_sides` counts them."""
+        known, store = self._of(table.store).sides, table.store
+        ids = table.ids.tolist()
+        for mask_id in ids:
+            if mask_id not in known:
+                known[mask_id] = count_sides(store.window(mask_id))
+        sides, facetting = np.array([known[mask_id] for mask_id in ids]).reshape(-1, 2).T
+        return sides, facetting
+
+    def body_shares(self, table: ParticleTable) -> list[Shares]:
+        """Of each mask which of the foreground's bodies it meets, and in how many pixels."""
+        known, store = self._of(table.store).bodies, table.store
+        ids = table.ids.tolist()
+        for mask_id in ids:
+            if mask_id not in known:
+                box = store.boxes[mask_id].tolist()
+                known[mask_id] = count_bodies_in(store.window(mask_id), box, self.foreground)
+        return [known[mask_id] for mask_id in ids]
+
+    def _of(self, store: MaskStore) -> _OfMasks:
+        known = self._of_stores.get(store)
+        if known is None:
+            known = self._of_stores[store] = _OfMasks()
+        return known

@@ -1,0 +1,96 @@
+"""Counting particles: those that masks stand for, and those that should be there.
+
+Means over masks reward leaving out the difficult particles. Terms about single particles therefore
+take their mean over the particles that should be there: what a segmentation leaves out counts 0.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from samstar_rl.evidence.frame_evidence import FrameEvidence
+from samstar_rl.foreground.sample import Sample
+from samstar_rl.frames.frame import Frame
+from samstar_rl.segmentation.segmentation import Segmentation
+
+
+def covered_foreground(segmentation: Segmentation, evidence: FrameEvidence) -> tuple[int, int]:
+    """Pixels of the masks' union, and how many of them are foreground."""
+    known = evidence.counted.setdefault(segmentation, {})
+    if "union" not in known:
+        starts, stops = segmentation.union_runs
+        known["union"] = int((stops - starts).sum())
+        known["shared"] = evidence.foreground.pixel_count.within(starts, stops)
+    return int(known["union"]), int(known["shared"])
+
+
+def expected_count(segmentation: Segmentation, frame: Frame, sample: Sample) -> float:
+    """Particles that should be there: those that masks stand for, and the foreground without mask.
+
+    The uncovered foreground counts as particles of the mean area that the foreground itself shows;
+    where sizes are mixed, so that the mean tells nothing of a particle, by its bodies.
+
+    Parameters
+    ----------
+    segmentation : Segmentation
+    frame : Frame
+    sample : Sample
+        Lengths in px.
+
+    Returns
+    -------
+    float
+    """
+    evidence = FrameEvidence.of(frame, sample)
+    known = evidence.counted.setdefault(segmentation, {})
+    if "expected" not in known:
+        if sample.sizes == "mixed":
+            missed = uncovered_bodies(segmentation, evidence)
+        else:
+            foreground = evidence.foreground
+            uncovered = foreground.area_px - covered_foreground(segmentation, evidence)[1]
+            missed = max(0.0, uncovered) / foreground.particle_area_px
+        known["expected"] = float(segmentation.uniqueness.sum()) + missed
+    return known["expected"]
+
+
+def uncovered_bodies(segmentation: Segmentation, evidence: FrameEvidence) -> float:
+    """How many of the foreground's bodies no mask covers, shares of them included."""
+    areas = evidence.foreground.body_areas_px
+    covered = np.zeros(len(areas))
+    shares = evidence.body_shares(segmentation.table)
+    if shares:
+        bodies, pixels = (np.concatenate(column) for column in zip(*shares, strict=True))
+        covered = np.bincount(bodies, pixels, minlength=len(areas)) / areas
+    return float((1 - np.minimum(covered[1:], 1)).sum())
+
+
+def mean_over_expected(
+    values: NDArray[np.float64], segmentation: Segmentation, frame: Frame, sample: Sample
+) -> float:
+    r"""Mean of values of masks over the particles that should be there.
+
+    .. math:: \frac{\sum_k u_k v_k}{\max(K, N)}
+
+    with :math:`u` of `Segmentation.uniqueness` and N of `expected_count`: leaving a particle out
+    counts as a value of 0 for it, and a second mask on a particle adds to K but nothing to the sum.
+
+    Parameters
+    ----------
+    values : (K,) array
+        Of the masks.
+    segmentation : Segmentation
+    frame : Frame
+    sample : Sample
+        Lengths in px.
+
+    Returns
+    -------
+    float
+        In [0, 1] for values in [0, 1]; 0 without masks.
+    """
+    if len(segmentation) == 0:
+        return 0.0
+    count = max(float(len(segmentation)), expected_count(segmentation, frame, sample))
+    return float(segmentation.uniqueness @ values) / count

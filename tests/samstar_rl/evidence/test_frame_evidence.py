@@ -1,0 +1,93 @@
+"""What is known of a frame belongs to the frame, is computed once, and dies with it."""
+
+from __future__ import annotations
+
+import gc
+import pickle
+import weakref
+
+import numpy as np
+import pytest
+from drawn_particles import draw, found, grid
+
+from samstar_rl.evidence import frame_evidence
+from samstar_rl.evidence.frame_evidence import FrameEvidence
+from samstar_rl.foreground.network import LazyMaps
+from samstar_rl.foreground.sample import Sample
+
+SHAPE = (96, 96)
+
+
+@pytest.fixture
+def drawn():
+    return draw(SHAPE, grid(SHAPE, 32, 16))
+
+
+def test_a_frame_and_a_sample_have_one_object(drawn):
+    frame, _ = drawn
+    one = FrameEvidence.of(frame, Sample(contrast="bright"))
+    assert FrameEvidence.of(frame, Sample(contrast="bright")) is one
+    assert FrameEvidence.of(frame, Sample(contrast="dark")) is not one
+    other, _ = draw(SHAPE, grid(SHAPE, 32, 16))
+    assert FrameEvidence.of(other, Sample(contrast="bright")) is not one
+
+
+def test_all_samples_share_what_the_network_says(drawn, monkeypatch):
+    frame, _ = drawn
+    maps = LazyMaps.of(frame).maps
+    monkeypatch.setattr("samstar_rl.foreground.network.particle_probability", None)
+    for contrast in ("bright", "dark"):
+        assert FrameEvidence.of(frame, Sample(contrast=contrast)).foreground.area_px >= 0
+    assert LazyMaps.of(frame).maps is maps
+
+
+def test_it_dies_with_the_frame_at_once():
+    frame, masks = draw(SHAPE, grid(SHAPE, 32, 16))
+    evidence = FrameEvidence.of(frame, Sample())
+    evidence.likeness(found(frame, masks).table)
+    gone = [weakref.ref(one) for one in (frame, evidence, evidence.foreground)]
+    gc.disable()
+    try:
+        del frame, evidence
+        assert [one() for one in gone] == [None] * 3
+    finally:
+        gc.enable()
+
+
+def test_a_mask_is_described_once_in_any_company(drawn, monkeypatch):
+    frame, masks = drawn
+    segmentation = found(frame, masks)
+    described: list[int] = []
+
+    class Counting(frame_evidence.MaskDescriber):
+        def __call__(self, ids):
+            described.extend(ids.tolist())
+            return super().__call__(ids)
+
+    monkeypatch.setattr(frame_evidence, "MaskDescriber", Counting)
+    evidence = FrameEvidence.of(frame, Sample())
+    few = evidence.likeness(segmentation.part(np.array([2, 0])).table)
+    everything = evidence.likeness(segmentation.table)
+    np.testing.assert_array_equal(few, everything[[2, 0]])
+    evidence.columns(segmentation.table, "purity", "ring")
+    assert sorted(described) == list(range(len(masks)))
+
+
+def test_what_is_known_of_masks_dies_with_them(drawn):
+    frame, masks = drawn
+    evidence = FrameEvidence.of(frame, Sample())
+    segmentation = found(frame, masks)
+    evidence.likeness(segmentation.table)
+    evidence.sides(segmentation.table)
+    assert len(evidence._of_stores) == 1
+    del segmentation
+    gc.collect()
+    assert len(evidence._of_stores) == 0
+
+
+def test_a_frame_travels_without_what_is_known_of_it(drawn):
+    frame, _ = drawn
+    FrameEvidence.of(frame, Sample())
+    arrived = pickle.loads(pickle.dumps(frame))
+    assert frame.known and not arrived.known
+    np.testing.assert_array_equal(arrived.image, frame.image)
