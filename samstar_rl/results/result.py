@@ -132,7 +132,7 @@ class FrameResult:
         diameters = self.segmentation.table.equivalent_diameter[measured] * (size_nm or 1.0)
         return {
             "frame": self.frame.id,
-            "source": self.source,
+            "source": self.source or self.frame.file,
             "time": float(self.frame.time),
             "shape": list(self.frame.shape),
             "pixel_size_nm": self.frame.pixel_size_nm,
@@ -190,7 +190,21 @@ def write_result(folder: Path, result: FrameResult, *, picture: bool = True) -> 
 
 
 def result_path(folder: Path, frame_id: str, suffix: str) -> Path:
-    """Where a file about a frame lies."""
+    """Say where a file about a frame lies.
+
+    Parameters
+    ----------
+    folder : Path
+    frame_id : str
+        Of any characters, see `safe_name`.
+    suffix : str
+        With its dot, such as ``.labels.tif``.
+
+    Returns
+    -------
+    Path
+        In the folder, whatever the id.
+    """
     return folder / f"{safe_name(frame_id)}{suffix}"
 
 
