@@ -18,7 +18,7 @@ from samstar_rl.rewards.reward import PhysicsReward
 from samstar_rl.segmentation.segmentation import Segmentation, segment
 from samstar_rl.simulator import SimulatedStream
 from samstar_rl.simulator.seeds import first_seed
-from samstar_rl.truth.validity import summarise, validate_frame
+from samstar_rl.truth.validity import validate_frame, validity_figures
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -127,7 +127,7 @@ def write_validity(
     dict
         The figures, as in validity.json.
     """
-    figures = {"task": tasks[0].name, "sam_sha256": bank.sam_sha256, **summarise(validities)}
+    figures = {"task": tasks[0].name, "sam_sha256": bank.sam_sha256, **validity_figures(validities)}
     atomic.write_json(folder / "validity.json", figures)
     atomic.write_figure(folder / "validity.png", draw_validity(validities), dpi=90)
     worst = draw_worst(validities, tasks, bank, settings)

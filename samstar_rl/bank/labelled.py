@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import cv2
 import numpy as np
 
 from samstar_rl.errors import SamstarError
@@ -17,14 +19,26 @@ if TYPE_CHECKING:
 
 
 def read_labels(path: Path) -> NDArray[np.int32]:
-    """A label image (H, W) of any format that frames are read from.
+    """A label image (H, W) of any format that frames are read from, or a binary mask.
+
+    Of an image of two values the larger one is foreground, whatever the values are, and each part
+    whose pixels touch, by a corner at least, is a particle; a warning says so.
 
     Raises
     ------
     SamstarError
-        If its values are not whole numbers.
+        If it has more than two values, and not all are whole numbers.
     """
     values = next(iter(iterate_file(path))).image
+    found = np.unique(values)
+    if len(found) == 2:
+        n_parts, parts = cv2.connectedComponents((values == found[1]).astype(np.uint8))
+        warnings.warn(
+            f"{path} is a binary mask of the values {found[0]:g} and {found[1]:g}: its "
+            f"{n_parts - 1} connected parts are taken for particles, and those that touch for one",
+            stacklevel=2,
+        )
+        return np.asarray(parts, dtype=np.int32)
     labels = np.rint(values)
     if not np.array_equal(labels, values):
         raise SamstarError(f"{path} is no label image: its values are not whole numbers")

@@ -56,7 +56,7 @@ def best_of_three(
 
     Takes what `point_ious` takes and summarises what that returns.
     """
-    return summarise(*point_ious(sam, frames, most_instances=most_instances, seed=seed))
+    return point_result(*point_ious(sam, frames, most_instances=most_instances, seed=seed))
 
 
 def point_ious(
@@ -101,7 +101,7 @@ def point_ious(
     return np.concatenate(true_parts), np.concatenate(predicted_parts)
 
 
-def summarise(true: NDArray[np.float64], predicted: NDArray[np.float64]) -> PointResult:
+def point_result(true: NDArray[np.float64], predicted: NDArray[np.float64]) -> PointResult:
     """Means over instances; both arrays are (K, 3)."""
     best = true.max(axis=1)
     selected = np.take_along_axis(true, predicted.argmax(axis=1)[:, None], axis=1)

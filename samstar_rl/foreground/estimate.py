@@ -57,7 +57,7 @@ SPECK_SHARE = 0.02
 FRAGMENT_SHARE = 0.1
 
 #: Evidence of a candidate, its mean and standard deviation over candidates, and its weight.
-EVIDENCE: dict[str, tuple[float, float, float]] = {
+CANDIDATE_EVIDENCE: dict[str, tuple[float, float, float]] = {
     "solidity_by_area": (0.859, 0.145, 0.051),
     "solidity": (0.894, 0.092, 0.029),
     "circularity": (0.563, 0.163, -0.050),
@@ -452,7 +452,7 @@ def draw_candidates(work: _Work) -> Iterator[Candidate]:
 
 
 def describe_candidates(work: _Work, candidates: list[Candidate]) -> NDArray[np.float64]:
-    """The `EVIDENCE` of each candidate, (candidates, evidence)."""
+    """The `CANDIDATE_EVIDENCE` of each candidate, (candidates, evidence)."""
     agreement = _agreement([candidate.mask for candidate in candidates])
     rim = frame_rim_indices(work.valid)
     spread = float(work.smooth[work.valid].std()) + 1e-6
@@ -483,7 +483,7 @@ def _soft_dice(mask: Mask, probability: Field) -> float:
 
 
 def _opinion_of_network(work: _Work) -> Iterator[Candidate]:
-    """What the network takes for particles, with the contrast that it has in this image."""
+    """Make a candidate of what the network takes for particles, with its contrast here."""
     mask = work.probability > 0.5
     pixels = mask.astype(np.uint8)
     inside = cv2.erode(pixels, _BLOCK) > 0
@@ -495,7 +495,7 @@ def _opinion_of_network(work: _Work) -> Iterator[Candidate]:
 
 def weigh(described: NDArray[np.float64]) -> NDArray[np.float64]:
     """Weighted sum of the standardised evidence, (candidates,)."""
-    mean, spread, weight = np.array(list(EVIDENCE.values())).T
+    mean, spread, weight = np.array(list(CANDIDATE_EVIDENCE.values())).T
     return np.clip((described - mean) / spread, -3, 3) @ weight
 
 
@@ -594,7 +594,7 @@ def _bodies(mask: Mask, least_px: int) -> Iterator[tuple[tuple[int, int], Mask]]
 
 
 def _is_drawn(body: Mask, stroke_px: float) -> bool:
-    """Whether a body is a filled rectangle or made of thin strokes."""
+    """Say whether a body is a filled rectangle or made of thin strokes."""
     if body.mean() > 0.95 and body.size > 40:
         return True
     distance = cv2.distanceTransform(np.pad(body, 1).astype(np.uint8), cv2.DIST_L2, 3)

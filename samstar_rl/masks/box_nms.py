@@ -41,7 +41,7 @@ class BoxSuppression:
         self._n_bytes = 0
 
     def keep(self, ranks: Ids, iou_thresh: float) -> Ids:
-        """Those of the boxes that overlap no better one that is kept by more than a threshold.
+        """Select the boxes that overlap no better kept one by more than a threshold.
 
         Parameters
         ----------

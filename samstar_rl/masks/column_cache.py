@@ -34,7 +34,7 @@ class MaskColumns:
     def get(
         self, name: str, ids: Ids, n_masks: int, describe: Callable[[Ids], ArrayLike]
     ) -> Column:
-        """One column of K masks, (K,).
+        """Return one column for K masks, computing what is not known yet.
 
         Parameters
         ----------
@@ -45,6 +45,11 @@ class MaskColumns:
         describe : callable
             The (M, columns) rows of M ids. It is handed in rather than kept, so that columns which
             are remembered for a store do not keep that store alive.
+
+        Returns
+        -------
+        (K,) float64 array
+            In the order of `ids`.
         """
         if n_masks > len(self._known):
             self._grow(n_masks)

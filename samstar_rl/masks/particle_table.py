@@ -284,7 +284,22 @@ def equivalent_diameters_px(areas_px2: NDArray[np.integer]) -> Column:
 def describe_shape(
     window: Window, box: list[int], frame_shape: tuple[int, int]
 ) -> tuple[float, ...]:
-    """The descriptors `SHAPE_COLUMNS` of one mask; all 0 for an empty one."""
+    """Measure the shape of one mask.
+
+    Parameters
+    ----------
+    window : (h, w) bool array
+        The mask within its box.
+    box : list of int
+        x0, y0, x1, y1 in px, half-open; an empty mask has x1 <= x0.
+    frame_shape : tuple of int
+        Height and width of the frame in px.
+
+    Returns
+    -------
+    tuple of float
+        The descriptors `SHAPE_COLUMNS`; all 0 for an empty mask.
+    """
     x0, y0, x1, y1 = box
     if x1 <= x0:
         return (0.0,) * len(SHAPE_COLUMNS)
@@ -364,7 +379,22 @@ def _describe_ellipse(moments: dict[str, float]) -> tuple[float, float, float]:
 
 
 def describe_intensity(window: Window, box: list[int], scene: Scene) -> tuple[float, ...]:
-    """The descriptors `INTENSITY_COLUMNS` of one mask; all 0 for an empty one."""
+    """Measure the intensities in and around one mask.
+
+    Parameters
+    ----------
+    window : (h, w) bool array
+        The mask within its box.
+    box : list of int
+        x0, y0, x1, y1 in px, half-open; an empty mask has x1 <= x0.
+    scene : Scene
+        Normalised intensities and slopes of the frame.
+
+    Returns
+    -------
+    tuple of float
+        The descriptors `INTENSITY_COLUMNS`; all 0 for an empty mask.
+    """
     x0, y0, x1, y1 = box
     if x1 <= x0:
         return (0.0,) * len(INTENSITY_COLUMNS)

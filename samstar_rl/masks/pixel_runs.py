@@ -16,7 +16,22 @@ _LOW = (1 << 32) - 1
 
 
 def window_runs(window: NDArray[np.bool_], x0: int, y0: int, frame_width: int) -> Runs:
-    """Runs of a window (h, w) bool whose corner lies at (x0, y0) of a frame, rising."""
+    """Encode a window of a frame as runs of pixels along its rows.
+
+    Parameters
+    ----------
+    window : (h, w) bool array
+    x0, y0 : int
+        Where its upper left corner lies in the frame, in px.
+    frame_width : int
+        Width of the frame in px.
+
+    Returns
+    -------
+    (R,) int64 array
+        Runs, rising: the flat index of a run's first pixel in the upper 32 bits, that behind its
+        last one in the lower 32.
+    """
     height, width = window.shape
     edges = np.zeros((height, width + 2), dtype=np.int8)
     edges[:, 1:-1] = window

@@ -128,7 +128,7 @@ class RegionCleaner:
         return padded, np.outer(rows, columns), (left, top)
 
     def _fills_the_outside(self, corner: Corner, window: Window) -> bool:
-        """Whether a pixel that stands for others outside of the window was filled."""
+        """Say whether a pixel that stands for others outside of the window was filled."""
         left, top = corner
         height, width = self._store.shape
         return bool(

@@ -43,7 +43,19 @@ def pack_window(window: Window) -> bytes:
 
 
 def unpack_bits(packed: bytes | memoryview, height: int, width: int) -> NDArray[np.uint8]:
-    """Undo `pack_window` up to the packed bits, (h, ceil(w / 8)) uint8."""
+    """Undo `pack_window` up to the packed bits.
+
+    Parameters
+    ----------
+    packed : bytes-like
+    height, width : int
+        Of the window, in px.
+
+    Returns
+    -------
+    (h, ceil(w / 8)) uint8 array
+        Eight pixels a byte, the first in the highest bit.
+    """
     body: bytes | memoryview = memoryview(packed)[1:]
     if packed[:1] == DEFLATED:
         body = zlib.decompress(body)
@@ -196,7 +208,7 @@ class MaskStore:
         return self._pairs.pairs(self, first, second)
 
     def known_shared(self, first: Ids, second: Ids) -> NDArray[np.int32]:
-        """As `shared`, but -1 for pairs that were never counted."""
+        """Return what `shared` returns, with -1 for pairs that were never counted."""
         return self._pairs.known(self, first, second)
 
 
@@ -204,6 +216,10 @@ class _PairTable:
     """Remembered intersections: a row for each mask that was asked for, a column for every mask."""
 
     def __init__(self) -> None:
+        self.forget()
+
+    def forget(self) -> None:
+        """Begin empty, and give the memory back."""
         self._slots = np.zeros(0, dtype=np.intp)
         self._rows = np.zeros((0, 0), dtype=np.int32)
         self._n_rows = 0
@@ -211,10 +227,6 @@ class _PairTable:
     @property
     def n_bytes(self) -> int:
         return self._rows.nbytes
-
-    def forget(self) -> None:
-        """Give the memory back."""
-        self.__init__()  # type: ignore[misc]
 
     def lookup(self, store: MaskStore, first: Ids, second: Ids) -> NDArray[np.int32]:
         """Pixels that each of the first shares with each of the second, (F, S)."""
@@ -232,7 +244,7 @@ class _PairTable:
         return shared
 
     def known(self, store: MaskStore, first: Ids, second: Ids) -> NDArray[np.int32]:
-        """As `pairs`, but -1 where nothing is remembered."""
+        """Return what `pairs` returns, with -1 where nothing is remembered."""
         if len(store) > len(self._slots):
             self._widen(len(store))
         slots = self._slots[first]
@@ -241,7 +253,7 @@ class _PairTable:
         return np.where(slots < 0, -1, self._rows[slots, second]).astype(np.int32)
 
     def pairs(self, store: MaskStore, first: Ids, second: Ids) -> NDArray[np.int32]:
-        """As `lookup` for single pairs, (P,)."""
+        """Return the pixels that single pairs of masks share, (P,)."""
         slots = self._slots_of(first, len(store))
         shared = self._rows[slots, second]
         unknown = np.flatnonzero(shared < 0)
@@ -312,7 +324,7 @@ def _count_shared(store: MaskStore, first: Ids, second: Ids) -> NDArray[np.int32
 
 
 def _count_in_bulk(store: MaskStore, first: Ids, second: Ids) -> NDArray[np.int32]:
-    """As `_count_shared`, all partners of a mask at once, on bits aligned to the frame."""
+    """Count what pairs share, all partners of a mask at once, on bits aligned to the frame."""
     ids = np.unique(np.concatenate([first, second]))
     bits = _aligned_bits(store, ids)
     firsts, partners = np.searchsorted(ids, first), np.searchsorted(ids, second)

@@ -27,7 +27,7 @@ CATEGORY = {"id": 1, "name": "particle", "supercategory": "particle"}
 
 
 def write_coco(path: Path, result: FrameResult) -> None:
-    """Write a frame's masks.
+    """Write a frame's masks as a COCO file.
 
     Raises
     ------

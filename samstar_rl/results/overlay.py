@@ -65,7 +65,7 @@ def draw_overlay(frame: Frame, segmentation: Segmentation, *, caption: Sequence[
 
 
 def draw_outlines(frame: Frame, segmentation: Segmentation, factor: int = 1) -> Rgb:
-    """Draw the outlines alone.
+    """Draw the outlines of the masks on the frame, and nothing else.
 
     Parameters
     ----------

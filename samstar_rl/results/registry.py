@@ -57,7 +57,7 @@ class Format:
     target: str
 
     def load(self) -> Write:
-        """Import the writer."""
+        """Import the format's module and return its writer."""
         module, _, function = self.target.partition(":")
         write: Write = getattr(importlib.import_module(f"samstar_rl.results.{module}"), function)
         return write

@@ -190,7 +190,21 @@ def write_result(folder: Path, result: FrameResult, *, picture: bool = True) -> 
 
 
 def result_path(folder: Path, frame_id: str, suffix: str) -> Path:
-    """Where a file about a frame lies."""
+    """Say where a file about a frame lies.
+
+    Parameters
+    ----------
+    folder : Path
+    frame_id : str
+        Of any characters, see `safe_name`.
+    suffix : str
+        With its dot, such as ``.labels.tif``.
+
+    Returns
+    -------
+    Path
+        In the folder, whatever the id.
+    """
     return folder / f"{safe_name(frame_id)}{suffix}"
 
 

@@ -122,7 +122,7 @@ class PhysicsReward:
 
 
 def combine(terms: Mapping[str, float], weights: Mapping[str, float], combination: str) -> float:
-    """Weighted mean of the terms, in [0, 1].
+    """Combine terms into one score, their weighted mean.
 
     Parameters
     ----------
@@ -130,6 +130,11 @@ def combine(terms: Mapping[str, float], weights: Mapping[str, float], combinatio
         Value and weight of each term.
     combination : {"geometric", "arithmetic"}
         The geometric mean asks that all terms hold, each entering as at least `LEAST_TERM`.
+
+    Returns
+    -------
+    float
+        In [0, 1].
     """
     values = np.array([terms[name] for name in weights])
     shares = np.array(list(weights.values()), dtype=np.float64)

@@ -41,6 +41,10 @@ def task_from_labels(name: str, frame: Frame, labels: NDArray[np.integer]) -> Ta
     labels : (H, W) integer array
         0 is background.
 
+    Returns
+    -------
+    Task
+
     Raises
     ------
     EstimationError
@@ -106,7 +110,7 @@ def _sample(particles: Segmentation, unit: str, unit_px: float) -> dict[str, Any
 
 
 def _diameter_range(particles: Segmentation, unit_px: float) -> tuple[float, float]:
-    """Of all but the slivers that the border leaves; a single aggregate is wanted as well."""
+    """Bound the diameters by all particles but slivers at the border, aggregates included."""
     diameters = particles.table.equivalent_diameter / unit_px
     return float(np.percentile(diameters, 5)), float(diameters.max())
 
@@ -170,5 +174,5 @@ def _settings(particles: Segmentation, unit_px: float) -> dict[str, Any]:
 
 
 def _rounded(value: float) -> float:
-    """Three significant digits."""
+    """Round to three significant digits."""
     return float(f"{value:.3g}")

@@ -136,7 +136,7 @@ class _Overlap:
 
 
 def agreement(masks: Masks, truth: Truth | Labels) -> Agreement:
-    """All measures at once."""
+    """Compute all measures at once."""
     truth = _prepared(truth)
     return Agreement(
         f1=f1_at(masks, truth),

@@ -100,6 +100,10 @@ def validate_frame(
         Those to compare on, see `draw_settings`.
     seed : int
         Of the adversaries.
+
+    Returns
+    -------
+    FrameValidity
     """
     frame, reward = labelled.frame, PhysicsReward(task)
     gauge = reward.gauge(frame)
@@ -127,7 +131,24 @@ def score_adversaries(
     space: SettingsSpace,
     seed: int,
 ) -> dict[str, Score]:
-    """Score what a bad score would take for good: `ADVERSARIES`, and all proposals at once."""
+    """Score what a bad score would take for good: `ADVERSARIES`, and all proposals at once.
+
+    Parameters
+    ----------
+    reward : PhysicsReward
+    labelled : LabelledFrame
+    proposals : callable
+        Prompt settings to the frame's proposals.
+    space : SettingsSpace
+        Of its prompt settings, those of the most prompts give the proposals.
+    seed : int
+        Of the adversaries.
+
+    Returns
+    -------
+    dict of str to Score
+        By the adversary's name.
+    """
     frame, rng = labelled.frame, np.random.default_rng(seed)
     masks = true_masks(labelled.truth)
     scores = {
@@ -141,7 +162,7 @@ def score_adversaries(
 
 
 def everything(proposals: Proposals) -> Segmentation:
-    """All proposals, unfiltered."""
+    """Take all proposals for a segmentation, unfiltered."""
     settings = Settings(
         **proposals.prompt.to_dict(),
         pred_iou_thresh=0.0,
@@ -153,10 +174,21 @@ def everything(proposals: Proposals) -> Segmentation:
 
 
 def draw_settings(space: SettingsSpace, n: int, seed: int) -> list[Settings]:
-    """Settings drawn uniformly from a space, but for `min_plausibility`, which is off.
+    """Draw settings uniformly from a space, but for `min_plausibility`, which is off.
 
     That gate drops what the score's own evidence thinks little of: behind it nearly all settings
     do alike, and whether the score can tell good masks from bad ones would hardly be asked.
+
+    Parameters
+    ----------
+    space : SettingsSpace
+    n : int
+    seed : int
+
+    Returns
+    -------
+    list of Settings
+        Of length n.
     """
     rng = np.random.default_rng(seed)
     drawn = (space.decode(rng.uniform(-1, 1, space.n)) for _ in range(n))
@@ -170,8 +202,8 @@ def spearman(first: NDArray[np.float64], second: NDArray[np.float64]) -> float:
     return float(np.corrcoef(rankdata(first), rankdata(second))[0, 1])
 
 
-def summarise(frames: Sequence[FrameValidity]) -> dict[str, Any]:
-    """The figures of all frames, of plain types, fit for JSON."""
+def validity_figures(frames: Sequence[FrameValidity]) -> dict[str, Any]:
+    """Gather the figures of all frames in plain types, fit for JSON."""
     names = list(frames[0].adversary_scores) if frames else []
     held = {
         name: float(np.mean([name not in frame.better_than_truth for frame in frames]))

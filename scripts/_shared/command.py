@@ -5,7 +5,9 @@ from __future__ import annotations
 import functools
 import os
 import sys
+import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 import typer
@@ -25,6 +27,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 BAD_INPUT = 2
+python_format = warnings.formatwarning
 DEBUG_VARIABLE = "SAMSTAR_DEBUG"
 
 
@@ -48,6 +51,7 @@ def reporting_errors(function: Callable[P, R]) -> Callable[P, R]:
 
     @functools.wraps(function)
     def command(*args: P.args, **kwargs: P.kwargs) -> R:
+        warnings.formatwarning = format_warning
         try:
             return function(*args, **kwargs)
         except (SamstarError, OSError, MissingExtraError) as error:
@@ -57,6 +61,21 @@ def reporting_errors(function: Callable[P, R]) -> Callable[P, R]:
             raise typer.Exit(BAD_INPUT) from error
 
     return command
+
+
+def format_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    line: str | None = None,
+) -> str:
+    """Say in one line what this program warns its users of; others' warnings stay as they are."""
+    here, place = Path(__file__).parents[2], Path(filename)
+    ours = place.is_relative_to(here) and "site-packages" not in place.relative_to(here).parts
+    if ours and issubclass(category, UserWarning):
+        return f"Note: {message}\n"
+    return python_format(message, category, filename, lineno, line)
 
 
 def report_error(error: Exception) -> None:

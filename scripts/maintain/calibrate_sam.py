@@ -13,7 +13,7 @@ from rich.console import Console
 from samstar_rl._io.cache import cache_folder
 from samstar_rl.fitting.calibration import apply_calibration, fit_calibration
 from samstar_rl.fitting.emps import load_labelled, split_names
-from samstar_rl.fitting.evaluation import point_ious, summarise
+from samstar_rl.fitting.evaluation import point_ious, point_result
 from samstar_rl.fitting.packing import pack_weights, round_to_half
 from samstar_rl.sam.load import packaged_weights_path
 from samstar_rl.sam.tiny import build_tiny_sam
@@ -46,14 +46,14 @@ def calibrate_sam(
     frames = load_labelled(emps, split_names("tune"))
     with console.status("prompting every instance of the tune frames"):
         true_iou, iou_pred = point_ious(sam, frames)
-    console.print("before:", asdict(summarise(true_iou, iou_pred)))
+    console.print("before:", asdict(point_result(true_iou, iou_pred)))
     with console.status("fitting the calibration: proposals of 70 frames, a few minutes"):
         calibration = fit_calibration(sam, frames, true_iou=true_iou, iou_pred=iou_pred)
     console.print("calibration:", asdict(calibration))
     apply_calibration(sam, calibration)
     round_to_half(sam)
     pack_weights(sam, out)
-    console.print("after:", asdict(summarise(*point_ious(sam, frames))))
+    console.print("after:", asdict(point_result(*point_ious(sam, frames))))
     console.print(f"wrote {out.name}, {out.stat().st_size / 2**20:.1f} MiB")
 
 

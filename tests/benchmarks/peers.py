@@ -23,7 +23,7 @@ from samstar_rl.tasks.task import load_task
 from tests.benchmarks.evaluation import draw_settings
 from tests.benchmarks.report import Row
 
-BAR = 100
+REQUIRED = 100
 ENVIRONMENT = Path("build/peers/micro_sam")
 SCRIPT = Path(__file__).with_name("micro_sam_peer.py")
 
@@ -63,7 +63,7 @@ def measure(items: list[LabelledFrame], *, points_per_side: int, n_settings: int
             f"{np.mean(ours) * 1e3:.2f} ms",
             f"{np.mean(peer) * 1e3:.0f} ms",
             float(np.mean(peer) / np.mean(ours)),
-            BAR,
+            REQUIRED,
             note=f"{len(ours)} settings",
         )
     ]

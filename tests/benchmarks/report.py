@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -20,24 +20,25 @@ from samstar_rl._io import atomic
 class Row:
     """One comparison.
 
-    ``ratio`` is how many times better ours is, or, where there is no peer, our own figure; ``bar``
-    is what it must reach (or, with ``at_most``, not exceed); None where nothing is asked.
+    ``ratio`` is how many times better ours is, or, where there is no peer, our own figure;
+    ``required`` is what it must reach (or, with ``at_most``, not exceed); None where nothing is
+    asked.
     """
 
     name: str
     ours: str
     peer: str
     ratio: float
-    bar: float | None = None
+    required: float | None = None
     at_most: bool = False
     note: str = ""
     carried_over: bool = False
 
     @property
     def passes(self) -> bool | None:
-        if self.bar is None:
+        if self.required is None:
             return None
-        return self.ratio <= self.bar if self.at_most else self.ratio >= self.bar
+        return self.ratio <= self.required if self.at_most else self.ratio >= self.required
 
 
 def write(rows: list[Row], path: Path) -> None:
@@ -53,19 +54,21 @@ def write(rows: list[Row], path: Path) -> None:
 def read(path: Path) -> list[Row]:
     if not path.is_file():
         return []
-    return [Row(**row) for row in json.loads(path.read_text("utf-8"))["rows"]]
+    known = {field.name for field in fields(Row)}
+    rows = json.loads(path.read_text("utf-8"))["rows"]
+    return [Row(**row) for row in rows if row.keys() <= known]  # not those of version 0.1
 
 
 def show(rows: list[Row]) -> None:
     table = Table(title=" · ".join(str(value) for value in machine().values()))
-    for heading in ("", "ours", "peer", "ratio", "bar", ""):
+    for heading in ("", "ours", "peer", "ratio", "required", ""):
         table.add_column(heading)
     for row in rows:
         sign = "≤" if row.at_most else "≥"
         mark = {None: "", True: "[green]reached[/]", False: "[red]missed[/]"}[row.passes]
         note = " ".join(filter(None, [mark, row.note, "(earlier run)" if row.carried_over else ""]))
-        bar = "" if row.bar is None else f"{sign} {row.bar:g}"
-        table.add_row(row.name, row.ours, row.peer, f"{row.ratio:,.4g}", bar, note)
+        required = "" if row.required is None else f"{sign} {row.required:g}"
+        table.add_row(row.name, row.ours, row.peer, f"{row.ratio:,.4g}", required, note)
     Console(width=None if os.isatty(1) else 160).print(table)
 
 
@@ -89,11 +92,11 @@ def markdown(path: Path) -> str:
 
 def _cells(row: Row) -> list[str]:
     sign = "≤" if row.at_most else "≥"
-    bar = "" if row.bar is None else f"{sign} {row.bar:g}"
+    required = "" if row.required is None else f"{sign} {row.required:g}"
     if row.passes is False:
-        bar += " (missed)"
+        required += " (missed)"
     earlier = " (an earlier run)" if row.carried_over else ""
-    return [row.name + earlier, row.ours, row.peer, f"{row.ratio:,.4g}", bar]
+    return [row.name + earlier, row.ours, row.peer, f"{row.ratio:,.4g}", required]
 
 
 def machine() -> dict[str, Any]:

@@ -114,3 +114,14 @@ def test_a_script_runs_alone(name):
         [sys.executable, SCRIPTS / f"{name}.py", "--help"], capture_output=True, text=True
     )
     assert done.returncode == 0 and COMMANDS[name].summary in done.stdout
+
+
+def test_warnings_of_this_program_are_notes_and_others_stay_as_they_are():
+    import warnings
+
+    from samstar_rl.scripts._shared import command
+
+    ours = command.format_warning("a mask", UserWarning, command.__file__, 1)
+    assert ours == "Note: a mask\n"
+    other = command.format_warning("old", UserWarning, warnings.__file__, 1)
+    assert "UserWarning: old" in other and warnings.__file__ in other

@@ -70,6 +70,22 @@ def test_an_aggregate_among_the_labels_is_wanted_too():
     assert task.terms["size"].median_diameter == pytest.approx(10, rel=0.1)
 
 
+def test_a_task_from_a_binary_mask_is_that_from_labels(samstar, annotated):
+    labels = tifffile.imread(annotated / "labels.tif")
+    mask = np.where(labels > 0, 255, 0).astype(np.uint8)
+    Image.fromarray(mask).save(annotated / "mask.png")
+    tasks = []
+    for name in ("labels.tif", "mask.png"):
+        out = annotated / f"{name[:4]}.toml"
+        done = samstar(
+            *("task", "new", "--from-labels", annotated / "image.png", annotated / name),
+            *("--pixel-size", 2, "-o", out),
+        )
+        assert done.exit_code == 0, done.output
+        tasks.append(load_task(out))
+    assert tasks[0].terms == tasks[1].terms and tasks[0].settings == tasks[1].settings
+
+
 def test_check_draws_what_the_score_sees(samstar, annotated):
     out = annotated / "seen.png"
     done = samstar(

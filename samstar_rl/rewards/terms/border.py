@@ -43,6 +43,17 @@ def border(
     "exclude": masks that keep off the border over all masks. "include": of the foreground in the
     frame's outermost rows and columns, the share under a mask; 1 where there is none.
 
+    Parameters
+    ----------
+    segmentation : Segmentation
+        The masks to score.
+    frame : Frame
+        The frame that was segmented.
+    target : BorderTarget
+        What the task asks for, lengths in px.
+    previous : Segmentation, optional
+        Not used.
+
     Returns
     -------
     float

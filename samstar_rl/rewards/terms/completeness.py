@@ -52,6 +52,17 @@ def completeness(
     many as the foreground shows (`Foreground.n_particles`); the score is the smaller of found and
     expected over the larger, copies of a mask counting once (`Segmentation.uniqueness`).
 
+    Parameters
+    ----------
+    segmentation : Segmentation
+        The masks to score.
+    frame : Frame
+        The frame that was segmented.
+    target : CompletenessTarget
+        What the task asks for, lengths in px.
+    previous : Segmentation, optional
+        Not used.
+
     Returns
     -------
     float

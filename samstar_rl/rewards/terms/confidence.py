@@ -28,6 +28,17 @@ def confidence(
     physics, but evidence that settings cannot change: they only choose among masks. :math:`u_k` and
     N count as `counting.mean_over_expected` says: keeping the surest few does not help.
 
+    Parameters
+    ----------
+    segmentation : Segmentation
+        The masks to score.
+    frame : Frame
+        The frame that was segmented.
+    target : ConfidenceTarget
+        What the task asks for, lengths in px.
+    previous : Segmentation, optional
+        Not used.
+
     Returns
     -------
     float

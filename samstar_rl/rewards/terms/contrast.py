@@ -30,6 +30,17 @@ def contrast(
     et al., Int. J. Comput. Vis. 22, 1997), with a sign. :math:`u_k` and N count as
     `counting.mean_over_expected` says: leaving out faint particles does not help.
 
+    Parameters
+    ----------
+    segmentation : Segmentation
+        The masks to score.
+    frame : Frame
+        The frame that was segmented.
+    target : ContrastTarget
+        What the task asks for, lengths in px.
+    previous : Segmentation, optional
+        Not used.
+
     Returns
     -------
     float

@@ -51,6 +51,17 @@ def coverage(
     :math:`F`; the second where the target states an areal fraction, with the share :math:`c` of
     the frame that the union covers and :math:`e` the nearest share in the target's range.
 
+    Parameters
+    ----------
+    segmentation : Segmentation
+        The masks to score.
+    frame : Frame
+        The frame that was segmented.
+    target : CoverageTarget
+        What the task asks for, lengths in px.
+    previous : Segmentation, optional
+        Not used.
+
     Returns
     -------
     float

@@ -29,6 +29,17 @@ def expected_f1(
     `plausibility` asks how good the masks are and lets the uncovered area tell what is missing;
     here the count of the foreground decides, which no mask can change.
 
+    Parameters
+    ----------
+    segmentation : Segmentation
+        The masks to score.
+    frame : Frame
+        The frame that was segmented.
+    target : ExpectedF1Target
+        What the task asks for, lengths in px.
+    previous : Segmentation, optional
+        Not used.
+
     Returns
     -------
     float

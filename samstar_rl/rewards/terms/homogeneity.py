@@ -41,6 +41,17 @@ def homogeneity(
     in Otsu's criterion, with a part that is forgiven. :math:`u_k` and N count as
     `counting.mean_over_expected` says.
 
+    Parameters
+    ----------
+    segmentation : Segmentation
+        The masks to score.
+    frame : Frame
+        The frame that was segmented.
+    target : HomogeneityTarget
+        What the task asks for, lengths in px.
+    previous : Segmentation, optional
+        Not used.
+
     Returns
     -------
     float

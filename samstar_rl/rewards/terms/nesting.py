@@ -42,6 +42,17 @@ def nesting(
 
     over the P masks that lie in no other, with :math:`c_p` the masks inside of p.
 
+    Parameters
+    ----------
+    segmentation : Segmentation
+        The masks to score.
+    frame : Frame
+        Not used.
+    target : NestingTarget
+        What the task asks for, lengths in px.
+    previous : Segmentation, optional
+        Not used.
+
     Returns
     -------
     float

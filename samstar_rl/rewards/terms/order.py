@@ -62,6 +62,17 @@ def order(
     lack neighbours. :math:`a` is the target's constant, or, where that is uncertain, the median
     nearest-neighbour distance as far as the uncertainty (a factor either way) allows.
 
+    Parameters
+    ----------
+    segmentation : Segmentation
+        The masks to score.
+    frame : Frame
+        Not used.
+    target : OrderTarget
+        What the task asks for, lengths in px.
+    previous : Segmentation, optional
+        Not used.
+
     Returns
     -------
     float

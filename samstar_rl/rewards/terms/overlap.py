@@ -36,6 +36,17 @@ def overlap(
 
     with :math:`a` the allowed overlap. Masks count alike whatever their size.
 
+    Parameters
+    ----------
+    segmentation : Segmentation
+        The masks to score.
+    frame : Frame
+        Not used.
+    target : OverlapTarget
+        What the task asks for, lengths in px.
+    previous : Segmentation, optional
+        Not used.
+
     Returns
     -------
     float

@@ -32,6 +32,17 @@ def plausibility(
     here the product is taken mask by mask. :math:`u_k` and N count as `counting.mean_over_expected`
     says.
 
+    Parameters
+    ----------
+    segmentation : Segmentation
+        The masks to score.
+    frame : Frame
+        The frame that was segmented.
+    target : PlausibilityTarget
+        What the task asks for, lengths in px.
+    previous : Segmentation, optional
+        Not used.
+
     Returns
     -------
     float

@@ -31,6 +31,17 @@ def purity(
     hide small ones; here masks count alike. :math:`u_k` and N count as
     `counting.mean_over_expected` says.
 
+    Parameters
+    ----------
+    segmentation : Segmentation
+        The masks to score.
+    frame : Frame
+        The frame that was segmented.
+    target : PurityTarget
+        What the task asks for, lengths in px.
+    previous : Segmentation, optional
+        Not used.
+
     Returns
     -------
     float

@@ -65,13 +65,24 @@ def shape(
     target: ShapeTarget,
     previous: Segmentation | None = None,
 ) -> float:
-    r"""Score the masks' shapes.
+    r"""Score how well the masks' shapes are those of the sample.
 
     .. math:: \frac{1}{N} \sum_k u_k \min_i m_i(k)
 
     with :math:`m_i(k)` mask k's membership in the i-th of the target's ranges
     (`range_membership`: fuzzy sets, L. A. Zadeh, Inf. Control 8, 1965). :math:`u_k` and N count as
     `counting.mean_over_expected` says: leaving out ill-shaped particles does not help.
+
+    Parameters
+    ----------
+    segmentation : Segmentation
+        The masks to score.
+    frame : Frame
+        The frame that was segmented.
+    target : ShapeTarget
+        What the task asks for, lengths in px.
+    previous : Segmentation, optional
+        Not used.
 
     Returns
     -------
@@ -85,7 +96,22 @@ def shape(
 def shape_memberships(
     segmentation: Segmentation, frame: Frame, target: ShapeTarget
 ) -> NDArray[np.float64]:
-    """How well each mask fits the ranges, (K,) in [0, 1]: the least of its descriptors'."""
+    """Say how well each mask fits the ranges.
+
+    Parameters
+    ----------
+    segmentation : Segmentation
+        Of K masks.
+    frame : Frame
+        The frame that was segmented.
+    target : ShapeTarget
+        The ranges of the descriptors.
+
+    Returns
+    -------
+    (K,) float64 array
+        In [0, 1]; a mask fits as its least descriptor does.
+    """
     fit = np.ones(len(segmentation))
     for name in _DESCRIPTORS:
         bounds = getattr(target, name)
@@ -107,7 +133,21 @@ def _descriptor(
 def range_membership(
     values: NDArray[np.float64], bounds: tuple[float, float], softness: float
 ) -> NDArray[np.float64]:
-    """1 within the bounds, falling off exponentially outside over `softness` times the bound."""
+    """Say how well values lie within bounds: 1 inside, falling off exponentially outside.
+
+    Parameters
+    ----------
+    values : (K,) array
+    bounds : (float, float)
+        Least and greatest value that is fine.
+    softness : float
+        Share of a bound by which a value may lie beyond it before it falls to 1/e.
+
+    Returns
+    -------
+    (K,) float64 array
+        In [0, 1].
+    """
     low, high = bounds
     below = np.maximum(low - values, 0) / max(softness * low, 1e-9)
     above = np.maximum(values - high, 0) / max(softness * high, 1e-9)

@@ -102,6 +102,17 @@ def size(
     (Bobkov, Ledoux, Mem. AMS 1259, 2019): few particles are judged no harder than they can know.
     The logarithm makes a factor count the same for small and for large particles.
 
+    Parameters
+    ----------
+    segmentation : Segmentation
+        The masks to score.
+    frame : Frame
+        Not used.
+    target : SizeTarget
+        What the task asks for, lengths in px.
+    previous : Segmentation, optional
+        Not used.
+
     Returns
     -------
     float

@@ -45,6 +45,17 @@ def smoothness(
     Ramanujan's formula for the ellipse's perimeter (Q. J. Math. 45, 1914). :math:`u_k` and N count
     as `counting.mean_over_expected` says: leaving out ragged particles does not help.
 
+    Parameters
+    ----------
+    segmentation : Segmentation
+        The masks to score.
+    frame : Frame
+        The frame that was segmented.
+    target : SmoothnessTarget
+        What the task asks for, lengths in px.
+    previous : Segmentation, optional
+        Not used.
+
     Returns
     -------
     float

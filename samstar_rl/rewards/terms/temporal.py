@@ -51,6 +51,17 @@ def temporal(
     stage is no jump either. Where fewer than three particles are found again, areas are compared
     by their medians.
 
+    Parameters
+    ----------
+    segmentation : Segmentation
+        The masks to score.
+    frame : Frame
+        Not used.
+    target : TemporalTarget
+        What the task asks for, lengths in px.
+    previous : Segmentation, optional
+        That of the frame before in a stream; None at its beginning.
+
     Returns
     -------
     float

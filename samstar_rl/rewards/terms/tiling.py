@@ -41,6 +41,17 @@ def tiling(
     with the uncovered share :math:`g` of the area, the walls' share :math:`w`, and the share
     :math:`d` covered again by a further mask.
 
+    Parameters
+    ----------
+    segmentation : Segmentation
+        The masks to score.
+    frame : Frame
+        Not used.
+    target : TilingTarget
+        What the task asks for, lengths in px.
+    previous : Segmentation, optional
+        Not used.
+
     Returns
     -------
     float

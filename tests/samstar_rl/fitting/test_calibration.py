@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from samstar_rl.fitting.calibration import Calibration, _allowed_maps, apply_calibration
-from samstar_rl.fitting.evaluation import innermost_pixel, point_ious, quarters, summarise
+from samstar_rl.fitting.evaluation import innermost_pixel, point_ious, point_result, quarters
 from samstar_rl.fitting.packing import pack_weights, round_to_half
 from samstar_rl.sam.folded_decoder import point_tokens, predict_masks
 from samstar_rl.sam.load import load_sam
@@ -73,7 +73,7 @@ def test_quarters_cover_the_frame():
 def test_point_results_are_means_over_instances():
     true = np.array([[0.2, 0.9, 0.1], [0.4, 0.3, 0.2]])
     predicted = np.array([[0.9, 0.8, 0.1], [0.5, 0.1, 0.0]])
-    result = summarise(true, predicted)
+    result = point_result(true, predicted)
     assert result.best_of_three_iou == pytest.approx(0.65)
     assert result.selected_iou == pytest.approx(0.3)
     assert result.recall == 0.5

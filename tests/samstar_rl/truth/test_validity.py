@@ -22,7 +22,7 @@ from samstar_rl.truth.validity import (
     everything,
     score_adversaries,
     spearman,
-    summarise,
+    validity_figures,
 )
 
 SHAPE = (200, 240)
@@ -154,7 +154,7 @@ def test_regret_ranks_and_summary() -> None:
     assert validity.better_than_truth == ("merged",)
     nothing = _validity([0.1, 0.9, 0.5], [0.0, 0.0, 0.0])
     assert (nothing.regret, nothing.spearman) == (1.0, 0.0)
-    figures = json.loads(json.dumps(summarise([validity, nothing])))
+    figures = json.loads(json.dumps(validity_figures([validity, nothing])))
     assert figures["spearman"]["mean"] == pytest.approx(0.25)
     assert figures["adversaries"]["share_below_truth"] == 0.0
     assert figures["adversaries"]["per_adversary"] == {"split": 1.0, "merged": 0.0}
