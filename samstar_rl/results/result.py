@@ -132,7 +132,7 @@ class FrameResult:
         diameters = self.segmentation.table.equivalent_diameter[measured] * (size_nm or 1.0)
         return {
             "frame": self.frame.id,
-            "source": self.source,
+            "source": self.source or self.frame.file,
             "time": float(self.frame.time),
             "shape": list(self.frame.shape),
             "pixel_size_nm": self.frame.pixel_size_nm,
