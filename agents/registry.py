@@ -6,9 +6,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from samstar_rl.agents.policies.bundle import BundleError, PolicyBundle, shipped_bundles
+from samstar_rl.agents.policies.bundle import BundleError, PolicyBundle
 from samstar_rl.agents.search.settings_file import TunerError as TunerError
 from samstar_rl.agents.search.settings_file import read_by_frame, read_static
+from samstar_rl.agents.tuner_names import TUNERS as TUNERS
+from samstar_rl.agents.tuner_names import shipped_bundles
 from samstar_rl.agents.tuners.fixed import RandomTuner, default_tuner
 from samstar_rl.agents.tuners.policy import PolicyTuner
 from samstar_rl.agents.tuners.search import EVALUATIONS, Nsga2Tuner, SearchTuner
@@ -18,17 +20,6 @@ from samstar_rl.tuning.tuner import StaticTuner
 if TYPE_CHECKING:
     from samstar_rl.tasks.task import Task
     from samstar_rl.tuning.tuner import Tuner
-
-TUNERS = {
-    "default": "SAM's own defaults, every gate off",
-    "static": "the task's static settings",
-    "static:FILE": "the settings of a file that `samstar tune` wrote (FILE#3: its third entry)",
-    "random": "random settings on every frame, for comparison",
-    "genetic": "a genetic search on every frame",
-    "genetic-warm": "a genetic search that starts from the last frame's population",
-    "nsga2": "a search of the front between the score's terms on every frame",
-    "NAME or PATH": "a policy bundle: one that ships, or a folder",
-}
 
 
 class NamedTuner:

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from samstar_rl.scripts._shared.command import reporting_errors
+from samstar_rl.scripts._shared.interrupt import quit_on_interrupt
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,10 @@ DEV_COMMANDS: dict[str, Command] = {
         "Rebuild what depends on the embedded SAM: static settings, policies, figures.",
     ),
     "figures": Command("maintain.figures:figures", "Draw the pictures of the README."),
+    "simulate-instrument": Command(
+        "maintain.simulate_instrument:simulate_instrument",
+        "Start the simulator of an instrument's server, to try deploy with.",
+    ),
     "contact-sheet": Command(
         "maintain.contact_sheet:contact_sheet",
         "Draw simulated micrographs (left) beside real ones (right).",
@@ -133,6 +138,7 @@ def build_app(only: Collection[str] | None = None) -> typer.Typer:
 
 def main() -> None:
     """Run the program."""
+    quit_on_interrupt()
     words = [word for word in sys.argv[1:] if not word.startswith("-")]
     asked = " ".join(words[:2]) if words[:1] == ["dev"] else "".join(words[:1])
     build_app(only=[asked])()

@@ -2,43 +2,18 @@
 
 from __future__ import annotations
 
-import errno
-import os
-import signal
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack
 from pathlib import Path
-from types import FrameType
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
-from rich.console import Console
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from samstar_rl.agents.registry import NamedTuner
-from samstar_rl.results.registry import DEFAULT_FORMATS
 from samstar_rl.scripts._shared import options
-from samstar_rl.scripts._shared.command import report_error, run_command
-from samstar_rl.scripts._shared.supervision import choose_among
-from samstar_rl.segmenter import Segmenter
+from samstar_rl.scripts._shared.command import run_command
+from samstar_rl.scripts._shared.early_checks import check_names
 from samstar_rl.sources.registry import open_source
-from samstar_rl.streaming.access import is_loopback, new_token
-from samstar_rl.streaming.counters import Counters, Counts
-from samstar_rl.streaming.dashboard import LiveState, open_dashboard
-from samstar_rl.streaming.feed import Feed
-from samstar_rl.streaming.output_folder import OutputFolder
-from samstar_rl.streaming.runner import RunError, Runner, WriteError
-from samstar_rl.streaming.sinks import PICTURE_EVERY, FolderSink, JournalSink, Sink, TensorBoardSink
-from samstar_rl.streaming.supervision.guard import GuardRules
-from samstar_rl.streaming.supervision.switches import PauseSwitch
-from samstar_rl.tuning.budget import GazeOptions
+from samstar_rl.streaming.access import TOKEN_VARIABLE
 
-RUN_BROKE = 3
-CANNOT_WRITE = 4
-QUIT = 130
-# of the drive, or of what this user may store on it
-FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
-TOKEN_VARIABLE = "SAMSTAR_TOKEN"
 DASHBOARD_PORT = 5006
 # what the dashboard offers besides the tuner that the run began with
 OFFERED = ("static", "default")
@@ -52,7 +27,8 @@ def deploy(
             "-s",
             metavar="SOURCE",
             help="sim:PRESET?drift=1&seed=0, folder:PATH (watched), file:STACK, a path, or an "
-            "instrument: asyncroscopy://HOST:PORT, dtmicroscope://HOST:PORT, pva://CHANNEL.",
+            "instrument: tango://HOST:PORT (asyncroscopy today), asyncroscopy://HOST:PORT (until "
+            "January 2026), dtmicroscope://HOST:PORT, pva://CHANNEL.",
         ),
     ] = "sim:particles",
     task: options.TaskOfTuner = None,
@@ -61,8 +37,17 @@ def deploy(
     ] = "static",
     out: options.Out = Path("out"),
     frames: Annotated[
-        int | None, typer.Option("--frames", min=1, help="Stop after so many frames.")
+        int | None, typer.Option("--frames", min=1, help="Stop when so many frames are done.")
     ] = None,
+    patience: Annotated[
+        float,
+        typer.Option(
+            "--patience",
+            min=0,
+            metavar="SECONDS",
+            help="End when an instrument has given nothing but faults for so long; 0 never does.",
+        ),
+    ] = 30.0,
     queue: Annotated[
         Literal["latest", "all"] | None,
         typer.Option(
@@ -119,7 +104,7 @@ def deploy(
     formats: options.Formats = None,
     picture_every: Annotated[
         int, typer.Option("--picture-every", min=0, help="Draw each such frame; 0 draws none.")
-    ] = PICTURE_EVERY,
+    ] = 10,
     pixel_size: options.PixelSize = None,
     evaluations: options.Evaluations = 300,
     sam: options.Sam = "tiny",
@@ -135,10 +120,28 @@ def deploy(
     OUT/run/frames.jsonl a line a frame. The first Ctrl-C finishes the frame in work and ends, the
     second quits at once.
 
-    Exit codes: 0 ended or stopped; 2 bad input; 3 the source broke or frame after frame failed;
-    4 results cannot be written; 130 quit.
+    Exit codes: 0 ended or stopped; 2 bad input; 3 the source broke or gave nothing but faults, or
+    frame after frame failed; 4 results cannot be written; 130 quit.
     """
+    # what is wrong is said before anything that takes seconds is imported
+    check_names(task=task, tuners=[tuner, *(also or [])], sam=sam)
     opened = open_source(source, pixel_size_nm=pixel_size)
+    from samstar_rl.agents.registry import NamedTuner
+    from samstar_rl.results.registry import DEFAULT_FORMATS, is_own_result, load_formats
+    from samstar_rl.scripts._shared import live_run
+    from samstar_rl.scripts._shared.supervision import choose_among
+    from samstar_rl.segmenter import Segmenter
+    from samstar_rl.streaming.counters import Counters
+    from samstar_rl.streaming.dashboard import LiveState, open_dashboard
+    from samstar_rl.streaming.feed import Feed
+    from samstar_rl.streaming.output_folder import OutputFolder
+    from samstar_rl.streaming.runner import Runner
+    from samstar_rl.streaming.supervision.guard import GuardRules
+    from samstar_rl.streaming.supervision.switches import PauseSwitch
+    from samstar_rl.tuning.budget import GazeOptions
+
+    # task, SAM and tuners
+    load_formats(formats or DEFAULT_FORMATS)
     named = NamedTuner(tuner)
     segmenter = Segmenter.load(
         task or named.task,
@@ -156,9 +159,10 @@ def deploy(
         n_evaluations=evaluations,
         seed=seed,
     )
+    # the run's folder, and whoever looks on
     mode = queue or ("latest" if opened.live else "all")
     counters, pause = Counters(), PauseSwitch()
-    with _full_disk_noticed(), ExitStack() as stack:
+    with live_run.full_disk_noticed(), ExitStack() as stack:
         folder = stack.enter_context(OutputFolder(out, resume=resume))
         folder.run.record(
             {
@@ -167,6 +171,7 @@ def deploy(
                 "tuner": tuner,
                 "also": also,
                 "frames": frames,
+                "patience_s": patience,
                 "queue": mode,
                 "n_prompts": n_prompts,
                 "zoom": zoom,
@@ -185,9 +190,10 @@ def deploy(
                 "seed": seed,
             }
         )
-        opened.skip = folder.is_done
-        sinks = _make_sinks(folder, picture_every, formats or DEFAULT_FORMATS)
-        token = _make_token(host) if dashboard or feed is not None else None
+        opened.skip, opened.owners = folder.is_done, folder.owners()
+        opened.is_result = is_own_result
+        sinks = live_run.make_sinks(folder, picture_every, formats or DEFAULT_FORMATS)
+        token = live_run.make_token(host) if dashboard or feed is not None else None
         if feed is not None:
             served = stack.enter_context(Feed(counters, host=host, port=feed, token=token))
             typer.echo(f"feed: {served.address}/frames", err=True)
@@ -205,108 +211,12 @@ def deploy(
             max_frames=frames,
             counters=counters,
             pause=pause,
+            patience_s=patience,
         )
         if folder.n_done:
             typer.echo(f"{folder.n_done} frames are done already", err=True)
-        _run(runner, folder)
-    typer.echo(describe(counters.counts) + f"; results in {out}")
-
-
-def summary(counters: Counters) -> dict[str, Any]:
-    """What became of the frames, and how fast."""
-    counts = counters.counts
-    return {
-        "received": counts.received,
-        "done": counts.done,
-        "dropped": counts.dropped,
-        "failed": counts.failed,
-        "latency_ms": {f"p{p}": counters.latency_ms(p) for p in (50, 90, 99)},
-    }
-
-
-def describe(counts: Counts) -> str:
-    """The counts in words."""
-    return (
-        f"{counts.received} frames received, {counts.done} done, {counts.dropped} dropped, "
-        f"{counts.failed} failed"
-    )
-
-
-def _run(runner: Runner[Any], folder: OutputFolder) -> None:
-    """Run, showing the counts, until the end or a signal; write down what came of it."""
-    try:
-        with _counts_shown(runner), _stopping_on_signals(runner):
-            runner.run()
-    except RunError as error:
-        report_error(error)
-        with suppress(OSError):  # the disk may be what ended the run
-            folder.run.write_results(summary(runner.counters))
-        raise typer.Exit(CANNOT_WRITE if isinstance(error, WriteError) else RUN_BROKE) from error
-    folder.run.write_results(summary(runner.counters))
-
-
-@contextmanager
-def _full_disk_noticed() -> Iterator[None]:
-    """Outside of the loop, too, a full disk has its own exit code: it is no bad input."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in FULL:
-            raise
-        report_error(error)
-        raise typer.Exit(CANNOT_WRITE) from error
-
-
-@contextmanager
-def _counts_shown(runner: Runner[Any]) -> Iterator[None]:
-    progress = Progress(
-        SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn(),
-        console=Console(stderr=True),
-    )  # fmt: skip
-    with progress:
-        line = progress.add_task("waiting for the first frame", total=None)
-        runner.on_progress = lambda counts: progress.update(line, description=describe(counts))
-        yield
-
-
-@contextmanager
-def _stopping_on_signals(runner: Runner[Any]) -> Iterator[None]:
-    """The first signal asks the runner to stop, the second ends the process."""
-
-    def handle(number: int, frame: FrameType | None) -> None:
-        if asked:
-            os._exit(QUIT)  # results are complete or absent at any moment
-        asked.append(number)
-        runner.request_stop()
-        with suppress(OSError):  # not print: the signal may have come in the middle of one
-            os.write(2, b"\nfinishing the frame in work; Ctrl-C again quits at once\n")
-
-    asked: list[int] = []
-    names = [name for name in ("SIGINT", "SIGTERM", "SIGBREAK") if hasattr(signal, name)]
-    before = {name: signal.signal(getattr(signal, name), handle) for name in names}
-    try:
-        yield
-    finally:
-        for name, handler in before.items():
-            signal.signal(getattr(signal, name), handler)
-
-
-def _make_sinks(folder: OutputFolder, picture_every: int, formats: Sequence[str]) -> list[Sink]:
-    """Files first, so that whoever reads the journal finds them."""
-    return [
-        FolderSink(folder.path, picture_every=picture_every, formats=formats),
-        JournalSink(folder.journal),
-        TensorBoardSink(folder.run.tensorboard, first_step=folder.n_done),
-    ]
-
-
-def _make_token(host: str) -> str | None:
-    """What is demanded of browsers and readers, shown once if nobody has set it."""
-    token = os.environ.get(TOKEN_VARIABLE) or None
-    if token is None and not is_loopback(host):
-        token = new_token()
-        typer.echo(f"token: {token}", err=True)
-    return token
+        live_run.run(runner, folder)
+    typer.echo(live_run.describe(counters.counts) + f"; results in {out}")
 
 
 if __name__ == "__main__":

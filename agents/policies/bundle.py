@@ -14,13 +14,16 @@ import shutil
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from samstar_rl.agents.policies.network import Normalisation
+from samstar_rl.agents.tuner_names import BUNDLE_SUFFIX as SUFFIX
+from samstar_rl.agents.tuner_names import shipped_bundles as shipped_bundles
+from samstar_rl.agents.tuner_names import shipped_folder
+from samstar_rl.envs.observation.builder import ObservationBuilder
 from samstar_rl.envs.observation.schema import ObservationSchema
 from samstar_rl.envs.task_union import TaskUnion
 from samstar_rl.errors import SamstarError
@@ -32,7 +35,6 @@ if TYPE_CHECKING:
 
 FORMAT = "samstar_rl policy bundle"
 VERSION = 1
-SUFFIX = ".bundle"
 _POLICY, _SHEET = "policy.onnx", "bundle.json"
 _KEYS = (
     "format", "version", "name", "env_id", "task", "settings", "observation", "normalisation",
@@ -159,6 +161,24 @@ class PolicyBundle:
         (action,) = self._session[0].run(["action"], {"observation": batch})
         return np.asarray(action[0], dtype=np.float32)
 
+    def make_builder(self) -> ObservationBuilder:
+        """What makes this program's observations as the policy was trained on.
+
+        Raises
+        ------
+        BundleError
+            If they are no longer the same.
+        """
+        n_channels = len(self.schema["embedding"].entries)
+        builder = ObservationBuilder(self.task, n_channels, union=self.union)
+        difference = builder.schema.difference(self.schema)
+        if difference:
+            raise BundleError(
+                f"the policy {self.name!r} was trained on other observations than this version "
+                f"makes ({difference}): train it anew, or install the version it was made with"
+            )
+        return builder
+
     def renamed(self, name: str) -> PolicyBundle:
         """The same under another name."""
         return replace(self, name=name)
@@ -246,14 +266,6 @@ class PolicyBundle:
         return bundle
 
 
-def shipped_bundles() -> tuple[str, ...]:
-    """Names of the bundles that ship with the package."""
-    folder = _shipped_folder()
-    if not folder.is_dir():
-        return ()
-    return tuple(sorted(p.name.removesuffix(SUFFIX) for p in folder.glob(f"*{SUFFIX}")))
-
-
 def find_bundle(name_or_path: str | Path) -> Path:
     """The folder of a bundle given by path or by the name of a shipped one.
 
@@ -267,17 +279,13 @@ def find_bundle(name_or_path: str | Path) -> Path:
         # a folder of results may well be called like a shipped policy
         if candidate.is_dir() and (candidate.suffix == SUFFIX or (candidate / _SHEET).is_file()):
             return candidate
-    shipped = _shipped_folder() / f"{name_or_path}{SUFFIX}"
+    shipped = shipped_folder() / f"{name_or_path}{SUFFIX}"
     if str(name_or_path) in shipped_bundles():
         return shipped
     raise BundleError(
         f"no policy bundle {str(name_or_path)!r}: expected a folder NAME{SUFFIX} with {_POLICY} "
         f"and {_SHEET}, or one of the shipped policies ({', '.join(shipped_bundles()) or 'none'})"
     )
-
-
-def _shipped_folder() -> Path:
-    return Path(str(resources.files("samstar_rl.agents.policies")))
 
 
 def _open_session(policy_onnx: bytes) -> Any:

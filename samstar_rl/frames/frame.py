@@ -28,6 +28,8 @@ class Frame:
         Name of the frame, unique within its source.
     time : float
         Time of acquisition in seconds since the epoch (or since the start of a simulation).
+    file : str or None
+        Name of the file that it came from, by which a run that is resumed goes.
 
     Raises
     ------
@@ -39,6 +41,7 @@ class Frame:
     pixel_size_nm: float | None = None
     id: str = "frame"
     time: float = 0.0
+    file: str | None = None
     #: What was computed of the frame (network maps, evidence): kept here, it dies with the frame.
     known: dict[Any, Any] = field(default_factory=dict, init=False, repr=False)
 

@@ -23,6 +23,7 @@ from samstar_rl.evidence.frame_evidence import FrameEvidence
 from samstar_rl.frames.frame import Frame
 from samstar_rl.frames.intensity import unit_to_rgb
 from samstar_rl.masks.particle_table import Scene
+from samstar_rl.sam.device import choose_device
 from samstar_rl.sam.embedding import Embedding
 from samstar_rl.sam.gaze import Looked, look
 from samstar_rl.sam.mask_collector import Collection, Crop, CropCollector
@@ -117,7 +118,7 @@ class ProposalEngine:
             raise SamstarError(
                 f"the stock arithmetic is exact: it takes precision='float32', got {precision!r}"
             )
-        self.sam = sam.to(device)
+        self.sam = sam.to(choose_device(device))
         self.precision = precision
         self.arithmetic = arithmetic
         self.points_per_batch = points_per_batch

@@ -14,6 +14,7 @@ from segment_anything.modeling import Sam
 
 from samstar_rl._io.checkpoint_cache import CHECKPOINTS, CheckpointError, fetch_checkpoint
 from samstar_rl.errors import SamstarError
+from samstar_rl.sam.device import choose_device
 from samstar_rl.sam.tiny import build_tiny_sam
 
 TINY_WEIGHTS = "tiny_sam.safetensors"
@@ -39,7 +40,7 @@ def load_sam(
         The weights; by default the packaged ones of "tiny", and for the others a download that is
         verified by its sha256 and kept in the user's cache.
     device : str
-        Where torch puts the model.
+        Where torch puts the model: "cpu", "cuda", "mps", or "auto" for the first that is there.
 
     Returns
     -------
@@ -62,6 +63,7 @@ def load_sam(
     parameter takes 4 bytes; a checkpoint file is about as large as its model in memory, and needs
     that once more while it is loaded. ``samstar segment`` prints the seconds of each frame.
     """
+    device = choose_device(device)
     name, path = _resolve(model, checkpoint)
     weights = _read_weights(path)
     if name is None:

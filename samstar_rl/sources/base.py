@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol, Self
 
 from samstar_rl.errors import SamstarError
@@ -31,11 +32,14 @@ class Fault:
         What was expected and what came.
     cost_a_frame : bool
         Whether a frame was lost by it; a connection that is lost or back costs none.
+    trouble : bool
+        Whether something is wrong. A connection that is back, or a remark on what comes, is not.
     """
 
     name: str
     reason: str
     cost_a_frame: bool = True
+    trouble: bool = True
 
 
 class Source(Protocol):
@@ -46,15 +50,25 @@ class Source(Protocol):
     live : bool
         Frames come at an instrument's pace whether or not anybody is ready: the newest one counts.
         Otherwise (files, folders) frames wait, and none may be left out.
+    on_request : bool
+        Each frame is acquired when the iterator is asked for it, which is dose on the specimen: it
+        is not asked for a frame that nobody is ready for.
     on_fault : callable
         Called with each `Fault`, in the thread that iterates. By default nothing is done.
     skip : callable
         Asked of a frame's id whether it was treated before and is to be left out.
+    owners : dict of str to str
+        Ids that frames of earlier runs have, and the file that each came from.
+    is_result : callable
+        Asked of a file whether it is a result of a run, which is never taken for input.
     """
 
     live: bool
+    on_request: bool
     on_fault: Callable[[Fault], None]
     skip: Callable[[str], bool]
+    owners: dict[str, str]
+    is_result: Callable[[Path], bool]
 
     def __enter__(self) -> Self:
         """Connect."""
@@ -73,10 +87,13 @@ class SourceBase:
     """What sources share: being stopped, waiting so that it can be interrupted, ignoring faults."""
 
     live = False
+    on_request = False
 
     def __init__(self) -> None:
         self.on_fault: Callable[[Fault], None] = _ignore
         self.skip: Callable[[str], bool] = _skip_nothing
+        self.owners: dict[str, str] = {}
+        self.is_result: Callable[[Path], bool] = _is_no_result
         self._stopped = threading.Event()
 
     def __enter__(self) -> Self:
@@ -134,6 +151,10 @@ class MemorySource(SourceBase):
 
 def _ignore(fault: Fault) -> None:
     pass
+
+
+def _is_no_result(path: Path) -> bool:
+    return False
 
 
 def _skip_nothing(frame_id: str) -> bool:

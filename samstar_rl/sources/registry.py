@@ -3,97 +3,15 @@
 from __future__ import annotations
 
 import re
-import time
-from collections.abc import Callable, Iterator
-from itertools import count
+from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import parse_qsl
 
 from samstar_rl.errors import SamstarError
-from samstar_rl.frames.frame import Frame
-from samstar_rl.simulator import SimulatedStream
-from samstar_rl.sources.base import Fault, Source, SourceBase, SourceError
-from samstar_rl.sources.folder import FolderSource
-from samstar_rl.sources.instruments.asyncroscopy import CENTRAL_PORT, AsyncroscopySource
-from samstar_rl.sources.instruments.base import parse_address
-from samstar_rl.sources.instruments.dtmicroscope import DEFAULT_PORT as DTMICROSCOPE_PORT
-from samstar_rl.sources.instruments.dtmicroscope import DTMicroscopeSource
-from samstar_rl.sources.instruments.pva import PvaSource
+from samstar_rl.sources.base import Source, SourceError
 from samstar_rl.sources.options import Options, parse_flag, parse_not_negative, parse_positive
-from samstar_rl.sources.readers.files import FrameReadError, is_image_file, iterate_file
 
-
-class SimulatedSource(SourceBase):
-    """The frames of a simulated stream, without their truth.
-
-    Parameters
-    ----------
-    preset : str
-    seed, size, length, drift
-        As in `SimulatedStream`.
-    fps : float
-        Frames a second; 0 is as fast as they are taken. A positive rate makes the source live.
-    """
-
-    def __init__(
-        self,
-        preset: str,
-        *,
-        seed: int = 0,
-        size: int = 512,
-        length: int | None = None,
-        drift: float = 1.0,
-        fps: float = 0.0,
-    ) -> None:
-        super().__init__()
-        if not 0 <= fps < float("inf"):
-            raise SourceError(f"fps must be 0 or above, got {fps}; 0 is as fast as possible")
-        self.stream = SimulatedStream(preset, seed=seed, size=size, length=length, drift=drift)
-        self.fps = fps
-        self.live = fps > 0
-
-    def __iter__(self) -> Iterator[Frame]:
-        due = time.monotonic()
-        with self.stream as stream:
-            for index in count() if stream.length is None else range(stream.length):
-                if self.live:
-                    due = max(due + 1 / self.fps, time.monotonic() - 1 / self.fps)
-                    self.wait(max(0.0, due - time.monotonic()))
-                if self.stopped:
-                    return
-                if not self.skip(stream.frame_id(index)):
-                    yield stream.frame_at(index).frame
-
-
-class FileSource(SourceBase):
-    """The planes of one file.
-
-    Parameters
-    ----------
-    path : path
-    pixel_size_nm : float, optional
-        Takes precedence over what the file states.
-    """
-
-    def __init__(self, path: str | Path, *, pixel_size_nm: float | None = None) -> None:
-        super().__init__()
-        self.path = Path(path)
-        self.pixel_size_nm = pixel_size_nm
-        if not is_image_file(self.path) and not self.path.is_file():
-            raise SourceError(f"there is no file {self.path}: check the path")
-
-    def __iter__(self) -> Iterator[Frame]:
-        frames = iterate_file(self.path, pixel_size_nm=self.pixel_size_nm)
-        while not self.stopped:
-            try:
-                frame = next(frames)
-            except StopIteration:
-                return
-            except FrameReadError as error:
-                self.on_fault(Fault(self.path.name, str(error)))
-                return
-            if not self.skip(frame.id):
-                yield frame
+# each kind imports what it needs when it is asked for: a misspelt name is told at once
 
 
 def open_source(name: str, *, pixel_size_nm: float | None = None) -> Source:
@@ -138,6 +56,10 @@ def parse_source_name(name: str) -> tuple[str, str, dict[str, str]]:
     if match is None or (match[1] not in SOURCES and Path(name).exists()):
         return _path_kind(name), name, {}
     kind, rest = match.groups()
+    if kind == "tango":  # Tango itself writes it as a fragment, before or after the options
+        rest, n_found = re.subn(r"#dbase=no", "", rest)
+        if n_found:
+            rest += ("&" if "?" in rest else "?") + "dbase=no"
     if kind not in SOURCES:
         raise SourceError(
             f"unknown source {name!r}: expected one of {', '.join(f'{k}:...' for k in SOURCES)}, "
@@ -154,6 +76,14 @@ def parse_source_name(name: str) -> tuple[str, str, dict[str, str]]:
 
 
 def _open_simulated(place: str, options: Options, pixel_size_nm: float | None) -> Source:
+    from samstar_rl.simulator.presets import PRESETS
+
+    if place and place not in PRESETS:
+        raise SourceError(f"preset must be one of {', '.join(PRESETS)}, got {place!r}")
+    if pixel_size_nm is not None:
+        raise SourceError("a simulated source knows its pixel size: leave --pixel-size out")
+    from samstar_rl.sources.simulated import SimulatedSource
+
     source = SimulatedSource(
         place or "particles",
         seed=options.take("seed", 0, int),
@@ -163,12 +93,12 @@ def _open_simulated(place: str, options: Options, pixel_size_nm: float | None) -
         fps=options.take("fps", 0.0, parse_not_negative),
     )
     options.finish()
-    if pixel_size_nm is not None:
-        raise SourceError("a simulated source knows its pixel size: leave --pixel-size out")
     return source
 
 
 def _open_folder(place: str, options: Options, pixel_size_nm: float | None) -> Source:
+    from samstar_rl.sources.folder import FolderSource
+
     source = FolderSource(
         place,
         watch=options.take("watch", True, parse_flag),
@@ -182,11 +112,16 @@ def _open_folder(place: str, options: Options, pixel_size_nm: float | None) -> S
 
 
 def _open_file(place: str, options: Options, pixel_size_nm: float | None) -> Source:
+    from samstar_rl.sources.file import FileSource
+
     options.finish()
     return FileSource(place, pixel_size_nm=pixel_size_nm)
 
 
 def _open_asyncroscopy(place: str, options: Options, pixel_size_nm: float | None) -> Source:
+    from samstar_rl.sources.instruments.asyncroscopy import CENTRAL_PORT, AsyncroscopySource
+    from samstar_rl.sources.instruments.base import parse_address
+
     host, port = parse_address(place, CENTRAL_PORT)
     source = AsyncroscopySource(
         host,
@@ -203,12 +138,43 @@ def _open_asyncroscopy(place: str, options: Options, pixel_size_nm: float | None
     return source
 
 
+def _open_tango(place: str, options: Options, pixel_size_nm: float | None) -> Source:
+    from samstar_rl.sources.instruments.base import parse_address
+    from samstar_rl.sources.instruments.tango import DEFAULT_PORT, TangoSource
+
+    # a device's own address may stand here, as Tango writes it: HOST:PORT/domain/family/member
+    address, _, device = place.rstrip("/").partition("/")
+    host, port = parse_address(address, DEFAULT_PORT)
+    source = TangoSource(
+        host,
+        port,
+        database=options.take("dbase", True, parse_flag),
+        version=options.take("version", None, int),
+        scan=options.take("scan", None, str),
+        microscope=options.take("microscope", device or None, str),
+        data=options.take("data", None, str),
+        detector=options.take("detector", "HAADF", str),
+        size=options.take("size", None, int),
+        dwell_time_s=options.take("dwell_time", None, parse_not_negative),
+        save_path=options.take("save_path", None, str),
+        tiled=options.take("tiled", None, str),
+        timeout_s=options.take("timeout", 20.0, parse_positive),
+        interval_s=options.take("interval", 0.0, parse_not_negative),
+        pixel_size_nm=options.take("pixel_size", pixel_size_nm, parse_positive),
+    )
+    options.finish()
+    return source
+
+
 def _open_dtmicroscope(place: str, options: Options, pixel_size_nm: float | None) -> Source:
-    host, port = parse_address(place, DTMICROSCOPE_PORT)
+    from samstar_rl.sources.instruments.base import parse_address
+    from samstar_rl.sources.instruments.dtmicroscope import DEFAULT_PORT, DTMicroscopeSource
+
+    host, port = parse_address(place, DEFAULT_PORT)
     source = DTMicroscopeSource(
         host,
         port,
-        microscope=options.take("microscope", "STEM", str),
+        microscope=options.take("microscope", None, str),
         data=options.take("data", None, str),
         timeout_s=options.take("timeout", 10.0, parse_positive),
         interval_s=options.take("interval", 0.0, parse_not_negative),
@@ -219,6 +185,8 @@ def _open_dtmicroscope(place: str, options: Options, pixel_size_nm: float | None
 
 
 def _open_pva(place: str, options: Options, pixel_size_nm: float | None) -> Source:
+    from samstar_rl.sources.instruments.pva import PvaSource
+
     source = PvaSource(
         place, pixel_size_nm=options.take("pixel_size", pixel_size_nm, parse_positive)
     )
@@ -232,6 +200,7 @@ SOURCES: dict[str, Callable[[str, Options, float | None], Source]] = {
     "folder": _open_folder,
     "file": _open_file,
     "asyncroscopy": _open_asyncroscopy,
+    "tango": _open_tango,
     "dtmicroscope": _open_dtmicroscope,
     "pva": _open_pva,
 }
@@ -239,10 +208,10 @@ SOURCES: dict[str, Callable[[str, Options, float | None], Source]] = {
 
 def _path_kind(name: str) -> str:
     path = Path(name)
-    if is_image_file(path):  # a Zarr store is a folder, too
-        return "file"
     if path.is_dir():
-        return "folder"
+        from samstar_rl.sources.readers.files import is_image_file
+
+        return "file" if is_image_file(path) else "folder"  # a Zarr store is a folder, too
     if path.is_file():
         return "file"
     raise SourceError(

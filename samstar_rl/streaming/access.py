@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from samstar_rl.errors import SamstarError
 
+TOKEN_VARIABLE = "SAMSTAR_TOKEN"
 LOCAL_NAMES = ("localhost", "127.0.0.1", "::1")
 
 

@@ -24,12 +24,15 @@ class Event:
         Id of the frame, or name of the file, that it is about.
     time : float
         Seconds since the epoch.
+    trouble : bool
+        Whether something is wrong, and not a remark.
     """
 
     kind: EventKind
     message: str
     frame: str | None = None
     time: float = field(default_factory=time.time)
+    trouble: bool = False
 
     def to_record(self) -> dict[str, Any]:
         """As a line of the journal."""

@@ -77,6 +77,13 @@ class OutputFolder:
         """Whether an earlier run has written this frame's results."""
         return safe_name(frame_id) in self._done
 
+    def owners(self) -> dict[str, str]:
+        """Ids of frames that earlier runs have done, and the file that each came from."""
+        lines = (line for line in read_journal(self.journal) if line.get("source"))
+        return {
+            str(line["frame"]): Path(str(line["source"])).name for line in lines if "score" in line
+        }
+
     def _take_over(self) -> None:
         """Find out what is complete; remove what is not; mend the journal."""
         atomic.remove_leftovers(self.path)

@@ -32,6 +32,7 @@ class StreamQueue(Generic[T]):
         self.size = 1 if mode == "latest" else size
         self._items: deque[T] = deque()
         self._closed = False
+        self._n_takers = 0
         self._changed = threading.Condition()
 
     def put(self, item: T) -> int:
@@ -51,12 +52,20 @@ class StreamQueue(Generic[T]):
     def get(self, timeout_s: float | None = None) -> T | None:
         """Take the oldest item; None if none came in time, or none will (then `finished`)."""
         with self._changed:
+            self._n_takers += 1
+            self._changed.notify_all()
             self._changed.wait_for(lambda: self._items or self._closed, timeout_s)
+            self._n_takers -= 1
             if not self._items:
                 return None
             item = self._items.popleft()
             self._changed.notify_all()
             return item
+
+    def wait_for_taker(self, timeout_s: float) -> bool:
+        """Wait until somebody waits for an item that is not there; whether somebody does."""
+        with self._changed:
+            return self._changed.wait_for(lambda: self._n_takers > len(self._items), timeout_s)
 
     def close(self, *, discard: bool = False) -> int:
         """Take nothing more; return how many items were dropped that were held."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -34,7 +34,10 @@ from samstar_rl.streaming.supervision.switches import PauseSwitch
 MAX_FAILURES_IN_A_ROW = 20
 # how long a request to stop may go unnoticed while the source is silent
 STOP_LATENCY_S = 0.2
-JOIN_TIMEOUT_S = 15.0
+# preparing a frame is seen to its end; a source that still hangs after `stop` is left behind
+PREPARE_JOIN_S, ACQUIRE_JOIN_S = 15.0, 1.0
+# a source that has given nothing but faults for so long is taken for misconfigured
+PATIENCE_S = 30.0
 
 Prepared = TypeVar("Prepared")
 
@@ -65,7 +68,7 @@ class FrameSegmenter(Protocol[Prepared]):
 
 @dataclass(frozen=True)
 class _Arrival:
-    """A frame, the how manyth it is, and the time at which it came."""
+    """A frame, its number among all that came, and the time at which it came."""
 
     frame: Frame
     number: int
@@ -103,7 +106,7 @@ class Runner(Generic[Prepared]):
     queue : {"latest", "all"}
         Whether a frame that waits gives way to a newer one.
     max_frames : int, optional
-        Stop after so many were received.
+        Stop when so many are done. Of a source that waits no more are taken than that needs.
     counters : Counters, optional
         To be shared with whoever shows them.
     on_progress : callable, optional
@@ -111,6 +114,9 @@ class Runner(Generic[Prepared]):
     pause : PauseSwitch, optional
         While it says so no frame is segmented: at an instrument the newest one waits and the
         others are dropped; a file's frames all wait.
+    patience_s : float
+        End the run when a live source has given nothing but faults for so long, no frame at all;
+        0 waits for ever.
     """
 
     def __init__(
@@ -124,6 +130,7 @@ class Runner(Generic[Prepared]):
         counters: Counters | None = None,
         on_progress: Callable[[Counts], None] | None = None,
         pause: PauseSwitch | None = None,
+        patience_s: float = PATIENCE_S,
     ) -> None:
         self.source = source
         self.segmenter = segmenter
@@ -132,11 +139,19 @@ class Runner(Generic[Prepared]):
         self.on_progress = on_progress
         self.counters = counters or Counters()
         self.pause = pause or PauseSwitch()
+        self.patience_s = patience_s
+        #: what went wrong last, until a frame is done
+        self.last_fault: str | None = None
         self._frames: StreamQueue[_Arrival] = StreamQueue(queue)
         self._ready: StreamQueue[_Ready[Prepared]] = StreamQueue("all", 1)
         self._outcomes: StreamQueue[_Outcome | Event] = StreamQueue("all", 4)
         self._pace = JustInTime()
         self._n_arrived = 0
+        self._n_results = 0
+        self._n_faults = 0
+        self._n_skipped = 0
+        self._troubled_since: float | None = None
+        self._left_source = False
         self._stop_requested = False
         self._source_error: Exception | None = None
         self._write_error: Exception | None = None
@@ -146,6 +161,11 @@ class Runner(Generic[Prepared]):
     def request_stop(self) -> None:
         """Finish the frame in work and end; safe to call from a signal handler or any thread."""
         self._stop_requested = True  # no lock: the handler may have interrupted its holder
+
+    @property
+    def in_work(self) -> bool:
+        """Whether a frame is being segmented, which a request to stop waits for."""
+        return self._pace.busy
 
     def report(self, event: Event) -> None:
         """Pass an event to the sinks."""
@@ -164,7 +184,7 @@ class Runner(Generic[Prepared]):
         WriteError
             If a sink could not write.
         RunError
-            If the source broke, or frame after frame failed.
+            If the source broke or gave nothing but faults, or frame after frame failed.
         """
         write, prepare, acquire = (
             threading.Thread(target=stage, name=name, daemon=True)
@@ -178,8 +198,9 @@ class Runner(Generic[Prepared]):
             self._segment_all()
         finally:
             self._stop_source()
-            acquire.join(JOIN_TIMEOUT_S)
-            prepare.join(JOIN_TIMEOUT_S)
+            acquire.join(ACQUIRE_JOIN_S)
+            self._left_source = True
+            prepare.join(PREPARE_JOIN_S)
             self._outcomes.close()
             write.join()
         self._raise_what_ended_the_run()
@@ -189,30 +210,87 @@ class Runner(Generic[Prepared]):
 
     def _acquire(self) -> None:
         self.source.on_fault = self._on_fault
+        self.source.skip = self._count_skipped(self.source.skip)
         try:
             with self.source:
-                for frame in self.source:
-                    self.counters.receive()
-                    self._n_arrived += 1
-                    arrival = _Arrival(frame, self._n_arrived, time.perf_counter())
-                    self.counters.drop(self._frames.put(arrival))
-                    if self._enough():
+                frames = iter(self.source)
+                while self._wait_until_wanted():
+                    frame = self._next_frame(frames)
+                    if frame is None:
                         break
+                    self._take(frame)
         except Exception as error:  # a source that cannot go on; its frames so far are finished
             self._source_error = error
         finally:
             self._frames.close()
 
+    def _count_skipped(self, skip: Callable[[str], bool]) -> Callable[[str], bool]:
+        def skips(frame_id: str) -> bool:
+            skipped = skip(frame_id)
+            self._n_skipped += skipped
+            return skipped
+
+        return skips
+
+    def _wait_until_wanted(self) -> bool:
+        """Wait until the source may be asked for a frame; False if it no longer will be."""
+        while not self._must_stop():
+            if not self._has_room():
+                self.counters.wait_for(self._leaves_room, STOP_LATENCY_S)
+            elif not self.source.on_request or self._frames.wait_for_taker(STOP_LATENCY_S):
+                return True
+        return False
+
+    def _has_room(self) -> bool:
+        """Whether another frame can be among the ``max_frames``; those that push do not ask."""
+        waits = self.source.on_request or self._frames.mode == "all"
+        return not waits or self._leaves_room(self.counters.counts)
+
+    def _leaves_room(self, counts: Counts) -> bool:
+        return self.max_frames is None or counts.done + counts.in_flight < self.max_frames
+
+    def _next_frame(self, frames: Iterator[Frame]) -> Frame | None:
+        if not self.source.on_request:
+            return next(frames, None)
+        with self._pace.acquiring():
+            return next(frames, None)
+
+    def _take(self, frame: Frame) -> None:
+        if self._left_source:
+            return
+        self.counters.receive()
+        self._n_arrived += 1
+        arrival = _Arrival(frame, self._n_arrived, time.perf_counter())
+        self.counters.drop(self._frames.put(arrival))
+
     def _on_fault(self, fault: Fault) -> None:
+        if self._left_source:
+            return
+        if fault.trouble:
+            self._n_faults += 1
+            self._troubled_since = self._troubled_since or time.monotonic()
+            self.last_fault = f"{fault.name}: {fault.reason}"
+        else:
+            self._troubled_since = None
         if fault.cost_a_frame:
             self.counters.receive()
             self._fail(fault.name, fault.reason)
         else:
-            self._outcomes.put(Event("source", f"{fault.name}: {fault.reason}"))
+            words = f"{fault.name}: {fault.reason}"
+            self._outcomes.put(Event("source", words, trouble=fault.trouble))
 
-    def _enough(self) -> bool:
-        received = self.counters.counts.received
-        return self.max_frames is not None and received >= self.max_frames
+    def _is_enough(self) -> bool:
+        return self.max_frames is not None and self.counters.counts.done >= self.max_frames
+
+    def _is_out_of_patience(self) -> bool:
+        """Whether an instrument has given nothing but faults for too long."""
+        since = self._troubled_since
+        return (
+            self.source.live
+            and self._n_arrived == 0
+            and since is not None
+            and 0 < self.patience_s < time.monotonic() - since
+        )
 
     # preparing
 
@@ -247,11 +325,18 @@ class Runner(Generic[Prepared]):
             self._wait_while_paused()
             if self._must_stop():
                 self._stop_source()
+            if self._n_results == self.max_frames and not self._must_stop():
+                self.counters.wait_for(lambda _: self._is_enough(), STOP_LATENCY_S)
+                continue
             ready = self._ready.get(STOP_LATENCY_S)
             if ready is None:
                 continue
             if self._is_stale(ready):
+                self._pace.leave_out()
                 self.counters.drop()
+            elif ready.error is not None:
+                self._pace.leave_out()
+                self._give_up(ready.arrival.frame, ready.error)
             else:
                 with self._pace.segmenting():
                     self._segment(ready)
@@ -273,32 +358,35 @@ class Runner(Generic[Prepared]):
 
     def _must_stop(self) -> bool:
         longest = max(len(self._failures), len(self._failed_writes))
-        hopeless = longest >= MAX_FAILURES_IN_A_ROW
-        return self._stop_requested or self._write_error is not None or hopeless
+        hopeless = longest >= MAX_FAILURES_IN_A_ROW or self._is_out_of_patience()
+        ended = self._stop_requested or self._write_error is not None
+        return ended or hopeless or self._is_enough()
 
     def _segment(self, ready: _Ready[Prepared]) -> None:
         arrival = ready.arrival
         waited_s = max(0.0, time.perf_counter() - arrival.arrived - ready.seconds)
         try:
-            if ready.error is not None:
-                raise ready.error
             result = self.segmenter.segment(cast(Prepared, ready.prepared))
-        except UnusableFrameError as error:
-            self._fail(arrival.frame.id, str(error))
-            return
         except Exception as error:  # whatever it is, it concerns this frame alone
-            reason = str(error) or type(error).__name__
-            self._fail(arrival.frame.id, reason)
-            self._failures.append(f"{arrival.frame.id}: {reason}")
+            self._give_up(arrival.frame, error)
             return
         self._failures.clear()
+        self._n_results += 1
         milliseconds = {"waited": waited_s * 1e3, **result.milliseconds}
         result = replace(result, milliseconds=milliseconds)
         self._outcomes.put(_Outcome(result, arrival.arrived))
 
+    def _give_up(self, frame: Frame, error: Exception) -> None:
+        """Report a frame that cannot be treated; one that is of no use says nothing of the next."""
+        reason = str(error) or type(error).__name__
+        self._fail(frame.id, reason)
+        if not isinstance(error, UnusableFrameError):
+            self._failures.append(f"{frame.id}: {reason}")
+
     def _fail(self, name: str, reason: str) -> None:
+        self.last_fault = f"{name}: {reason}"
         self.counters.fail()
-        self._outcomes.put(Event("failed", reason, frame=name))
+        self._outcomes.put(Event("failed", reason, frame=name, trouble=True))
 
     def _stop_source(self) -> None:
         self.source.stop()
@@ -334,6 +422,7 @@ class Runner(Generic[Prepared]):
                 return
         if self._write_error is None:
             self._failed_writes.clear()
+            self.last_fault = None
             self.counters.finish((time.perf_counter() - outcome.arrived) * 1e3)
         else:
             self.counters.fail()
@@ -341,8 +430,9 @@ class Runner(Generic[Prepared]):
     def _fail_to_write(self, frame_id: str, error: Exception) -> None:
         reason = f"its results cannot be written: {str(error) or type(error).__name__}"
         self._failed_writes.append(f"{frame_id}: {reason}")
+        self._n_results -= 1
         self.counters.fail()
-        self._tell(Event("failed", reason, frame=frame_id))
+        self._tell(Event("failed", reason, frame=frame_id, trouble=True))
 
     def _tell(self, event: Event) -> None:
         """Whoever can still be told is told, also of what ended the run."""
@@ -362,7 +452,11 @@ class Runner(Generic[Prepared]):
         error = self._what_ended_the_run()
         if error is not None:
             return f"ended: {error}"
-        return "stopped by the operator" if self._stop_requested else "ended: no more frames"
+        if self._stop_requested:
+            return "stopped by the operator"
+        if self._is_enough():
+            return f"ended: {self.max_frames} frames are done"
+        return "ended: no more frames"
 
     def _raise_what_ended_the_run(self) -> None:
         error = self._what_ended_the_run()
@@ -377,6 +471,9 @@ class Runner(Generic[Prepared]):
             )
         if self._source_error is not None:
             return RunError(f"the source broke: {self._source_error}")
+        delivered = self._n_arrived + self._n_skipped
+        if self._n_faults and not delivered and not self._stop_requested:
+            return RunError(f"the source gave nothing but faults, the last: {self.last_fault}")
         failures = max(self._failures, self._failed_writes, key=len)
         if len(failures) >= MAX_FAILURES_IN_A_ROW:
             return RunError(

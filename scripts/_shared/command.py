@@ -22,6 +22,7 @@ from rich.progress import (
 )
 
 from samstar_rl.errors import MissingExtraError, SamstarError
+from samstar_rl.scripts._shared.interrupt import quit_on_interrupt
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -106,6 +107,7 @@ def run_command(function: Callable[..., object]) -> None:
 
     ``python scripts/X.py ...`` does what ``samstar X ...`` does.
     """
+    quit_on_interrupt()
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     app.command()(reporting_errors(function))
     app(prog_name=os.path.basename(sys.argv[0]))

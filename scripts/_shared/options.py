@@ -118,8 +118,29 @@ Sam = Annotated[
         callback=check_sam,
     ),
 ]
+
+
+def _find_device(value: str) -> str:
+    """Refuse a device that is not there at once; say which one `auto` takes."""
+    from samstar_rl.sam.device import DeviceError, choose_device
+
+    try:
+        chosen = choose_device(value)
+    except DeviceError as error:
+        raise typer.BadParameter(str(error)) from error
+    if value == "auto":
+        typer.echo(f"device: {chosen}", err=True)
+    return chosen
+
+
 Device = Annotated[
-    str, typer.Option("--device", metavar="cpu|cuda", help="Where the SAM computes.")
+    str,
+    typer.Option(
+        "--device",
+        metavar="auto|cpu|cuda|mps",
+        callback=_find_device,
+        help="Where the SAM computes; auto takes CUDA, MPS or the CPU, the first that is there.",
+    ),
 ]
 Precision = Annotated[
     Literal["float32", "bfloat16", "float16"],
@@ -196,11 +217,23 @@ PointsPerSide = Annotated[
     ),
 ]
 
+FORMATS = ("labels", "ome-zarr", "coco", "parquet", "csv")
+
+
+def _check_formats(names: list[str] | None) -> list[str] | None:
+    """Refuse a format that does not exist before those who write them are imported."""
+    for name in names or ():
+        if name not in FORMATS:
+            raise typer.BadParameter(f"no format {name!r}: expected one of {', '.join(FORMATS)}")
+    return names
+
+
 Formats = Annotated[
     list[str] | None,
     typer.Option(
         "--format",
-        metavar="labels|ome-zarr|coco|parquet|csv",
+        metavar="|".join(FORMATS),
+        callback=_check_formats,
         help="Repeatable; labels and csv by default. A picture and a record are always written.",
     ),
 ]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from samstar_rl._io.checkpoint_cache import CHECKPOINTS
 from samstar_rl.agents import TUNERS
-from samstar_rl.agents.policies.bundle import SUFFIX
+from samstar_rl.agents.tuner_names import BUNDLE_SUFFIX as SUFFIX
 
 STATIC_FILE = "static:"
 

@@ -22,7 +22,7 @@ from samstar_rl._io.run_folder import RunFolder
 from samstar_rl.frames.frame import Frame
 from samstar_rl.results.result import WRITERS
 from samstar_rl.sam.load import load_sam
-from samstar_rl.sources.registry import SimulatedSource
+from samstar_rl.sources.simulated import SimulatedSource
 from samstar_rl.streaming.output_folder import OutputFolder
 from samstar_rl.streaming.sinks import FolderSink, read_journal
 from samstar_rl.tasks.task import load_task
@@ -95,7 +95,11 @@ def test_bad_frames_of_a_folder_are_reported_and_not_segmented(
         (["--source", "what:ever"], "unknown source"),
         (["--tuner", "nothing"], "no tuner 'nothing'"),
         (["--policy", "missing.bundle"], "missing.bundle"),
-        (["--tuner", "genetic", "--budget-ms", "100"], "limit its evaluations"),
+        (["--task", "nothing"], "no task is called 'nothing'"),
+        (["--sam", "vit_x"], "unknown SAM 'vit_x'"),
+        (["--device", "cuda:999"], "device"),
+        (["--device", "gpu"], "no device 'gpu'"),
+        (["--format", "xml"], "no format 'xml'"),
     ],
 )
 def test_bad_input_ends_with_one_clear_message(samstar, tmp_path, monkeypatch, arguments, message):

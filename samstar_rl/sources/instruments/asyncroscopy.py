@@ -1,9 +1,10 @@
-"""Frames from an asyncroscopy server, over TCP.
+"""Frames from the Twisted servers of asyncroscopy (until January 2026), over TCP.
 
 Both ways a message is a length of four bytes, big-endian, and so many bytes. An image comes as
 ``[dtype,height,width]`` in ASCII and the raw values in C order, text as ``[str,N]`` and N bytes;
 errors are text like any other. On a direct connection each reply is followed by a second message
-``None``, so a connection serves one command and only its first reply is read.
+``None``, so a connection serves one command and only its first reply is read. Later versions of
+asyncroscopy speak Tango: see `tango`.
 """
 
 from __future__ import annotations
@@ -13,12 +14,21 @@ import re
 import socket
 import struct
 import time
+from contextlib import suppress
+from typing import NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
 from samstar_rl.sources.base import SourceError
-from samstar_rl.sources.instruments.base import MAX_REPLY_BYTES, BadReplyError, InstrumentSource
+from samstar_rl.sources.instruments.base import (
+    MAX_REPLY_BYTES,
+    BadReplyError,
+    ConnectionLostError,
+    InstrumentSource,
+    RefusedError,
+    last_line,
+)
 
 CENTRAL_PORT = 9000
 INSTRUMENT_PORT = 9001
@@ -32,8 +42,34 @@ DTYPES = {
 # at most four axes: numpy knows a few more, an image needs two
 HEADER = re.compile(rb"\[\s*([a-z]+\d*)\s*((?:,\s*\d{1,9}\s*){1,4})\]")
 LONGEST_HEADER = 200
-# the central server asks the instrument and passes its answer on
+# of a traceback the last lines matter; less than this is no word
+MAX_TEXT_BYTES, SHORTEST_TEXT = 2000, 4
+# the central server asks the instrument and passes its answer on, at most so many bytes
 CENTRAL_PREFIX = "AS_"
+CENTRAL_LIMIT_BYTES = 10_000_000
+# the instrument's server refuses longer scans
+LONGEST_SCAN_S = 600.0
+# it scans this detector whatever is asked for
+SCANNED_DETECTOR = "HAADF"
+# what other servers' first four bytes are, read as a length
+OTHER_PROTOCOLS = {
+    b"HTTP": "an HTTP server answers there: check the port",
+    b"GIOP": "a Tango server answers there: an asyncroscopy of today is opened by tango://",
+}
+CLOSED_AT_ONCE = (
+    "the peer closes the connection without an answer: asyncroscopy's servers since February 2026 "
+    "speak Tango, which tango://HOST:PORT opens; otherwise check the port"
+)
+# what the server's messages mean -> what to do about them
+HINTS = {
+    "has no attribute 'acquisition'": "the server is not connected to its microscope: send "
+    "connect_AS host=... port=... to it first (AS_connect_AS by way of the central server)",
+    "unknown command prefix": "only the central server (port 9000) knows the prefix AS_, and wants "
+    "it: central=1 or central=0 says which server listens there",
+    "unknown command": "the prefix AS_ is the central server's (port 9000): central=0 leaves it "
+    "out",
+}
+CENTRAL, CENTRAL_ERROR = "[central", "[central error]"
 
 
 class AsyncroscopySource(InstrumentSource):
@@ -56,6 +92,11 @@ class AsyncroscopySource(InstrumentSource):
         Least time from one request to the next.
     pixel_size_nm : float, optional
         The server does not say.
+
+    Raises
+    ------
+    SourceError
+        If such a scan can never succeed.
     """
 
     def __init__(
@@ -72,7 +113,10 @@ class AsyncroscopySource(InstrumentSource):
         pixel_size_nm: float | None = None,
     ) -> None:
         super().__init__(
-            f"asyncroscopy://{host}:{port}", interval_s=interval_s, pixel_size_nm=pixel_size_nm
+            f"asyncroscopy://{host}:{port}",
+            interval_s=interval_s,
+            timeout_s=timeout_s,
+            pixel_size_nm=pixel_size_nm,
         )
         if not re.fullmatch(r"[\w.-]+", detector):
             raise SourceError(f"detector must be a word such as HAADF, got {detector!r}")
@@ -80,10 +124,13 @@ class AsyncroscopySource(InstrumentSource):
             raise SourceError(
                 f"size and dwell_time must be positive, got {size} and {dwell_time_s}"
             )
-        self.address = (host, port)
-        self.timeout_s = timeout_s + size * size * dwell_time_s
         if central is None:
             central = port != INSTRUMENT_PORT
+        self.scan_s = size * size * dwell_time_s
+        _refuse_impossible_scans(size, self.scan_s, central=central)
+        self.address = (host, port)
+        self.size, self.detector = size, detector
+        self._connection: socket.socket | None = None
         prefix = CENTRAL_PREFIX if central else ""
         self.request = (
             f"{prefix}get_scanned_image scanning_detector={detector} size={size} "
@@ -92,10 +139,52 @@ class AsyncroscopySource(InstrumentSource):
 
     def acquire(self) -> NDArray[np.generic]:
         """Ask for one image on a connection of its own."""
-        deadline = time.monotonic() + self.timeout_s
+        timeout_s = self.timeout_s + self.scan_s
+        deadline = time.monotonic() + timeout_s
         with socket.create_connection(self.address, timeout=self.timeout_s) as connection:
-            send_message(connection, self.request.encode())
-            return decode_image(receive_message(connection, deadline=deadline))
+            self._connection = connection
+            try:
+                send_message(connection, self.request.encode())
+                image = decode_image(receive_message(connection, deadline=deadline))
+            except TimeoutError as error:
+                raise ConnectionLostError(self.lengthen_timeout()) from error
+            finally:
+                self._connection = None
+        self._note_differences(image)
+        return image
+
+    def interrupt(self) -> None:
+        """Close the connection under a reply that does not come."""
+        connection = self._connection
+        if connection is not None:
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+
+    def _note_differences(self, image: NDArray[np.generic]) -> None:
+        if image.shape != (self.size, self.size):
+            shape = " x ".join(str(length) for length in image.shape)
+            self.remark(f"sends {shape} px where {self.size} x {self.size} were asked for")
+        if self.detector != SCANNED_DETECTOR:
+            self.remark(
+                f"may have scanned {SCANNED_DETECTOR} instead of {self.detector}: these servers do "
+                "so whatever is asked for, and their replies do not say"
+            )
+
+
+def _refuse_impossible_scans(size: int, scan_s: float, *, central: bool) -> None:
+    if scan_s > LONGEST_SCAN_S:
+        raise SourceError(
+            f"a scan of {scan_s:.4g} s is refused by the server, which takes at most "
+            f"{LONGEST_SCAN_S:.0f} s (dwell_time times size squared): choose a smaller size or "
+            "dwell_time"
+        )
+    limit = CENTRAL_LIMIT_BYTES if central else MAX_REPLY_BYTES
+    if size * size > limit:
+        way = ", or ask the instrument's own server (port 9001)" if central else ""
+        raise SourceError(
+            f"an image of {size} x {size} px never arrives: at most {limit} bytes are passed on; "
+            f"choose a smaller size{way}"
+        )
 
 
 def send_message(connection: socket.socket, payload: bytes) -> None:
@@ -127,6 +216,9 @@ def receive_message(
     """
     (length,) = struct.unpack(">I", _receive_exactly(connection, 4, deadline))
     if length > limit:
+        other = OTHER_PROTOCOLS.get(struct.pack(">I", length))
+        if other is not None:
+            raise RefusedError(other)
         raise BadReplyError(f"a reply of {length} bytes was announced, at most {limit} are taken")
     return _receive_exactly(connection, length, deadline)
 
@@ -136,15 +228,19 @@ def decode_image(payload: bytes) -> NDArray[np.generic]:
 
     Raises
     ------
+    RefusedError
+        If it is text: what the server refuses, and why.
+    ConnectionLostError
+        If it is the central server's, which does not reach the instrument.
     BadReplyError
-        If it is text (an error), or its header does not fit its length.
+        If its header does not fit its length, or it is nothing that is known.
     """
     header = HEADER.match(payload[:LONGEST_HEADER])
     if header is None:
-        raise BadReplyError(f"the reply has no header [dtype,height,width]: {payload[:60]!r}")
+        _raise_what_it_says(payload)
     name, body = header[1].decode(), payload[header.end() :]
     if name == "str":
-        raise BadReplyError(f"the server says: {body[:300].decode('utf-8', 'replace')}")
+        _raise_what_it_says(body)
     if name not in DTYPES:
         raise BadReplyError(f"the reply is of the unknown type {name!r}")
     shape = tuple(int(length) for length in header[2].decode().split(",")[1:])
@@ -156,6 +252,31 @@ def decode_image(payload: bytes) -> NDArray[np.generic]:
     return np.frombuffer(body, DTYPES[name]).reshape(shape)
 
 
+def _raise_what_it_says(payload: bytes) -> NoReturn:
+    """Tell an error's text, with what to do about it, from bytes that mean nothing."""
+    text = payload[-MAX_TEXT_BYTES:].decode("utf-8", "replace").strip()
+    printable = all(character.isprintable() or character.isspace() for character in text)
+    is_text = printable and len(text) >= SHORTEST_TEXT and "\ufffd" not in text
+    if not is_text or (text[0] == "[" and not text.casefold().startswith(CENTRAL)):
+        raise BadReplyError(f"the reply has no header [dtype,height,width]: {payload[:60]!r}")
+    if text == "None":
+        raise RefusedError(
+            "the server answers None: it does not scan so many pixels at this dwell time, or has "
+            "no such detector"
+        )
+    line = last_line(text)
+    if CENTRAL_ERROR in text.casefold():
+        if "closed cleanly" in text:
+            raise RefusedError(
+                "the central server got no answer that it passes on (at most "
+                f"{CENTRAL_LIMIT_BYTES} bytes): choose a smaller size, or the instrument's own "
+                "server (port 9001)"
+            )
+        raise ConnectionLostError(f"the instrument behind the central server: {line}")
+    hint = next((hint for key, hint in HINTS.items() if key in text.casefold()), "")
+    raise RefusedError(f"the server says: {line}" + (f" ({hint})" if hint else ""))
+
+
 def _receive_exactly(connection: socket.socket, length: int, deadline: float) -> bytes:
     buffer = bytearray()
     while len(buffer) < length:
@@ -165,6 +286,8 @@ def _receive_exactly(connection: socket.socket, length: int, deadline: float) ->
         if left_s < math.inf:
             connection.settimeout(left_s)
         chunk = connection.recv(min(1 << 20, length - len(buffer)))
+        if not chunk and not buffer:
+            raise ConnectionError(CLOSED_AT_ONCE)
         if not chunk:
             raise ConnectionError(f"the reply ended after {len(buffer)} of {length} bytes")
         buffer += chunk

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -10,14 +12,19 @@ from numpy.typing import NDArray
 from samstar_rl.sources.base import SourceError
 from samstar_rl.sources.instruments.asyncroscopy import DTYPES
 from samstar_rl.sources.instruments.base import (
-    MAX_REPLY_BYTES,
     BadReplyError,
     ConnectionLostError,
     InstrumentSource,
+    RefusedError,
+    last_line,
 )
 
 DEFAULT_PORT = 9091
 OBJECT = "microscope.server"
+MICROSCOPES = ("dummy", "STEM")
+# images travel as nested lists in text, whose values take some 25 times the memory: 1024 x 1024
+# float64 are 20 MB of text and 1.25 GB in memory
+MAX_MESSAGE_BYTES = 32 * 2**20
 
 
 class DTMicroscopeSource(InstrumentSource):
@@ -28,10 +35,10 @@ class DTMicroscopeSource(InstrumentSource):
     Parameters
     ----------
     host, port
-    microscope : str
-        What to initialise: "dummy" or "STEM".
+    microscope : {"dummy", "STEM"}, optional
+        What to initialise: by default "STEM" where there are data, otherwise "dummy".
     data : str, optional
-        A data file on the server's side, registered first.
+        A data file on the server's side, which a "STEM" needs; a "dummy" takes none.
     timeout_s : float
     interval_s : float
         Least time from one request to the next.
@@ -41,7 +48,7 @@ class DTMicroscopeSource(InstrumentSource):
     Raises
     ------
     SourceError
-        If Pyro5 is not installed.
+        If Pyro5 is not installed, or the two options do not fit each other.
     """
 
     def __init__(
@@ -49,44 +56,54 @@ class DTMicroscopeSource(InstrumentSource):
         host: str,
         port: int = DEFAULT_PORT,
         *,
-        microscope: str = "STEM",
+        microscope: str | None = None,
         data: str | None = None,
         timeout_s: float = 10.0,
         interval_s: float = 0.0,
         pixel_size_nm: float | None = None,
     ) -> None:
         super().__init__(
-            f"dtmicroscope://{host}:{port}", interval_s=interval_s, pixel_size_nm=pixel_size_nm
+            f"dtmicroscope://{host}:{port}",
+            interval_s=interval_s,
+            timeout_s=timeout_s,
+            pixel_size_nm=pixel_size_nm,
         )
-        try:
-            import Pyro5.api
-            import Pyro5.errors
-        except ImportError as error:
+        self.microscope = microscope or ("dummy" if data is None else "STEM")
+        if self.microscope not in MICROSCOPES:
             raise SourceError(
-                "dtmicroscope: sources need Pyro5: pip install 'samstar-rl[dtmicroscope]'"
-            ) from error
-        self._pyro = Pyro5.api
-        self._errors = Pyro5.errors
+                f"microscope must be dummy or STEM, got {microscope!r}: the server's AFM (port "
+                "9092) has no overview image"
+            )
+        if (self.microscope == "STEM") != (data is not None):
+            raise SourceError(
+                "a STEM needs data=FILE, the path of an NSID file on the server's side, and a "
+                f"dummy takes none: got microscope={self.microscope} and data={data}"
+            )
+        self._pyro, self._errors = import_pyro()
         self.uri = f"PYRO:{OBJECT}@{host}:{port}"
-        self.microscope = microscope
         self.data = data
-        self.timeout_s = timeout_s
         self._proxy: Any = None
 
     def acquire(self) -> NDArray[np.generic]:
         """Take one overview image, connecting first where needed."""
         try:
             if self._proxy is None:
-                self._proxy = self._connect()
-            return decode_overview(self._proxy.get_overview_image())
+                self._connect()
+            image = decode_overview(self._proxy.get_overview_image())
+            if image.ndim != 2:  # it is stored there, and will be the same next time
+                raise RefusedError(f"the registered Channel_000 is no image, but {image.shape}")
+            return image
         except BadReplyError:
             raise
-        except (self._errors.CommunicationError, self._errors.NamingError) as error:
-            raise ConnectionLostError(str(error)) from error
-        except OSError:
-            raise
-        except Exception as error:  # Pyro raises the server's own exceptions here
-            raise BadReplyError(f"the server says: {error}") from error
+        except Exception as error:
+            raise self._explain(error) from error
+
+    def interrupt(self) -> None:
+        """Close the connection under a reply that does not come."""
+        connection = getattr(self._proxy, "_pyroConnection", None)
+        if connection is not None:
+            with suppress(OSError, AttributeError):
+                connection.sock.shutdown(socket.SHUT_RDWR)
 
     def disconnect(self) -> None:
         """Release the proxy."""
@@ -94,20 +111,61 @@ class DTMicroscopeSource(InstrumentSource):
             self._proxy._pyroRelease()
             self._proxy = None
 
-    def _connect(self) -> Any:
+    def _connect(self) -> None:
         self._pyro.config.SERIALIZER = "serpent"  # literals only: nothing can be executed
-        self._pyro.config.MAX_MESSAGE_SIZE = MAX_REPLY_BYTES
-        proxy = self._pyro.Proxy(self.uri)
-        proxy._pyroTimeout = self.timeout_s
-        proxy._pyroMaxRetries = 0
-        try:
-            proxy.initialize_microscope(self.microscope)
-            if self.data is not None:
-                proxy.register_data(self.data)
-        except BaseException:
-            proxy._pyroRelease()
-            raise
-        return proxy
+        self._pyro.config.MAX_MESSAGE_SIZE = MAX_MESSAGE_BYTES
+        self._proxy = self._pyro.Proxy(self.uri)
+        self._proxy._pyroTimeout = self.timeout_s
+        self._proxy._pyroMaxRetries = 0
+        self._proxy.initialize_microscope(self.microscope)
+        if self.data is not None:
+            self._proxy.register_data(self.data)
+
+    def _explain(self, error: Exception) -> Exception:
+        """Tell what the server raised from what happened on the way to it."""
+        said = last_line(f"{type(error).__name__}: {error}")
+        if hasattr(error, "_pyroTraceback"):  # raised by the server, whatever its type
+            hint = ""
+            if isinstance(error, KeyError | IndexError | TypeError):
+                hint = " (a STEM shows Channel_000 of its data, which must be an image)"
+            return RefusedError(f"the server says: {said}{hint}")
+        text = str(error).casefold()
+        if isinstance(error, self._errors.ProtocolError):
+            if "too large" in text:
+                return RefusedError(
+                    f"the image is larger than {MAX_MESSAGE_BYTES // 2**20} MiB as text, the most "
+                    "that is taken: register data of at most about 1024 x 1024 px"
+                )
+            return RefusedError(
+                f"no Pyro server answers there ({said}): 9091 is Tiled's port, too; check it"
+            )
+        if isinstance(error, AttributeError):
+            return RefusedError(f"the server has no overview image, as AFM's has none ({said})")
+        if "rejected" in text or "unknown object" in text:
+            return RefusedError(
+                f"the server has no {OBJECT}: check the port (STEM on 9091) ({said})"
+            )
+        if isinstance(error, self._errors.CommunicationError | self._errors.NamingError | OSError):
+            return ConnectionLostError(said)
+        return error
+
+
+def import_pyro() -> tuple[Any, Any]:
+    """Pyro5's api and errors.
+
+    Raises
+    ------
+    SourceError
+        If it is not installed, naming the extra.
+    """
+    try:
+        import Pyro5.api
+        import Pyro5.errors
+    except ImportError as error:
+        raise SourceError(
+            "dtmicroscope: sources need Pyro5: pip install 'samstar-rl[dtmicroscope]'"
+        ) from error
+    return Pyro5.api, Pyro5.errors
 
 
 def decode_overview(reply: Any) -> NDArray[np.generic]:

@@ -21,12 +21,21 @@ from samstar_rl.sources.instruments.base import (
     FrameIds,
     as_image,
 )
+from samstar_rl.sources.instruments.codecs import PIXEL_TYPES, decompress
+from samstar_rl.sources.readers.planes import LUMINANCE
 
 # older than the last frame by less than this: out of order; by more: the clock was set back
 OUT_OF_ORDER_S = 10.0
 # frames that wait here beyond this are lost to newer ones, which pvAccess does as well
 BACKLOG = 4
 IDLE_S = 0.2
+# a channel that has not answered for so long may not exist
+UNANSWERED_S = 5.0
+# a first image that is older was stored before the detector became idle
+STALE_S = 10.0
+# the attribute ColorMode: where the colours lie, counted from the slowest axis of the array
+COLOUR_AXES = {2: -1, 3: -2, 4: -3}
+COLOUR_MODES = {0: "Mono", 1: "Bayer", 2: "RGB1", 3: "RGB2", 4: "RGB3"}
 # time stamps beyond this (the year 2242) are garbage
 MAX_STAMP_S = 2.0**33
 
@@ -34,7 +43,8 @@ MAX_STAMP_S = 2.0**33
 class PvaSource(SourceBase):
     """The frames that a channel publishes. The library reconnects by itself.
 
-    Frames are told apart and ordered by their time stamps: ``uniqueId`` may stay 0.
+    Frames are told apart by ``uniqueId`` where it counts, otherwise by their time stamps.
+    Colour becomes luminance; arrays compressed by blosc, lz4 and bslz4 are read.
 
     Parameters
     ----------
@@ -74,12 +84,18 @@ class PvaSource(SourceBase):
         self._updates = _Mailbox(BACKLOG)
         self._ids = FrameIds()
         self._last_stamp = 0.0
+        self._last_unique_id = 0
         self._connected = False
+        self._answered = False
+        self._started = 0.0
+        self._said_unanswered = False
 
     def __iter__(self) -> Iterator[Frame]:
         # nt=False: p4p would end the subscription at the first array that does not fit its shape
         context = self._context_class("pva", conf=self._conf, useenv=self._conf is None, nt=False)
         backoff = Backoff()
+        self._started = time.monotonic()
+        self._said_unanswered = False
         try:
             while not self.stopped:
                 subscription = context.monitor(
@@ -99,8 +115,9 @@ class PvaSource(SourceBase):
         """The frames of one subscription; it ends by an error, or because the channel closes."""
         while not self.stopped:
             for _ in range(self._updates.take_n_lost()):
-                self._report("left out for newer frames", cost_a_frame=True)
+                self.on_fault(Fault(self.channel, "left out for newer frames", trouble=False))
             update = self._updates.get(IDLE_S)
+            self._note_silence()
             if isinstance(update, Exception):
                 self._note_disconnection(update)
                 if self._is_final(update):
@@ -122,15 +139,30 @@ class PvaSource(SourceBase):
             self._report(str(update) or type(update).__name__, cost_a_frame=False)
         self._connected = False
 
+    def _note_silence(self) -> None:
+        """Say once that nobody has answered at all."""
+        silent_s = time.monotonic() - self._started
+        if not self._answered and not self._said_unanswered and silent_s > UNANSWERED_S:
+            self._said_unanswered = True
+            self._report(
+                f"has not answered for {silent_s:.0f} s: check the channel's name, and that "
+                "EPICS_PVA_ADDR_LIST reaches its server; waiting for it",
+                cost_a_frame=False,
+            )
+
     def _to_frame(self, update: Any) -> Frame | None:
         """The update as a frame; None if it is no new image."""
-        if not self._connected:
-            self._connected = True
-            self._report("is connected", cost_a_frame=False)
+        first = not self._connected
+        if first:
+            self._connected = self._answered = True
+            self._remark("is connected")
         try:
-            stamp = _stamp_s(update)
-            if self._last_stamp - OUT_OF_ORDER_S < stamp <= self._last_stamp:
-                return None  # the same again, or an older one
+            if _is_empty(update):
+                self._remark("has no image yet: the detector is idle")
+                return None
+            stamp, unique_id = _stamp_s(update), _unique_id(update)
+            if self._is_known(stamp, unique_id):
+                return None
             image = as_image(decode_ndarray(update))
         except BadReplyError as error:
             self._report(str(error), cost_a_frame=True)
@@ -139,8 +171,26 @@ class PvaSource(SourceBase):
             reason = f"the update cannot be read ({type(error).__name__}: {error})"
             self._report(reason, cost_a_frame=True)
             return None
-        self._last_stamp = stamp
+        self._last_stamp, self._last_unique_id = stamp, unique_id
+        age_s = time.time() - stamp
+        if first and age_s > STALE_S:
+            self._remark(f"gave the detector's last image first, which is {age_s:.0f} s old")
         return Frame(image, self.pixel_size_nm, self._ids.new(stamp), stamp)
+
+    def _is_known(self, stamp: float, unique_id: int) -> bool:
+        """Whether an update is the last image again, or an older one, which is counted."""
+        if unique_id > self._last_unique_id:
+            return False  # whatever its clock says
+        same_id = unique_id == self._last_unique_id
+        if same_id and stamp == self._last_stamp:
+            return True
+        if self._last_stamp - OUT_OF_ORDER_S < stamp < self._last_stamp:
+            self._report("an image came after a newer one, and is left out", cost_a_frame=True)
+            return True
+        return False
+
+    def _remark(self, reason: str) -> None:
+        self.on_fault(Fault(self.channel, reason, cost_a_frame=False, trouble=False))
 
     def _report(self, reason: str, *, cost_a_frame: bool) -> None:
         self.on_fault(Fault(self.channel, reason, cost_a_frame=cost_a_frame))
@@ -153,27 +203,75 @@ def decode_ndarray(update: Any) -> NDArray[np.generic]:
     ----------
     update : p4p.Value
 
+    Returns
+    -------
+    (H, W) array
+        Of colour images the luminance.
+
     Raises
     ------
     BadReplyError
-        If it is something else, is compressed, or its dimensions do not fit its data.
+        If it is something else, is compressed in a way that is not read here, or its dimensions do
+        not fit its data.
     """
     kind = update.getID()
     if "NTNDArray" not in kind:
         raise BadReplyError(f"expected an NTNDArray, the channel publishes {kind}")
-    codec = update.get("codec")
-    if codec is not None and codec.name:
-        raise BadReplyError(
-            f"the image is compressed ({codec.name}): choose the compressor None in the "
-            "areaDetector's codec plugin, or the channel before it"
-        )
-    values = np.asarray(update.value)
+    values = _values(update)
     shape = tuple(int(dimension.size) for dimension in reversed(update.dimension))
     if values.nbytes > MAX_REPLY_BYTES:
         raise BadReplyError(f"an image of {values.nbytes} bytes; at most {MAX_REPLY_BYTES} go")
     if min(shape, default=0) < 1 or math.prod(shape) != values.size:
         raise BadReplyError(f"the image announces the shape {shape}, but has {values.size} values")
-    return values.reshape(shape)
+    image = values.reshape(shape)
+    return _luminance(image, _colour_mode(update)) if np.squeeze(image).ndim > 2 else image
+
+
+def _values(update: Any) -> NDArray[np.generic]:
+    """All values one after the other, decompressed where they are compressed."""
+    values = np.asarray(update.value)
+    codec = update.get("codec")
+    if codec is None or not codec.name:
+        return values
+    number = codec.parameters
+    if number not in PIXEL_TYPES:
+        raise BadReplyError(
+            f"the image is compressed ({codec.name}), and does not say the type of its pixels: "
+            f"expected a number of pvData's scalar types, got {number!r}"
+        )
+    compressed = values.view(np.uint8)
+    return decompress(
+        codec.name, compressed, int(update.uncompressedSize), PIXEL_TYPES[int(number)]
+    )
+
+
+def _luminance(image: NDArray[np.generic], mode: int | None) -> NDArray[np.generic]:
+    axis = COLOUR_AXES.get(-1 if mode is None else mode)
+    if image.ndim != 3 or axis is None or image.shape[axis] != len(LUMINANCE):
+        said = "none" if mode is None else COLOUR_MODES.get(mode, str(mode))
+        raise BadReplyError(
+            f"expected an image of two dimensions, or of three with the attribute ColorMode RGB1, "
+            f"RGB2 or RGB3 and three colours; got the shape {image.shape} and the ColorMode {said}"
+        )
+    colours = np.moveaxis(np.asarray(image, np.float32), axis, -1)
+    return colours @ np.asarray(LUMINANCE, np.float32)
+
+
+def _colour_mode(update: Any) -> int | None:
+    for attribute in update.get("attribute") or ():
+        if attribute.name == "ColorMode":
+            return None if attribute.value is None else int(attribute.value)
+    return None
+
+
+def _is_empty(update: Any) -> bool:
+    """Whether an NTNDArray has never been given an image."""
+    return "NTNDArray" in update.getID() and update.value is None and not len(update.dimension)
+
+
+def _unique_id(update: Any) -> int:
+    """The detector's count of images; 0 where it does not count."""
+    return int(update.get("uniqueId") or 0)
 
 
 def _stamp_s(update: Any) -> float:

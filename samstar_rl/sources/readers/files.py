@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from samstar_rl.frames.frame import Frame
+from samstar_rl.sources.readers.hdf5 import read_hdf5
 from samstar_rl.sources.readers.microscope import MODULES, read_microscope_file
 from samstar_rl.sources.readers.planes import FrameReadError as FrameReadError
 from samstar_rl.sources.readers.planes import Plane, count_planes, iterate_planes, to_grey
@@ -199,6 +200,8 @@ READERS: dict[str, Callable[[Path], Iterator[tuple[Plane, int, float | None]]]] 
     ".tiff": read_tiff,
     ".npy": _read_npy,
     ".zarr": read_zarr,
+    ".h5": read_hdf5,
+    ".hdf5": read_hdf5,
     **dict.fromkeys(MODULES, read_microscope_file),
 }
 #: what looks like one file to people and is a folder on disk

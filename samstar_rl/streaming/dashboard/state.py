@@ -92,6 +92,8 @@ class Snapshot:
         Median and 99th percentile, None before the first frame.
     frames_per_s : float
         Over the last frames.
+    last_fault : str or None
+        What went wrong since the last frame that was done.
     """
 
     status: Status
@@ -103,6 +105,7 @@ class Snapshot:
     counts: Counts
     latency_ms: tuple[float | None, float | None]
     frames_per_s: float
+    last_fault: str | None = None
 
 
 class LiveState:
@@ -135,6 +138,7 @@ class LiveState:
         self._points: deque[Point] = deque(maxlen=HISTORY)
         self._diameters: deque[NDArray[np.float64]] = deque(maxlen=POOLED_FRAMES)
         self._events: deque[Event] = deque(maxlen=MAX_EVENTS)
+        self._last_fault: str | None = None
         self._times: deque[float] = deque(maxlen=POOLED_FRAMES)
         self._n_frames = 0
         self._last_s = time.monotonic()
@@ -146,11 +150,12 @@ class LiveState:
         """Remember a frame."""
         point = self._to_point(result)
         # gathered here and not by the page: what is computed on demand belongs to this thread
-        diameters = np.asarray(result.segmentation.table.equivalent_diameter, dtype=np.float64)
+        diameters = np.asarray(result.segmentation.table.equivalent_diameter_area, dtype=np.float64)
         now = time.monotonic()
         with self._lock:
             self._n_frames = point.number
             self._result = result
+            self._last_fault = None
             self._points.append(point)
             self._diameters.append(diameters)
             self._times.append(now)
@@ -163,6 +168,8 @@ class LiveState:
         """Remember an event."""
         with self._lock:
             self._events.append(event)
+            if event.trouble:
+                self._last_fault = f"{event.frame}: " * bool(event.frame) + event.message
 
     def close(self) -> None:
         """The run has ended."""
@@ -189,6 +196,7 @@ class LiveState:
                 counts=self.counters.counts,
                 latency_ms=(self.counters.latency_ms(50), self.counters.latency_ms(99)),
                 frames_per_s=self._frames_per_s(),
+                last_fault=self._last_fault,
             )
 
     def _status(self) -> Status:

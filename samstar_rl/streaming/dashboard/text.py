@@ -22,12 +22,19 @@ def status_html(snapshot: Snapshot, task: Task) -> str:
     if snapshot.status == "waiting" and snapshot.result is not None:
         words = f"WAITING · no frame for {snapshot.silent_s:.0f} s"
     badge = badge_html(snapshot.status, words)
+    fault = ""
+    if snapshot.last_fault is not None:
+        fault = (
+            f'<span class="what" style="color:{WARNING}">last fault: '
+            f"{html.escape(snapshot.last_fault)}</span>"
+        )
     if snapshot.result is None:
-        return f'{badge}<span class="what">task <b>{html.escape(task.name)}</b></span>'
+        return f'{badge}<span class="what">task <b>{html.escape(task.name)}</b></span>{fault}'
     result = snapshot.result
     return (
         f'{badge}<span class="what">frame <b>{html.escape(result.frame.id)}</b> · task '
         f"<b>{html.escape(task.name)}</b> · settings by <b>{html.escape(result.tuner)}</b></span>"
+        f"{fault}"
     )
 
 

@@ -15,7 +15,7 @@ from samstar_rl.agents.registry import NamedTuner
 from samstar_rl.scripts._shared.supervision import choose_among
 from samstar_rl.scripts.maintain.pictures.browser import open_chromium
 from samstar_rl.segmenter import Segmenter
-from samstar_rl.sources.registry import SimulatedSource
+from samstar_rl.sources.simulated import SimulatedSource
 from samstar_rl.streaming.counters import Counters
 from samstar_rl.streaming.dashboard import LiveState, open_dashboard
 from samstar_rl.streaming.runner import Runner

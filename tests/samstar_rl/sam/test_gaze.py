@@ -6,7 +6,8 @@ import cv2
 import numpy as np
 import pytest
 
-from samstar_rl.bank.bank import BankError, build_bank
+from samstar_rl.bank.bank import BankError
+from samstar_rl.bank.build import build_bank
 from samstar_rl.frames.frame import Frame
 from samstar_rl.sam.engine import ProposalEngine
 from samstar_rl.sam.gaze import SeenMasks

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import socket
-import socketserver
 import struct
 import threading
 import time
@@ -24,73 +23,44 @@ from samstar_rl.sources.instruments.asyncroscopy import (
     AsyncroscopySource,
     decode_image,
 )
+from samstar_rl.sources.instruments.asyncroscopy_sim import (
+    AsyncroscopySimulator,
+    _Conversation,
+    framed,
+    image_reply,
+    text_reply,
+    traceback_reply,
+)
 from samstar_rl.sources.instruments.base import (
     FIRST_BACKOFF_S,
     LONGEST_BACKOFF_S,
+    MAX_REFUSALS,
     Backoff,
     BadReplyError,
     FrameIds,
     InstrumentSource,
+    RefusedError,
+    SourceBrokenError,
     parse_address,
 )
-from samstar_rl.sources.instruments.dtmicroscope import DTMicroscopeSource, decode_overview
+from samstar_rl.sources.instruments.codecs import decompress
+from samstar_rl.sources.instruments.dtmicroscope import decode_overview
+from samstar_rl.sources.instruments.dtmicroscope_sim import DTMicroscopeSimulator
 from samstar_rl.sources.instruments.pva import PvaSource, _Mailbox
+from samstar_rl.sources.instruments.pva_sim import CHANNEL, PvaSimulator, compress
 from samstar_rl.sources.registry import open_source
 
 IMAGE = np.random.default_rng(0).integers(0, 200, (48, 64)).astype(np.uint8)
 
 
-def image_reply(image: np.ndarray) -> bytes:
-    shape = ",".join(str(length) for length in image.shape)
-    return f"[{image.dtype},{shape}]".encode() + image.tobytes()
+def microscope(reply: Callable[[str], bytes], port: int = 0) -> AsyncroscopySimulator:
+    return AsyncroscopySimulator(reply=reply, port=port)
 
 
-def text_reply(text: str) -> bytes:
-    return f"[str,{len(text)}]".encode() + text.encode()
-
-
-def framed(payload: bytes) -> bytes:
-    return struct.pack(">I", len(payload)) + payload
-
-
-class Microscope(socketserver.ThreadingTCPServer):
-    """Speaks asyncroscopy's protocol: one reply a command, and the second message ``None``."""
-
-    daemon_threads = True
-    allow_reuse_address = True
-
-    def __init__(self, reply: Callable[[str], bytes], address: tuple[str, int] = ("127.0.0.1", 0)):
-        self.reply = reply
-        self.requests: list[str] = []
-        super().__init__(address, _Conversation)
-
-    @property
-    def port(self) -> int:
-        return self.server_address[1]
-
-
-class _Conversation(socketserver.BaseRequestHandler):
-    server: Microscope
-
-    def handle(self) -> None:
-        (length,) = struct.unpack(">I", self.request.recv(4, socket.MSG_WAITALL))
-        command = self.request.recv(length, socket.MSG_WAITALL).decode()
-        self.server.requests.append(command)
-        self.request.sendall(self.server.reply(command))
-        with contextlib.suppress(OSError):  # the client reads the first reply only
-            self.request.sendall(framed(b"None"))
-
-
-@contextlib.contextmanager
-def microscope(reply: Callable[[str], bytes], port: int = 0) -> Iterator[Microscope]:
-    with Microscope(reply, ("127.0.0.1", port)) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            yield server
-        finally:
-            server.shutdown()
-            thread.join()
+@pytest.fixture
+def at_once(monkeypatch) -> None:
+    """Nobody waits before asking again."""
+    monkeypatch.setattr("samstar_rl.sources.instruments.base.FIRST_BACKOFF_S", 0.0)
 
 
 def take(source, n: int) -> tuple[list[Frame], list[Fault]]:
@@ -105,7 +75,7 @@ def test_an_image_of_any_type_arrives(dtype):
     with microscope(lambda command: framed(image_reply(IMAGE.astype(dtype)))) as server:
         name = f"asyncroscopy://127.0.0.1:{server.port}?detector=BF&size=64&dwell_time=2e-6"
         frames, faults = take(open_source(name, pixel_size_nm=0.5), 3)
-    assert not faults
+    assert {fault.trouble for fault in faults} == {False}  # size and detector are remarked on
     assert server.requests[0] == (
         "AS_get_scanned_image scanning_detector=BF size=64 dwell_time=2e-06"
     )
@@ -134,10 +104,8 @@ def test_the_instruments_own_server_is_asked_without_a_prefix(place, command):
 
 
 BAD_REPLIES = {
-    "text error": framed(text_reply("detector not found")),
-    "no header": framed(b"garbage"),
+    "no header": framed(b"\0garbage"),
     "empty": framed(b""),
-    "none": framed(b"None"),
     "short": framed(image_reply(IMAGE)[:-1]),
     "long": framed(image_reply(IMAGE) + b"x"),
     "unknown type": framed(b"[object,1,1]x"),
@@ -161,9 +129,75 @@ def test_a_bad_reply_costs_one_frame_and_not_the_stream(bad):
     assert faults
 
 
-def test_what_the_server_says_is_passed_on():
-    with pytest.raises(BadReplyError, match="detector not found"):
-        decode_image(text_reply("detector not found"))
+REFUSALS = {
+    "text": (framed(text_reply("detector not found")), "detector not found"),
+    "too long a scan": (framed(b"None"), "answers None"),
+    "wrong prefix": (framed(text_reply("Unknown command prefix in 'get'")), "central=1"),
+    "not connected": (
+        framed(traceback_reply(AttributeError("'NoneType' object has no attribute 'acquisition'"))),
+        "AttributeError: 'NoneType' object has no attribute 'acquisition' .*connect_AS",
+    ),
+    "too large for the central server": (
+        framed(text_reply("[Central ERROR] ConnectionDone: Connection was closed cleanly.")),
+        "smaller size",
+    ),
+    "HTTP": (b"HTTP/1.1 400 Bad Request\r\n\r\n", "an HTTP server answers"),
+    "GIOP": (b"GIOP\1\2\1\6\0\0\0\0", "tango://"),
+}
+
+
+@pytest.mark.parametrize(("reply", "message"), REFUSALS.values(), ids=REFUSALS)
+def test_a_request_that_is_refused_is_not_repeated(reply, message):
+    with microscope(lambda command: reply) as server:
+        faults: list[Fault] = []
+        source = AsyncroscopySource("127.0.0.1", server.port, timeout_s=5.0)
+        source.on_fault = faults.append
+        with source, pytest.raises(SourceBrokenError, match=message):
+            next(iter(source))
+    assert len(server.requests) == 1
+    assert len(faults) == 1 and faults[0].cost_a_frame
+
+
+@pytest.mark.usefixtures("at_once")
+def test_once_frames_have_come_a_few_refusals_are_borne():
+    refusal, image = framed(text_reply("the stage is moving")), framed(image_reply(IMAGE))
+    replies = iter([image, refusal, refusal, image])
+    with microscope(lambda command: next(replies, refusal)) as server:
+        source = AsyncroscopySource("127.0.0.1", server.port, timeout_s=5.0)
+        with source:
+            frames = iter(source)
+            assert next(frames).shape == next(frames).shape == IMAGE.shape
+            with pytest.raises(SourceBrokenError, match=f"{MAX_REFUSALS} times in a row"):
+                next(frames)
+    assert len(server.requests) == 4 + MAX_REFUSALS
+
+
+def test_a_backend_that_is_away_costs_no_frame():
+    away = framed(text_reply("[Central ERROR] [Failure instance: ConnectionRefusedError: refused]"))
+    replies = iter([away])
+    with microscope(lambda command: next(replies, framed(image_reply(IMAGE)))) as server:
+        frames, faults = take(AsyncroscopySource("127.0.0.1", server.port), 1)
+    assert len(frames) == 1
+    assert not any(fault.cost_a_frame for fault in faults)
+    assert "behind the central server" in faults[0].reason
+
+
+def test_a_peer_that_closes_at_once_is_perhaps_an_asyncroscopy_of_today():
+    replies = iter([b""])
+    with microscope(lambda command: next(replies, framed(image_reply(IMAGE)))) as server:
+        _, faults = take(AsyncroscopySource("127.0.0.1", server.port, central=True), 1)
+    assert "tango://HOST:PORT" in faults[0].reason
+
+
+@pytest.mark.parametrize("central", [True, False])
+def test_the_simulator_is_a_microscope(central):
+    with AsyncroscopySimulator(central=central) as server:
+        frames, faults = take(open_source(f"{server.source}&size=100"), 2)
+        assert [frame.shape for frame in frames] == [(100, 100)] * 2 and not faults
+        assert server.specimen.n_scans == 2
+        wrong = f"asyncroscopy://127.0.0.1:{server.port}?central={int(not central)}"
+        with pytest.raises(SourceBrokenError, match="central="):
+            take(open_source(wrong), 1)
 
 
 @settings(max_examples=1000, deadline=None)
@@ -221,17 +255,11 @@ def test_a_server_that_sends_a_byte_now_and_then_hangs_as_well():
                     time.sleep(0.05)
 
     with microscope(lambda command: framed(image_reply(IMAGE))) as server:
-        server.RequestHandlerClass = Trickle
+        server._server.RequestHandlerClass = Trickle
         source = AsyncroscopySource("127.0.0.1", server.port, size=1, timeout_s=0.5)
         frames, faults = take(source, 1)
     assert len(frames) == 1
-    assert "in time" in faults[0].reason or "timed out" in faults[0].reason
-
-
-@pytest.fixture
-def at_once(monkeypatch) -> None:
-    """Nobody waits before asking again."""
-    monkeypatch.setattr("samstar_rl.sources.instruments.base.FIRST_BACKOFF_S", 0.0)
+    assert "within the timeout" in faults[0].reason
 
 
 def garbage(rng: np.random.Generator) -> bytes:
@@ -319,7 +347,7 @@ def test_a_server_that_dies_and_returns_is_found_again():
         thread.join(10)
     source.stop()
     assert len(came) == 1
-    reasons = [fault.reason for fault in faults]
+    reasons = [fault.reason for fault in faults if not fault.reason.startswith("sends")]
     assert len(reasons) == 2 and "does not answer" in reasons[0] and "is back" in reasons[1]
     assert not any(fault.cost_a_frame for fault in faults)
 
@@ -355,6 +383,16 @@ def test_addresses(place, expected):
         ("asyncroscopy://host:99999", "host:port"),
         ("asyncroscopy://host?detector=A%20size=9", "a word such as HAADF"),
         ("asyncroscopy://host?dwell_time=0", "must be positive"),
+        ("asyncroscopy://host?size=2048&dwell_time=1e-3", "at most 600 s"),
+        ("asyncroscopy://host?size=4096", "at most 10000000 bytes"),
+        ("dtmicroscope://host?microscope=STEM", "needs data=FILE"),
+        ("dtmicroscope://host?microscope=dummy&data=a.h5", "a dummy takes none"),
+        ("dtmicroscope://host?microscope=AFM", "dummy or STEM"),
+        ("tango://host?dwell_time=0.01", "1e-09 to 0.001"),
+        ("tango://host?size=100000", "size must be"),
+        ("tango://host?version=4", "2 or 3"),
+        ("tango://host?save_path=nowhere", "no folder nowhere"),
+        ("tango://host?tiled=file:///etc", "http://HOST:PORT"),
         ("asyncroscopy://host?sise=5", "no option sise"),
         ("asyncroscopy://host?pixel_size=0", "above 0"),
         ("asyncroscopy://host?timeout=0", "above 0"),
@@ -370,44 +408,60 @@ def test_a_wrong_instrument_says_what_is_right(name, message):
 # DTMicroscope
 
 
-@pytest.fixture
-def digital_twin() -> Iterator[tuple[int, list[str]]]:
-    """The server's interface, with its quirks: nested lists, and errors as exceptions."""
-    pyro = pytest.importorskip("Pyro5.api")
-    calls: list[str] = []
-
-    @pyro.expose
-    @pyro.behavior(instance_mode="session")
-    class Server:
-        def initialize_microscope(self, name: str) -> None:
-            calls.append(f"initialize {name}")
-
-        def register_data(self, path: str) -> None:
-            calls.append(f"register {path}")
-
-        def get_overview_image(self) -> tuple[list[float], tuple[int, int], str]:
-            calls.append("image")
-            if len(calls) == 3:
-                raise RuntimeError("the stage is moving")
-            return IMAGE.astype(float).tolist(), IMAGE.shape, "float64"
-
-    daemon = pyro.Daemon("127.0.0.1", 0)
-    daemon.register(Server, "microscope.server")
-    thread = threading.Thread(target=daemon.requestLoop)
-    thread.start()
-    yield int(daemon.locationStr.rpartition(":")[2]), calls
-    daemon.shutdown()
-    thread.join(5)
-
-
-def test_a_digital_twin_is_initialised_and_survives_its_errors(digital_twin):
-    port, calls = digital_twin
-    source = open_source(f"dtmicroscope://127.0.0.1:{port}?microscope=STEM&data=a.h5")
-    assert isinstance(source, DTMicroscopeSource)
-    frames, faults = take(source, 2)
-    np.testing.assert_array_equal(frames[0].image, IMAGE)
-    assert calls[:2] == ["initialize STEM", "register a.h5"]
+def test_a_digital_twin_is_initialised_and_survives_its_errors():
+    pytest.importorskip("Pyro5")
+    with DTMicroscopeSimulator(n_failures=1, size=64) as twin:
+        frames, faults = take(open_source(f"{twin.source}?microscope=STEM&data=a.h5"), 2)
+        assert twin.calls[:3] == ["initialize STEM", "register a.h5", "image"]
+        np.testing.assert_array_equal(frames[0].image, twin.image)
     assert any("the stage is moving" in fault.reason for fault in faults)
+
+
+def test_the_defaults_of_a_digital_twin_work():
+    pytest.importorskip("Pyro5")
+    with DTMicroscopeSimulator(size=64) as twin:
+        frames, faults = take(open_source(twin.source), 1)
+        assert twin.calls == ["initialize dummy", "image"]
+    assert len(frames) == 1 and not faults
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        ("missing data", "the server says: FileNotFoundError"),
+        ("spectral", "is no image"),
+    ],
+)
+def test_what_a_digital_twin_refuses_is_no_lost_connection(damage, message):
+    pytest.importorskip("Pyro5")
+    with DTMicroscopeSimulator(size=64) as twin:
+        if damage == "spectral":
+            twin.image = np.zeros((4, 5, 6), np.float32)
+        source = twin.source
+        if damage == "missing data":
+            source += "?data=missing.h5"
+        with pytest.raises(SourceBrokenError, match=message):
+            take(open_source(source), 1)
+
+
+def test_an_http_server_is_no_digital_twin():
+    pytest.importorskip("Pyro5")
+    answer = b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nContent-Length: 0\r\n\r\n"
+    with (
+        AsyncroscopySimulator(reply=lambda _: answer) as http,
+        pytest.raises(SourceBrokenError, match="no Pyro server answers"),
+    ):
+        take(open_source(f"dtmicroscope://127.0.0.1:{http.port}?timeout=3"), 1)
+
+
+def test_giant_replies_of_a_digital_twin_have_a_limit_of_their_own():
+    errors = pytest.importorskip("Pyro5.errors")
+    with DTMicroscopeSimulator(size=64) as twin:
+        source = open_source(twin.source)
+        take(source, 1)
+        assert source._pyro.config.MAX_MESSAGE_SIZE == 32 * 2**20
+    said = source._explain(errors.ProtocolError("message too large (50000000, max=33554432)"))
+    assert isinstance(said, RefusedError) and "larger than 32 MiB" in str(said)
 
 
 @pytest.mark.parametrize(
@@ -508,7 +562,7 @@ def ill_formed(damage: str) -> Any:
     elif damage == "no dimensions":
         value.dimension = []
     elif damage == "compressed":
-        value.codec.name = "lz4"
+        value.codec.name = "jpeg"
         value.value = IMAGE.ravel()[:100]
     else:
         value.timeStamp.secondsPastEpoch = 2**62
@@ -534,7 +588,7 @@ def test_an_image_that_is_ill_formed_costs_itself_alone(channel, damage):
         pv.post(well_formed(time.time() + 50))
         watched.wait_until(lambda: len(watched.frames) == 1)
     (fault,) = (fault for fault in watched.faults if fault.cost_a_frame)
-    assert ("lz4" if damage == "compressed" else "shape") in fault.reason
+    assert ("jpeg" if damage == "compressed" else "shape") in fault.reason
 
 
 def test_a_channel_that_closes_is_found_again(channel):
@@ -566,3 +620,67 @@ def test_updates_that_nobody_takes_do_not_pile_up():
         mailbox.put(number)
     assert mailbox.take_n_lost() == 96 and mailbox.take_n_lost() == 0
     assert [mailbox.get(0) for _ in range(5)] == [96, 97, 98, 99, None]
+
+
+@pytest.mark.parametrize("codec", ["", "blosc", "lz4", "bslz4"])
+@pytest.mark.parametrize("colour_mode", [None, 2, 3, 4])
+def test_colour_and_compressed_images_are_read(codec, colour_mode):
+    pytest.importorskip("p4p")
+    with PvaSimulator(fps=0, codec=codec, colour_mode=colour_mode) as simulator:
+        source = PvaSource(CHANNEL, conf=simulator.conf)
+        with Watched(source) as watched:
+            watched.wait_until(lambda: any("no image yet" in f.reason for f in watched.faults))
+            simulator.publish(IMAGE.astype(np.uint16))
+            watched.wait_until(lambda: len(watched.frames) == 1)
+    np.testing.assert_allclose(watched.frames[0].image, IMAGE, rtol=1e-5)
+    assert not any(fault.trouble for fault in watched.faults)
+
+
+@pytest.mark.parametrize("codec", ["blosc", "lz4", "bslz4"])
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "int32", "float32", "float64"])
+def test_each_codec_gives_back_every_type_and_any_length(codec, dtype):
+    pytest.importorskip("numcodecs")
+    values = np.random.default_rng(0).normal(100, 30, (61, 67)).astype(dtype)
+    packed = np.frombuffer(compress(codec, values), np.uint8)
+    np.testing.assert_array_equal(
+        decompress(codec, packed, values.nbytes, values.dtype), values.ravel()
+    )
+    with pytest.raises(BadReplyError):
+        decompress(codec, packed[:-9], values.nbytes, values.dtype)
+    with pytest.raises(BadReplyError):
+        decompress(codec, packed, values.nbytes + 8, values.dtype)
+
+
+def test_a_rising_count_is_new_whatever_the_clock_says():
+    pytest.importorskip("p4p")
+    now = time.time()
+    with (
+        PvaSimulator(fps=0) as simulator,
+        Watched(PvaSource(CHANNEL, conf=simulator.conf)) as watched,
+    ):
+        for number, offset in enumerate((0.0, -3.0, -3.0, -1.0), start=1):
+            simulator.publish(IMAGE + number, time_s=now + offset, unique_id=number)
+            time.sleep(0.1)
+        simulator.publish(IMAGE + 9, time_s=now - 1.0, unique_id=4)  # the last one again
+        watched.wait_until(lambda: len(watched.frames) == 4)
+    assert not any(fault.cost_a_frame for fault in watched.faults)
+
+
+def test_the_age_of_a_stored_image_is_noted():
+    pytest.importorskip("p4p")
+    with PvaSimulator(fps=0) as simulator:
+        simulator.publish(IMAGE, time_s=time.time() - 5000)
+        with Watched(PvaSource(CHANNEL, conf=simulator.conf)) as watched:
+            watched.wait_until(lambda: len(watched.frames) == 1)
+    assert any("s old" in fault.reason and not fault.trouble for fault in watched.faults)
+
+
+def test_a_channel_that_does_not_exist_is_mentioned(monkeypatch):
+    pytest.importorskip("p4p")
+    monkeypatch.setattr("samstar_rl.sources.instruments.pva.UNANSWERED_S", 0.3)
+    with PvaSimulator(fps=0) as simulator:
+        source = PvaSource("no:such:channel", conf=simulator.conf)
+        threading.Timer(2.0, source.stop).start()
+        _, faults = take(source, 1)
+    assert [fault.trouble for fault in faults] == [True]
+    assert "check the channel's name" in faults[0].reason

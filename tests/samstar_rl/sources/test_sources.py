@@ -13,9 +13,12 @@ import tifffile
 from PIL import Image
 
 from samstar_rl.frames.frame import Frame
+from samstar_rl.sources import folder as folder_module
 from samstar_rl.sources.base import Fault, MemorySource, SourceError
+from samstar_rl.sources.file import FileSource
 from samstar_rl.sources.folder import FolderSource
-from samstar_rl.sources.registry import FileSource, SimulatedSource, open_source
+from samstar_rl.sources.registry import open_source
+from samstar_rl.sources.simulated import SimulatedSource
 
 IMAGE = np.random.default_rng(0).integers(0, 255, (30, 40)).astype(np.uint8)
 
@@ -144,6 +147,112 @@ def test_a_folder_that_vanishes_for_a_moment_does_not_end_the_watch(tmp_path):
         shutil.move(tmp_path / "away", folder)
         collected.wait_for(2)
     assert collected.ids == ["a", "b"]
+    assert [fault.trouble for fault in collected.faults] == [True, False]
+    assert "is away" in collected.faults[0].reason and "is back" in collected.faults[1].reason
+
+
+def test_a_file_that_is_overwritten_is_a_new_frame_each_time(tmp_path):
+    def draw(number: int) -> None:
+        Image.fromarray(np.roll(IMAGE, number, axis=1)).save(tmp_path / ".live.part.png")
+        (tmp_path / ".live.part.png").replace(tmp_path / "live.png")
+
+    with Collected(folder_source(tmp_path, watch=True)) as collected:
+        for number in range(4):
+            draw(number)
+            collected.wait_for(number + 1)
+        os.utime(tmp_path / "live.png", (1, 1))  # touched, not new
+        time.sleep(0.3)
+    assert collected.ids == ["live", "live+2", "live+3", "live+4"]
+
+
+def test_a_stack_that_grows_gives_its_new_planes_only(tmp_path):
+    planes = np.stack([np.roll(IMAGE, k) for k in range(4)])
+
+    def write(n: int) -> None:
+        tifffile.imwrite(tmp_path / ".s.part.tif", planes[:n], photometric="minisblack")
+        (tmp_path / ".s.part.tif").replace(tmp_path / "s.tif")
+
+    write(2)
+    with Collected(folder_source(tmp_path, watch=True)) as collected:
+        collected.wait_for(2)
+        write(4)
+        collected.wait_for(4)
+    assert collected.ids == [f"s-{index:05d}" for index in range(4)]
+
+
+def test_a_preallocated_file_is_read_when_it_has_content(tmp_path):
+    tifffile.imwrite(tmp_path / "p.tif", np.zeros_like(IMAGE))
+    source = folder_source(tmp_path, watch=True, settle_s=0.3, attempts=3)
+    with Collected(source) as collected:
+        time.sleep(0.5)
+        tifffile.imwrite(tmp_path / "p.tif", IMAGE)
+        collected.wait_for(1)
+    assert collected.ids == ["p"] and not collected.faults
+
+
+def test_a_file_that_stays_blank_is_passed_on_and_its_content_later_has_the_name(tmp_path):
+    tifffile.imwrite(tmp_path / "p.tif", np.zeros_like(IMAGE))
+    with Collected(folder_source(tmp_path, watch=True, attempts=2)) as collected:
+        collected.wait_for(1)
+        tifffile.imwrite(tmp_path / "p.tif", IMAGE)
+        collected.wait_for(2)
+    assert collected.ids == ["p", "p"]
+
+
+def test_a_change_while_a_file_is_read_discards_what_was_read(tmp_path, monkeypatch):
+    write_png(tmp_path / "a.png")
+    read, changed = folder_module.iterate_file, []
+
+    def change_meanwhile(path, **options):
+        for frame in read(path, **options):
+            if not changed:
+                changed.append(True)
+                Image.fromarray(255 - IMAGE).save(path)
+            yield frame
+
+    monkeypatch.setattr(folder_module, "iterate_file", change_meanwhile)
+    source = folder_source(tmp_path, settle_s=0.1)
+    with source:
+        (frame,) = source
+    np.testing.assert_array_equal(frame.image, 255 - IMAGE)
+
+
+def test_no_two_files_share_an_id(tmp_path):
+    stack = np.stack([IMAGE, IMAGE + 1])
+    tifffile.imwrite(tmp_path / "scan.tif", stack, photometric="minisblack")
+    tifffile.imwrite(tmp_path / "scan-00000.tif", IMAGE + 2)
+    write_png(tmp_path / "SCAN.png")
+    with folder_source(tmp_path) as source:
+        frames = list(source)
+    assert len({frame.id.casefold() for frame in frames}) == len(frames) == 4
+    assert sorted({frame.file for frame in frames}) == ["SCAN.png", "scan-00000.tif", "scan.tif"]
+
+
+def test_a_resumed_run_goes_by_the_files_that_were_treated(tmp_path):
+    tifffile.imwrite(tmp_path / "s.tif", IMAGE)
+    with folder_source(tmp_path) as source:
+        owners = {frame.id: frame.file for frame in source}
+    assert owners == {"s": "s.tif"}
+    write_png(tmp_path / "s.png")  # which comes first in the folder
+    with folder_source(tmp_path) as source:
+        source.skip, source.owners = owners.__contains__, owners
+        assert [(frame.id, frame.file) for frame in source] == [("s.png", "s.png")]
+
+
+def test_results_are_no_input(tmp_path):
+    for name in ("a.png", "a.labels.png"):
+        write_png(tmp_path / name)
+    with folder_source(tmp_path) as source:
+        source.is_result = lambda path: ".labels." in path.name
+        assert [frame.id for frame in source] == ["a"]
+
+
+def test_a_file_that_stays_damaged_costs_a_frame_at_the_end(tmp_path):
+    (tmp_path / "a.png").write_bytes(b"half a file")
+    with Collected(folder_source(tmp_path, watch=True, attempts=1)) as collected:
+        collected.wait_for(0, 1)
+        assert not collected.faults[0].cost_a_frame
+    assert [fault.cost_a_frame for fault in collected.faults] == [False, True]
 
 
 def test_what_was_treated_before_is_not_opened_again(tmp_path):
