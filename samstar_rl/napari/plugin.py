@@ -7,6 +7,7 @@ it. The manifest beside this file, `napari.yaml`, tells napari what there is.
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +29,12 @@ from qtpy.QtWidgets import (
 from samstar_rl.agents import make_tuner, shipped_bundles
 from samstar_rl.errors import SamstarError
 from samstar_rl.frames.frame import Frame
+from samstar_rl.napari.geometry import ShownPlane
 from samstar_rl.results.result import FrameResult
 from samstar_rl.segmenter import Segmenter
 from samstar_rl.settings import SETTINGS, Settings, SettingsSpace
 from samstar_rl.simulator import SimulatedStream
 from samstar_rl.sources.readers.files import iterate_file
-from samstar_rl.sources.readers.pixel_size import to_nm
-from samstar_rl.sources.readers.planes import is_colour, to_grey
 from samstar_rl.tasks.shipped import task_names
 
 LabelLayer = Any
@@ -50,12 +50,13 @@ def get_reader(path: str | list[str]) -> Callable[[Any], list[Any]] | None:
 
 
 def read_layers(path: str) -> list[Any]:
-    """The images of a file as one layer, with the pixel size as its scale."""
-    frames = list(iterate_file(path))
-    images = [frame.image for frame in frames]
-    data = images[0] if len(images) == 1 else np.stack(images)
-    size_nm = frames[0].pixel_size_nm
-    return [(data, {"name": Path(path).stem, **_geometry(size_nm, data.ndim)}, "image")]
+    """The images of a file as a layer for each pixel size, which is its scale."""
+    layers = []
+    for size_nm, frames in groupby(iterate_file(path), key=lambda frame: frame.pixel_size_nm):
+        images = [frame.image for frame in frames]
+        data = images[0] if len(images) == 1 else np.stack(images)
+        layers.append((data, {"name": Path(path).stem, **_geometry(size_nm, data.ndim)}, "image"))
+    return layers
 
 
 def simulated_micrograph() -> list[Any]:
@@ -108,6 +109,7 @@ class SegmentWidget(QWidget):
         self.session: Session | None = None
         self._segmenters: dict[str, Segmenter] = {}
         self._layer: LabelLayer | None = None
+        self._plane: ShownPlane | None = None
         self.task = _choice(task_names(), "particles")
         self.tuner = _choice((*TUNERS, *shipped_bundles()), "static")
         self.run = QPushButton("Segment the selected image")
@@ -124,7 +126,8 @@ class SegmentWidget(QWidget):
     def segment(self) -> None:
         """Let the tuner choose, and show what comes out."""
         try:
-            frame = self._selected_frame()
+            plane = ShownPlane.of(self._selected_layer(), self.viewer)
+            frame = plane.frame()
             name = self.task.currentText()
             if name not in self._segmenters:
                 self._segmenters[name] = Segmenter.load(name)
@@ -139,7 +142,7 @@ class SegmentWidget(QWidget):
         except SamstarError as error:  # blank, no pixel size, a policy for another SAM
             self.message.setText(str(error))
             return
-        self._layer = None
+        self._layer, self._plane = None, plane
         self._make_sliders(self.session.space, self.session.result.settings)
         self._show(self.session.result)
 
@@ -155,25 +158,30 @@ class SegmentWidget(QWidget):
         self.message.setText(f"{len(found)} particles, {score}{size}{notes}")
         labels, features = found.to_labels(), found.to_dataframe()
         features = features.assign(index=features["label"])
+        if self._plane is None:
+            return
+        placed = self._plane.place(labels)
         if self._layer is None or self._layer not in self.viewer.layers:
-            geometry = _geometry(found.pixel_size_nm, 2)
             self._layer = self.viewer.add_labels(
-                labels, name=f"{found.frame_id} particles", opacity=0.5, **geometry
+                placed,
+                name=f"{found.frame_id} particles",
+                opacity=0.5,
+                **self._plane.geometry(),
             )
         else:
-            self._layer.data = labels
+            self._layer.data = placed
         self._layer.features = features
         draw_score(self.figure, result)
         self.canvas.draw_idle()
 
-    def _selected_frame(self) -> Frame:
+    def _selected_layer(self) -> Any:
         layer = self.viewer.layers.selection.active
         if layer is None or type(layer).__name__ != "Image":
             images = [one for one in self.viewer.layers if type(one).__name__ == "Image"]
             if len(images) != 1:
                 raise SamstarError("select one image layer in the list on the left")
             (layer,) = images
-        return frame_of_layer(layer, self.viewer.dims.current_step)
+        return layer
 
     def _make_sliders(self, space: SettingsSpace, settings: Settings) -> None:
         while self._form.rowCount():
@@ -260,19 +268,11 @@ def draw_score(figure: Figure, result: FrameResult) -> None:
     terms.invert_yaxis()
     terms.set_title(f"score {score.total:.3f}")
     size_nm = found.pixel_size_nm
-    diameters.hist(found.table.equivalent_diameter * (size_nm or 1), bins=20, color="tab:orange")
+    diameters.hist(
+        found.table.equivalent_diameter_area * (size_nm or 1), bins=20, color="tab:orange"
+    )
     diameters.set_xlabel(f"equivalent diameter / {'nm' if size_nm else 'px'}")
     diameters.set_ylabel("particles")
-
-
-def frame_of_layer(layer: Any, step: tuple[int, ...]) -> Frame:
-    """The plane of an image layer that is shown, with the pixel size of the layer's scale."""
-    data = layer.data
-    n_axes = 3 if is_colour(data.shape) else 2
-    plane = np.asarray(data[tuple(step[: data.ndim - n_axes])])
-    scale = float(layer.scale[-1])
-    size_nm = to_nm(scale, str(layer.units[-1]))
-    return Frame(to_grey(plane, layer.name), size_nm, layer.name)
 
 
 def _geometry(pixel_size_nm: float | None, n_axes: int) -> dict[str, Any]:

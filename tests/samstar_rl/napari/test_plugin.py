@@ -97,3 +97,41 @@ def test_files_and_the_sample_open_as_layers(tmp_path):
     assert data.shape == (3, 8, 9) and options["name"] == "a" and kind == "image"
     ((data, options, kind),) = simulated_micrograph()
     assert data.shape == (512, 512) and options["units"] == ("nm", "nm") and kind == "image"
+
+
+def test_the_labels_of_a_stacks_plane_lie_on_it_and_follow_the_sliders(viewer):
+    from samstar_rl.napari.plugin import SegmentWidget
+
+    frame, _ = draw((96, 96), grid((96, 96), 32, 16))
+    stack = np.stack([np.zeros_like(frame.image), frame.image])
+    layer = viewer.add_image(
+        stack, name="stack", scale=(1, 0.0005, 0.0005), translate=(0, 3, 4), units=["um"] * 3
+    )
+    viewer.dims.set_current_step(0, 1)
+    widget = SegmentWidget(viewer)
+    widget.segment()
+    labels = viewer.layers["stack particles"]
+    assert "0.5 nm a pixel" in widget.message.text() and labels.data.any()
+    np.testing.assert_allclose(labels.extent.world[:, 1:], layer.extent.world[:, 1:])
+    np.testing.assert_allclose(labels.extent.world[:, 0], [1, 1])
+    slider = widget.sliders["pred_iou_thresh"].slider
+    slider.setValue(slider.maximum())
+    assert labels.data.shape == (1, 96, 96)
+    viewer.dims.set_current_step(0, 0)
+    widget.segment()
+    assert "blank" in widget.message.text()
+
+
+def test_images_of_different_pixel_sizes_are_layers(tmp_path):
+    import tifffile
+
+    from samstar_rl.napari.plugin import read_layers
+
+    with tifffile.TiffWriter(tmp_path / "a.ome.tif", ome=True) as file:
+        for size in (2.0, 2.0, 5.0):
+            metadata = {f"PhysicalSize{axis}{unit}": "nm" if unit else size
+                        for axis in "XY" for unit in ("", "Unit")}  # fmt: skip
+            file.write(np.zeros((8, 9), np.uint8), metadata=metadata)
+    layers = read_layers(str(tmp_path / "a.ome.tif"))
+    assert [data.shape for data, _, _ in layers] == [(2, 8, 9), (8, 9)]
+    assert [options["scale"][-1] for _, options, _ in layers] == [2.0, 5.0]
