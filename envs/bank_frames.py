@@ -10,7 +10,6 @@ import numpy as np
 
 from samstar_rl.envs.observation.builder import ObservationBuilder
 from samstar_rl.errors import SamstarError
-from samstar_rl.tasks.task import Task
 from samstar_rl.tuning.evaluable_frames import BankFrame
 
 if TYPE_CHECKING:
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
     from samstar_rl.envs.task_union import TaskUnion
     from samstar_rl.frames.frame import Frame
     from samstar_rl.settings import PromptSettings
+    from samstar_rl.tasks.task import Task
 
 #: Pixels of the frames that are kept at hand, with what is known of them: 400 of 512 x 512.
 MOST_PX = 400 * 512**2

@@ -15,8 +15,8 @@ from samstar_rl.envs.bank_frames import BankFrames
 from samstar_rl.envs.observation.schema import Vector
 from samstar_rl.envs.opening import choose_streams, open_bank, open_task
 from samstar_rl.errors import SamstarError
-from samstar_rl.tuning.objective import COST_WEIGHT, Objective
-from samstar_rl.tuning.tuner import FrameEvaluator
+from samstar_rl.tuning.objective import Objective
+from samstar_rl.tuning.tuner import COST_WEIGHT, FrameEvaluator
 
 if TYPE_CHECKING:
     from samstar_rl.bank.bank import Bank

@@ -13,7 +13,7 @@ from samstar_rl.agents.benchmark.contenders import CONTENDERS
 from samstar_rl.errors import SamstarError
 from samstar_rl.scripts._shared import options
 from samstar_rl.scripts._shared.command import run_command
-from samstar_rl.scripts._shared.display import report_benchmark
+from samstar_rl.scripts._shared.comparison import report_benchmark
 from samstar_rl.tasks.shipped import task_path
 
 if TYPE_CHECKING:

@@ -31,9 +31,11 @@ def demo(
     on; where OUT holds another demo, it begins anew.
     """
     from samstar_rl._io.run_folder import RunFolder
-    from samstar_rl.agents.benchmark.plan import BenchmarkPlan, Unit
+    from samstar_rl.agents.benchmark.plan import BenchmarkPlan
     from samstar_rl.agents.benchmark.run import clear_other, run_benchmark
-    from samstar_rl.scripts._shared.display import StageDisplay, report_benchmark
+    from samstar_rl.agents.benchmark.units import Unit
+    from samstar_rl.scripts._shared.comparison import report_benchmark
+    from samstar_rl.scripts._shared.display import StageDisplay
 
     plan = BenchmarkPlan.demo(task, steps=steps, seed=seed, quick=quick)
     RunFolder(out).record({"out": out, "plan": asdict(plan)})

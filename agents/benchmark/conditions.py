@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from samstar_rl.agents.judging.judge import Judge
-from samstar_rl.agents.learning.train import split_streams
 from samstar_rl.agents.reporting.curve_writer import CurveWriter
+from samstar_rl.bank.split import split_streams
 from samstar_rl.envs.bank_frames import BankFrames
 from samstar_rl.tuning.objective import Objective
 

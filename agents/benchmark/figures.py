@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from samstar_rl.agents.benchmark.contenders import CONTENDERS, FRONT_FILE, SEARCH_FILE
-from samstar_rl.agents.benchmark.plan import bank_path
+from samstar_rl.agents.benchmark.units import bank_path
 from samstar_rl.agents.judging.statistics import performance_profile
 from samstar_rl.agents.reporting.figures import COLOURS, FAINT, INK, label, new_figure
 from samstar_rl.bank.bank import Bank

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from samstar_rl._io import atomic
 from samstar_rl.agents.benchmark.contenders import CONTENDERS
+from samstar_rl.agents.benchmark.units import PLAN, Unit, short_name
 from samstar_rl.bank.labelled import read_labelled
 from samstar_rl.bank.simulated import SimulatedStreams, with_ladder
 from samstar_rl.errors import SamstarError
@@ -20,11 +21,6 @@ from samstar_rl.tasks.task import load_task
 if TYPE_CHECKING:
     from samstar_rl.frames.frame import LabelledFrame
     from samstar_rl.tasks.task import Task
-
-PLAN = "plan.json"
-UNITS = "units"
-SHEET, ROWS = "unit.json", "rows.csv"
-PARTS = ("train", "test")
 
 
 class BenchmarkError(SamstarError):
@@ -264,23 +260,6 @@ class BenchmarkPlan:
         return read_labelled(images, self.real.labels, pixel_size_nm=self.real.pixel_size_nm)
 
 
-@dataclass(frozen=True)
-class Unit:
-    """One piece of work: a contender on a task with a seed."""
-
-    task: str
-    contender: str
-    seed: int
-
-    def folder(self, root: Path) -> Path:
-        """Where its results lie."""
-        return root / UNITS / short_name(self.task) / f"{self.contender}-{self.seed}"
-
-    def is_done(self, root: Path) -> bool:
-        """Whether its results are complete: the sheet is written last."""
-        return (self.folder(root) / SHEET).is_file()
-
-
 def check_extras(plan: BenchmarkPlan) -> None:
     """See that all contenders can run before hours have passed.
 
@@ -340,24 +319,3 @@ def read_plan(root: Path) -> BenchmarkPlan:
 
 def _with_tuples(content: dict[str, Any]) -> dict[str, Any]:
     return {k: tuple(v) if isinstance(v, list) else v for k, v in content.items()}
-
-
-def short_name(task: str) -> str:
-    """What a task's folders are called: its name, or that of its file."""
-    return Path(task).stem
-
-
-def bank_path(root: Path, task: str, part: str) -> Path:
-    """Where the bank of ``train`` or ``test`` lies.
-
-    Parameters
-    ----------
-    root : path
-        The benchmark's folder.
-    task, part : str
-
-    Returns
-    -------
-    Path
-    """
-    return root / "banks" / short_name(task) / part

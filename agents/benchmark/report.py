@@ -34,7 +34,7 @@ from samstar_rl.agents.benchmark.figures import (
     pictures_of,
     searches_of,
 )
-from samstar_rl.agents.benchmark.plan import short_name
+from samstar_rl.agents.benchmark.units import short_name
 from samstar_rl.agents.judging.judge import MEASURES
 from samstar_rl.agents.judging.statistics import cells_of, iqm_interval
 from samstar_rl.agents.reporting.figures import is_constant, settings_moved

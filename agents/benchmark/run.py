@@ -20,17 +20,8 @@ from samstar_rl._io import atomic
 from samstar_rl._io.workers import spread
 from samstar_rl.agents.benchmark.conditions import Conditions, sam_seconds
 from samstar_rl.agents.benchmark.contenders import CONTENDERS
-from samstar_rl.agents.benchmark.plan import (
-    PARTS,
-    PLAN,
-    ROWS,
-    SHEET,
-    UNITS,
-    BenchmarkError,
-    bank_path,
-    begin,
-    check_extras,
-)
+from samstar_rl.agents.benchmark.plan import BenchmarkError, begin, check_extras
+from samstar_rl.agents.benchmark.units import PARTS, PLAN, ROWS, SHEET, UNITS, bank_path
 from samstar_rl.bank.bank import Bank
 from samstar_rl.bank.build import build_for_task
 from samstar_rl.bank.shards import PartPlan, compute_by_workers
@@ -41,10 +32,8 @@ from samstar_rl.sam.load import load_sam
 if TYPE_CHECKING:
     from distributed import Client
 
-    from samstar_rl.agents.benchmark.plan import (
-        BenchmarkPlan,
-        Unit,
-    )
+    from samstar_rl.agents.benchmark.plan import BenchmarkPlan
+    from samstar_rl.agents.benchmark.units import Unit
     from samstar_rl.tuning.tuner import TunedFrame
 
 OVERLAYS = 3

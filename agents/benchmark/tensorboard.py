@@ -27,7 +27,7 @@ from samstar_rl.agents.benchmark.figures import (
     pictures_of,
     searches_of,
 )
-from samstar_rl.agents.benchmark.plan import short_name
+from samstar_rl.agents.benchmark.units import short_name
 from samstar_rl.agents.reporting.curve_writer import BY_EVALUATIONS, BY_SECONDS, CurveWriter
 
 if TYPE_CHECKING:

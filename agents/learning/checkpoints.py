@@ -115,32 +115,15 @@ def _check_key(found: Mapping[str, Any], wanted: Mapping[str, Any], path: Path) 
             )
 
 
-def _modules(learner: Any) -> dict[str, Any]:
-    """Everything with a state dict."""
-    if isinstance(learner, OffPolicyAlgorithm):
-        off_policy: Any = learner
-        parts = {
-            "policy": learner.policy,
-            "actor_optimizer": learner.actor.optimizer,
-            "critic_optimizer": off_policy.critic.optimizer,
-        }
-        if getattr(learner, "ent_coef_optimizer", None) is not None:
-            parts["ent_coef_optimizer"] = off_policy.ent_coef_optimizer
-        return parts
-    return {"policy": learner.policy, "optimizer": learner.policy.optimizer}
-
-
 def _states(learner: Any) -> dict[str, Any]:
-    states: dict[str, Any] = {name: part.state_dict() for name, part in _modules(learner).items()}
-    states["n_updates"] = learner._n_updates
+    states = {"parameters": learner.get_parameters(), "n_updates": learner._n_updates}
     if getattr(learner, "log_ent_coef", None) is not None:
         states["log_ent_coef"] = learner.log_ent_coef.detach()
     return states
 
 
 def _load_states(learner: Any, states: Mapping[str, Any]) -> None:
-    for name, part in _modules(learner).items():
-        part.load_state_dict(states[name])
+    learner.set_parameters(states["parameters"], device="cpu")
     learner._n_updates = int(states["n_updates"])
     if getattr(learner, "log_ent_coef", None) is not None:
         learner.log_ent_coef.data.copy_(states["log_ent_coef"])

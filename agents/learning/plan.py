@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from samstar_rl.agents.learning.hyperparameters import algorithm_name, load_hyperparameters
 from samstar_rl.envs import STREAM_ID
 from samstar_rl.envs.wrappers import VARIATION
-from samstar_rl.tuning.objective import COST_WEIGHT
+from samstar_rl.tuning.tuner import COST_WEIGHT
 
 if TYPE_CHECKING:
     from samstar_rl.tasks.task import Task

@@ -26,12 +26,12 @@ from samstar_rl.agents.policies.bundle import PolicyBundle
 from samstar_rl.agents.reporting.curve_writer import CurveWriter, HeldCurves
 from samstar_rl.agents.search.static import FINALISTS, SEARCH_FRAMES, search_static
 from samstar_rl.agents.tuners.policy import PolicyTuner
+from samstar_rl.bank.split import split_streams
 from samstar_rl.envs import STREAM_ID, StreamEnv
 from samstar_rl.envs.bank_frames import BankFrames
 from samstar_rl.envs.observation.schema import LAST_FRAME
 from samstar_rl.envs.task_union import TaskUnion
 from samstar_rl.envs.wrappers import HideLastFrame, VaryTargets, vary_targets
-from samstar_rl.errors import SamstarError
 from samstar_rl.tuning.objective import Objective
 from samstar_rl.tuning.tuner import StaticTuner, run_tuner
 
@@ -50,7 +50,6 @@ CHECKPOINTS = 20
 LEAST_CHOICES = 20
 """A search of static settings to start from tries at least so many, or is left out."""
 
-VALIDATION_SHARE = 0.2
 EVENTS = "tensorboard"
 
 OnProgress = Callable[["Progress"], None]
@@ -103,34 +102,6 @@ class TrainedUnion(Trained):
         bank = frames.bank if isinstance(frames, BankFrames) else frames
         of_union = BankFrames(bank, task, union=self.union)
         return PolicyTuner(self.network, of_union.builder, name, frames=of_union)
-
-
-def split_streams(
-    streams: Sequence[range], share: float = VALIDATION_SHARE
-) -> tuple[tuple[range, ...], tuple[range, ...]]:
-    """Split streams into those to train on and those to validate on, the last ones.
-
-    A single stream is cut in time.
-
-    Parameters
-    ----------
-    streams : sequence of range
-    share : float
-        Of the streams, or of the single stream's frames, that validates; at least one does.
-
-    Raises
-    ------
-    SamstarError
-        If there is only one frame.
-    """
-    if len(streams) > 1:
-        count = max(1, round(share * len(streams)))
-        return tuple(streams[:-count]), tuple(streams[-count:])
-    (stream,) = streams
-    count = max(1, round(share * len(stream)))
-    if len(stream) < 2:
-        raise SamstarError("one frame cannot be split into training and validation: give more")
-    return (stream[:-count],), (stream[-count:],)
 
 
 def train_policy(

@@ -23,6 +23,7 @@ from samstar_rl.agents.policies.network import Normalisation
 from samstar_rl.agents.tuner_names import BUNDLE_SUFFIX as SUFFIX
 from samstar_rl.agents.tuner_names import shipped_bundles as shipped_bundles
 from samstar_rl.agents.tuner_names import shipped_folder
+from samstar_rl.envs.observation.builder import ObservationBuilder
 from samstar_rl.envs.observation.schema import ObservationSchema
 from samstar_rl.envs.task_union import TaskUnion
 from samstar_rl.errors import SamstarError
@@ -159,6 +160,24 @@ class PolicyBundle:
         batch = np.asarray(observation, dtype=np.float32)[None]
         (action,) = self._session[0].run(["action"], {"observation": batch})
         return np.asarray(action[0], dtype=np.float32)
+
+    def make_builder(self) -> ObservationBuilder:
+        """What makes this program's observations as the policy was trained on.
+
+        Raises
+        ------
+        BundleError
+            If they are no longer the same.
+        """
+        n_channels = len(self.schema["embedding"].entries)
+        builder = ObservationBuilder(self.task, n_channels, union=self.union)
+        difference = builder.schema.difference(self.schema)
+        if difference:
+            raise BundleError(
+                f"the policy {self.name!r} was trained on other observations than this version "
+                f"makes ({difference}): train it anew, or install the version it was made with"
+            )
+        return builder
 
     def renamed(self, name: str) -> PolicyBundle:
         """The same under another name."""

@@ -58,18 +58,7 @@ class PolicyTuner:
         BundleError
             If this program's observations are no longer those that the policy was trained on.
         """
-        from samstar_rl.agents.policies.bundle import BundleError
-        from samstar_rl.envs.observation.builder import ObservationBuilder
-
-        n_channels = len(bundle.schema["embedding"].entries)
-        builder = ObservationBuilder(bundle.task, n_channels, union=bundle.union)
-        difference = builder.schema.difference(bundle.schema)
-        if difference:
-            raise BundleError(
-                f"the policy {bundle.name!r} was trained on other observations than this version "
-                f"makes ({difference}): train it anew, or install the version it was made with"
-            )
-        tuner = cls(bundle.act, builder, bundle.name)
+        tuner = cls(bundle.act, bundle.make_builder(), bundle.name)
         tuner.bundle = bundle
         return tuner
 

@@ -5,13 +5,17 @@ from __future__ import annotations
 import time
 from collections import deque
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from samstar_rl.errors import SamstarError
-from samstar_rl.sam.engine import ProposalEngine
-from samstar_rl.settings import SETTINGS, PromptSettings, Settings
-from samstar_rl.tuning.evaluable_frames import LiveFrame
+from samstar_rl.settings import SETTINGS, PromptSettings
+
+if TYPE_CHECKING:
+    from samstar_rl.sam.engine import ProposalEngine
+    from samstar_rl.settings import Settings
+    from samstar_rl.tuning.evaluable_frames import LiveFrame
 
 DEFAULT_N_PROMPTS = 300
 """Prompts where a zoom is asked for and nothing says how many."""

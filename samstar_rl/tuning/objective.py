@@ -6,12 +6,10 @@ from typing import TYPE_CHECKING
 
 from samstar_rl.errors import SamstarError
 from samstar_rl.rewards.reward import PhysicsReward
+from samstar_rl.tuning.tuner import COST_WEIGHT
 
 if TYPE_CHECKING:
     from samstar_rl.tasks.task import Task
-
-COST_WEIGHT = 0.01
-"""Score that the dearest prompt settings must gain over free ones to be worth their prompts."""
 
 
 class Objective:

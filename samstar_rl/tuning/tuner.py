@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from samstar_rl.tuning.objective import Objective
 
 
+COST_WEIGHT = 0.01
+"""Score that the dearest prompt settings must gain over free ones to be worth their prompts."""
+
+
 class Tuner(Protocol):
     """Anything that chooses settings for a frame.
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import (
@@ -17,15 +15,6 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
-from rich.table import Table
-
-from samstar_rl.errors import SamstarError
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from samstar_rl.agents.benchmark.plan import BenchmarkPlan
-    from samstar_rl.agents.benchmark.run import BenchmarkResults
 
 console = Console()
 
@@ -66,69 +55,3 @@ class StageDisplay:
         if stage not in self._stages:
             self._stages[stage] = self._progress.add_task(stage, total=1.0)
         self._progress.update(self._stages[stage], completed=share)
-
-
-def print_comparison(summary: pd.DataFrame, *, title: str) -> None:
-    """Print a comparison of tuners as one table, the best of each measure in bold."""
-    from samstar_rl.agents.reporting.figures import FORMATS, HEADINGS
-    from samstar_rl.agents.reporting.html import format_cells
-
-    columns = [name for name in HEADINGS if name in summary.columns]
-    table = Table(title=title, title_justify="left", header_style="bold")
-    for name in columns:
-        table.add_column(HEADINGS[name], justify="left" if name == "tuner" else "right")
-    best: dict[str, object] = {
-        name: summary[name].idxmax() for name in ("score", "f1") if name in columns
-    }
-    for index, cells in zip(summary.index, format_cells(summary, columns, FORMATS), strict=True):
-        shown = [
-            f"[bold]{cell}[/]" if best.get(name) == index else cell
-            for name, cell in zip(columns, cells, strict=True)
-        ]
-        table.add_row(*shown)
-    console.print()
-    console.print(table)
-
-
-def print_outputs(report: Path | None, tensorboard: Path | None) -> None:
-    """Say what was written and how to look at it."""
-    if report is not None:
-        console.print(
-            f"\nReport: [bold]{report}[/] (open it in a browser: {report.resolve().as_uri()})"
-        )
-    if tensorboard is not None:
-        console.print(
-            f"Curves: [bold]tensorboard --logdir {tensorboard}[/], then http://localhost:6006"
-        )
-
-
-def report_benchmark(plan: BenchmarkPlan, results: BenchmarkResults, out: Path) -> None:
-    """Write what a benchmark found, and print a table of each task and where the report is.
-
-    Parameters
-    ----------
-    plan : BenchmarkPlan
-    results : BenchmarkResults
-    out : path
-        The benchmark's folder.
-
-    Raises
-    ------
-    SamstarError
-        If no contender is done.
-    """
-    from samstar_rl.agents.benchmark.plan import short_name
-    from samstar_rl.agents.benchmark.report import summarise_task, write_benchmark_report
-    from samstar_rl.agents.benchmark.tensorboard import write_events
-
-    if results.rows.empty:
-        raise SamstarError(f"{out} holds no results yet: no contender is done")
-    report = write_benchmark_report(plan, results, out)
-    write_events(plan, results, out / "tensorboard")
-    for name in plan.tasks:
-        rows = results.rows[results.rows["task"] == name]
-        if len(rows):
-            where = "Fresh streams" if plan.real is None else "Images"
-            print_comparison(summarise_task(rows), title=f"{where}, task '{name}'")
-    # one task: TensorBoard opens with nothing selected where there are more than 40 runs
-    print_outputs(report, out / "tensorboard" / short_name(plan.tasks[0]))

@@ -15,13 +15,7 @@ from samstar_rl.agents.benchmark import run as module
 from samstar_rl.agents.benchmark.claims import check_claims, common_frames
 from samstar_rl.agents.benchmark.contenders import CONTENDERS
 from samstar_rl.agents.benchmark.figures import mean_curve
-from samstar_rl.agents.benchmark.plan import (
-    BenchmarkError,
-    BenchmarkPlan,
-    RealFrames,
-    Unit,
-    read_plan,
-)
+from samstar_rl.agents.benchmark.plan import BenchmarkError, BenchmarkPlan, RealFrames, read_plan
 from samstar_rl.agents.benchmark.report import (
     frames_to_pay_off,
     headline_table,
@@ -30,6 +24,7 @@ from samstar_rl.agents.benchmark.report import (
 )
 from samstar_rl.agents.benchmark.run import BenchmarkResults, read_results, run_benchmark
 from samstar_rl.agents.benchmark.tensorboard import write_events
+from samstar_rl.agents.benchmark.units import Unit
 from samstar_rl.tasks.task import load_task
 
 TINY = BenchmarkPlan(

@@ -23,14 +23,10 @@ from samstar_rl.agents.learning.hyperparameters import (
 )
 from samstar_rl.agents.learning.learners import CLIPPED, algorithm_class, to_network
 from samstar_rl.agents.learning.plan import TrainingPlan
-from samstar_rl.agents.learning.train import (
-    TrainingError,
-    _Run,
-    split_streams,
-    train_policy,
-)
+from samstar_rl.agents.learning.train import TrainingError, _Run, train_policy
 from samstar_rl.agents.tuners.fixed import RandomTuner
 from samstar_rl.agents.tuners.policy import PolicyTuner
+from samstar_rl.bank.split import split_streams
 from samstar_rl.envs.bank_frames import BankFrames
 from samstar_rl.rewards import Score
 from samstar_rl.tasks.task import load_task
