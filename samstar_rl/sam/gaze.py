@@ -27,7 +27,7 @@ from samstar_rl.segmentation.proposals import Effort, Floor, StoppedBy
 BATCH = 32
 """Prompts chosen together."""
 SURE_IOU, SURE_STABILITY = 0.88, 0.9
-"""Predicted IoU and low-resolution stability above which a mask spares prompts that lie in it ..."""
+"""Predicted IoU and low-resolution stability from which a mask spares prompts that lie in it ..."""
 MOST_OF_VIEW = 0.25
 """... unless it takes more of its view than this: what lies in a background must be looked at."""
 SAME_MASK = 0.95
