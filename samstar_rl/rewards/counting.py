@@ -6,13 +6,17 @@ take their mean over the particles that should be there: what a segmentation lea
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from numpy.typing import NDArray
 
 from samstar_rl.evidence.frame_evidence import FrameEvidence
-from samstar_rl.foreground.sample import Sample
-from samstar_rl.frames.frame import Frame
-from samstar_rl.segmentation.segmentation import Segmentation
+
+if TYPE_CHECKING:
+    from samstar_rl.foreground.sample import Sample
+    from samstar_rl.frames.frame import Frame
+    from samstar_rl.segmentation.segmentation import Segmentation
 
 
 def covered_foreground(segmentation: Segmentation, evidence: FrameEvidence) -> tuple[int, int]:
