@@ -123,7 +123,7 @@ def _draw_terms(panel: Any, task: Task, score: Score) -> None:
 
 
 def _draw_diameters(panel: Any, task: Task, frame: Frame, found: Segmentation) -> None:
-    diameters = found.table.equivalent_diameter / task.length_unit_px(frame)
+    diameters = found.table.equivalent_diameter_area / task.length_unit_px(frame)
     target = task.terms.get("size")
     expected = np.exp(target.quantiles()) if isinstance(target, SizeTarget) else np.zeros(0)
     everything = np.concatenate([diameters, expected])

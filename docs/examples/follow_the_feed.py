@@ -43,10 +43,10 @@ def decide(record: dict[str, Any], least_particles: int, least_score: float) -> 
     if record["n_particles"] < least_particles:
         return f"move on: {record['n_particles']} particles are too few"
     particles = record["particles"]
-    unit = "nm" if "equivalent_diameter_nm" in particles else "px"
-    diameters = particles.get("equivalent_diameter_nm", particles["equivalent_diameter"])
+    unit = "nm" if "equivalent_diameter_area_nm" in particles else "px"
+    diameters = particles.get("equivalent_diameter_area_nm", particles["equivalent_diameter_area"])
     largest = max(range(len(diameters)), key=diameters.__getitem__)
-    x, y = particles["centroid_x"][largest], particles["centroid_y"][largest]
+    x, y = particles["centroid-1"][largest], particles["centroid-0"][largest]
     return (
         f"acquire a spectrum at x = {x:.0f} px, y = {y:.0f} px: the largest of {len(diameters)} "
         f"particles, {diameters[largest]:.1f} {unit}"

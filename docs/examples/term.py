@@ -11,7 +11,7 @@ class UniformityTarget(Target):
 
 def uniformity(segmentation, frame, target, previous=None):
     """1 up to the largest spread, falling as its inverse beyond; 0 without particles."""
-    diameters = segmentation.table.equivalent_diameter
+    diameters = segmentation.table.equivalent_diameter_area
     if len(diameters) == 0:
         return 0.0
     spread = np.std(diameters) / np.mean(diameters)

@@ -102,7 +102,7 @@ def describe_masks(
     (K, E) array
         In the order of `EVIDENCE`.
     """
-    share = table.equivalent_diameter / min(table.store.shape)
+    share = table.equivalent_diameter_area / min(table.store.shape)
     relative = np.log(np.maximum(table.area, 1) / foreground.particle_area_px) / 2
     of_masks = dict(zip(EVIDENCE_OF_MASKS, columns, strict=True))
     of_masks["n_bodies"] = np.minimum(of_masks["n_bodies"], _MOST_BODIES)

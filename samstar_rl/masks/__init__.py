@@ -1,5 +1,5 @@
 """Packed masks and what is computed of them.
 
 `store` holds the masks of a frame, `pixel_runs` and `box_nms` compare them, `region_cleaning` fills
-holes, `particle_table` and `regionprops` measure them. Nothing here knows of settings or scores.
+holes, `particle_table` measures them. Nothing here knows of settings or scores.
 """

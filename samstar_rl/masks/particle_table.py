@@ -7,6 +7,7 @@ a mask, when first asked for, from the mask's window. Lengths are in px, y point
 from __future__ import annotations
 
 from functools import cached_property
+from typing import Any
 
 import cv2
 import numpy as np
@@ -20,19 +21,23 @@ from samstar_rl.masks.column_cache import Column, MaskColumns
 from samstar_rl.masks.store import Ids, MaskStore, Window
 
 SHAPE_COLUMNS = (
-    "perimeter",
+    "perimeter_crofton",
     "circularity",
     "solidity",
     "eccentricity",
     "aspect_ratio",
     "orientation",
-    "centroid_x",
-    "centroid_y",
+    "centroid-1",
+    "centroid-0",
     "touches_border",
 )
-INTENSITY_COLUMNS = ("inside_mean", "rim_mean", "contrast", "edge_strength")
+INTENSITY_COLUMNS = ("intensity_mean", "rim_mean", "contrast", "edge_strength")
 DESCRIPTOR_COLUMNS = SHAPE_COLUMNS + INTENSITY_COLUMNS
-LENGTH_COLUMNS = ("perimeter", "equivalent_diameter", "centroid_x", "centroid_y")
+LENGTH_COLUMNS = ("centroid-0", "centroid-1", "equivalent_diameter_area", "perimeter_crofton")
+#: Sides of `MaskStore.boxes`, x0, y0, x1, y1, of the columns ``bbox-0`` to ``bbox-3``.
+_BOX_SIDES = (1, 0, 3, 2)
+#: Of the columns below, in every file and in the feed; 1 were those of version 0.1.
+SCHEMA_VERSION = 2
 # intensities just outside a mask are taken from this many px around it
 RIM_WIDTH_PX = 3
 _DISC = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * RIM_WIDTH_PX + 1,) * 2)
@@ -118,53 +123,54 @@ class ParticleDescriptors:
 
 
 class ParticleTable:
-    """What K particles measure, a column at a time, lengths in px.
+    """What K particles measure, a column at a time: the one schema of files, feed and Python.
 
-    Columns are computed or looked up when first asked for: ``table.solidity`` or
-    ``table["solidity"]``.
+    Columns have the names and conventions of scikit-image's `regionprops_table` where it has them:
+    axis 0 points down, axis 1 right, pixel centres lie at whole numbers, boxes are half-open.
+    Lengths are in px. A column is computed or looked up when first asked for:
+    ``table["solidity"]``, or ``table.solidity`` where the name allows it.
 
     Attributes
     ----------
     label : (K,) int array
         1 to K, as in `Segmentation.to_labels`.
+    bbox-0, bbox-1, bbox-2, bbox-3 : (K,) int arrays
+        First row and column, and those after the last.
+    centroid-0, centroid-1 : (K,) arrays
+        Row and column.
     area : (K,) int array
         px^2.
-    perimeter : px
-        Crofton's formula in four directions (scikit-image's ``perimeter_crofton``).
-    equivalent_diameter : px
+    equivalent_diameter_area
         Of the disc of equal area, sqrt(4 area / pi).
+    perimeter_crofton
+        Crofton's formula in four directions.
     circularity
-        4 pi area / perimeter^2, at most 1.
+        4 pi area / perimeter^2, at most 1. (Ours.)
     solidity
-        Area over that of the convex hull of the pixels' corners.
+        Area over that of the convex hull: here of the pixels' corners, not of their centres.
     eccentricity, aspect_ratio, orientation
-        Of the ellipse of equal second moments: sqrt(1 - minor^2 / major^2), major / minor, and the
-        angle in rad from the x to the major axis, in (-pi/2, pi/2], positive towards +y.
-    centroid_x, centroid_y : px
-        Pixel centres lie at whole numbers.
-    bbox_x0, bbox_y0, bbox_x1, bbox_y1 : int px
-        Half-open.
-    inside_mean, rim_mean
-        Mean normalised intensity inside, and within 3 px outside; rim_mean equals inside_mean
-        where a mask leaves no such pixels.
+        Of the ellipse of equal second moments: sqrt(1 - minor^2 / major^2), major / minor (ours),
+        and the angle in rad from axis 0 to the major axis, in (-pi/2, pi/2], counter-clockwise.
+    intensity_mean, rim_mean
+        Mean intensity inside, and within 3 px outside (ours), of the frame normalised to [0, 1];
+        rim_mean equals intensity_mean where a mask leaves no such pixels.
     contrast
-        inside_mean - rim_mean, in [-1, 1]: signed, in units of the frame's robust range.
-    edge_strength : 1/px
-        Mean gradient of the normalised intensity along the mask's outermost pixels.
-    touches_border : bool
+        intensity_mean - rim_mean, in [-1, 1]: signed, in units of the frame's robust range. (Ours.)
+    edge_strength
+        1/px: mean gradient of the normalised intensity along the mask's outermost pixels. (Ours.)
+    touches_border : (K,) bool array
     predicted_iou, stability_score
         SAM's.
     """
 
     columns = (
         "label",
+        *(f"bbox-{side}" for side in range(4)),
+        "centroid-0",
+        "centroid-1",
         "area",
-        "equivalent_diameter",
-        *SHAPE_COLUMNS[:8],
-        "bbox_x0",
-        "bbox_y0",
-        "bbox_x1",
-        "bbox_y1",
+        "equivalent_diameter_area",
+        *SHAPE_COLUMNS[:6],
         *INTENSITY_COLUMNS,
         "touches_border",
         "predicted_iou",
@@ -173,20 +179,14 @@ class ParticleTable:
 
     label: NDArray[np.int64]
     area: NDArray[np.int64]
-    perimeter: Column
-    equivalent_diameter: Column
+    equivalent_diameter_area: Column
+    perimeter_crofton: Column
     circularity: Column
     solidity: Column
     eccentricity: Column
     aspect_ratio: Column
     orientation: Column
-    centroid_x: Column
-    centroid_y: Column
-    bbox_x0: NDArray[np.int64]
-    bbox_y0: NDArray[np.int64]
-    bbox_x1: NDArray[np.int64]
-    bbox_y1: NDArray[np.int64]
-    inside_mean: Column
+    intensity_mean: Column
     rim_mean: Column
     contrast: Column
     edge_strength: Column
@@ -233,7 +233,7 @@ class ParticleTable:
             stability_score=self.stability_score[positions],
         )
 
-    def __getitem__(self, name: str) -> NDArray[np.generic]:
+    def __getitem__(self, name: str) -> NDArray[Any]:
         if name not in self.columns:
             raise KeyError(f"no column {name!r}: expected one of {', '.join(self.columns)}")
         return np.asarray(getattr(self, name))
@@ -251,28 +251,37 @@ class ParticleTable:
             return np.arange(1, len(self) + 1)
         if name == "area":
             return self._descriptors.store.areas[self._ids]
-        if name == "equivalent_diameter":
+        if name == "equivalent_diameter_area":
             return equivalent_diameters_px(self.area)
-        if name.startswith("bbox_"):
-            side = ("x0", "y0", "x1", "y1").index(name.removeprefix("bbox_"))
+        if name.startswith("bbox-"):
+            side = _BOX_SIDES[int(name.removeprefix("bbox-"))]
             return self._descriptors.store.boxes[self._ids, side].astype(np.int64)
         values = self._descriptors.column(name, self._ids)
         return values > 0 if name == "touches_border" else values
 
-    def to_dataframe(self, pixel_size_nm: float | None = None) -> pd.DataFrame:
-        """All columns as a data frame, a row a particle.
+    def to_dataframe(self, frame_id: str, pixel_size_nm: float | None = None) -> pd.DataFrame:
+        """All columns as a data frame, a row a particle: what files and feed hold.
 
         Parameters
         ----------
+        frame_id : str
+            For the column ``frame``, which stands in front.
         pixel_size_nm : float, optional
-            Adds the lengths in nm as ``*_nm`` and the area as ``area_nm2``.
+            Adds the area as ``area_nm2`` and the lengths as ``*_nm``.
+
+        Returns
+        -------
+        pandas.DataFrame
+            At its end the column ``schema_version``.
         """
-        frame = pd.DataFrame({name: self[name] for name in self.columns})
-        if pixel_size_nm is None:
-            return frame
-        frame["area_nm2"] = frame["area"] * pixel_size_nm**2
-        for name in LENGTH_COLUMNS:
-            frame[f"{name}_nm"] = frame[name] * pixel_size_nm
+        columns: dict[str, object] = {"frame": [frame_id] * len(self)}
+        columns |= {name: self[name] for name in self.columns}
+        frame = pd.DataFrame(columns)
+        if pixel_size_nm is not None:
+            frame["area_nm2"] = frame["area"] * pixel_size_nm**2
+            for name in LENGTH_COLUMNS:
+                frame[f"{name}_nm"] = frame[name] * pixel_size_nm
+        frame["schema_version"] = SCHEMA_VERSION
         return frame
 
 
@@ -367,7 +376,7 @@ def _hull_area_px2(window: Window) -> float:
 
 
 def _describe_ellipse(moments: dict[str, float]) -> tuple[float, float, float]:
-    """Eccentricity, aspect ratio and orientation (rad) from second moments."""
+    """Eccentricity, aspect ratio and orientation (rad from axis 0) from second moments."""
     area = moments["m00"]
     # a pixel is a square, not a point: its own second moment is 1/12
     xx, yy = moments["mu20"] / area + 1 / 12, moments["mu02"] / area + 1 / 12
@@ -375,7 +384,11 @@ def _describe_ellipse(moments: dict[str, float]) -> tuple[float, float, float]:
     spread = np.hypot(xx - yy, 2 * xy)
     major, minor = (xx + yy + spread) / 2, (xx + yy - spread) / 2
     eccentricity = float(np.sqrt(max(0.0, 1 - minor / major)))
-    return eccentricity, float(np.sqrt(major / minor)), float(np.arctan2(2 * xy, xx - yy) / 2)
+    # of an undirected line: the angle from axis 0, towards axis 1
+    orientation = np.pi / 2 - np.arctan2(2 * xy, xx - yy) / 2
+    if orientation > np.pi / 2:
+        orientation -= np.pi
+    return eccentricity, float(np.sqrt(major / minor)), float(orientation)
 
 
 def describe_intensity(window: Window, box: list[int], scene: Scene) -> tuple[float, ...]:

@@ -268,7 +268,9 @@ def draw_score(figure: Figure, result: FrameResult) -> None:
     terms.invert_yaxis()
     terms.set_title(f"score {score.total:.3f}")
     size_nm = found.pixel_size_nm
-    diameters.hist(found.table.equivalent_diameter * (size_nm or 1), bins=20, color="tab:orange")
+    diameters.hist(
+        found.table.equivalent_diameter_area * (size_nm or 1), bins=20, color="tab:orange"
+    )
     diameters.set_xlabel(f"equivalent diameter / {'nm' if size_nm else 'px'}")
     diameters.set_ylabel("particles")
 

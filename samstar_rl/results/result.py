@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from samstar_rl._io import atomic
 from samstar_rl.frames.frame import Frame
-from samstar_rl.masks.regionprops import regionprops_frame
+from samstar_rl.masks.particle_table import SCHEMA_VERSION
 from samstar_rl.results.overlay import draw_overlay, encode_png
 from samstar_rl.rewards import Score
 from samstar_rl.segmentation.segmentation import Segmentation
@@ -122,15 +122,17 @@ class FrameResult:
 
     def particles(self) -> pd.DataFrame:
         """The particle table under the names of `regionprops_table`, as all formats have it."""
-        table = regionprops_frame(self.segmentation.table, self.frame.id, self.frame.pixel_size_nm)
+        found = self.segmentation.table
+        table = found.to_dataframe(self.frame.id, self.frame.pixel_size_nm)
         return table[self.measured].reset_index(drop=True)
 
     def to_record(self) -> dict[str, Any]:
         """Settings, score, terms, evaluations and milliseconds, of types that JSON knows."""
         measured = self.measured
         size_nm = self.frame.pixel_size_nm
-        diameters = self.segmentation.table.equivalent_diameter[measured] * (size_nm or 1.0)
+        diameters = self.segmentation.table.equivalent_diameter_area[measured] * (size_nm or 1.0)
         return {
+            "schema_version": SCHEMA_VERSION,
             "frame": self.frame.id,
             "source": self.source or self.frame.file,
             "time": float(self.frame.time),

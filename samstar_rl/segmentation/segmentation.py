@@ -23,7 +23,6 @@ from samstar_rl.evidence.frame_evidence import FrameEvidence
 from samstar_rl.frames.frame import Frame
 from samstar_rl.masks.particle_table import ParticleTable, Scene, equivalent_diameters_px
 from samstar_rl.masks.pixel_runs import merged
-from samstar_rl.masks.regionprops import regionprops_frame
 from samstar_rl.masks.store import Ids, MaskStore, Window
 from samstar_rl.segmentation.display import plot_labels, show_in_napari, summary_html
 from samstar_rl.segmentation.proposals import Floor, Proposals, Ranking
@@ -138,7 +137,7 @@ class Segmentation:
 
         With the column ``frame``, and lengths in nm as well where the pixel size is known.
         """
-        return regionprops_frame(self.table, self.frame_id, self.pixel_size_nm)
+        return self.table.to_dataframe(self.frame_id, self.pixel_size_nm)
 
     def plot(self, axes: Axes | None = None) -> Axes:
         """Draw the frame and the masks over it.
@@ -173,7 +172,7 @@ class Segmentation:
         table, size_nm = self.table, self.pixel_size_nm
         facts = {"particles": str(len(self))}
         if len(self):
-            diameter = float(np.median(table.equivalent_diameter)) * (size_nm or 1)
+            diameter = float(np.median(table.equivalent_diameter_area)) * (size_nm or 1)
             facts["median diameter"] = f"{diameter:.3g} {'nm' if size_nm else 'px'}"
             facts["median circularity"] = f"{np.median(table.circularity):.2f}"
         facts["pixel size"] = f"{size_nm:.4g} nm" if size_nm else "unknown"
@@ -521,7 +520,7 @@ def _limits(settings: Settings, length_unit_px: float) -> list[tuple[str, float,
     """The gates that are set: what is measured, its least and its greatest value."""
     gates = [
         (
-            "equivalent_diameter",
+            "equivalent_diameter_area",
             settings.min_diameter * length_unit_px,
             settings.max_diameter * length_unit_px,
         ),
@@ -534,7 +533,7 @@ def _limits(settings: Settings, length_unit_px: float) -> list[tuple[str, float,
 
 
 def _gate_values(proposals: Proposals, name: str, mask_ids: Ids) -> NDArray[np.float64]:
-    if name == "equivalent_diameter":
+    if name == "equivalent_diameter_area":
         return equivalent_diameters_px(proposals.masks.areas[mask_ids])
     values = proposals.descriptors.column(name, mask_ids)
     return np.abs(values) if name == "contrast" else values

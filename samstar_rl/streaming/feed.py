@@ -171,8 +171,11 @@ class Feed:
 
 
 def particle_columns(result: FrameResult) -> dict[str, list[Any]]:
-    """The particle table by columns; what is not a finite number becomes null."""
-    table = result.segmentation.table.to_dataframe(result.frame.pixel_size_nm)
+    """The particle table by columns; what is not a finite number becomes null.
+
+    Frame and version of the schema stand in the record itself.
+    """
+    table = result.particles().drop(columns=["frame", "schema_version"])
     columns: dict[str, list[Any]] = {}
     for name in table.columns:
         values = np.asarray(table[name])

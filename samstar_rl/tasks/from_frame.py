@@ -100,7 +100,7 @@ def rough_labels(frame: Frame) -> NDArray[np.int32]:
 
 def _sample(particles: Segmentation, unit: str, unit_px: float) -> dict[str, Any]:
     low, high = _diameter_range(particles, unit_px)
-    median = float(np.median(particles.table.equivalent_diameter)) / unit_px
+    median = float(np.median(particles.table.equivalent_diameter_area)) / unit_px
     return {
         "contrast": _contrast(particles),
         "sizes": "mixed" if high > _MIXED * median else "alike",
@@ -111,7 +111,7 @@ def _sample(particles: Segmentation, unit: str, unit_px: float) -> dict[str, Any
 
 def _diameter_range(particles: Segmentation, unit_px: float) -> tuple[float, float]:
     """Bound the diameters by all particles but slivers at the border, aggregates included."""
-    diameters = particles.table.equivalent_diameter / unit_px
+    diameters = particles.table.equivalent_diameter_area / unit_px
     return float(np.percentile(diameters, 5)), float(diameters.max())
 
 
@@ -137,7 +137,7 @@ def _terms(particles: Segmentation, unit: str, unit_px: float) -> dict[str, Any]
 
 def _size(particles: Segmentation, unit: str, unit_px: float) -> dict[str, Any]:
     """Median and spread of the whole particles; those that the border cuts measure too small."""
-    diameters = particles.table.equivalent_diameter / unit_px
+    diameters = particles.table.equivalent_diameter_area / unit_px
     whole = ~particles.table.touches_border
     logarithms = np.log(diameters[whole] if whole.sum() >= FEW_PARTICLES else diameters)
     few = len(logarithms) < FEW_PARTICLES

@@ -81,8 +81,8 @@ def test_without_the_token_the_script_says_so():
             {
                 "score": 0.9, "n_particles": 3,
                 "particles": {
-                    "equivalent_diameter": [4.0, 9.0, 5.0], "centroid_x": [1.0, 2.0, 3.0],
-                    "centroid_y": [7.0, 8.0, 9.0],
+                    "equivalent_diameter_area": [4.0, 9.0, 5.0], "centroid-1": [1.0, 2.0, 3.0],
+                    "centroid-0": [7.0, 8.0, 9.0],
                 },
             },
             "acquire a spectrum at x = 2 px, y = 8 px: the largest of 3 particles, 9.0 px",

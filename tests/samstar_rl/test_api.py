@@ -11,7 +11,7 @@ from matplotlib import pyplot
 from skimage.measure import regionprops_table
 
 import samstar_rl
-from samstar_rl.masks.regionprops import NAMES
+from samstar_rl.masks.particle_table import ParticleTable
 from samstar_rl.segmentation.segmentation import Segmentation
 from samstar_rl.settings import Settings
 from samstar_rl.sources.readers.planes import FrameReadError
@@ -82,14 +82,15 @@ def test_the_table_has_the_names_and_values_of_regionprops(drawn):
     frame, masks = drawn
     segmentation = found(frame, masks)
     table = segmentation.to_dataframe()
-    assert list(table.columns[: len(NAMES) + 1]) == ["frame", *NAMES]
+    names = ParticleTable.columns
+    assert list(table.columns[: len(names) + 1]) == ["frame", *names]
     ours = {"frame", "circularity", "aspect_ratio", "rim_mean", "contrast", "edge_strength",
             "touches_border", "predicted_iou", "stability_score"}  # fmt: skip
-    theirs = {re.sub(r"-\d$", "", name) for name in NAMES if name not in ours}
+    theirs = {re.sub(r"-\d$", "", name) for name in names if name not in ours}
     expected = regionprops_table(
         segmentation.to_labels(), segmentation.proposals.scene.unit, properties=sorted(theirs)
     )
-    assert set(expected) == set(NAMES) - ours
+    assert set(expected) == set(names) - ours
     for name, values in expected.items():
         # their hull is one of pixel centres, their moments are rounded otherwise
         tolerance = {"solidity": 0.06, "eccentricity": 2e-3}.get(name, 1e-4)

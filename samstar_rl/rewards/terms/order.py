@@ -78,7 +78,9 @@ def order(
     float
         In [0, 1]; 0 with fewer than three particles.
     """
-    positions = np.column_stack([segmentation.table.centroid_x, segmentation.table.centroid_y])
+    positions = np.column_stack(
+        [segmentation.table["centroid-1"], segmentation.table["centroid-0"]]
+    )
     if len(positions) < 3:
         return 0.0
     distances = nearest_distances(positions)

@@ -118,7 +118,7 @@ def size(
     float
         In [0, 1]; 0 without particles.
     """
-    diameters = segmentation.table.equivalent_diameter
+    diameters = segmentation.table.equivalent_diameter_area
     if len(diameters) == 0:
         return 0.0
     distance = wasserstein_1(np.log(np.maximum(diameters, 1e-9)), target.quantiles())

@@ -71,7 +71,7 @@ def outline_smoothness(segmentation: Segmentation) -> NDArray[np.float64]:
     aspect = np.maximum(np.asarray(table.aspect_ratio, dtype=np.float64), 1.0)
     minor = np.sqrt(table.area / (np.pi * aspect))
     ideal = ellipse_perimeter(minor * aspect, minor)
-    return ideal / np.maximum(table.perimeter, 1e-9)
+    return ideal / np.maximum(table.perimeter_crofton, 1e-9)
 
 
 def ellipse_perimeter(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:

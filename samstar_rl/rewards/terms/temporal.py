@@ -96,7 +96,7 @@ def _area_change(
     before = _centred(previous) * scale
     areas_now = np.log(np.maximum(segmentation.table.area, 1))
     areas_before = np.log(np.maximum(previous.table.area, 1)) + 2 * np.log(scale)
-    limit = reach * np.asarray(segmentation.table.equivalent_diameter)
+    limit = reach * np.asarray(segmentation.table.equivalent_diameter_area)
     tree = cKDTree(before)
     distances, partners = tree.query(now)
     shift = np.median(now - before[partners], axis=0)
@@ -110,4 +110,4 @@ def _area_change(
 def _centred(segmentation: Segmentation) -> np.ndarray:
     height, width = segmentation.shape
     table = segmentation.table
-    return np.column_stack([table.centroid_x - width / 2, table.centroid_y - height / 2])
+    return np.column_stack([table["centroid-1"] - width / 2, table["centroid-0"] - height / 2])

@@ -150,7 +150,7 @@ class LiveState:
         """Remember a frame."""
         point = self._to_point(result)
         # gathered here and not by the page: what is computed on demand belongs to this thread
-        diameters = np.asarray(result.segmentation.table.equivalent_diameter, dtype=np.float64)
+        diameters = np.asarray(result.segmentation.table.equivalent_diameter_area, dtype=np.float64)
         now = time.monotonic()
         with self._lock:
             self._n_frames = point.number

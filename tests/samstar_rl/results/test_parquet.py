@@ -7,7 +7,6 @@ import pandas as pd
 import pytest
 
 from samstar_rl.frames.frame import Frame
-from samstar_rl.masks.regionprops import regionprops_frame
 from samstar_rl.results.parquet import METADATA_KEY, write_parquet
 from samstar_rl.results.result import FrameResult
 from samstar_rl.rewards import Score
@@ -31,7 +30,7 @@ def result_of(frame_id: str, n_particles: int, pixel_size_nm: float | None = 2.0
 def test_the_table_comes_back_exactly(tmp_path):
     given = result_of("a", 3)
     write_parquet(tmp_path / "a.parquet", given)
-    expected = regionprops_frame(given.segmentation.table, "a", 2.0)
+    expected = given.segmentation.table.to_dataframe("a", 2.0)
     pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "a.parquet"), expected)
     assert "area_nm2" in expected and len(expected) == 3
 

@@ -50,8 +50,8 @@ def test_gates_keep_what_lies_within_them(proposals, gates, min_area):
     )
     table = ungated.table
     within = (
-        (table.equivalent_diameter >= gates["min_diameter"] * length)
-        & (table.equivalent_diameter <= gates["max_diameter"] * length)
+        (table.equivalent_diameter_area >= gates["min_diameter"] * length)
+        & (table.equivalent_diameter_area <= gates["max_diameter"] * length)
         & (table.circularity >= gates["min_circularity"])
         & (table.solidity >= gates["min_solidity"])
         & (table.aspect_ratio <= gates["max_aspect_ratio"])

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from samstar_rl.masks.particle_table import SCHEMA_VERSION
 from samstar_rl.streaming.access import admits, is_loopback
 from samstar_rl.streaming.counters import Counters
 from samstar_rl.streaming.events import Event
@@ -36,7 +37,13 @@ def test_frames_are_streamed_as_they_come(feed, result):
         record = json.loads(stream.readline())
         assert record["frame"] == "f00001" and record["score"] == 0.5
         assert len(record["particles"]["area"]) == record["n_particles"] == 3
-        assert "equivalent_diameter_nm" in record["particles"]
+        in_files = result(1).particles()
+        only_of_record = ["frame", "schema_version"]
+        assert list(record["particles"]) == list(in_files.drop(columns=only_of_record))
+        assert record["particles"]["orientation"] == pytest.approx(
+            list(in_files["orientation"]), rel=1e-5
+        )
+        assert record["schema_version"] == SCHEMA_VERSION == in_files["schema_version"][0]
         feed.report(Event("guard", "fell back"))
         assert json.loads(stream.readline())["message"] == "fell back"
         feed.close()
