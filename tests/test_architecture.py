@@ -14,8 +14,9 @@ import pytest
 ROOT = Path(__file__).parents[1]
 MAPPED = ("envs", "agents", "scripts")
 MOST_MODULES = 12
-#: Aimed at is 12.
-LONGEST_CHAIN = 24
+LONGEST_CHAIN = 12
+#: A command that calls other commands stands before them.
+LONGER_CHAIN = {"samstar_rl.scripts.maintain.artefacts": 13}
 #: Collections of things of one kind: a file a term of the score, a file a part of the simulator.
 COLLECTIONS = ("samstar_rl.rewards.terms", "samstar_rl.simulator")
 #: Rooms that are still too full.

@@ -37,7 +37,7 @@ import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     BaseModel,
@@ -54,30 +54,28 @@ from typing_extensions import TypedDict
 from samstar_rl._io import atomic
 from samstar_rl.errors import SamstarError
 from samstar_rl.foreground.sample import DENSITY, LENGTH, Quantities, Sample
+from samstar_rl.frames.frame import Frame
 from samstar_rl.rewards.registry import TARGETS
 from samstar_rl.rewards.target import Target
+from samstar_rl.rewards.terms.border import BorderTarget
+from samstar_rl.rewards.terms.completeness import CompletenessTarget
+from samstar_rl.rewards.terms.confidence import ConfidenceTarget
+from samstar_rl.rewards.terms.contrast import ContrastTarget
+from samstar_rl.rewards.terms.coverage import CoverageTarget
+from samstar_rl.rewards.terms.expected_f1 import ExpectedF1Target
+from samstar_rl.rewards.terms.homogeneity import HomogeneityTarget
+from samstar_rl.rewards.terms.nesting import NestingTarget
+from samstar_rl.rewards.terms.order import OrderTarget
+from samstar_rl.rewards.terms.overlap import OverlapTarget
+from samstar_rl.rewards.terms.plausibility import PlausibilityTarget
+from samstar_rl.rewards.terms.purity import PurityTarget
+from samstar_rl.rewards.terms.shape import ShapeTarget
+from samstar_rl.rewards.terms.size import SizeTarget
+from samstar_rl.rewards.terms.smoothness import SmoothnessTarget
+from samstar_rl.rewards.terms.temporal import TemporalTarget
+from samstar_rl.rewards.terms.tiling import TilingTarget
 from samstar_rl.settings import SETTINGS, Bound, Settings, SettingsError, SettingsSpace
 from samstar_rl.tasks.shipped import TaskError, task_path
-
-if TYPE_CHECKING:
-    from samstar_rl.frames.frame import Frame
-    from samstar_rl.rewards.terms.border import BorderTarget
-    from samstar_rl.rewards.terms.completeness import CompletenessTarget
-    from samstar_rl.rewards.terms.confidence import ConfidenceTarget
-    from samstar_rl.rewards.terms.contrast import ContrastTarget
-    from samstar_rl.rewards.terms.coverage import CoverageTarget
-    from samstar_rl.rewards.terms.expected_f1 import ExpectedF1Target
-    from samstar_rl.rewards.terms.homogeneity import HomogeneityTarget
-    from samstar_rl.rewards.terms.nesting import NestingTarget
-    from samstar_rl.rewards.terms.order import OrderTarget
-    from samstar_rl.rewards.terms.overlap import OverlapTarget
-    from samstar_rl.rewards.terms.plausibility import PlausibilityTarget
-    from samstar_rl.rewards.terms.purity import PurityTarget
-    from samstar_rl.rewards.terms.shape import ShapeTarget
-    from samstar_rl.rewards.terms.size import SizeTarget
-    from samstar_rl.rewards.terms.smoothness import SmoothnessTarget
-    from samstar_rl.rewards.terms.temporal import TemporalTarget
-    from samstar_rl.rewards.terms.tiling import TilingTarget
 
 LengthUnit = Literal["px", "nm", "frame"]
 

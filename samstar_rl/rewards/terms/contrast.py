@@ -52,4 +52,4 @@ def contrast(
     """
     evidence = FrameEvidence.of(frame, target.sample)
     (rim_support,) = evidence.columns(segmentation.table, "rim_support")
-    return mean_over_expected(rim_support, segmentation, frame, target.sample)
+    return mean_over_expected(rim_support, segmentation, evidence)

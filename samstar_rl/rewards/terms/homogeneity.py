@@ -59,6 +59,7 @@ def homogeneity(
     float
         In [0, 1]; 0 without particles.
     """
-    (spread,) = FrameEvidence.of(frame, target.sample).columns(segmentation.table, "inside_std")
+    evidence = FrameEvidence.of(frame, target.sample)
+    (spread,) = evidence.columns(segmentation.table, "inside_std")
     values = np.minimum(1.0, (target.allowed_variation / np.maximum(spread, 1e-9)) ** 2)
-    return mean_over_expected(values, segmentation, frame, target.sample)
+    return mean_over_expected(values, segmentation, evidence)

@@ -52,5 +52,6 @@ def plausibility(
     float
         In [0, 1]; 0 without particles.
     """
-    likeness = FrameEvidence.of(frame, target.sample).likeness(segmentation.table)
-    return mean_over_expected(likeness, segmentation, frame, target.sample)
+    evidence = FrameEvidence.of(frame, target.sample)
+    likeness = evidence.likeness(segmentation.table)
+    return mean_over_expected(likeness, segmentation, evidence)

@@ -51,5 +51,6 @@ def purity(
     float
         In [0, 1]; 0 without particles.
     """
-    (share,) = FrameEvidence.of(frame, target.sample).columns(segmentation.table, "purity")
-    return mean_over_expected(share, segmentation, frame, target.sample)
+    evidence = FrameEvidence.of(frame, target.sample)
+    (share,) = evidence.columns(segmentation.table, "purity")
+    return mean_over_expected(share, segmentation, evidence)

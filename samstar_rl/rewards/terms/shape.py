@@ -92,7 +92,8 @@ def shape(
         In [0, 1]; 0 without particles.
     """
     values = shape_memberships(segmentation, frame, target)
-    return mean_over_expected(values, segmentation, frame, target.sample)
+    evidence = FrameEvidence.of(frame, target.sample)
+    return mean_over_expected(values, segmentation, evidence)
 
 
 def shape_memberships(
