@@ -21,14 +21,42 @@ end this spans the factor of 8 in magnification."""
 
 
 def letterbox(image: Image, labels: Labels, size: int) -> tuple[Image, Labels]:
-    """Scale the long side to `size`, as SAM does; the other side is shorter, unpadded."""
+    """Scale the long side of a crop, as SAM does.
+
+    Parameters
+    ----------
+    image : (H, W) uint8 array
+    labels : (H, W) int32 array
+        0 is background.
+    size : int
+        Of the long side in px.
+
+    Returns
+    -------
+    (uint8 array, int32 array)
+        Image and labels; the other side is shorter, unpadded.
+    """
     height, width = image.shape
     scale = size / max(height, width)
     return resize(image, labels, int(height * scale + 0.5), int(width * scale + 0.5))
 
 
 def resize(image: Image, labels: Labels, height: int, width: int) -> tuple[Image, Labels]:
-    """Resample the image by area or linearly, the labels by nearest neighbour."""
+    """Resample the image by area or linearly, the labels by nearest neighbour.
+
+    Parameters
+    ----------
+    image : (H, W) uint8 array
+    labels : (H, W) int32 array
+        0 is background.
+    height, width : int
+        In px.
+
+    Returns
+    -------
+    (uint8 array, int32 array)
+        Image and labels, (height, width) each.
+    """
     shrinks = width < image.shape[1]
     interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
     resized = cv2.resize(image, (width, height), interpolation=interpolation)
@@ -36,7 +64,21 @@ def resize(image: Image, labels: Labels, height: int, width: int) -> tuple[Image
 
 
 def pad(image: Image, labels: Labels, size: int) -> tuple[Image, Labels]:
-    """Pad with zeros at the right and below to a square."""
+    """Pad with zeros at the right and below to a square.
+
+    Parameters
+    ----------
+    image : (H, W) uint8 array
+    labels : (H, W) int32 array
+        0 is background.
+    size : int
+        Side of the square in px.
+
+    Returns
+    -------
+    (uint8 array, int32 array)
+        Image and labels, (size, size) each.
+    """
     height, width = image.shape
     margins = ((0, size - height), (0, size - width))
     return np.pad(image, margins), np.pad(labels, margins)
@@ -45,14 +87,42 @@ def pad(image: Image, labels: Labels, size: int) -> tuple[Image, Labels]:
 def random_view(
     rng: np.random.Generator, image: Image, labels: Labels, size: int
 ) -> tuple[Image, Labels]:
-    """A whole frame in three of ten cases, else a rotated, scaled and mirrored window."""
+    """Take a whole frame in three of ten cases, else a rotated, scaled and mirrored window.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+    image : (H, W) uint8 array
+    labels : (H, W) int32 array
+        0 is background.
+    size : int
+        Of the long side in px.
+
+    Returns
+    -------
+    (uint8 array, int32 array)
+        Image and labels.
+    """
     if rng.random() < 0.3:
         return letterbox(*_random_symmetry(rng, image, labels), size)
     return _random_window(rng, image, labels, size)
 
 
 def random_exposure(rng: np.random.Generator, image: Image, labels: Labels) -> tuple[Image, Labels]:
-    """Change contrast, illumination, focus, noise and annotations of a crop."""
+    """Change contrast, illumination, focus, noise and annotations of a crop.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+    image : (H, W) uint8 array
+    labels : (H, W) int32 array
+        0 is background.
+
+    Returns
+    -------
+    (uint8 array, int32 array)
+        Image and labels; annotations are background.
+    """
     intensity: Intensity = image.astype(np.float32) / np.float32(255)
     if rng.random() < 0.8:
         intensity = _random_contrast(rng, intensity)
@@ -92,9 +162,25 @@ def _random_window(
 def window(
     rng: np.random.Generator, image: Image, labels: Labels, side: float, size: int
 ) -> tuple[Image, Labels]:
-    """A rotated and mirrored square window of `side` px, scaled to `size` px.
+    """Take a rotated and mirrored square window around a random centre.
 
     What lies outside the image is its reflection.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+    image : (H, W) uint8 array
+    labels : (H, W) int32 array
+        0 is background.
+    side : float
+        Of the window in the image, in px.
+    size : int
+        Side of the result in px.
+
+    Returns
+    -------
+    (uint8 array, int32 array)
+        Image and labels, (size, size) each.
     """
     transform = _window_transform(rng, image.shape, side, size)
     zoom = size / side

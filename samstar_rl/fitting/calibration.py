@@ -75,6 +75,10 @@ def fit_calibration(
         Of interior points, see `samstar_rl.fitting.evaluation.point_ious`.
     points_per_side : int
         Of the grid of prompts.
+
+    Returns
+    -------
+    Calibration
     """
     engine = ProposalEngine(sam)
     settings = Settings(points_per_side=points_per_side)

@@ -57,7 +57,14 @@ def best_of_three(
 ) -> PointResult:
     """Prompt every instance with one interior point, at the frame's full resolution.
 
-    Takes what `point_ious` takes and summarises what that returns.
+    Parameters
+    ----------
+    sam, frames, most_instances, seed
+        As of `point_ious`.
+
+    Returns
+    -------
+    PointResult
     """
     return point_result(*point_ious(sam, frames, most_instances=most_instances, seed=seed))
 
@@ -209,6 +216,11 @@ def grid_result(
     settings : Settings
     task : Task, optional
         Says what the gates measure in; without one lengths are in px. Not one in nm.
+
+    Returns
+    -------
+    GridResult
+        Means over the frames.
     """
     f1, masks, particles = [], [], []
     for index, (image, labels) in enumerate(frames):

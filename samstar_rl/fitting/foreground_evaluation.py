@@ -44,7 +44,19 @@ class ForegroundResult:
 
 
 def judge(network: ForegroundNetwork, image: NDArray[np.uint8], labels: Labels) -> ForegroundResult:
-    """Compare both estimates of an image's foreground with its instance labels, (H, W) each."""
+    """Compare both estimates of an image's foreground with its labels.
+
+    Parameters
+    ----------
+    network : ForegroundNetwork
+    image : (H, W) uint8 array
+    labels : (H, W) int32 array
+        0 is background.
+
+    Returns
+    -------
+    ForegroundResult
+    """
     grey = image.astype(np.float32)
     maps = map_particles(network, normalise(grey))
     estimate = estimate_foreground(grey, "either")
@@ -77,7 +89,7 @@ def dice(found: Mask, true: Mask) -> float:
 
 
 def judging_frames(preset: str, *, seeds: Iterable[int], size: int) -> Iterator[Labelled]:
-    """First frames of simulated streams that no training saw.
+    """Draw the first frames of simulated streams that no training saw.
 
     Parameters
     ----------
@@ -86,6 +98,11 @@ def judging_frames(preset: str, *, seeds: Iterable[int], size: int) -> Iterator[
         Counted from `FIRST_JUDGING_SEED`.
     size : int
         Side in px.
+
+    Returns
+    -------
+    iterator of (image, labels)
+        (size, size) uint8 and (size, size) int32.
     """
     for seed in seeds:
         with SimulatedStream(preset, seed=FIRST_JUDGING_SEED + seed, size=size) as stream:

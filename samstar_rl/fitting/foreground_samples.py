@@ -175,7 +175,22 @@ class ForegroundBatches(torch.utils.data.Dataset[dict[str, Tensor]]):
 def random_sample(
     rng: np.random.Generator, image: NDArray[np.uint8], labels: Labels, size: int
 ) -> Labelled:
-    """A random window of a frame as another microscope might have recorded it."""
+    """Take a random window of a frame as another microscope might have recorded it.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+    image : (H, W) uint8 array
+    labels : (H, W) int32 array
+        0 is background.
+    size : int
+        Side of the window in px.
+
+    Returns
+    -------
+    (uint8 array, int32 array)
+        Image and labels, (size, size) each.
+    """
     zoom = np.exp(rng.uniform(*np.log(ZOOMS)))
     side = min(image.shape) * size / (WORKING_SHORT_SIDE_PX * zoom)
     view, view_labels = window(rng, image, labels, side, size)

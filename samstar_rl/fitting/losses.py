@@ -38,6 +38,10 @@ def mask_losses(logits: Tensor, iou_pred: Tensor, target: Tensor, weight: Tensor
         Soft masks in [0, 1]; empty for a background prompt.
     weight : (M,) tensor
         Of each prompt in the IoU loss.
+
+    Returns
+    -------
+    MaskLosses
     """
     per_mask = normalised_bce(logits, target) + dice(logits, target)
     is_object = (target.flatten(1).amax(dim=1) > 0).float()
@@ -109,7 +113,20 @@ class AuxiliaryHead(nn.Module):
         return F.pixel_shuffle(self.maps(embedding), AUXILIARY_UPSCALING)
 
     def loss(self, embedding: Tensor, labels: Tensor, valid: Tensor) -> Tensor:
-        """Compare with instance labels (B, S, S); `valid` (B, S, S) is False on padding."""
+        """Compare the maps with instance labels.
+
+        Parameters
+        ----------
+        embedding : (B, C, h, w) tensor
+        labels : (B, S, S) tensor
+            0 is background.
+        valid : (B, S, S) bool tensor
+            False on padding.
+
+        Returns
+        -------
+        scalar tensor
+        """
         maps = self(embedding)
         step = labels.shape[-1] // maps.shape[-1]
         labels, valid = labels[:, ::step, ::step], valid[:, ::step, ::step].float()

@@ -63,7 +63,24 @@ class MaskSamples:
 def sample_masks(
     bank: Bank, task: Task, *, n_settings: int, seed: int, every: int = 1
 ) -> Iterator[MaskSamples]:
-    """The masks of a labelled bank's frames, of every so many-th of them."""
+    """Describe the masks of a labelled bank's frames, and how well each matches a particle.
+
+    Parameters
+    ----------
+    bank : Bank
+        With truth.
+    task : Task
+    n_settings : int
+        Settings drawn for each frame.
+    seed : int
+    every : int
+        Takes every so many-th frame.
+
+    Returns
+    -------
+    iterator of MaskSamples
+        One a frame.
+    """
     drawn = draw_settings(task.space, n_settings, seed)
     settings = [choice for choice in drawn if choice.prompt in bank.prompts]
     for index in range(0, len(bank), every):

@@ -74,7 +74,15 @@ class SampleSpec:
 def draw_sample(
     rng: np.random.Generator, spec: SampleSpec, simulated: SimulatedPool, real: list[Labelled]
 ) -> dict[str, Tensor]:
-    """One training sample.
+    """Draw one training sample.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+    spec : SampleSpec
+    simulated : SimulatedPool
+    real : list of (image, labels)
+        May be empty.
 
     Returns
     -------

@@ -22,7 +22,16 @@ _FONTS = (
 
 
 def annotate(rng: np.random.Generator, image: Image, labels: Labels) -> None:
-    """Burn in a random choice of scale bar, panel letter, caption and info bar."""
+    """Burn in a random choice of scale bar, panel letter, caption and info bar.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+    image : (H, W) uint8 array
+        Written into.
+    labels : (H, W) int32 array
+        Set to 0 where something is written.
+    """
     ink = 255 if image.mean() < 128 or rng.random() < 0.2 else 0
     if rng.random() < 0.2:
         info_bar(rng, image, labels)
@@ -35,7 +44,18 @@ def annotate(rng: np.random.Generator, image: Image, labels: Labels) -> None:
 
 
 def scale_bar(rng: np.random.Generator, image: Image, labels: Labels, ink: int) -> None:
-    """A bar with its length above or below, in a corner, perhaps on a plate of its own."""
+    """Draw a bar with its length above or below, in a corner, perhaps on a plate of its own.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+    image : (H, W) uint8 array
+        Written into.
+    labels : (H, W) int32 array
+        Set to 0 where something is written.
+    ink : int
+        Grey value of the writing, 0 or 255.
+    """
     height, width = image.shape
     length, thick = int(rng.uniform(0.08, 0.35) * width), int(rng.integers(1, 1 + height // 50))
     left = int(rng.uniform(0.02, 0.1) * width)
@@ -55,7 +75,18 @@ def scale_bar(rng: np.random.Generator, image: Image, labels: Labels, ink: int) 
 
 
 def panel_letter(rng: np.random.Generator, image: Image, labels: Labels, ink: int) -> None:
-    """(a), b), C ... in an upper corner."""
+    """Write (a), b), C ... into an upper corner.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+    image : (H, W) uint8 array
+        Written into.
+    labels : (H, W) int32 array
+        Set to 0 where something is written.
+    ink : int
+        Grey value of the writing, 0 or 255.
+    """
     letter = str(rng.choice(list("abcdefgABCDEF")))
     text = str(rng.choice([letter, f"({letter})", f"{letter})", letter + str(rng.integers(1, 5))]))
     scale = 1.5 * _font_scale(rng, image.shape[0])
@@ -68,7 +99,18 @@ def panel_letter(rng: np.random.Generator, image: Image, labels: Labels, ink: in
 
 
 def caption(rng: np.random.Generator, image: Image, labels: Labels, ink: int) -> None:
-    """A short text anywhere: a sample's name, a setting, an arrow beside it."""
+    """Write a short text anywhere: a sample's name, a setting, perhaps with an arrow.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+    image : (H, W) uint8 array
+        Written into.
+    labels : (H, W) int32 array
+        Set to 0 where something is written.
+    ink : int
+        Grey value of the writing, 0 or 255.
+    """
     words = ["Fe3O4", "TiO2", "200 kV", "x 50,000", "MOF-5", "Au NPs", "pH 7", "5 min", "SiO2@Au"]
     height, width = image.shape
     origin = (int(rng.uniform(0, 0.7) * width), int(rng.uniform(0.1, 0.95) * height))
@@ -82,7 +124,16 @@ def caption(rng: np.random.Generator, image: Image, labels: Labels, ink: int) ->
 
 
 def info_bar(rng: np.random.Generator, image: Image, labels: Labels) -> None:
-    """The microscope's own bar along the bottom: voltage, distance, magnification, scale."""
+    """Draw the microscope's own bar along the bottom: voltage, distance, magnification, scale.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+    image : (H, W) uint8 array
+        Written into.
+    labels : (H, W) int32 array
+        Set to 0 where something is written.
+    """
     height, width = image.shape
     bar = int(rng.uniform(0.05, 0.12) * height)
     paper = 0 if rng.random() < 0.75 else 255

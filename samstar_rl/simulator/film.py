@@ -21,38 +21,136 @@ from samstar_rl.simulator.texture import (
 
 
 def plain(rng: np.random.Generator, shape: Shape, strength: float) -> Field:
-    """Almost even, with a slow change of thickness."""
+    """Draw an almost even film, with a slow change of thickness.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+    shape : (int, int)
+        Height and width in px.
+    strength : float
+        Scale of the grey values of the result.
+
+    Returns
+    -------
+    (H, W) float32 array
+        To be added to the level of the film.
+    """
     return np.float32(0.3 * strength) * smooth(rng, shape, max(shape) / rng.uniform(1.5, 5))
 
 
 def carbon(rng: np.random.Generator, shape: Shape, strength: float) -> Field:
-    """Amorphous carbon: band-limited phase contrast."""
+    """Draw amorphous carbon: band-limited phase contrast.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+    shape : (int, int)
+        Height and width in px.
+    strength : float
+        Scale of the grey values of the result.
+
+    Returns
+    -------
+    (H, W) float32 array
+        To be added to the level of the film.
+    """
     return np.float32(strength) * amorphous(rng, shape, float(np.exp(rng.uniform(0, 1.8))))
 
 
 def mottled(rng: np.random.Generator, shape: Shape, strength: float) -> Field:
-    """Patches of uneven thickness or of dried solution."""
+    """Draw patches of uneven thickness or of dried solution.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+    shape : (int, int)
+        Height and width in px.
+    strength : float
+        Scale of the grey values of the result.
+
+    Returns
+    -------
+    (H, W) float32 array
+        To be added to the level of the film.
+    """
     # One octave alone looks like a blurred picture of noise; real films have detail at all scales.
     return np.float32(0.8 * strength) * octaves(rng, shape, float(np.exp(rng.uniform(2.2, 4.5))))
 
 
 def grainy(rng: np.random.Generator, shape: Shape, strength: float) -> Field:
-    """Rough substrate: sputtered metal, paper, sintered powder."""
+    """Draw a rough substrate: sputtered metal, paper, sintered powder.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+    shape : (int, int)
+        Height and width in px.
+    strength : float
+        Scale of the grey values of the result.
+
+    Returns
+    -------
+    (H, W) float32 array
+        To be added to the level of the film.
+    """
     return np.float32(strength) * octaves(rng, shape, float(np.exp(rng.uniform(1, 2.8))))
 
 
 def rough(rng: np.random.Generator, shape: Shape, strength: float) -> Field:
-    """Rough substrate under a detector at its side."""
+    """Draw a rough substrate under a detector at its side.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+    shape : (int, int)
+        Height and width in px.
+    strength : float
+        Scale of the grey values of the result.
+
+    Returns
+    -------
+    (H, W) float32 array
+        To be added to the level of the film.
+    """
     return np.float32(0.6 * strength) * relief(rng, shape, float(np.exp(rng.uniform(1.2, 3.6))))
 
 
 def wrinkled(rng: np.random.Generator, shape: Shape, strength: float) -> Field:
-    """Folds of a thin film."""
+    """Draw the folds of a thin film.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+    shape : (int, int)
+        Height and width in px.
+    strength : float
+        Scale of the grey values of the result.
+
+    Returns
+    -------
+    (H, W) float32 array
+        To be added to the level of the film.
+    """
     return np.float32(strength) * ridged(rng, shape, float(np.exp(rng.uniform(2.5, 4.5))))
 
 
 def scratched(rng: np.random.Generator, shape: Shape, strength: float) -> Field:
-    """Polishing scratches and cracks: long straight or kinked lines."""
+    """Draw polishing scratches and cracks: long straight or kinked lines.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+    shape : (int, int)
+        Height and width in px.
+    strength : float
+        Scale of the grey values of the result.
+
+    Returns
+    -------
+    (H, W) float32 array
+        To be added to the level of the film.
+    """
     height, width = shape
     lines = np.zeros(shape, np.float32)
     direction = rng.uniform(0, np.pi)
@@ -70,7 +168,21 @@ def scratched(rng: np.random.Generator, shape: Shape, strength: float) -> Field:
 
 
 def holey(rng: np.random.Generator, shape: Shape, strength: float) -> Field:
-    """Holey carbon: the edge of one or two holes crosses the field."""
+    """Draw holey carbon: the edge of one or two holes crosses the field.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+    shape : (int, int)
+        Height and width in px.
+    strength : float
+        Scale of the grey values of the result.
+
+    Returns
+    -------
+    (H, W) float32 array
+        To be added to the level of the film.
+    """
     height, width = shape
     film = np.zeros(shape, np.uint8)
     for _ in range(int(rng.integers(1, 3))):
@@ -88,12 +200,40 @@ def holey(rng: np.random.Generator, shape: Shape, strength: float) -> Field:
 
 
 def dirty(rng: np.random.Generator, shape: Shape, strength: float) -> Field:
-    """Dust and residues too faint and formless to count as particles."""
+    """Draw dust and residues too faint and formless to count as particles.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+    shape : (int, int)
+        Height and width in px.
+    strength : float
+        Scale of the grey values of the result.
+
+    Returns
+    -------
+    (H, W) float32 array
+        To be added to the level of the film.
+    """
     return mottled(rng, shape, 0.4 * strength) + debris(rng, shape, strength)
 
 
 def fibrous(rng: np.random.Generator, shape: Shape, strength: float) -> Field:
-    """Thin curved strands: polymer residues, collagen, exfoliated flakes' edges."""
+    """Draw thin curved strands: polymer residues, collagen, the edges of exfoliated flakes.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+    shape : (int, int)
+        Height and width in px.
+    strength : float
+        Scale of the grey values of the result.
+
+    Returns
+    -------
+    (H, W) float32 array
+        To be added to the level of the film.
+    """
     lines = np.zeros(shape, np.float32)
     for _ in range(int(rng.integers(3, 25))):
         bends = rng.uniform(0, 2 * np.pi) + np.cumsum(rng.normal(0, 0.35, 12))
@@ -108,7 +248,21 @@ def fibrous(rng: np.random.Generator, shape: Shape, strength: float) -> Field:
 
 
 def debris(rng: np.random.Generator, shape: Shape, strength: float) -> Field:
-    """Small soft specks, not labelled."""
+    """Draw small soft specks, which are not labelled.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+    shape : (int, int)
+        Height and width in px.
+    strength : float
+        Scale of the grey values of the result.
+
+    Returns
+    -------
+    (H, W) float32 array
+        To be added to the level of the film.
+    """
     height, width = shape
     specks = np.zeros(shape, np.float32)
     count = int(np.exp(rng.uniform(np.log(5), np.log(150))))

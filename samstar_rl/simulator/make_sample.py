@@ -75,7 +75,19 @@ class Prepared:
 
 
 def prepare(preset: presets.Preset, rng: np.random.Generator, shape: Shape) -> Prepared:
-    """Draw one sample of a preset for frames of the given shape."""
+    """Draw one sample of a preset for frames of the given shape.
+
+    Parameters
+    ----------
+    preset : Preset
+    rng : numpy.random.Generator
+    shape : (int, int)
+        Height and width in px.
+
+    Returns
+    -------
+    Prepared
+    """
     match preset:
         case presets.ParticlePreset():
             return _prepare_particles(preset, rng, shape)

@@ -71,7 +71,21 @@ class Optics:
 
 
 def expose(image: Field, optics: Optics, rng: np.random.Generator) -> Field:
-    """Record an ideal image (about 0 to 1): what the detector shows, not clipped."""
+    """Record an ideal image.
+
+    Parameters
+    ----------
+    image : (H, W) float32 array
+        Grey values, about 0 to 1.
+    optics : Optics
+    rng : numpy.random.Generator
+        Of noise and charging.
+
+    Returns
+    -------
+    (H, W) float32 array
+        What the detector shows, about 0 to 1, not clipped.
+    """
     image = focused(image, optics)
     image = illuminated(image, optics, rng)
     image = _scanned(image, optics, rng)
@@ -92,7 +106,20 @@ def focused(image: Field, optics: Optics) -> Field:
 
 
 def illuminated(image: Field, optics: Optics, rng: np.random.Generator) -> Field:
-    """Uneven brightness: a ramp, a vignette and scan lines that charging lifts or lowers."""
+    """Add uneven brightness: a ramp, a vignette and scan lines that charging lifts or lowers.
+
+    Parameters
+    ----------
+    image : (H, W) float32 array
+        Grey values, about 0 to 1.
+    optics : Optics
+    rng : numpy.random.Generator
+        Of the scan lines.
+
+    Returns
+    -------
+    (H, W) float32 array
+    """
     height, width = image.shape
     y = np.linspace(-0.5, 0.5, height, dtype=np.float32)[:, None]
     x = np.linspace(-0.5, 0.5, width, dtype=np.float32)[None, :]
@@ -157,7 +184,19 @@ def _counted(image: Field, dose: float, rng: np.random.Generator) -> Field:
 
 
 def stretched(image: Field, *, low: float = 0.5, high: float = 99.5) -> Field:
-    """The image with the given percentiles at 0 and 1, as an operator sets brightness."""
+    """Put two percentiles of an image at 0 and 1, as an operator sets brightness.
+
+    Parameters
+    ----------
+    image : (H, W) float32 array
+    low, high : float
+        The percentiles, 0 to 100.
+
+    Returns
+    -------
+    (H, W) float32 array
+        Not clipped.
+    """
     bottom, top = np.percentile(image[::3, ::3], [low, high])
     return np.asarray((image - bottom) / max(float(top - bottom), 1e-3), dtype=np.float32)
 

@@ -17,16 +17,40 @@ Extent = tuple[float, float]
 def lognormal_diameters(
     rng: np.random.Generator, count: int, *, mean: float, sigma_log: float
 ) -> Points:
-    """Diameters of a lognormal distribution with the given mean; `sigma_log` is the std of ln d.
+    """Draw diameters from a lognormal distribution.
 
-    The median of such a distribution is mean * exp(-sigma_log^2 / 2).
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+    count : int
+    mean : float
+        Mean diameter, in any unit; the median is mean * exp(-sigma_log^2 / 2).
+    sigma_log : float
+        Standard deviation of ln d.
+
+    Returns
+    -------
+    (count,) float64 array
     """
     median = mean * np.exp(-(sigma_log**2) / 2)
     return np.asarray(median * np.exp(rng.normal(0, sigma_log, count)))
 
 
 def scattered(rng: np.random.Generator, diameters: Points, extent: Extent) -> Points:
-    """Independent uniform positions; particles may overlap and hang over the border."""
+    """Draw independent uniform positions; particles may overlap and hang over the border.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+    diameters : (N,) array
+    extent : (float, float)
+        Width and height of the field, in the unit of the diameters.
+
+    Returns
+    -------
+    (N, 2) float64 array
+        x, y of each particle.
+    """
     margin = 0.3 * diameters[:, None]
     span = np.asarray(extent) + 2 * margin
     return np.asarray(rng.uniform(0, 1, (len(diameters), 2)) * span - margin)
@@ -40,7 +64,24 @@ def separated(
     gap: float = 0.05,
     attempts: int = 8,
 ) -> Points:
-    """Random sequential adsorption: no two discs nearer than `gap` of their mean diameter."""
+    """Place discs one after the other where they are free (random sequential adsorption).
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+    diameters : (N,) array
+    extent : (float, float)
+        Width and height of the field, in the unit of the diameters.
+    gap : float
+        Least distance of two discs, in their mean diameter.
+    attempts : int
+        Places tried for each disc.
+
+    Returns
+    -------
+    (N, 2) float64 array
+        x, y of each particle; NaN where it found no place.
+    """
     positions = np.full((len(diameters), 2), np.nan)
     placed = 0
     order = np.argsort(-diameters)
@@ -65,7 +106,24 @@ def separated(
 def clustered(
     rng: np.random.Generator, diameters: Points, extent: Extent, *, clusters: int, spread: float
 ) -> Points:
-    """Normal clouds around a few centres; `spread` is their std over the shorter side."""
+    """Draw normal clouds of particles around a few centres.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+    diameters : (N,) array
+    extent : (float, float)
+        Width and height of the field, in the unit of the diameters.
+    clusters : int
+        Number of clouds.
+    spread : float
+        Standard deviation of a cloud over the shorter side.
+
+    Returns
+    -------
+    (N, 2) float64 array
+        x, y of each particle.
+    """
     centres = rng.uniform(0, 1, (clusters, 2)) * extent
     chosen = centres[rng.integers(clusters, size=len(diameters))]
     return np.asarray(chosen + rng.normal(0, spread * min(extent), (len(diameters), 2)))
@@ -82,11 +140,29 @@ def aggregated(
     margin: float = 0.12,
     attempts: int = 6,
 ) -> Points:
-    """Chains and clumps of touching particles: each is attached to one already there.
+    """Build chains and clumps of touching particles: each is attached to one already there.
 
-    `overlap` is the part of the sum of radii by which neighbours interpenetrate in projection;
-    `branching` 0 grows chains from the last particle, 1 clumps from any; no cluster starts within
-    `margin` (a share of the extent) of the border.
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+    diameters : (N,) array
+    extent : (float, float)
+        Width and height of the field, in the unit of the diameters.
+    clusters : int
+        Number of aggregates.
+    overlap : float
+        Part of the sum of radii by which neighbours interpenetrate in projection.
+    branching : float
+        0 grows chains from the last particle, 1 clumps from any.
+    margin : float
+        Share of the extent along the border in which no aggregate starts.
+    attempts : int
+        Places tried for each particle.
+
+    Returns
+    -------
+    (N, 2) float64 array
+        x, y of each particle; NaN where it found no place.
     """
     count = len(diameters)
     clusters = min(clusters, count)
@@ -120,7 +196,24 @@ def relaxed(
     overlap: float = 0.0,
     steps: int = 14,
 ) -> Points:
-    """Dense random packing: uniform positions, then overlapping pairs push each other apart."""
+    """Pack particles densely: uniform positions, then overlapping pairs push each other apart.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+    diameters : (N,) array
+    extent : (float, float)
+        Width and height of the field, in the unit of the diameters.
+    overlap : float
+        Part of the sum of radii by which neighbours may interpenetrate.
+    steps : int
+        How often pairs are pushed.
+
+    Returns
+    -------
+    (N, 2) float64 array
+        x, y of each particle.
+    """
     positions = scattered(rng, diameters, extent).astype(np.float32)
     radii = (diameters / 2 * (1 - overlap)).astype(np.float32)
     contact = radii[:, None] + radii[None, :]
@@ -145,10 +238,32 @@ def lattice(
     vacancies: float = 0.0,
     limit: int = 400,
 ) -> Points:
-    """Points of a lattice that fill the field, in random order of neither row nor column.
+    """Fill the field with the points of a lattice.
 
-    `angle_rad` lies between the two basis vectors, of length `spacing` and `ratio * spacing`;
-    `jitter` is the std of the positions over the spacing.
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+    extent : (float, float)
+        Width and height of the field.
+    spacing : float
+        Length of the first basis vector.
+    angle_rad : float
+        Between the basis vectors.
+    ratio : float
+        Length of the second basis vector over that of the first.
+    turn_rad : float, optional
+        Direction of the first basis vector; random by default.
+    jitter : float
+        Standard deviation of the positions over the spacing.
+    vacancies : float
+        Share of points left out.
+    limit : int
+        Greatest number of points.
+
+    Returns
+    -------
+    (N, 2) float64 array
+        x, y of each point.
     """
     turn = rng.uniform(0, np.pi) if turn_rad is None else turn_rad
     first = spacing * np.array([np.cos(turn), np.sin(turn)])
@@ -167,9 +282,21 @@ def lattice(
 
 
 def parted(positions: Points, diameters: Points, *, gap: float = 0.0, steps: int = 25) -> Points:
-    """Positions after overlapping pairs pushed each other apart, the larger moving less.
+    """Push overlapping pairs apart, the larger moving less.
 
-    Pairs end about `gap` of their mean diameter apart; a negative gap leaves some overlap.
+    Parameters
+    ----------
+    positions : (N, 2) array
+        x, y.
+    diameters : (N,) array
+    gap : float
+        Distance that pairs end at, in their mean diameter; a negative one leaves some overlap.
+    steps : int
+        How often pairs are pushed, at most.
+
+    Returns
+    -------
+    (N, 2) float64 array
     """
     positions = positions.copy()
     radii = diameters / 2 * (1 + gap)

@@ -344,7 +344,24 @@ def bend_films(
     strength: float,
     grain_px: float,
 ) -> tuple[Film, Film]:
-    """Two fields of displacement for `TilingSample`."""
+    """Draw two fields of displacement for `TilingSample`.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+    shape : (int, int)
+        Height and width in px.
+    pixel_size_nm : float
+    strength : float
+        Standard deviation of the displacements.
+    grain_px : float
+        Width of their bumps in px.
+
+    Returns
+    -------
+    (Film, Film)
+        Along x and along y.
+    """
     x, y = (np.float32(strength) * smooth(rng, shape, grain_px) for _ in range(2))
     return Film(x, pixel_size_nm), Film(y, pixel_size_nm)
 

@@ -60,7 +60,21 @@ def ellipse(rng: np.random.Generator, *, aspect: float | None = None) -> Outline
 def polygon(
     rng: np.random.Generator, *, sides: int | None = None, rounding: float | None = None
 ) -> Outline:
-    """Facetted crystal seen along a zone axis: a slightly irregular polygon, corners rounded."""
+    """Draw a facetted crystal along a zone axis: a slightly irregular polygon, corners rounded.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+    sides : int, optional
+        3 to 8 at random by default.
+    rounding : float, optional
+        How far the corners are rounded; random by default.
+
+    Returns
+    -------
+    Outline
+        Of unit area.
+    """
     sides = int(rng.integers(3, 9)) if sides is None else sides
     angles = 2 * np.pi * (np.arange(sides) + rng.uniform(-0.12, 0.12, sides)) / sides
     radii = 1 + rng.uniform(-0.1, 0.1, sides)
@@ -72,7 +86,21 @@ def polygon(
 def rectangle(
     rng: np.random.Generator, *, aspect: float | None = None, rounding: float | None = None
 ) -> Outline:
-    """Cube or plate seen face on, corners rounded."""
+    """Draw a cube or plate seen face on, corners rounded.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+    aspect : float, optional
+        Length over width; random by default.
+    rounding : float, optional
+        How far the corners are rounded; random by default.
+
+    Returns
+    -------
+    Outline
+        Of unit area.
+    """
     aspect = rng.uniform(1.0, 2.2) if aspect is None else aspect
     corners = np.array([[1, 1], [-1, 1], [-1, -1], [1, -1]]) * (aspect, 1.0)
     return _facetted(corners, rng.uniform(0, 0.45) if rounding is None else rounding, rng)
@@ -89,7 +117,21 @@ def bipyramid(rng: np.random.Generator) -> Outline:
 def rod(
     rng: np.random.Generator, *, aspect: float | None = None, capped: bool | None = None
 ) -> Outline:
-    """Rod with round or flat ends; `aspect` is length over width."""
+    """Draw a rod with round or flat ends.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+    aspect : float, optional
+        Length over width; random by default.
+    capped : bool, optional
+        Whether the ends are round; random by default.
+
+    Returns
+    -------
+    Outline
+        Of unit area.
+    """
     aspect = float(np.exp(rng.uniform(np.log(1.8), np.log(8)))) if aspect is None else aspect
     capped = rng.random() < 0.65 if capped is None else capped
     if not capped:
@@ -172,7 +214,20 @@ def rotated(outline: Outline, angle_rad: float) -> Outline:
 
 
 def roughened(outline: Outline, rng: np.random.Generator, *, amplitude: float) -> Outline:
-    """The outline with a finely ragged edge; `amplitude` in equivalent diameters."""
+    """Give an outline a finely ragged edge.
+
+    Parameters
+    ----------
+    outline : Outline
+    rng : numpy.random.Generator
+    amplitude : float
+        Of the raggedness, in equivalent diameters.
+
+    Returns
+    -------
+    Outline
+        Of unit area.
+    """
     points = _densified(outline.points, 96)
     angles = np.linspace(-np.pi, np.pi, len(points), endpoint=False)
     bumps = _fourier(rng, angles, orders=range(4, 44), amplitude=1.0, decay=0.7)

@@ -59,14 +59,40 @@ class Style:
 
 
 def draw_background(rng: np.random.Generator, style: Style, shape: Shape) -> Field:
-    """The empty film or substrate of a style."""
+    """Draw the empty film or substrate of a style.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+    style : Style
+    shape : (int, int)
+        Height and width in px.
+
+    Returns
+    -------
+    (H, W) float32 array
+        Grey values, about 0 to 1.
+    """
     # Particles that drown in their film are in no published picture, and no one can learn them.
     strength = min(style.film_strength, _MOST_FILM_TEXTURE * abs(style.mixing.contrast))
     return np.float32(style.film_level) + FILMS[style.film](rng, shape, strength)
 
 
 def draw_surface(rng: np.random.Generator, style: Style, shape: Shape) -> Field | None:
-    """The texture on the particles, or None where no look wears one."""
+    """Draw the texture on the particles.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+    style : Style
+    shape : (int, int)
+        Height and width in px.
+
+    Returns
+    -------
+    (H, W) float32 array, or None
+        None where no look has a texture.
+    """
     if not any(look.texture for look in style.looks):
         return None
     return TEXTURES[style.surface](rng, shape, style.surface_grain_px)

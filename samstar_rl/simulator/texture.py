@@ -19,7 +19,20 @@ def white(rng: np.random.Generator, shape: Shape) -> Field:
 
 
 def smooth(rng: np.random.Generator, shape: Shape, grain_px: float) -> Field:
-    """Smooth noise of variance about 1 whose bumps are about `grain_px` wide."""
+    """Draw smooth noise of variance about 1.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+    shape : (int, int)
+        Height and width in px.
+    grain_px : float
+        Width of the bumps in px.
+
+    Returns
+    -------
+    (H, W) float32 array
+    """
     if grain_px < _FINEST_GRID_PX:
         sigma_px = max(0.35 * grain_px, 0.3)
         return blurred(white(rng, shape), sigma_px) * np.float32(max(1.0, 3.5 * sigma_px))
@@ -37,7 +50,20 @@ def smooth(rng: np.random.Generator, shape: Shape, grain_px: float) -> Field:
 
 
 def amorphous(rng: np.random.Generator, shape: Shape, grain_px: float) -> Field:
-    """Band-limited noise of variance about 1: an amorphous film under a little defocus."""
+    """Draw band-limited noise of variance about 1: an amorphous film under a little defocus.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+    shape : (int, int)
+        Height and width in px.
+    grain_px : float
+        Width of the grains in px.
+
+    Returns
+    -------
+    (H, W) float32 array
+    """
     sigma_px = max(0.35 * grain_px, 0.4)
     noise = white(rng, shape)
     field = blurred(noise, sigma_px) - blurred(noise, 2 * sigma_px)
@@ -45,19 +71,58 @@ def amorphous(rng: np.random.Generator, shape: Shape, grain_px: float) -> Field:
 
 
 def octaves(rng: np.random.Generator, shape: Shape, grain_px: float) -> Field:
-    """Rough surface: three octaves of smooth noise, variance about 1."""
+    """Draw a rough surface: three octaves of smooth noise, variance about 1.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+    shape : (int, int)
+        Height and width in px.
+    grain_px : float
+        Width of the coarsest bumps in px.
+
+    Returns
+    -------
+    (H, W) float32 array
+    """
     field = smooth(rng, shape, grain_px) + 0.6 * smooth(rng, shape, grain_px / 2.3)
     return np.asarray((field + 0.4 * smooth(rng, shape, grain_px / 5)) / 1.23, dtype=np.float32)
 
 
 def ridged(rng: np.random.Generator, shape: Shape, grain_px: float) -> Field:
-    """Wrinkles or cracks: sharp bright lines where smooth noise crosses 0; mean about 0."""
+    """Draw wrinkles or cracks: sharp bright lines where smooth noise crosses 0; mean about 0.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+    shape : (int, int)
+        Height and width in px.
+    grain_px : float
+        Width of the fields between the lines in px.
+
+    Returns
+    -------
+    (H, W) float32 array
+    """
     field = 1 - 2.5 * np.abs(smooth(rng, shape, grain_px))
     return np.asarray(np.maximum(field, -0.6), dtype=np.float32)
 
 
 def relief(rng: np.random.Generator, shape: Shape, grain_px: float) -> Field:
-    """A rough surface lit from a side: the slope of octaves along a random direction."""
+    """Draw a rough surface lit from a side: the slope of octaves along a random direction.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+    shape : (int, int)
+        Height and width in px.
+    grain_px : float
+        Width of the coarsest bumps in px.
+
+    Returns
+    -------
+    (H, W) float32 array
+    """
     height = octaves(rng, shape, grain_px)
     angle = rng.uniform(0, 2 * np.pi)
     slope = np.cos(angle) * cv2.Sobel(height, cv2.CV_32F, 1, 0)
@@ -66,7 +131,20 @@ def relief(rng: np.random.Generator, shape: Shape, grain_px: float) -> Field:
 
 
 def bumps(rng: np.random.Generator, shape: Shape, grain_px: float) -> Field:
-    """Granular surface as of sintered or raspberry-like bodies: bright domes, dark seams."""
+    """Draw a granular surface as of sintered bodies: bright domes, dark seams.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+    shape : (int, int)
+        Height and width in px.
+    grain_px : float
+        Width of the domes in px.
+
+    Returns
+    -------
+    (H, W) float32 array
+    """
     height, width = shape
     rows, columns = int(height / grain_px) + 2, int(width / grain_px) + 2
     y, x = np.mgrid[:rows, :columns]
@@ -80,7 +158,20 @@ def bumps(rng: np.random.Generator, shape: Shape, grain_px: float) -> Field:
 
 
 def stripes(rng: np.random.Generator, shape: Shape, period_px: float) -> Field:
-    """Straight fringes with a slowly wandering phase: twins, lattice fringes, bend contours."""
+    """Draw straight fringes with a slowly wandering phase: twins, lattice fringes, bend contours.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+    shape : (int, int)
+        Height and width in px.
+    period_px : float
+        Distance of the fringes in px.
+
+    Returns
+    -------
+    (H, W) float32 array
+    """
     angle = rng.uniform(0, np.pi)
     y, x = np.ogrid[: shape[0], : shape[1]]
     phase = (x * np.cos(angle) + y * np.sin(angle)) * (2 * np.pi / period_px)

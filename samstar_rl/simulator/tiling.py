@@ -34,11 +34,21 @@ class Tiling:
 
 
 def tessellate(seeds: NDArray[np.float64], warp_x: Field, warp_y: Field) -> Tiling:
-    """Voronoi regions of seeds (N, 2), of which the pixels lie at (warp_x, warp_y).
+    """Divide a plane into the Voronoi regions of seeds.
 
     Coordinates that are bent by smooth noise give the curved boundaries of real grains. The
     distance from the bisector of two seeds is (b^2 - a^2) / 2|AB|, with the distances a and b.
-    Seeds (N, 3) have a height above the plane, which shrinks their region (power diagram).
+
+    Parameters
+    ----------
+    seeds : (N, 2) or (N, 3) array
+        x, y; a third number is a height above the plane, which shrinks the region (power diagram).
+    warp_x, warp_y : (H, W) array
+        Where in the plane each pixel lies.
+
+    Returns
+    -------
+    Tiling
     """
     x, y = np.asarray(warp_x, np.float32), np.asarray(warp_y, np.float32)
     nearest, second = (np.full(x.shape, np.inf, np.float32) for _ in range(2))
@@ -88,7 +98,23 @@ def _spread(cells: Labels, shape: tuple[int, int]) -> Labels:
 def bent_coordinates(
     rng: np.random.Generator, shape: tuple[int, int], *, bend_px: float, grain_px: float
 ) -> tuple[Field, Field]:
-    """Coordinates of the pixel centres, displaced by smooth noise of the given std and grain."""
+    """Compute the coordinates of the pixel centres, displaced by smooth noise.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+    shape : (int, int)
+        Height and width in px.
+    bend_px : float
+        Standard deviation of the displacements in px.
+    grain_px : float
+        Width of their bumps in px.
+
+    Returns
+    -------
+    two (H, W) float32 arrays
+        x and y in px.
+    """
     y, x = np.mgrid[: shape[0], : shape[1]].astype(np.float32) + np.float32(0.5)
     if bend_px:
         x = x + np.float32(bend_px) * smooth(rng, shape, grain_px)
@@ -97,6 +123,20 @@ def bent_coordinates(
 
 
 def region_labels(tiling: Tiling, boundary_px: float, kept: NDArray[np.bool_]) -> Labels:
-    """Labels of the regions, without the boundary of the given full width and what is not kept."""
+    """Label the regions of a tiling.
+
+    Parameters
+    ----------
+    tiling : Tiling
+    boundary_px : float
+        Full width of the boundaries, which are background.
+    kept : (N,) bool array
+        Which regions are labelled.
+
+    Returns
+    -------
+    (H, W) int32 array
+        0 is background.
+    """
     labels = np.where(kept[tiling.region], tiling.region + 1, 0)
     return np.where(tiling.gap_px < boundary_px / 2, 0, labels).astype(np.int32)

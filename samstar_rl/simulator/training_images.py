@@ -77,7 +77,20 @@ def draw_training_image(rng: np.random.Generator, size: int) -> tuple[NDArray[np
 def draw_family_image(
     rng: np.random.Generator, family: str, shape: tuple[int, int]
 ) -> tuple[NDArray[np.uint8], Labels]:
-    """One random micrograph of a scene family; see `draw_training_image`.
+    """Draw one random micrograph of a scene family; see `draw_training_image`.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+    family : str
+        A name of `FAMILIES`.
+    shape : (int, int)
+        Height and width in px.
+
+    Returns
+    -------
+    (H, W) uint8 array, (H, W) int32 array
+        Image and labels, 0 being background.
 
     Raises
     ------

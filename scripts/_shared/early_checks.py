@@ -16,12 +16,18 @@ from samstar_rl.errors import SamstarError
 
 
 def check_names(
-    *, task: str | None = None, tuners: Sequence[str] = (), sam: str | None = None
+    *,
+    inputs: Sequence[Path] = (),
+    task: str | None = None,
+    tuners: Sequence[str] = (),
+    sam: str | None = None,
 ) -> None:
-    """Refuse a task, a tuner or a SAM that does not exist.
+    """Refuse an input, a task, a tuner or a SAM that does not exist.
 
     Parameters
     ----------
+    inputs : sequence of Path
+        Files and folders.
     task : str, optional
         A shipped one's name, or the path of a TOML file.
     tuners : sequence of str
@@ -34,6 +40,9 @@ def check_names(
     SamstarError
         Naming what there is.
     """
+    for path in inputs:
+        if not path.exists():
+            raise SamstarError(f"there is no file or folder {path}: check the path")
     if task is not None:
         _check_task(task)
     for tuner in tuners:

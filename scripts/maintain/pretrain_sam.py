@@ -11,6 +11,7 @@ import typer
 from samstar_rl._io.cache import cache_folder
 from samstar_rl.fitting.emps import load_labelled, split_names
 from samstar_rl.fitting.sam_trainer import Trainer, TrainingConfig
+from samstar_rl.scripts._shared import options
 from samstar_rl.scripts._shared.command import run_command
 
 CACHE = cache_folder("pretrain")
@@ -31,7 +32,7 @@ def pretrain_sam(
     precision: Annotated[
         str, typer.Option(help="float32, or bfloat16 (CUDA, or a CPU that has it).")
     ] = "float32",
-    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    device: options.Device = "cpu",
     workers: Annotated[int, typer.Option(help="Processes that prepare batches.")] = 1,
     threads: Annotated[int, typer.Option(help="Threads of torch.")] = 2,
     seed: Annotated[int, typer.Option(help="Of weights, data and order.")] = 0,

@@ -7,7 +7,18 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.benchmarks import evaluation, gaze, live, loop, models, peers, report, stream, workers
+from tests.benchmarks import (
+    age,
+    evaluation,
+    gaze,
+    live,
+    loop,
+    models,
+    peers,
+    report,
+    stream,
+    workers,
+)
 from tests.benchmarks.report import Row
 from tests.benchmarks.samples import frames
 
@@ -18,7 +29,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
     parser.add_argument("--peers", action="store_true", help="measure micro_sam, nothing else")
     parser.add_argument("--tiny", action="store_true", help="only see whether it works")
-    parser.add_argument("--only", choices=[*_DEFAULT, "models"], action="append")
+    parser.add_argument("--only", choices=[*_DEFAULT, "age", "models"], action="append")
     parser.add_argument("--frames", type=Path, help="folder with images/ and labels/")
     parser.add_argument("--device", default="cpu", help="for the live frames: cpu or cuda")
     parser.add_argument(
@@ -84,6 +95,7 @@ def _parts(tiny: bool, folder: Path | None, device: str) -> dict[str, Callable[[
         "workers": lambda: workers.measure(
             frames(4 if tiny else 12, folder), n_rounds=1 if tiny else 2
         ),
+        "age": lambda: age.measure(n_frames=3 if tiny else 20),
         "models": lambda: models.measure(
             ("tiny",) if tiny else models.MODELS, n_rounds=1 if tiny else 3, device=device
         ),

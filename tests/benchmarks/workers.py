@@ -16,7 +16,7 @@ import torch
 from samstar_rl._io.workers import open_client, spread
 from samstar_rl.frames.frame import LabelledFrame
 from samstar_rl.results.registry import DEFAULT_FORMATS
-from samstar_rl.scripts.segment import NamedImage, Outcome, Plan, name_images
+from samstar_rl.scripts._shared.segmenting import NamedImage, Outcome, Plan, name_images
 from samstar_rl.tasks.task import load_task
 from tests.benchmarks.report import Row
 

@@ -12,7 +12,7 @@ from PIL import Image
 from samstar_rl import segmenter
 from samstar_rl.agents.policies import bundle as bundles_module
 from samstar_rl.sam.load import load_sam, packaged_weights_sha256
-from samstar_rl.scripts import segment as command
+from samstar_rl.scripts._shared import segmenting as command
 from samstar_rl.tasks.task import load_task
 
 SHA256 = packaged_weights_sha256()

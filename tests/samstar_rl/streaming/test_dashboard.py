@@ -112,6 +112,17 @@ def test_a_silent_source_is_said(state, result, monkeypatch):
     assert state.snapshot().frames_per_s == 0
 
 
+def test_the_last_fault_is_shown_until_a_frame_is_done(state, result):
+    state.report(Event("source", "host: is connected"))
+    assert state.snapshot().last_fault is None
+    state.report(Event("source", "host: refuses <this>", trouble=True))
+    snapshot = state.snapshot()
+    assert snapshot.last_fault == "host: refuses <this>"
+    assert "last fault: host: refuses &lt;this&gt;" in status_html(snapshot, TASK)
+    state.write(result(0))
+    assert state.snapshot().last_fault is None
+
+
 def test_names_from_elsewhere_are_no_html(state, result):
     evil = result(1)
     evil = replace(evil, frame=replace(evil.frame, id="<script>x</script>"), tuner="<b>")
