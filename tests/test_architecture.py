@@ -17,14 +17,15 @@ MOST_MODULES = 12
 LONGEST_CHAIN = 12
 #: A command that calls other commands stands before them.
 LONGER_CHAIN = {"samstar_rl.scripts.maintain.artefacts": 13}
-#: Collections of things of one kind: a file a term of the score, a file a part of the simulator.
-COLLECTIONS = ("samstar_rl.rewards.terms", "samstar_rl.simulator")
+#: Collections of one kind of thing: a file a command, a term of the score, a part of the simulator.
+COLLECTIONS = ("samstar_rl.rewards.terms", "samstar_rl.scripts", "samstar_rl.simulator")
 #: Rooms that are still too full.
-CROWDED = {"samstar_rl.fitting": 15, "samstar_rl.sam": 13}
+CROWDED = {"samstar_rl.fitting": 13, "samstar_rl.sam": 13}
 
 #: Modules of commands, which must answer `--help` and a mistyped argument at once.
 COMMANDS = (
-    "ablate", "bank", "benchmark", "demo", "headroom", "task", "train", "tune", "validate",
+    "ablate", "bank", "benchmark", "demo", "deploy", "headroom", "segment", "task", "train", "tune",
+    "validate",
 )  # fmt: skip
 HEAVY = (
     "torch", "torchvision", "stable_baselines3", "pymoo", "matplotlib", "pandas", "skimage", "cv2",
