@@ -285,7 +285,10 @@ class TangoSource(InstrumentSource):
         hinted = next((part for part in error.args if part.reason in HINTS), None)
         causes = [part for part in error.args if part.reason not in FRAMES_OF_ERRORS]
         cause = hinted or (causes[0] if causes else error.args[0])
-        said = f"{cause.reason}: {last_line(cause.desc.partition('. ')[0])}"
+        # Tango's own descriptions begin with what matters, Python's tracebacks end with it
+        lines = cause.desc.strip().splitlines() or [""]
+        words = lines[0] if cause.reason.startswith("API_") else last_line(cause.desc)
+        said = f"{cause.reason}: {words}"
         hint = HINTS.get(cause.reason, "")
         if hint:
             return RefusedError(f"{said} ({hint})")
