@@ -44,7 +44,7 @@ def to_coco(result: FrameResult) -> dict[str, Any]:
     image_id = _image_id(result.frame.id)
     image = {
         "id": image_id,
-        "file_name": Path(result.source or result.frame.id).name,
+        "file_name": Path(result.source or result.frame.file or result.frame.id).name,
         "height": height,
         "width": width,
         "frame": result.frame.id,

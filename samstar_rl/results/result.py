@@ -219,17 +219,14 @@ def safe_name(frame_id: str) -> str:
     if name == frame_id and len(name.encode()) <= MAX_NAME_LENGTH and not _is_reserved(name):
         return name
     digest = hashlib.sha256(frame_id.encode("utf-8", "surrogatepass")).hexdigest()[:8]
-    return f"{_shortened(name) or 'frame'}-{digest}"
+    # the bytes that file systems allow, suffixes and temporary names included
+    shortened = name.encode()[:MAX_NAME_LENGTH].decode(errors="ignore").strip(" .")
+    return f"{shortened or 'frame'}-{digest}"
 
 
 def _is_reserved(name: str) -> bool:
-    """Whether Windows takes the name for a device, whatever its suffix."""
+    """Say whether Windows takes the name for a device, whatever its suffix."""
     return re.fullmatch(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", name.casefold()) is not None
-
-
-def _shortened(name: str) -> str:
-    """Within the bytes that file systems allow, suffixes and temporary names included."""
-    return name.encode()[:MAX_NAME_LENGTH].decode(errors="ignore").strip(" .")
 
 
 def label_image(segmentation: Segmentation) -> NDArray[np.uint16] | NDArray[np.uint32]:

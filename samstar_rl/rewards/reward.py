@@ -66,6 +66,7 @@ class PhysicsReward:
         Returns
         -------
         Score
+            1 in all terms where the frame's foreground is empty and so is the segmentation.
 
         Raises
         ------
@@ -73,11 +74,19 @@ class PhysicsReward:
             If the task is in nm and the frame has no pixel size.
         """
         targets = self.targets_px(frame)
+        if len(segmentation) == 0 and self._is_empty(frame, targets):
+            # nothing is there and nothing was found: all is right
+            return Score(1.0, dict.fromkeys(targets, 1.0))
         terms = {
             name: TERMS[name](segmentation, frame, target, previous)
             for name, target in targets.items()
         }
         return Score(combine(terms, self._weights, self.task.combination), terms)
+
+    def _is_empty(self, frame: Frame, targets: Mapping[str, Target]) -> bool:
+        """Whether the frame has no foreground, in a task that looks at it."""
+        samples = [t.sample for name, t in targets.items() if name not in WITHOUT_FOREGROUND]
+        return bool(samples) and FrameEvidence.of(frame, samples[0]).foreground.area_px == 0
 
     def gauge(self, frame: Frame) -> Gauge:
         """What the gates need to know: the length of the task's unit in px, and the evidence.

@@ -44,7 +44,7 @@ def duplicates(truth: Masks, rng: np.random.Generator) -> Masks:
 
 def merged(truth: Masks, rng: np.random.Generator) -> Masks:
     """Take each particle and its nearest free neighbour for one."""
-    centres = np.array([_centre(mask) for mask in truth])
+    centres = np.array([np.argwhere(mask).mean(axis=0) for mask in truth])
     free = set(range(len(truth)))
     found = []
     while free:
@@ -143,7 +143,3 @@ def _move_px(mask: Mask) -> float:
 def _distance_px(mask: Mask) -> NDArray[np.float32]:
     """Distance of each pixel of the mask to the nearest one outside; beyond the frame is inside."""
     return np.asarray(cv2.distanceTransform(mask.astype(np.uint8), cv2.DIST_L2, 5))
-
-
-def _centre(mask: Mask) -> NDArray[np.float64]:
-    return np.asarray(np.argwhere(mask).mean(axis=0))

@@ -69,7 +69,12 @@ def test_files_that_are_named_exist(page):
 
 @each_page
 def test_names_of_the_package_can_be_imported(page):
-    named = set(re.findall(r"\bsamstar_rl(?:\.[A-Za-z_]\w*)+", page.read_text("utf-8")))
+    text = page.read_text("utf-8")
+    named = set(re.findall(r"\bsamstar_rl(?:\.[A-Za-z_]\w*)+", text))
+    for module, names in re.findall(
+        r"^from (samstar_rl[\w.]*) import ([\w, ]+)", text, re.MULTILINE
+    ):
+        named |= {f"{module}.{name}" for name in re.split(r",\s*", names.strip())}
     missing = [name for name in sorted(named) if not is_importable(name)]
     assert not missing
 

@@ -74,7 +74,8 @@ def _is_data(item: Any, kind: Any) -> bool:
 
 def _is_image(item: Any) -> bool:
     kind = _text(item.attrs.get("data_type", ""))
-    return item.ndim >= 2 and kind.upper().rpartition(".")[2] not in NO_IMAGES
+    real = item.dtype.kind != "c"
+    return real and item.ndim >= 2 and kind.upper().rpartition(".")[2] not in NO_IMAGES
 
 
 def _is_colour(item: Any) -> bool:
@@ -85,9 +86,11 @@ def _pixel_size_nm(image: Any, file: Any) -> float | None:
     """From ``pixel_size_m`` or ``fov_m`` of the data set or the file, or the scales of its axes."""
     for attributes in (image.attrs, image.parent.attrs, file.attrs):
         if "pixel_size_m" in attributes:
-            return _positive(1e9 * _number(attributes["pixel_size_m"]))
+            size_nm = 1e9 * _number(attributes["pixel_size_m"])
+            return square_nm(size_nm, size_nm)
         if "fov_m" in attributes:
-            return _positive(1e9 * _number(attributes["fov_m"]) / image.shape[-1])
+            size_nm = 1e9 * _number(attributes["fov_m"]) / image.shape[-1]
+            return square_nm(size_nm, size_nm)
     sizes = [_spacing_nm(dimension) for dimension in list(image.dims)[-2:]]
     if len(sizes) < 2 or sizes[0] is None or sizes[1] is None:
         return None
@@ -109,10 +112,6 @@ def _spacing_nm(dimension: Any) -> float | None:
 def _number(value: Any) -> float:
     values = np.asarray(value, np.float64).ravel()
     return float(values[0]) if values.size else float("nan")
-
-
-def _positive(value: float) -> float | None:
-    return value if 0 < value < float("inf") else None
 
 
 def _text(value: Any) -> str:

@@ -6,6 +6,7 @@ import logging
 import math
 import threading
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -56,11 +57,14 @@ def read_tiff(path: Path) -> Iterator[tuple[Plane, int, float | None]]:
             )
         images = _images(everything, path)
         sizes_nm = [tiff_pixel_size_nm(tiff, one) for one in images]
-        for one in images:
-            _check_decoder(one, path)
         n_frames = sum(_count_planes(one) * _count_channels(one) for one in images)
         for one, size_nm in zip(images, sizes_nm, strict=True):
-            for plane in _planes(one):
+            planes = _planes(one)
+            while True:
+                with _naming_decoders(one, path):
+                    plane = next(planes, None)
+                if plane is None:
+                    break
                 for picture in _as_on_a_screen(plane, one, display_palette=tiff.is_imagej):
                     yield picture, n_frames, size_nm
 
@@ -129,14 +133,17 @@ def _count_planes(series: TiffPageSeries) -> int:
     return math.prod(series.shape) // (n_samples * math.prod(_plane_size(series)))
 
 
-def _check_decoder(series: TiffPageSeries, path: Path) -> None:
-    """See to it that the compression can be undone, before it looks like damage."""
+@contextmanager
+def _naming_decoders(series: TiffPageSeries, path: Path) -> Iterator[None]:
+    """See to it that a compression that cannot be undone does not look like damage."""
     compression = series.keyframe.compression
-    if compression == COMPRESSION.NONE:
-        return
     try:
-        TIFF.DECOMPRESSORS[compression]
-    except (KeyError, ImportError) as error:
+        if compression != COMPRESSION.NONE:
+            TIFF.DECOMPRESSORS[compression]
+        yield
+    except (KeyError, ValueError, ImportError) as error:
+        if not isinstance(error, ImportError) and "COMPRESSION" not in str(error):
+            raise
         name = getattr(compression, "name", compression)
         raise FrameReadError(
             f"{path} is compressed as {name} (scheme {int(compression)}), which cannot be "

@@ -91,11 +91,15 @@ def test_jpeg(tmp_path, mode):
     assert np.abs(image - LUMINANCE).mean() < 3
 
 
-def test_a_compression_that_nobody_undoes_is_named_and_is_no_damage(tmp_path):
+@pytest.mark.parametrize(
+    ("scheme", "name"), [(34661, "JBIG"), (32809, "THUNDERSCAN"), (48124, "JETRAW"), (65000, "EER")]
+)
+def test_a_compression_that_nobody_undoes_is_named_and_is_no_damage(tmp_path, scheme, name):
+    """Some are unknown to tifffile, some to the build of imagecodecs, some want metadata."""
     tifffile.imwrite(tmp_path / "a.tif", IMAGE)
     with tifffile.TiffFile(tmp_path / "a.tif", mode="r+b") as file:
-        file.pages.first.tags["Compression"].overwrite(34661)
-    with pytest.raises(FrameReadError, match="JBIG") as error:
+        file.pages.first.tags["Compression"].overwrite(scheme)
+    with pytest.raises(FrameReadError, match=name) as error:
         images(tmp_path / "a.tif")
     assert "damaged" not in str(error.value) and "LZW" in str(error.value)
 
@@ -177,6 +181,15 @@ def test_intensities_with_a_grey_palette_stay(tmp_path, kind):
     if kind.endswith("annotations"):
         colours[:, 250:] = np.array([[65535], [0], [0]])
     tifffile.imwrite(tmp_path / "a.tif", IMAGE, photometric="palette", colormap=colours)
+    np.testing.assert_array_equal(images(tmp_path / "a.tif"), [IMAGE])
+
+
+def test_a_lookup_table_of_imagej_colours_intensities(tmp_path):
+    colours = np.zeros((3, 256), np.uint16)
+    colours[1] = np.arange(255, -1, -1) * 257  # ever darker
+    tifffile.imwrite(
+        tmp_path / "a.tif", IMAGE, imagej=True, colormap=colours, photometric="palette"
+    )
     np.testing.assert_array_equal(images(tmp_path / "a.tif"), [IMAGE])
 
 
@@ -401,6 +414,17 @@ def test_memory_that_does_not_suffice_is_no_damage(tmp_path, monkeypatch):
 
 
 # ---------------------------------------------------------------- microscopes' files
+
+
+@pytest.mark.parametrize("suffix", [".hspy", ".emd", ".rpl"])
+def test_spectra_at_every_position_are_no_image(tmp_path, suffix):
+    hs = pytest.importorskip("hyperspy.api")
+    signal = hs.signals.Signal1D(np.zeros((6, 8, 128), np.uint16))
+    signal.axes_manager[-1].units, signal.axes_manager[-1].name = "eV", "Energy loss"
+    signal.save(tmp_path / f"a{suffix}")
+    with pytest.raises(FrameReadError, match=r"no image.*spectra") as error:
+        images(tmp_path / f"a{suffix}")
+    assert "damaged" not in str(error.value)
 
 
 def test_a_spectrum_image_of_digitalmicrograph_holds_no_image(tmp_path):
