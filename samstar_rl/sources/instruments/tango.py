@@ -10,6 +10,7 @@ import json
 import math
 import os
 import re
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError, URLError
@@ -250,6 +251,8 @@ class TangoSource(InstrumentSource):
                 return device.command_inout_reply(pending, POLL_MS)
             except self._tango.AsynReplyNotArrived:
                 continue
+        with suppress(self._tango.DevFailed):
+            device.cancel_asynch_request(pending)
         raise ConnectionLostError("stopped")
 
     def _note_pixel_size(self, width: int) -> None:
