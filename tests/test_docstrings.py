@@ -12,9 +12,14 @@ import pytest
 ROOT = Path(__file__).parents[1]
 #: Folders in which this holds; the others follow.
 ROOMS = [
+    "agents",
+    "envs",
+    "samstar_rl/_io",
+    "samstar_rl/bank",
     "samstar_rl/foreground",
     "samstar_rl/frames",
     "samstar_rl/masks",
+    "samstar_rl/napari",
     "samstar_rl/results",
     "samstar_rl/rewards",
     "samstar_rl/tasks",

@@ -36,7 +36,19 @@ FORMATS: dict[str, str | Callable[[Any], str]] = {
 
 
 def new_figure(width: float = 9.6, height: float = 3.8, **subplots: Any) -> tuple[Figure, Any]:
-    """A figure in the report's style, without any global state of matplotlib."""
+    """Make a figure in the report's style, without any global state of matplotlib.
+
+    Parameters
+    ----------
+    width, height : float
+        In inches.
+    **subplots
+        What `matplotlib.figure.Figure.subplots` takes.
+
+    Returns
+    -------
+    (Figure, Axes or array of Axes)
+    """
     figure = Figure(figsize=(width, height), layout="constrained")
     axes = figure.subplots(**subplots)
     for axis in np.ravel(axes):

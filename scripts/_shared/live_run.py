@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Column
 
 from samstar_rl.scripts._shared.command import report_error
 from samstar_rl.scripts._shared.interrupt import QUIT
@@ -78,8 +79,10 @@ def full_disk_noticed() -> Iterator[None]:
 @contextmanager
 def counts_shown(runner: Runner[Any]) -> Iterator[None]:
     """Show the counts, and what went wrong last until a frame is done, in one line."""
+    folding = Column(no_wrap=False, overflow="fold")  # a fault's hint stands at its end
     progress = Progress(
-        SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn(),
+        SpinnerColumn(), TextColumn("{task.description}", markup=False, table_column=folding),
+        TimeElapsedColumn(),
         console=Console(stderr=True, soft_wrap=True),
     )  # fmt: skip
 

@@ -31,6 +31,7 @@ def test_nothing_raises_a_bare_value_error():
     found = [
         f"{path.name}:{node.lineno}"
         for path in FILES
+        if not path.stem.endswith("_sim")  # they raise what the instruments' own servers do
         for node in ast.walk(ast.parse(path.read_text("utf-8")))
         if isinstance(node, ast.Raise)
         and isinstance(node.exc, ast.Call)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from samstar_rl.errors import SamstarError
 from samstar_rl.sources.instruments.base import MAX_REPLY_BYTES, BadReplyError
 
 # pvData's numbers of scalar types, which `codec.parameters` names
@@ -76,7 +77,7 @@ def _blosc(data: bytes, n_bytes: int, itemsize: int) -> bytes:
     # it would be allocated, and read, as its header announces
     announced, _, n_packed = struct.unpack_from("<III", data, 4)
     if announced != n_bytes or n_packed > len(data):
-        raise ValueError(f"{n_packed} bytes of which {len(data)} came, for {announced} bytes")
+        raise SamstarError(f"{n_packed} bytes of which {len(data)} came, for {announced} bytes")
     return bytes(blosc.decompress(data))
 
 
@@ -86,7 +87,7 @@ def _lz4(data: bytes, n_bytes: int, itemsize: int) -> bytes:
         return _lz4_block(data, n_bytes)
     _, block_bytes = HEADER.unpack_from(data)
     if block_bytes < 1:
-        raise ValueError("its blocks are empty")
+        raise SamstarError("its blocks are empty")
     blocks, position = [], HEADER.size
     for start in range(0, n_bytes, block_bytes):
         block, position = _next_block(data, position)
@@ -103,7 +104,7 @@ def _bitshuffled_lz4(data: bytes, n_bytes: int, itemsize: int) -> bytes:
         block_bytes, position = HEADER.unpack_from(data)[1], HEADER.size
     block_values = block_bytes // itemsize // 8 * 8
     if block_values < 8:
-        raise ValueError(f"blocks of {block_bytes} bytes cannot be")
+        raise SamstarError(f"blocks of {block_bytes} bytes cannot be")
     blocks, left = [], n_bytes // itemsize
     while left >= 8:
         n_values = min(block_values, left // 8 * 8)
@@ -129,7 +130,7 @@ def _next_block(data: bytes, position: int) -> tuple[bytes, int]:
     (length,) = struct.unpack_from(">I", data, position)
     end = position + 4 + length
     if end > len(data):
-        raise ValueError("it ends within a block")
+        raise SamstarError("it ends within a block")
     return data[position + 4 : end], end
 
 

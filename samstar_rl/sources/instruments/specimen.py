@@ -7,6 +7,7 @@ import threading
 import numpy as np
 from numpy.typing import NDArray
 
+from samstar_rl.errors import SamstarError
 from samstar_rl.simulator.stream import SimulatedStream
 
 SMALLEST_PX = 64
@@ -47,7 +48,7 @@ class Specimen:
         with self._lock:
             size_nm = self._stream(size).frame_at(0).frame.pixel_size_nm
         if size_nm is None:
-            raise ValueError(f"the preset {self.preset!r} has no pixel size")
+            raise SamstarError(f"the preset {self.preset!r} has no pixel size")
         return size_nm
 
     def _stream(self, size: int) -> SimulatedStream:

@@ -12,6 +12,7 @@ from typing import Any
 
 from tifffile import RESUNIT, TiffFile, TiffPageSeries
 
+from samstar_rl.errors import SamstarError
 from samstar_rl.sources.readers.pixel_size import NM_PER_UNIT, square_nm, to_nm
 
 # TIFF's own resolution field is meant for printers; no microscope has pixels above this
@@ -223,7 +224,7 @@ def _printed_nm(series: TiffPageSeries, units: tuple[RESUNIT, ...]) -> Sizes:
     """Size of a pixel by TIFF's own resolution, where that is in one of the units."""
     unit = series.keyframe.tags["ResolutionUnit"].value
     if unit not in units:
-        raise ValueError(f"the resolution is in {unit}")
+        raise SamstarError(f"the resolution is in {unit}")
     unit_nm = NM_PER_INCH if unit == RESUNIT.INCH else NM_PER_UNIT["cm"]
     x, y = _resolution(series)
     return unit_nm / x, unit_nm / y

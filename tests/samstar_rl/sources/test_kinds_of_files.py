@@ -184,6 +184,15 @@ def test_intensities_with_a_grey_palette_stay(tmp_path, kind):
     np.testing.assert_array_equal(images(tmp_path / "a.tif"), [IMAGE])
 
 
+def test_a_lookup_table_of_imagej_colours_intensities(tmp_path):
+    colours = np.zeros((3, 256), np.uint16)
+    colours[1] = np.arange(255, -1, -1) * 257  # ever darker
+    tifffile.imwrite(
+        tmp_path / "a.tif", IMAGE, imagej=True, colormap=colours, photometric="palette"
+    )
+    np.testing.assert_array_equal(images(tmp_path / "a.tif"), [IMAGE])
+
+
 @pytest.mark.parametrize("mode", ["CMYK", "YCbCr", "RGBA"])
 def test_other_kinds_of_colour(tmp_path, mode):
     Image.fromarray(COLOUR).convert(mode).save(tmp_path / "a.tif")
