@@ -12,17 +12,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import groupby
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from samstar_rl.sam.embedding import Embedding
 from samstar_rl.sam.mask_collector import Collection, Crop, CropCollector, Decoded
-from samstar_rl.sam.point_decoder import PointDecoder
 from samstar_rl.sam.prompt_order import SKIPPED_IN_MASKS, PromptPlan
 from samstar_rl.sam.upsampling import LogitUpsampler
 from samstar_rl.segmentation.proposals import Effort, Floor, StoppedBy
+
+if TYPE_CHECKING:
+    from samstar_rl.sam.embedding import Embedding
+    from samstar_rl.sam.point_decoder import PointDecoder
 
 BATCH = 32
 """Prompts chosen together."""

@@ -19,8 +19,6 @@ from numpy.typing import NDArray
 from torchvision.ops import batched_nms, nms
 
 from samstar_rl.errors import SamstarError
-from samstar_rl.evidence.frame_evidence import FrameEvidence
-from samstar_rl.frames.frame import Frame
 from samstar_rl.masks.particle_table import ParticleTable, Scene, equivalent_diameters_px
 from samstar_rl.masks.pixel_runs import merged
 from samstar_rl.masks.store import Ids, MaskStore, Window
@@ -30,6 +28,9 @@ from samstar_rl.settings import PromptSettings, Settings
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+    from samstar_rl.evidence.frame_evidence import FrameEvidence
+    from samstar_rl.frames.frame import Frame
 
 # above this many boxes torchvision's batched_nms takes another way, whose order may differ
 SINGLE_NMS_MAX_BOXES = 1000

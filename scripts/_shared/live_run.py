@@ -8,19 +8,22 @@ import signal
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Column
 
 from samstar_rl.scripts._shared.command import report_error
 from samstar_rl.scripts._shared.interrupt import QUIT
 from samstar_rl.streaming.access import TOKEN_VARIABLE, is_loopback, new_token
-from samstar_rl.streaming.counters import Counters, Counts
-from samstar_rl.streaming.output_folder import OutputFolder
 from samstar_rl.streaming.runner import RunError, Runner, WriteError
 from samstar_rl.streaming.sinks import FolderSink, JournalSink, Sink, TensorBoardSink
+
+if TYPE_CHECKING:
+    from samstar_rl.streaming.counters import Counters, Counts
+    from samstar_rl.streaming.output_folder import OutputFolder
 
 RUN_BROKE = 3
 CANNOT_WRITE = 4
@@ -76,8 +79,10 @@ def full_disk_noticed() -> Iterator[None]:
 @contextmanager
 def counts_shown(runner: Runner[Any]) -> Iterator[None]:
     """Show the counts, and what went wrong last until a frame is done, in one line."""
+    folding = Column(no_wrap=False, overflow="fold")  # a fault's hint stands at its end
     progress = Progress(
-        SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn(),
+        SpinnerColumn(), TextColumn("{task.description}", markup=False, table_column=folding),
+        TimeElapsedColumn(),
         console=Console(stderr=True, soft_wrap=True),
     )  # fmt: skip
 

@@ -10,6 +10,7 @@ import json
 import math
 import os
 import re
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError, URLError
@@ -250,6 +251,8 @@ class TangoSource(InstrumentSource):
                 return device.command_inout_reply(pending, POLL_MS)
             except self._tango.AsynReplyNotArrived:
                 continue
+        with suppress(self._tango.DevFailed):
+            device.cancel_asynch_request(pending)
         raise ConnectionLostError("stopped")
 
     def _note_pixel_size(self, width: int) -> None:
@@ -285,7 +288,10 @@ class TangoSource(InstrumentSource):
         hinted = next((part for part in error.args if part.reason in HINTS), None)
         causes = [part for part in error.args if part.reason not in FRAMES_OF_ERRORS]
         cause = hinted or (causes[0] if causes else error.args[0])
-        said = f"{cause.reason}: {last_line(cause.desc.partition('. ')[0])}"
+        # Tango's own descriptions begin with what matters, Python's tracebacks end with it
+        lines = cause.desc.strip().splitlines() or [""]
+        words = lines[0] if cause.reason.startswith("API_") else last_line(cause.desc)
+        said = f"{cause.reason}: {words}"
         hint = HINTS.get(cause.reason, "")
         if hint:
             return RefusedError(f"{said} ({hint})")

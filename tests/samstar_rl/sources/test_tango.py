@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import socket
+import subprocess
+import sys
 import threading
 import time
 from itertools import islice
@@ -12,8 +16,8 @@ pytest.importorskip("tango")
 
 from samstar_rl.sources.base import Fault
 from samstar_rl.sources.instruments.base import BadReplyError, SourceBrokenError
-from samstar_rl.sources.instruments.tango import TangoSource, decode_scanned_image
-from samstar_rl.sources.instruments.tango_sim import Behaviour, TangoSimulator
+from samstar_rl.sources.instruments.tango import DEVICES, TangoSource, decode_scanned_image
+from samstar_rl.sources.instruments.tango_sim import READY, Behaviour, TangoSimulator
 from samstar_rl.sources.registry import open_source, parse_source_name
 
 
@@ -123,6 +127,63 @@ def test_a_server_that_is_away_is_asked_again():
     threading.Timer(1.5, source.stop).start()
     assert list(source) == []
     assert len(faults) == 1 and "does not answer" in faults[0].reason
+    assert "Failed to connect to device" in faults[0].reason
+
+
+SERVER = """
+import sys
+from pathlib import Path
+from tango.server import run
+from samstar_rl.sources.instruments.tango_sim import READY, Behaviour, Microscope, make_devices
+microscope = Microscope(Path(sys.argv[1]), Behaviour())
+run(tuple(make_devices(microscope).values()), args=["samstar", "simulated"],
+    post_init_callback=lambda: print(READY, flush=True))
+"""
+
+
+@pytest.mark.slow
+def test_devices_are_found_by_way_of_a_database(tmp_path):
+    """Pytango's own database server, and devices that it knows of."""
+    tango = pytest.importorskip("tango")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    environment = {**os.environ, "TANGO_HOST": f"127.0.0.1:{port}"}
+    base = {"cwd": tmp_path, "env": environment, "stderr": subprocess.DEVNULL}
+    command = [sys.executable, "-m", "tango.databaseds.database", "--host", "127.0.0.1"]
+    database = subprocess.Popen(
+        [*command, "--port", str(port), "2"], stdout=subprocess.DEVNULL, **base
+    )
+    server = None
+    try:
+        known = open_database(tango, port)
+        for role, kind in (("scan", "Scan"), ("microscope", "Direct")):
+            device = tango.DbDevInfo()
+            device.server, device._class = "samstar/simulated", kind
+            device.name = DEVICES[2][role]
+            known.add_device(device)
+        server = subprocess.Popen(
+            [sys.executable, "-c", SERVER, str(tmp_path)],
+            stdout=subprocess.PIPE, text=True, **base,
+        )  # fmt: skip
+        assert READY in server.stdout.readline()
+        frames, faults = take(f"tango://127.0.0.1:{port}?size=64", 2)
+    finally:
+        for process in (server, database):
+            if process is not None:
+                process.kill()
+                process.wait()
+    assert [frame.shape for frame in frames] == [(64, 64)] * 2 and not faults
+
+
+def open_database(tango, port: int):
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            return tango.Database("127.0.0.1", port)
+        except tango.DevFailed:
+            assert time.monotonic() < deadline
+            time.sleep(0.3)
 
 
 @pytest.mark.parametrize(
