@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from operator import attrgetter
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from segment_anything.modeling import Sam
 
-from samstar_rl.segmentation.segmentation import Segmentation
 from samstar_rl.segmenter import Segmenter
-from samstar_rl.settings import Settings
 from samstar_rl.sources.readers.arrays import as_frame, iterate_frames
-from samstar_rl.tasks.task import Task
-from samstar_rl.tuning.tuner import Tuner
+
+if TYPE_CHECKING:
+    from samstar_rl.segmentation.segmentation import Segmentation
+    from samstar_rl.settings import Settings
+    from samstar_rl.tasks.task import Task
+    from samstar_rl.tuning.tuner import Tuner
 
 
 def segment(

@@ -14,16 +14,15 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from segment_anything.modeling import Sam
 
 from samstar_rl.errors import SamstarError
-from samstar_rl.frames.frame import Frame
 from samstar_rl.frames.quality import UnusableFrameError, inspect_frame
 from samstar_rl.results.result import FrameResult
 from samstar_rl.sam.engine import ProposalEngine
 from samstar_rl.sam.load import load_sam
-from samstar_rl.sam.point_decoder import Precision
 from samstar_rl.settings import Settings
 from samstar_rl.tasks.task import Task, load_task
 from samstar_rl.tuning.budget import DeadlineBudget, GazeOptions
@@ -31,6 +30,10 @@ from samstar_rl.tuning.evaluable_frames import LiveFrame
 from samstar_rl.tuning.objective import Objective
 from samstar_rl.tuning.tuner import Evaluation, FrameEvaluator, StaticTuner, Tuner, tune_frame
 from samstar_rl.tuning.wrapper import TunerWrapper
+
+if TYPE_CHECKING:
+    from samstar_rl.frames.frame import Frame
+    from samstar_rl.sam.point_decoder import Precision
 
 
 @dataclass(eq=False)

@@ -14,16 +14,18 @@ import pytest
 ROOT = Path(__file__).parents[1]
 MAPPED = ("envs", "agents", "scripts")
 MOST_MODULES = 12
-#: Aimed at is 12.
-LONGEST_CHAIN = 24
-#: Collections of things of one kind: a file a term of the score, a file a part of the simulator.
-COLLECTIONS = ("samstar_rl.rewards.terms", "samstar_rl.simulator")
+LONGEST_CHAIN = 12
+#: A command that calls other commands stands before them.
+LONGER_CHAIN = {"samstar_rl.scripts.maintain.artefacts": 13}
+#: Collections of one kind of thing: a file a command, a term of the score, a part of the simulator.
+COLLECTIONS = ("samstar_rl.rewards.terms", "samstar_rl.scripts", "samstar_rl.simulator")
 #: Rooms that are still too full.
-CROWDED = {"samstar_rl.fitting": 15, "samstar_rl.sam": 13}
+CROWDED = {"samstar_rl.fitting": 13, "samstar_rl.sam": 13}
 
 #: Modules of commands, which must answer `--help` and a mistyped argument at once.
 COMMANDS = (
-    "ablate", "bank", "benchmark", "demo", "headroom", "task", "train", "tune", "validate",
+    "ablate", "bank", "benchmark", "demo", "deploy", "headroom", "segment", "task", "train", "tune",
+    "validate",
 )  # fmt: skip
 HEAVY = (
     "torch", "torchvision", "stable_baselines3", "pymoo", "matplotlib", "pandas", "skimage", "cv2",
@@ -89,8 +91,9 @@ def test_no_folder_holds_more_modules_than_one_takes_in_at_a_glance():
 
 
 def test_no_chain_of_imports_is_long():
-    chain = max(map(longest_chain, FILES), key=len)
-    assert len(chain) <= LONGEST_CHAIN, " -> ".join(chain)
+    for module in FILES:
+        chain = longest_chain(module)
+        assert len(chain) <= LONGER_CHAIN.get(module, LONGEST_CHAIN), " -> ".join(chain)
 
 
 def test_every_room_says_what_lives_in_it():

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from samstar_rl.masks.store import Window
+if TYPE_CHECKING:
+    from samstar_rl.masks.store import Window
 
 Column = NDArray[np.float64]
 Points = NDArray[np.float32]

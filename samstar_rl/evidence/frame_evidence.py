@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -14,11 +15,13 @@ from samstar_rl.evidence.likeness import describe_masks, packaged_likeness
 from samstar_rl.evidence.mask_evidence import EVIDENCE, MaskDescriber, count_bodies_in
 from samstar_rl.foreground.estimate import Foreground, estimate_foreground
 from samstar_rl.foreground.network import LazyMaps
-from samstar_rl.foreground.sample import Sample
-from samstar_rl.frames.frame import Frame
 from samstar_rl.masks.column_cache import MaskColumns
-from samstar_rl.masks.particle_table import ParticleTable
-from samstar_rl.masks.store import Ids, MaskStore
+
+if TYPE_CHECKING:
+    from samstar_rl.foreground.sample import Sample
+    from samstar_rl.frames.frame import Frame
+    from samstar_rl.masks.particle_table import ParticleTable
+    from samstar_rl.masks.store import Ids, MaskStore
 
 Column = NDArray[np.float64]
 #: Numbers of bodies and pixels that they share with a mask.

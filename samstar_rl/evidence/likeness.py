@@ -6,14 +6,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import resources
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
 from samstar_rl.evidence.mask_evidence import EVIDENCE as EVIDENCE_OF_MASKS
-from samstar_rl.foreground.estimate import Foreground
-from samstar_rl.masks.particle_table import ParticleTable
+
+if TYPE_CHECKING:
+    from samstar_rl.foreground.estimate import Foreground
+    from samstar_rl.masks.particle_table import ParticleTable
 
 Weights = NDArray[np.float64]
 

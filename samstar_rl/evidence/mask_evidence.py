@@ -5,16 +5,18 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from samstar_rl._io.opencv import avoid_ipp
-from samstar_rl.foreground.estimate import Cover, Foreground
-from samstar_rl.masks.particle_table import Scene
-from samstar_rl.masks.store import Ids, MaskStore, Window
+
+if TYPE_CHECKING:
+    from samstar_rl.foreground.estimate import Cover, Foreground
+    from samstar_rl.masks.particle_table import Scene
+    from samstar_rl.masks.store import Ids, MaskStore, Window
 
 Index = NDArray[np.intp]
 

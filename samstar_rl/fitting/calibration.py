@@ -10,18 +10,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from segment_anything.modeling import Sam
 
-from samstar_rl.fitting.emps import Labelled
 from samstar_rl.frames.frame import Frame
 from samstar_rl.sam.engine import ProposalEngine, Proposals
-from samstar_rl.segmentation.segmentation import segment
+from samstar_rl.segmentation.filters import segment
 from samstar_rl.settings import Settings
 from samstar_rl.truth.metrics import Truth, f1_at
+
+if TYPE_CHECKING:
+    from samstar_rl.fitting.emps import Labelled
 
 SHARPNESSES = (1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0)
 LARGEST_ERROR = 0.105

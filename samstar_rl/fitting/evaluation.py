@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -13,13 +14,15 @@ from segment_anything import SamPredictor
 from segment_anything.modeling import Sam
 
 from samstar_rl.errors import SamstarError
-from samstar_rl.fitting.emps import Labelled
 from samstar_rl.frames.frame import Frame
 from samstar_rl.rewards import PhysicsReward
-from samstar_rl.sam.engine import ProposalEngine
-from samstar_rl.settings import Settings
-from samstar_rl.tasks.task import Task
 from samstar_rl.truth.metrics import f1_at
+
+if TYPE_CHECKING:
+    from samstar_rl.fitting.emps import Labelled
+    from samstar_rl.sam.engine import ProposalEngine
+    from samstar_rl.settings import Settings
+    from samstar_rl.tasks.task import Task
 
 SMALLEST_INSTANCE_PX = 30
 BATCH = 64

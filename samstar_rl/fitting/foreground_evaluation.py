@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from samstar_rl.fitting.emps import Labelled
 from samstar_rl.fitting.foreground_samples import FIRST_JUDGING_SEED
 from samstar_rl.foreground.estimate import estimate_foreground
 from samstar_rl.foreground.network import ForegroundMaps, ForegroundNetwork, map_particles
 from samstar_rl.frames.intensity import normalise
 from samstar_rl.simulator import SimulatedStream
+
+if TYPE_CHECKING:
+    from samstar_rl.fitting.emps import Labelled
 
 Mask = NDArray[np.bool_]
 Labels = NDArray[np.int32]

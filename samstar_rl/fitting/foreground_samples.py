@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -14,11 +15,13 @@ from torch import Tensor
 from samstar_rl._io.atomic import replacing
 from samstar_rl.errors import SamstarError
 from samstar_rl.fitting.augmentation import random_exposure, window
-from samstar_rl.fitting.emps import Labelled
 from samstar_rl.foreground.network import WORKING_SHORT_SIDE_PX, standardise
 from samstar_rl.frames.intensity import normalise
 from samstar_rl.simulator import SIMULATOR_VERSION, SimulatedStream, draw_family_image
 from samstar_rl.simulator.seeds import FIRST_SEEDS
+
+if TYPE_CHECKING:
+    from samstar_rl.fitting.emps import Labelled
 
 Labels = NDArray[np.int32]
 Field = NDArray[np.float32]

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
@@ -19,13 +19,15 @@ from torch.utils.data import DataLoader
 
 from samstar_rl._io.atomic import replacing
 from samstar_rl.errors import SamstarError
-from samstar_rl.fitting.emps import Labelled
 from samstar_rl.fitting.foreground_samples import (
     ForegroundBatches,
     ForegroundSpec,
     SimulatedFrames,
 )
 from samstar_rl.foreground.network import ForegroundNetwork, for_inference
+
+if TYPE_CHECKING:
+    from samstar_rl.fitting.emps import Labelled
 
 DICE_WEIGHT = 1.0
 CORE_WEIGHT = 0.7

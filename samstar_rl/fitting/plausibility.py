@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -17,15 +18,18 @@ from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 from torch.utils.data import BatchSampler, RandomSampler, TensorDataset
 
-from samstar_rl.bank.bank import Bank
 from samstar_rl.evidence.frame_evidence import FrameEvidence
 from samstar_rl.evidence.likeness import Likeness, standardise
-from samstar_rl.segmentation.segmentation import Segmentation, segment
-from samstar_rl.settings import Settings
-from samstar_rl.tasks.task import Task
+from samstar_rl.segmentation.filters import segment
+from samstar_rl.segmentation.segmentation import Segmentation
 from samstar_rl.truth.adversaries import ADVERSARIES, true_masks
 from samstar_rl.truth.metrics import Truth
 from samstar_rl.truth.validity import draw_settings
+
+if TYPE_CHECKING:
+    from samstar_rl.bank.bank import Bank
+    from samstar_rl.settings import Settings
+    from samstar_rl.tasks.task import Task
 
 Evidence = NDArray[np.float64]
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from rich.progress import Progress
@@ -21,12 +21,14 @@ from torch.utils.tensorboard import SummaryWriter
 
 from samstar_rl._io.atomic import replacing
 from samstar_rl.errors import SamstarError
-from samstar_rl.fitting.emps import Labelled
 from samstar_rl.fitting.evaluation import best_of_three
 from samstar_rl.fitting.losses import AuxiliaryHead, MaskLosses, mask_losses
 from samstar_rl.fitting.samples import BatchDataset, SampleSpec, SimulatedPool
 from samstar_rl.sam.folded_decoder import point_tokens, predict_masks
 from samstar_rl.sam.tiny import TinySamConfig, build_tiny_sam, tie_cross_attentions
+
+if TYPE_CHECKING:
+    from samstar_rl.fitting.emps import Labelled
 
 MASK_STRIDE = 2
 IOU_WEIGHT = 2.0

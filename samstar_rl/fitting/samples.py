@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -12,9 +13,11 @@ from torch import Tensor
 
 from samstar_rl._io.atomic import replacing
 from samstar_rl.fitting.augmentation import pad, random_exposure, random_view, resize
-from samstar_rl.fitting.emps import Labelled
 from samstar_rl.fitting.prompt_sampling import Prompts, sample_prompts
 from samstar_rl.simulator import draw_training_image
+
+if TYPE_CHECKING:
+    from samstar_rl.fitting.emps import Labelled
 
 REAL_BACKGROUND_WEIGHT = 0.5
 """A background prompt on a real frame may hit a particle that nobody labelled."""

@@ -16,7 +16,7 @@ import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import cv2
 import numpy as np
@@ -34,9 +34,9 @@ from samstar_rl.frames.intensity import normalise
 from samstar_rl.frames.slopes import slopes
 from samstar_rl.masks.pixel_runs import PixelCount
 
-Contrast = Literal["bright", "dark", "either"]
-Sizes = Literal["alike", "mixed"]
-Arrangement = Literal["apart", "overlapping"]
+if TYPE_CHECKING:
+    from samstar_rl.foreground.sample import Arrangement, Contrast, Sizes
+
 Mask = NDArray[np.bool_]
 Field = NDArray[np.float32]
 Bodies = NDArray[np.uint16]

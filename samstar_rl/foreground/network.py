@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from importlib import resources
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -24,8 +25,10 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from samstar_rl._io.opencv import avoid_ipp
 from samstar_rl.errors import SamstarError
-from samstar_rl.frames.frame import Frame
 from samstar_rl.frames.intensity import normalise
+
+if TYPE_CHECKING:
+    from samstar_rl.frames.frame import Frame
 
 Field = NDArray[np.float32]
 

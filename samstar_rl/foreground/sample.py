@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, Any, Self, get_args
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from samstar_rl.errors import SamstarError
-from samstar_rl.foreground.estimate import Arrangement, Contrast, Sizes
 
 #: Marks a field that is a length in the task's unit, or a number per unit of area.
 LENGTH = "length"
@@ -17,6 +16,10 @@ DENSITY = "density"
 Length = Annotated[float, Field(gt=0), LENGTH]
 Density = Annotated[float, Field(gt=0), DENSITY]
 Share = Annotated[float, Field(ge=0, le=1)]
+
+Contrast = Literal["bright", "dark", "either"]
+Sizes = Literal["alike", "mixed"]
+Arrangement = Literal["apart", "overlapping"]
 
 
 class Quantities(BaseModel):

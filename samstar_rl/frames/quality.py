@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from samstar_rl.errors import SamstarError
-from samstar_rl.frames.frame import Frame
+
+if TYPE_CHECKING:
+    from samstar_rl.frames.frame import Frame
 
 # beyond these shares of its pixels a frame is useless
 MAX_MISSING = 0.5

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from samstar_rl.masks.store import Ids
+if TYPE_CHECKING:
+    from samstar_rl.masks.store import Ids
 
 Column = NDArray[np.float64]
 

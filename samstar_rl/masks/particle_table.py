@@ -7,7 +7,7 @@ a mask, when first asked for, from the mask's window. Lengths are in px, y point
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -18,7 +18,9 @@ from samstar_rl._io.opencv import avoid_ipp
 from samstar_rl.frames.intensity import normalise
 from samstar_rl.frames.slopes import slopes
 from samstar_rl.masks.column_cache import Column, MaskColumns
-from samstar_rl.masks.store import Ids, MaskStore, Window
+
+if TYPE_CHECKING:
+    from samstar_rl.masks.store import Ids, MaskStore, Window
 
 SHAPE_COLUMNS = (
     "perimeter_crofton",

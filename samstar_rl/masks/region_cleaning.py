@@ -9,12 +9,14 @@ mask without small parts costs nothing.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from samstar_rl.masks.store import Ids, MaskStore, Window
+if TYPE_CHECKING:
+    from samstar_rl.masks.store import Ids, MaskStore, Window
 
 Corner = tuple[int, int]
 

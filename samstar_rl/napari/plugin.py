@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.backends.backend_qtagg import FigureCanvasQTAgg
@@ -28,14 +28,16 @@ from qtpy.QtWidgets import (
 
 from samstar_rl.agents import make_tuner, shipped_bundles
 from samstar_rl.errors import SamstarError
-from samstar_rl.frames.frame import Frame
 from samstar_rl.napari.geometry import ShownPlane
-from samstar_rl.results.result import FrameResult
 from samstar_rl.segmenter import Segmenter
 from samstar_rl.settings import SETTINGS, Settings, SettingsSpace
 from samstar_rl.simulator import SimulatedStream
 from samstar_rl.sources.readers.files import iterate_file
 from samstar_rl.tasks.shipped import task_names
+
+if TYPE_CHECKING:
+    from samstar_rl.frames.frame import Frame
+    from samstar_rl.results.result import FrameResult
 
 LabelLayer = Any
 #: positions of a slider

@@ -12,14 +12,16 @@ import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from samstar_rl.errors import MissingExtraError
 from samstar_rl.results.outlines import outline_polygons
 from samstar_rl.results.result import SOFTWARE, FrameResult
-from samstar_rl.segmentation.segmentation import Segmentation
+
+if TYPE_CHECKING:
+    from samstar_rl.segmentation.segmentation import Segmentation
 
 # together 53 bits: what JavaScript takes for a whole number
 IMAGE_ID_BITS, MAX_MASKS = 37, 1 << 16

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -15,13 +15,15 @@ import tifffile
 from numpy.typing import NDArray
 
 from samstar_rl._io import atomic
-from samstar_rl.frames.frame import Frame
 from samstar_rl.masks.particle_table import SCHEMA_VERSION
 from samstar_rl.results.overlay import draw_overlay, encode_png
-from samstar_rl.rewards import Score
-from samstar_rl.segmentation.segmentation import Segmentation
-from samstar_rl.settings import Settings
-from samstar_rl.tuning.tuner import TunedFrame
+
+if TYPE_CHECKING:
+    from samstar_rl.frames.frame import Frame
+    from samstar_rl.rewards import Score
+    from samstar_rl.segmentation.segmentation import Segmentation
+    from samstar_rl.settings import Settings
+    from samstar_rl.tuning.tuner import TunedFrame
 
 LABELS_SUFFIX = ".labels.tif"
 PARTICLES_SUFFIX = ".particles.csv"

@@ -6,13 +6,14 @@ take their mean over the particles that should be there: what a segmentation lea
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from numpy.typing import NDArray
 
-from samstar_rl.evidence.frame_evidence import FrameEvidence
-from samstar_rl.foreground.sample import Sample
-from samstar_rl.frames.frame import Frame
-from samstar_rl.segmentation.segmentation import Segmentation
+if TYPE_CHECKING:
+    from samstar_rl.evidence.frame_evidence import FrameEvidence
+    from samstar_rl.segmentation.segmentation import Segmentation
 
 
 def covered_foreground(segmentation: Segmentation, evidence: FrameEvidence) -> tuple[int, int]:
@@ -25,7 +26,7 @@ def covered_foreground(segmentation: Segmentation, evidence: FrameEvidence) -> t
     return int(known["union"]), int(known["shared"])
 
 
-def expected_count(segmentation: Segmentation, frame: Frame, sample: Sample) -> float:
+def expected_count(segmentation: Segmentation, evidence: FrameEvidence) -> float:
     """Particles that should be there: those that masks stand for, and the foreground without mask.
 
     The uncovered foreground counts as particles of the mean area that the foreground itself shows;
@@ -34,18 +35,16 @@ def expected_count(segmentation: Segmentation, frame: Frame, sample: Sample) -> 
     Parameters
     ----------
     segmentation : Segmentation
-    frame : Frame
-    sample : Sample
-        Lengths in px.
+    evidence : FrameEvidence
+        Of the segmented frame.
 
     Returns
     -------
     float
     """
-    evidence = FrameEvidence.of(frame, sample)
     known = evidence.counted.setdefault(segmentation, {})
     if "expected" not in known:
-        if sample.sizes == "mixed":
+        if evidence.sample.sizes == "mixed":
             missed = uncovered_bodies(segmentation, evidence)
         else:
             foreground = evidence.foreground
@@ -67,7 +66,7 @@ def uncovered_bodies(segmentation: Segmentation, evidence: FrameEvidence) -> flo
 
 
 def mean_over_expected(
-    values: NDArray[np.float64], segmentation: Segmentation, frame: Frame, sample: Sample
+    values: NDArray[np.float64], segmentation: Segmentation, evidence: FrameEvidence
 ) -> float:
     r"""Mean of values of masks over the particles that should be there.
 
@@ -81,9 +80,8 @@ def mean_over_expected(
     values : (K,) array
         Of the masks.
     segmentation : Segmentation
-    frame : Frame
-    sample : Sample
-        Lengths in px.
+    evidence : FrameEvidence
+        Of the segmented frame.
 
     Returns
     -------
@@ -92,5 +90,5 @@ def mean_over_expected(
     """
     if len(segmentation) == 0:
         return 0.0
-    count = max(float(len(segmentation)), expected_count(segmentation, frame, sample))
+    count = max(float(len(segmentation)), expected_count(segmentation, evidence))
     return float(segmentation.uniqueness @ values) / count

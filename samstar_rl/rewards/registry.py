@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from samstar_rl.rewards.target import Target
 from samstar_rl.rewards.terms.border import BorderTarget, border
 from samstar_rl.rewards.terms.completeness import CompletenessTarget, completeness
 from samstar_rl.rewards.terms.confidence import ConfidenceTarget, confidence
@@ -22,6 +22,9 @@ from samstar_rl.rewards.terms.size import SizeTarget, size
 from samstar_rl.rewards.terms.smoothness import SmoothnessTarget, smoothness
 from samstar_rl.rewards.terms.temporal import TemporalTarget, temporal
 from samstar_rl.rewards.terms.tiling import TilingTarget, tiling
+
+if TYPE_CHECKING:
+    from samstar_rl.rewards.target import Target
 
 #: name -> term(segmentation, frame, target with lengths in px, previous segmentation or None)
 TERMS: dict[str, Callable[..., float]] = {

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from samstar_rl.masks.particle_table import Scene
+if TYPE_CHECKING:
+    from samstar_rl.masks.particle_table import Scene
 
 
 @dataclass(frozen=True, eq=False)

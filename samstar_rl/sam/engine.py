@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -19,7 +19,6 @@ from segment_anything.modeling import Sam
 from segment_anything.utils.amg import build_point_grid, generate_crop_boxes
 
 from samstar_rl.errors import SamstarError
-from samstar_rl.evidence.frame_evidence import FrameEvidence
 from samstar_rl.frames.frame import Frame
 from samstar_rl.frames.intensity import unit_to_rgb
 from samstar_rl.masks.particle_table import Scene
@@ -30,9 +29,13 @@ from samstar_rl.sam.mask_collector import Collection, Crop, CropCollector
 from samstar_rl.sam.point_decoder import Arithmetic, PointDecoder, Precision, one_ahead
 from samstar_rl.sam.prompt_order import plan_prompts
 from samstar_rl.sam.upsampling import LogitUpsampler
+from samstar_rl.segmentation.filters import segment
 from samstar_rl.segmentation.proposals import Effort, Floor, Proposals, ProposalsError
-from samstar_rl.segmentation.segmentation import Segmentation, segment
+from samstar_rl.segmentation.segmentation import Segmentation
 from samstar_rl.settings import STABILITY_OFFSETS, PromptSettings, Settings
+
+if TYPE_CHECKING:
+    from samstar_rl.evidence.frame_evidence import FrameEvidence
 
 __all__ = [
     "Embedding",
@@ -278,7 +281,7 @@ class ProposalEngine:
         length_unit_px : float
             Length of the task's unit in px.
         evidence : FrameEvidence, optional
-            As for `samstar_rl.segmentation.segmentation.segment`.
+            As for `samstar_rl.segmentation.filters.segment`.
         point_grids : sequence of (P, 2) arrays, optional
             As for `propose`.
         cost_limit : float, optional

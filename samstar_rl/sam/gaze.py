@@ -12,22 +12,27 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import groupby
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from samstar_rl.sam.embedding import Embedding
 from samstar_rl.sam.mask_collector import Collection, Crop, CropCollector, Decoded
-from samstar_rl.sam.point_decoder import PointDecoder
 from samstar_rl.sam.prompt_order import SKIPPED_IN_MASKS, PromptPlan
 from samstar_rl.sam.upsampling import LogitUpsampler
 from samstar_rl.segmentation.proposals import Effort, Floor, StoppedBy
 
+if TYPE_CHECKING:
+    from samstar_rl.sam.embedding import Embedding
+    from samstar_rl.sam.point_decoder import PointDecoder
+
 BATCH = 32
 """Prompts chosen together."""
 SURE_IOU, SURE_STABILITY = 0.88, 0.9
-"""Predicted IoU and low-resolution stability above which a mask spares prompts that lie in it."""
+"""Predicted IoU and low-resolution stability from which a mask spares prompts that lie in it ..."""
+MOST_OF_VIEW = 0.25
+"""... unless it takes more of its view than this: what lies in a background must be looked at."""
 SAME_MASK = 0.95
 """Low-resolution IoU above which a mask is the same as an earlier and better one of its view."""
 
@@ -199,6 +204,8 @@ class _View:
         high = (low > self._threshold + 1).sum(axis=(1, 2))
         wide = np.maximum((low > self._threshold - 1).sum(axis=(1, 2)), 1)
         sure = (iou_pred >= SURE_IOU) & (high / wide >= SURE_STABILITY)
+        seen = np.prod([side / self._input_side for side in self.embedding.input_size])
+        sure &= high < MOST_OF_VIEW * seen * low.shape[1] * low.shape[2]
         # pixels of the logits, which span the padded input
         pitch = self._input_side / low.shape[1]
         rows = (y * self.embedding.input_size[0] / height / pitch).astype(np.intp)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +16,9 @@ from torch import Tensor
 
 from samstar_rl.masks.store import MaskStore, Window, pack_window, tight_box
 from samstar_rl.sam.upsampling import STOCK_CHANNELS, Logits, LogitUpsampler
-from samstar_rl.segmentation.proposals import Floor
+
+if TYPE_CHECKING:
+    from samstar_rl.segmentation.proposals import Floor
 
 Corner = tuple[int, int]
 

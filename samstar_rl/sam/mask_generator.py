@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,8 +11,10 @@ from segment_anything.utils.amg import coco_encode_rle
 
 from samstar_rl.errors import MissingExtraError, SamstarError
 from samstar_rl.sam.engine import ProposalEngine
-from samstar_rl.sam.point_decoder import Arithmetic
 from samstar_rl.settings import Settings
+
+if TYPE_CHECKING:
+    from samstar_rl.sam.point_decoder import Arithmetic
 
 OUTPUT_MODES = ("binary_mask", "uncompressed_rle", "coco_rle")
 

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
@@ -23,9 +23,11 @@ from segment_anything.utils.transforms import ResizeLongestSide
 from torch import Tensor
 
 from samstar_rl.sam import folded_decoder as decoder
-from samstar_rl.sam.embedding import Embedding
 from samstar_rl.sam.mask_collector import Decoded
 from samstar_rl.segmentation.proposals import Floor
+
+if TYPE_CHECKING:
+    from samstar_rl.sam.embedding import Embedding
 
 Arithmetic = Literal["folded", "stock"]
 Precision = Literal["float32", "bfloat16", "float16"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,8 +13,10 @@ from samstar_rl.errors import SamstarError
 from samstar_rl.masks.box_nms import BoxSuppression
 from samstar_rl.masks.particle_table import ParticleDescriptors, Scene
 from samstar_rl.masks.region_cleaning import RegionCleaner
-from samstar_rl.masks.store import MaskStore
-from samstar_rl.settings import PromptSettings, Settings, SettingsSpace
+
+if TYPE_CHECKING:
+    from samstar_rl.masks.store import MaskStore
+    from samstar_rl.settings import PromptSettings, Settings, SettingsSpace
 
 NEAR_EDGE_PX = 20
 """Masks within this distance of a crop's edge are cut off by it: SAM's own figure."""

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from samstar_rl.simulator.shading import Field, Footprint, Look, shade
-from samstar_rl.simulator.shapes import Outline
+
+if TYPE_CHECKING:
+    from samstar_rl.simulator.shapes import Outline
 
 Labels = NDArray[np.int32]
 

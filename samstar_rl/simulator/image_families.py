@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -15,7 +16,6 @@ from numpy.typing import NDArray
 
 from samstar_rl.simulator import placement
 from samstar_rl.simulator.canvas import Canvas, Mixing, Particle
-from samstar_rl.simulator.optics import Optics
 from samstar_rl.simulator.shading import Look
 from samstar_rl.simulator.shapes import (
     SHAPES,
@@ -40,6 +40,9 @@ from samstar_rl.simulator.tiling import (
     region_labels,
     tessellate,
 )
+
+if TYPE_CHECKING:
+    from samstar_rl.simulator.optics import Optics
 
 Labels = NDArray[np.int32]
 Points = NDArray[np.float64]

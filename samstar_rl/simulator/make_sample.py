@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import assert_never
+from typing import TYPE_CHECKING, assert_never
 
 import cv2
 import numpy as np
@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from samstar_rl.simulator import placement, presets
 from samstar_rl.simulator.drift import SAMPLE_OVER_FIELD, DriftState
 from samstar_rl.simulator.film import FILMS
-from samstar_rl.simulator.optics import Optics
 from samstar_rl.simulator.parameters import (
     PopulationParameters,
     SampleParameters,
@@ -38,7 +37,10 @@ from samstar_rl.simulator.styles import (
     draw_background,
     draw_surface,
 )
-from samstar_rl.simulator.texture import Shape
+
+if TYPE_CHECKING:
+    from samstar_rl.simulator.optics import Optics
+    from samstar_rl.simulator.texture import Shape
 
 Points = NDArray[np.float64]
 Extent = tuple[float, float]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import cv2
 import numpy as np
@@ -12,10 +12,12 @@ from numpy.typing import NDArray
 
 from samstar_rl.simulator.canvas import Canvas, Mixing, Particle
 from samstar_rl.simulator.drift import DriftState
-from samstar_rl.simulator.shading import Look
-from samstar_rl.simulator.shapes import Outline
 from samstar_rl.simulator.texture import Field, Shape, smooth
 from samstar_rl.simulator.tiling import region_labels, tessellate
+
+if TYPE_CHECKING:
+    from samstar_rl.simulator.shading import Look
+    from samstar_rl.simulator.shapes import Outline
 
 Labels = NDArray[np.int32]
 Points = NDArray[np.float64]

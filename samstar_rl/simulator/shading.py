@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from samstar_rl.simulator.shapes import Outline
 from samstar_rl.simulator.texture import blurred
+
+if TYPE_CHECKING:
+    from samstar_rl.simulator.shapes import Outline
 
 Field = NDArray[np.float32]
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from functools import cached_property
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,11 +16,13 @@ from samstar_rl.frames.frame import Frame, LabelledFrame
 from samstar_rl.simulator.drift import Drift, DriftState
 from samstar_rl.simulator.make_sample import Prepared, prepare
 from samstar_rl.simulator.optics import Optics, expose
-from samstar_rl.simulator.parameters import SampleParameters
 from samstar_rl.simulator.presets import PRESETS
 from samstar_rl.simulator.sample import View
-from samstar_rl.simulator.texture import Shape
 from samstar_rl.simulator.training_images import dense_labels
+
+if TYPE_CHECKING:
+    from samstar_rl.simulator.parameters import SampleParameters
+    from samstar_rl.simulator.texture import Shape
 
 FRAME_INTERVAL_S = 1.0
 _SMALLEST_SIDE_PX = 64

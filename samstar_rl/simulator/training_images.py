@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -12,7 +13,9 @@ from samstar_rl.errors import SamstarError
 from samstar_rl.simulator.annotations import annotate
 from samstar_rl.simulator.image_families import FAMILIES, Scene
 from samstar_rl.simulator.optics import Optics, expose, stretched, to_uint8
-from samstar_rl.simulator.texture import Field
+
+if TYPE_CHECKING:
+    from samstar_rl.simulator.texture import Field
 
 Labels = NDArray[np.int32]
 

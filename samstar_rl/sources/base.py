@@ -10,10 +10,12 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, Self
+from typing import TYPE_CHECKING, Protocol, Self
 
 from samstar_rl.errors import SamstarError
-from samstar_rl.frames.frame import Frame
+
+if TYPE_CHECKING:
+    from samstar_rl.frames.frame import Frame
 
 
 class SourceError(SamstarError):

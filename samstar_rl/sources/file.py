@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from samstar_rl.frames.frame import Frame
 from samstar_rl.sources.base import Fault, SourceBase, SourceError
 from samstar_rl.sources.readers.files import FrameReadError, is_image_file, iterate_file
+
+if TYPE_CHECKING:
+    from samstar_rl.frames.frame import Frame
 
 
 class FileSource(SourceBase):

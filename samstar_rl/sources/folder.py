@@ -8,8 +8,8 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from samstar_rl.frames.frame import Frame
 from samstar_rl.sources.base import Fault, SourceBase, SourceError
 from samstar_rl.sources.readers.files import (
     FrameReadError,
@@ -17,6 +17,9 @@ from samstar_rl.sources.readers.files import (
     list_image_files,
     natural_key,
 )
+
+if TYPE_CHECKING:
+    from samstar_rl.frames.frame import Frame
 
 Stamp = tuple[int, int]
 # in place of an image's digest: it has no content yet; it was treated before and not opened

@@ -5,10 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from itertools import count
+from typing import TYPE_CHECKING
 
-from samstar_rl.frames.frame import Frame
 from samstar_rl.simulator.stream import SimulatedStream
 from samstar_rl.sources.base import SourceBase, SourceError
+
+if TYPE_CHECKING:
+    from samstar_rl.frames.frame import Frame
 
 
 class SimulatedSource(SourceBase):

@@ -16,16 +16,18 @@ from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from socketserver import TCPServer
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import parse_qs, urlsplit
 
 import numpy as np
 
 from samstar_rl.errors import SamstarError
-from samstar_rl.results.result import FrameResult
 from samstar_rl.streaming.access import admits, demand_token, url_of
-from samstar_rl.streaming.counters import Counters
-from samstar_rl.streaming.events import Event
+
+if TYPE_CHECKING:
+    from samstar_rl.results.result import FrameResult
+    from samstar_rl.streaming.counters import Counters
+    from samstar_rl.streaming.events import Event
 
 # a reader that falls behind by more than this misses frames, and is told how many
 BACKLOG = 256

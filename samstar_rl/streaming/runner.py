@@ -16,19 +16,21 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Generic, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar, cast
 
 from samstar_rl.errors import SamstarError
-from samstar_rl.frames.frame import Frame
 from samstar_rl.frames.quality import UnusableFrameError
-from samstar_rl.results.result import FrameResult
-from samstar_rl.sources.base import Fault, Source
 from samstar_rl.streaming.counters import Counters, Counts
 from samstar_rl.streaming.events import Event
 from samstar_rl.streaming.pacing import JustInTime
 from samstar_rl.streaming.queue import QueueMode, StreamQueue
-from samstar_rl.streaming.sinks import Sink
 from samstar_rl.streaming.supervision.switches import PauseSwitch
+
+if TYPE_CHECKING:
+    from samstar_rl.frames.frame import Frame
+    from samstar_rl.results.result import FrameResult
+    from samstar_rl.sources.base import Fault, Source
+    from samstar_rl.streaming.sinks import Sink
 
 # so many errors one after the other mean that the next frame will not fare better
 MAX_FAILURES_IN_A_ROW = 20

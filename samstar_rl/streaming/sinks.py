@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
 from samstar_rl.results.registry import DEFAULT_FORMATS, load_formats, replacing_own
 from samstar_rl.results.result import (
@@ -19,7 +19,9 @@ from samstar_rl.results.result import (
     FrameResult,
     result_path,
 )
-from samstar_rl.streaming.events import Event
+
+if TYPE_CHECKING:
+    from samstar_rl.streaming.events import Event
 
 # the overlay is the dearest of a frame's files
 PICTURE_EVERY = 10

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -11,9 +11,11 @@ from skimage.segmentation import watershed
 
 from samstar_rl.errors import SamstarError
 from samstar_rl.foreground.estimate import body_peaks, estimate_foreground
-from samstar_rl.frames.frame import Frame
 from samstar_rl.segmentation.segmentation import Segmentation
 from samstar_rl.tasks.task import DENSITY_SUFFIXES, Task, load_task
+
+if TYPE_CHECKING:
+    from samstar_rl.frames.frame import Frame
 
 #: Below this many particles a distribution is a guess, and its width is taken to be 25 %.
 FEW_PARTICLES = 8

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr
 
 from samstar_rl.errors import SamstarError
-from samstar_rl.rewards.terms.completeness import CompletenessTarget
-from samstar_rl.rewards.terms.coverage import CoverageTarget
-from samstar_rl.rewards.terms.order import OrderTarget
-from samstar_rl.rewards.terms.size import SizeTarget
-from samstar_rl.rewards.terms.tiling import TilingTarget
-from samstar_rl.simulator import PopulationParameters, SampleParameters, SimulatedStream
-from samstar_rl.tasks.task import Task
+
+if TYPE_CHECKING:
+    from samstar_rl.rewards.terms.completeness import CompletenessTarget
+    from samstar_rl.rewards.terms.coverage import CoverageTarget
+    from samstar_rl.rewards.terms.order import OrderTarget
+    from samstar_rl.rewards.terms.size import SizeTarget
+    from samstar_rl.rewards.terms.tiling import TilingTarget
+    from samstar_rl.simulator import PopulationParameters, SampleParameters, SimulatedStream
+    from samstar_rl.tasks.task import Task
 
 #: How far off an operator's numbers are at most, as a share of the true ones.
 DEVIATION = 0.2

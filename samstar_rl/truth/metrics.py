@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -18,8 +19,10 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import maximum_bipartite_matching
 
 from samstar_rl.errors import SamstarError
-from samstar_rl.masks.store import MaskStore
 from samstar_rl.segmentation.segmentation import Segmentation
+
+if TYPE_CHECKING:
+    from samstar_rl.masks.store import MaskStore
 
 Labels = NDArray[np.integer]
 Masks = Segmentation | NDArray[np.bool_]

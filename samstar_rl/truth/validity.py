@@ -7,20 +7,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
-from samstar_rl.frames.frame import LabelledFrame
 from samstar_rl.rewards import PhysicsReward, Score
+from samstar_rl.segmentation.filters import segment
 from samstar_rl.segmentation.proposals import Proposals
-from samstar_rl.segmentation.segmentation import Segmentation, segment
+from samstar_rl.segmentation.segmentation import Segmentation
 from samstar_rl.settings import PromptSettings, Settings, SettingsSpace
-from samstar_rl.tasks.task import Task
 from samstar_rl.truth.adversaries import ADVERSARIES, true_masks
 from samstar_rl.truth.metrics import Truth, f1_at
+
+if TYPE_CHECKING:
+    from samstar_rl.frames.frame import LabelledFrame
+    from samstar_rl.tasks.task import Task
 
 #: Settings of the best scores among which ranks are looked at once more: where tuning happens.
 TOP = 100

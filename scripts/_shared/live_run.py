@@ -8,7 +8,7 @@ import signal
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 from rich.console import Console
@@ -18,10 +18,12 @@ from rich.table import Column
 from samstar_rl.scripts._shared.command import report_error
 from samstar_rl.scripts._shared.interrupt import QUIT
 from samstar_rl.streaming.access import TOKEN_VARIABLE, is_loopback, new_token
-from samstar_rl.streaming.counters import Counters, Counts
-from samstar_rl.streaming.output_folder import OutputFolder
 from samstar_rl.streaming.runner import RunError, Runner, WriteError
 from samstar_rl.streaming.sinks import FolderSink, JournalSink, Sink, TensorBoardSink
+
+if TYPE_CHECKING:
+    from samstar_rl.streaming.counters import Counters, Counts
+    from samstar_rl.streaming.output_folder import OutputFolder
 
 RUN_BROKE = 3
 CANNOT_WRITE = 4

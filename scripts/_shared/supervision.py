@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from samstar_rl.agents import PolicyBundle, PolicyTuner, search_static
-from samstar_rl.agents.registry import NamedTuner
-from samstar_rl.envs.observation.schema import Vector
-from samstar_rl.segmenter import Segmenter
-from samstar_rl.settings import Settings
 from samstar_rl.streaming.supervision.guard import Guard, GuardRules
 from samstar_rl.streaming.supervision.switches import TunerSwitch
-from samstar_rl.tuning.tuner import FrameContext, FrameSource, Tuner
 from samstar_rl.tuning.wrapper import TunerWrapper
+
+if TYPE_CHECKING:
+    from samstar_rl.agents.registry import NamedTuner
+    from samstar_rl.envs.observation.schema import Vector
+    from samstar_rl.segmenter import Segmenter
+    from samstar_rl.settings import Settings
+    from samstar_rl.tuning.tuner import FrameContext, FrameSource, Tuner
 
 # settings that a re-tune tries on each of its frames
 RETUNE_CHOICES = 60

@@ -14,6 +14,7 @@ from samstar_rl.agents.policies.bundle import PolicyBundle
 from samstar_rl.agents.search.ask_tell import Vectors, make_search, maximise
 from samstar_rl.agents.search.decode import decode_frames
 from samstar_rl.agents.search.static import search_static
+from samstar_rl.agents.tuner_names import shipped_folder
 from samstar_rl.errors import SamstarError
 from samstar_rl.fitting.emps import load_labelled, split_names
 from samstar_rl.frames.frame import Frame
@@ -24,8 +25,8 @@ from samstar_rl.scripts._shared.command import make_progress, run_command
 from samstar_rl.scripts._shared.inputs import ALL
 from samstar_rl.scripts.maintain.figures import figures
 from samstar_rl.scripts.train import POLICY, train
+from samstar_rl.segmentation.filters import segment
 from samstar_rl.segmentation.proposals import Floor
-from samstar_rl.segmentation.segmentation import segment
 from samstar_rl.segmenter import Segmenter
 from samstar_rl.settings import Settings
 from samstar_rl.simulator import SimulatedStream
@@ -34,7 +35,6 @@ from samstar_rl.tasks.task import Task, load_task, write_static
 from samstar_rl.truth.metrics import Truth, f1_at
 
 TASKS = ("particles", "overlap", "morphology", "size")
-POLICIES = Path(__file__).parent.parent / "agents" / "policies"
 CHOICES = 600
 # every second `tune` frame: enough for five numbers, in half the time
 TUNE_STEP = 2
@@ -89,7 +89,7 @@ def _rebuild_policy(name: str, seed: int) -> None:
     """
     folder = Path("build") / "policies" / name
     train(task=list(TASKS) if name == ALL else [name], out=folder, seed=seed)
-    PolicyBundle.load(folder / POLICY).renamed(name).save(POLICIES / name)
+    PolicyBundle.load(folder / POLICY).renamed(name).save(shipped_folder() / name)
 
 
 def _rebuild_static(task: Task, emps: Path | None, seed: int, console: Console) -> None:

@@ -6,15 +6,17 @@ area, in which they belong.
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 
 from samstar_rl.evidence.frame_evidence import FrameEvidence
 from samstar_rl.evidence.mask_evidence import frame_rim
-from samstar_rl.frames.frame import Frame
 from samstar_rl.rewards.target import Target
-from samstar_rl.segmentation.segmentation import Segmentation
+
+if TYPE_CHECKING:
+    from samstar_rl.frames.frame import Frame
+    from samstar_rl.segmentation.segmentation import Segmentation
 
 
 class BorderTarget(Target):

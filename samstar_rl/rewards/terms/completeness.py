@@ -6,7 +6,7 @@ concentration and lithographic arrays.
 
 from __future__ import annotations
 
-from typing import Annotated, Self
+from typing import TYPE_CHECKING, Annotated, Self
 
 import numpy as np
 from pydantic import model_validator
@@ -14,9 +14,11 @@ from pydantic import model_validator
 from samstar_rl.errors import SamstarError
 from samstar_rl.evidence.frame_evidence import FrameEvidence
 from samstar_rl.foreground.sample import DENSITY
-from samstar_rl.frames.frame import Frame
 from samstar_rl.rewards.target import Target
-from samstar_rl.segmentation.segmentation import Segmentation
+
+if TYPE_CHECKING:
+    from samstar_rl.frames.frame import Frame
+    from samstar_rl.segmentation.segmentation import Segmentation
 
 
 class CompletenessTarget(Target):

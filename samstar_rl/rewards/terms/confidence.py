@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
-from samstar_rl.frames.frame import Frame
+from samstar_rl.evidence.frame_evidence import FrameEvidence
 from samstar_rl.rewards.counting import mean_over_expected
 from samstar_rl.rewards.target import Target
-from samstar_rl.segmentation.segmentation import Segmentation
+
+if TYPE_CHECKING:
+    from samstar_rl.frames.frame import Frame
+    from samstar_rl.segmentation.segmentation import Segmentation
 
 
 class ConfidenceTarget(Target):
@@ -45,4 +50,5 @@ def confidence(
         In [0, 1]; 0 without particles.
     """
     values = np.clip(segmentation.table.predicted_iou, 0.0, 1.0)
-    return mean_over_expected(values, segmentation, frame, target.sample)
+    evidence = FrameEvidence.of(frame, target.sample)
+    return mean_over_expected(values, segmentation, evidence)

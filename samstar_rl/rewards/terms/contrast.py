@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from samstar_rl.evidence.frame_evidence import FrameEvidence
-from samstar_rl.frames.frame import Frame
 from samstar_rl.rewards.counting import mean_over_expected
 from samstar_rl.rewards.target import Target
-from samstar_rl.segmentation.segmentation import Segmentation
+
+if TYPE_CHECKING:
+    from samstar_rl.frames.frame import Frame
+    from samstar_rl.segmentation.segmentation import Segmentation
 
 
 class ContrastTarget(Target):
@@ -48,4 +52,4 @@ def contrast(
     """
     evidence = FrameEvidence.of(frame, target.sample)
     (rim_support,) = evidence.columns(segmentation.table, "rim_support")
-    return mean_over_expected(rim_support, segmentation, frame, target.sample)
+    return mean_over_expected(rim_support, segmentation, evidence)

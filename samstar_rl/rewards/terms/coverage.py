@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 from pydantic import model_validator
 
 from samstar_rl.errors import SamstarError
 from samstar_rl.evidence.frame_evidence import FrameEvidence
-from samstar_rl.frames.frame import Frame
 from samstar_rl.rewards.counting import covered_foreground
 from samstar_rl.rewards.target import Target
-from samstar_rl.segmentation.segmentation import Segmentation
+
+if TYPE_CHECKING:
+    from samstar_rl.frames.frame import Frame
+    from samstar_rl.segmentation.segmentation import Segmentation
 
 
 class CoverageTarget(Target):

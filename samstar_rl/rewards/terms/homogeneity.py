@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 from pydantic import Field
 
 from samstar_rl.evidence.frame_evidence import FrameEvidence
-from samstar_rl.frames.frame import Frame
 from samstar_rl.rewards.counting import mean_over_expected
 from samstar_rl.rewards.target import Target
-from samstar_rl.segmentation.segmentation import Segmentation
+
+if TYPE_CHECKING:
+    from samstar_rl.frames.frame import Frame
+    from samstar_rl.segmentation.segmentation import Segmentation
 
 
 class HomogeneityTarget(Target):
@@ -57,6 +59,7 @@ def homogeneity(
     float
         In [0, 1]; 0 without particles.
     """
-    (spread,) = FrameEvidence.of(frame, target.sample).columns(segmentation.table, "inside_std")
+    evidence = FrameEvidence.of(frame, target.sample)
+    (spread,) = evidence.columns(segmentation.table, "inside_std")
     values = np.minimum(1.0, (target.allowed_variation / np.maximum(spread, 1e-9)) ** 2)
-    return mean_over_expected(values, segmentation, frame, target.sample)
+    return mean_over_expected(values, segmentation, evidence)

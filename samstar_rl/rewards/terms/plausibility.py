@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from samstar_rl.evidence.frame_evidence import FrameEvidence
-from samstar_rl.frames.frame import Frame
 from samstar_rl.rewards.counting import mean_over_expected
 from samstar_rl.rewards.target import Target
-from samstar_rl.segmentation.segmentation import Segmentation
+
+if TYPE_CHECKING:
+    from samstar_rl.frames.frame import Frame
+    from samstar_rl.segmentation.segmentation import Segmentation
 
 
 class PlausibilityTarget(Target):
@@ -48,5 +52,6 @@ def plausibility(
     float
         In [0, 1]; 0 without particles.
     """
-    likeness = FrameEvidence.of(frame, target.sample).likeness(segmentation.table)
-    return mean_over_expected(likeness, segmentation, frame, target.sample)
+    evidence = FrameEvidence.of(frame, target.sample)
+    likeness = evidence.likeness(segmentation.table)
+    return mean_over_expected(likeness, segmentation, evidence)

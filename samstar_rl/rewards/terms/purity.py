@@ -6,11 +6,15 @@ and low-dose images on an even support.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from samstar_rl.evidence.frame_evidence import FrameEvidence
-from samstar_rl.frames.frame import Frame
 from samstar_rl.rewards.counting import mean_over_expected
 from samstar_rl.rewards.target import Target
-from samstar_rl.segmentation.segmentation import Segmentation
+
+if TYPE_CHECKING:
+    from samstar_rl.frames.frame import Frame
+    from samstar_rl.segmentation.segmentation import Segmentation
 
 
 class PurityTarget(Target):
@@ -47,5 +51,6 @@ def purity(
     float
         In [0, 1]; 0 without particles.
     """
-    (share,) = FrameEvidence.of(frame, target.sample).columns(segmentation.table, "purity")
-    return mean_over_expected(share, segmentation, frame, target.sample)
+    evidence = FrameEvidence.of(frame, target.sample)
+    (share,) = evidence.columns(segmentation.table, "purity")
+    return mean_over_expected(share, segmentation, evidence)

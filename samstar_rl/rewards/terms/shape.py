@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Self
+from typing import TYPE_CHECKING, Annotated, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,10 +10,12 @@ from pydantic import Field, model_validator
 
 from samstar_rl.errors import SamstarError
 from samstar_rl.evidence.frame_evidence import FrameEvidence
-from samstar_rl.frames.frame import Frame
 from samstar_rl.rewards.counting import mean_over_expected
 from samstar_rl.rewards.target import Target
-from samstar_rl.segmentation.segmentation import Segmentation
+
+if TYPE_CHECKING:
+    from samstar_rl.frames.frame import Frame
+    from samstar_rl.segmentation.segmentation import Segmentation
 
 ShapeRange = tuple[float, float]
 
@@ -90,7 +92,8 @@ def shape(
         In [0, 1]; 0 without particles.
     """
     values = shape_memberships(segmentation, frame, target)
-    return mean_over_expected(values, segmentation, frame, target.sample)
+    evidence = FrameEvidence.of(frame, target.sample)
+    return mean_over_expected(values, segmentation, evidence)
 
 
 def shape_memberships(

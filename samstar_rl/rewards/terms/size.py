@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from typing import Annotated, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,9 +12,11 @@ from scipy.special import ndtri
 
 from samstar_rl.errors import SamstarError
 from samstar_rl.foreground.sample import LENGTH, Length
-from samstar_rl.frames.frame import Frame
 from samstar_rl.rewards.target import Target
-from samstar_rl.segmentation.segmentation import Segmentation
+
+if TYPE_CHECKING:
+    from samstar_rl.frames.frame import Frame
+    from samstar_rl.segmentation.segmentation import Segmentation
 
 #: Levels at which two distributions are compared: midpoints of equal shares of the particles.
 _LEVELS = (np.arange(128) + 0.5) / 128

@@ -5,16 +5,19 @@ For round or facetted particles on frames so noisy that outlines fray: droplets,
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from samstar_rl.frames.frame import Frame
+from samstar_rl.evidence.frame_evidence import FrameEvidence
 from samstar_rl.rewards.counting import mean_over_expected
 from samstar_rl.rewards.target import Target
-from samstar_rl.segmentation.segmentation import Segmentation
+
+if TYPE_CHECKING:
+    from samstar_rl.frames.frame import Frame
+    from samstar_rl.segmentation.segmentation import Segmentation
 
 
 class SmoothnessTarget(Target):
@@ -62,7 +65,8 @@ def smoothness(
         In [0, 1]; 0 without particles.
     """
     values = np.minimum(outline_smoothness(segmentation) / target.least_smoothness, 1.0) ** 4
-    return mean_over_expected(values, segmentation, frame, target.sample)
+    evidence = FrameEvidence.of(frame, target.sample)
+    return mean_over_expected(values, segmentation, evidence)
 
 
 def outline_smoothness(segmentation: Segmentation) -> NDArray[np.float64]:

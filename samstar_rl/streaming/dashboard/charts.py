@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from bokeh.models import (
@@ -21,13 +22,15 @@ from bokeh.models import (
 )
 from bokeh.plotting import figure
 
-from samstar_rl.results.result import FrameResult
-from samstar_rl.streaming.dashboard.picture import PictureMaker
 from samstar_rl.streaming.dashboard.sizes import expected, histogram
 from samstar_rl.streaming.dashboard.state import HISTORY, POOLED_FRAMES, Point, Snapshot
 from samstar_rl.streaming.dashboard.style import ACCENT, FAINT, TARGET, TEXT
 from samstar_rl.streaming.dashboard.text import hues
-from samstar_rl.tasks.task import Task
+
+if TYPE_CHECKING:
+    from samstar_rl.results.result import FrameResult
+    from samstar_rl.streaming.dashboard.picture import PictureMaker
+    from samstar_rl.tasks.task import Task
 
 FRAME_SIDE_PX = 640
 DIAMETER_TICKS = [step * 10.0**power for power in range(-2, 7) for step in (1, 2, 5)]

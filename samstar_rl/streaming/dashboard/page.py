@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from bokeh.document import Document
 from bokeh.events import ConnectionLost
 from bokeh.layouts import column, row
 from bokeh.models import Button, CustomJS, Div, InlineStyleSheet, LayoutDOM, Select, Toggle
 
 from samstar_rl.streaming.dashboard.charts import CurvesChart, FrameChart, SizeChart
-from samstar_rl.streaming.dashboard.picture import PictureMaker
-from samstar_rl.streaming.dashboard.state import LiveState, Snapshot
 from samstar_rl.streaming.dashboard.style import HTML_CSS, TEMPLATE, THEME, WIDGET_CSS
 from samstar_rl.streaming.dashboard.text import (
     badge_html,
@@ -18,6 +18,10 @@ from samstar_rl.streaming.dashboard.text import (
     status_html,
     tiles_html,
 )
+
+if TYPE_CHECKING:
+    from samstar_rl.streaming.dashboard.picture import PictureMaker
+    from samstar_rl.streaming.dashboard.state import LiveState, Snapshot
 
 UPDATE_MS = 500
 # charts that would become narrower stand below the live frame instead of beside it

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -10,7 +11,9 @@ from numpy.typing import NDArray
 
 from samstar_rl.frames.intensity import to_sam_rgb
 from samstar_rl.results.overlay import draw_outlines
-from samstar_rl.results.result import FrameResult
+
+if TYPE_CHECKING:
+    from samstar_rl.results.result import FrameResult
 
 # what a browser shows in its place, and what goes over the network twice a second
 LONGEST_SIDE_PX = 800

@@ -6,7 +6,7 @@ import asyncio
 import secrets
 import threading
 import time
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from bokeh.application import Application
 from bokeh.application.handlers import FunctionHandler
@@ -22,7 +22,9 @@ from samstar_rl.streaming.access import demand_token, is_loopback, url_of
 from samstar_rl.streaming.dashboard.auth import TokenAuth, silence_refusals
 from samstar_rl.streaming.dashboard.page import UPDATE_MS, Page
 from samstar_rl.streaming.dashboard.picture import PictureMaker
-from samstar_rl.streaming.dashboard.state import LiveState
+
+if TYPE_CHECKING:
+    from samstar_rl.streaming.dashboard.state import LiveState
 
 # browsers get so long to show the end of the run before the server goes
 FAREWELL_S = 2.5 * UPDATE_MS / 1e3

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from samstar_rl.frames.frame import Frame
 from samstar_rl.rewards.terms.size import SizeTarget
-from samstar_rl.tasks.task import Task
+
+if TYPE_CHECKING:
+    from samstar_rl.frames.frame import Frame
+    from samstar_rl.tasks.task import Task
 
 BINS_PER_DECADE = 16
 LEVELS = (np.arange(128) + 0.5) / 128

@@ -10,16 +10,18 @@ import threading
 import time
 from collections import deque
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from samstar_rl.results.result import FrameResult
-from samstar_rl.streaming.counters import Counters, Counts
 from samstar_rl.streaming.events import Event, EventKind
 from samstar_rl.streaming.supervision.switches import PauseSwitch, TunerSwitch
-from samstar_rl.tasks.task import Task
+
+if TYPE_CHECKING:
+    from samstar_rl.results.result import FrameResult
+    from samstar_rl.streaming.counters import Counters, Counts
+    from samstar_rl.tasks.task import Task
 
 # curves reach this many frames back
 HISTORY = 600

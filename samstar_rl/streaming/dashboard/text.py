@@ -5,11 +5,14 @@ from __future__ import annotations
 import html
 from collections.abc import Iterable
 from datetime import datetime
+from typing import TYPE_CHECKING
 
-from samstar_rl.streaming.dashboard.state import Point, Snapshot
 from samstar_rl.streaming.dashboard.style import HUES, STATUS_COLOURS, WARNING
-from samstar_rl.streaming.events import Event
-from samstar_rl.tasks.task import Task
+
+if TYPE_CHECKING:
+    from samstar_rl.streaming.dashboard.state import Point, Snapshot
+    from samstar_rl.streaming.events import Event
+    from samstar_rl.tasks.task import Task
 
 SHOWN_EVENTS = 40
 NOTHING = "\N{EN DASH}"

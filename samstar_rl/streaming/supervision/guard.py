@@ -7,13 +7,16 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from samstar_rl.errors import SamstarError
 from samstar_rl.settings import Settings
-from samstar_rl.tasks.task import Task
-from samstar_rl.tuning.objective import Objective
 from samstar_rl.tuning.tuner import FrameContext, FrameEvaluator, FrameSource, TunedFrame, Tuner
 from samstar_rl.tuning.wrapper import TunerWrapper
+
+if TYPE_CHECKING:
+    from samstar_rl.tasks.task import Task
+    from samstar_rl.tuning.objective import Objective
 
 Distance = Callable[[FrameContext], float]
 Retune = Callable[[Sequence[FrameSource]], Settings]

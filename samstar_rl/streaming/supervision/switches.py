@@ -5,11 +5,14 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from samstar_rl.errors import SamstarError
-from samstar_rl.settings import Settings
-from samstar_rl.tuning.tuner import FrameContext, Tuner
 from samstar_rl.tuning.wrapper import TunerWrapper
+
+if TYPE_CHECKING:
+    from samstar_rl.settings import Settings
+    from samstar_rl.tuning.tuner import FrameContext, Tuner
 
 
 class PauseSwitch:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -13,10 +14,12 @@ from samstar_rl._io.atomic import replacing
 from samstar_rl.frames.intensity import to_sam_rgb
 from samstar_rl.results.overlay import PALETTE, draw_outlines
 from samstar_rl.rewards.reward import PhysicsReward
-from samstar_rl.sam.engine import ProposalEngine
 from samstar_rl.segmentation.segmentation import Segmentation
 from samstar_rl.simulator import SimulatedStream
-from samstar_rl.tasks.task import Task
+
+if TYPE_CHECKING:
+    from samstar_rl.sam.engine import ProposalEngine
+    from samstar_rl.tasks.task import Task
 
 FRAME_PX = 256
 _GAP_PX = 4

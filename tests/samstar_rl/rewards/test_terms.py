@@ -10,6 +10,7 @@ import pytest
 from drawn_particles import disc, draw, found, grid, hexagonal
 from pydantic import ValidationError
 
+from samstar_rl.evidence.frame_evidence import FrameEvidence
 from samstar_rl.foreground.sample import Sample
 from samstar_rl.frames.frame import Frame
 from samstar_rl.rewards import TARGETS, TERMS
@@ -194,9 +195,9 @@ def test_expected_count_does_not_depend_on_what_is_found(
 ) -> None:
     frame, masks = drawn
     for kept in (masks, masks[::2], masks[:1], masks + masks):
-        assert expected_count(found(frame, kept), frame, Sample()) == pytest.approx(
-            len(masks), rel=0.12
-        )
+        assert expected_count(
+            found(frame, kept), FrameEvidence.of(frame, Sample())
+        ) == pytest.approx(len(masks), rel=0.12)
 
 
 def test_where_sizes_are_mixed_a_missed_aggregate_is_one_particle() -> None:
@@ -205,7 +206,7 @@ def test_where_sizes_are_mixed_a_missed_aggregate_is_one_particle() -> None:
     # by its area the aggregate would stand for a dozen particles of the mean area
     for kept in (masks, masks[1:], masks[:1]):
         segmentation = found(frame, kept)
-        mixed = expected_count(segmentation, frame, Sample(sizes="mixed"))
+        mixed = expected_count(segmentation, FrameEvidence.of(frame, Sample(sizes="mixed")))
         assert mixed == pytest.approx(len(masks), rel=0.15)
 
 
