@@ -49,7 +49,7 @@ def finish_sam(
     console.print("calibration:", asdict(calibration))
     apply_calibration(sam, calibration)
     round_to_half(sam)
-    pack_weights(sam, out)
+    pack_weights(sam, out, calibration)
     console.print("after:", asdict(summarise(*point_ious(sam, frames))))
     console.print(f"wrote {out.name}, {out.stat().st_size / 2**20:.1f} MiB")
 

@@ -49,6 +49,12 @@ def apply_calibration(sam: Sam, calibration: Calibration) -> None:
             head.layers[-1].bias.mul_(calibration.sharpness)
 
 
+def undo_calibration(sam: Sam, calibration: Calibration) -> None:
+    """Take a calibration out of the weights again, in place: training goes on from soft logits."""
+    slope, sharpness = 1 / calibration.slope, 1 / calibration.sharpness
+    apply_calibration(sam, Calibration(slope, -calibration.intercept * slope, sharpness))
+
+
 def fit_calibration(
     sam: Sam,
     frames: Sequence[Labelled],
