@@ -7,7 +7,7 @@ from pathlib import Path
 
 from samstar_rl.agents import TUNERS, make_tuner
 from samstar_rl.agents.bundle import SUFFIX
-from samstar_rl.checkpoints import CHECKPOINTS
+from samstar_rl.checkpoints import is_checkpoint_name
 from samstar_rl.decoding import Precision
 from samstar_rl.proposals import PointPlaces, ProposalEngine
 from samstar_rl.sam import load_sam
@@ -56,7 +56,7 @@ def prepare(
 
 def located_sam(sam: str) -> str:
     """A SAM as a process in another folder finds it: a name, or an absolute path."""
-    return sam if sam == "tiny" or sam in CHECKPOINTS else str(Path(sam).absolute())
+    return sam if sam == "tiny" or is_checkpoint_name(sam) else str(Path(sam).absolute())
 
 
 def located_tuner(spec: str) -> str:

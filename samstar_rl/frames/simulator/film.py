@@ -132,8 +132,8 @@ def pitted(rng: np.random.Generator, shape: Shape, strength: float) -> Field:
         axes = (max(int(8 * reach), 6), max(int(8 * reach * rng.uniform(0.75, 1)), 6))
         angle, centre = float(rng.uniform(0, 180)), (int(8 * x), int(8 * y))
         depth = float(rng.uniform(0.5, 1))
-        edge = cv2.ellipse2Poly((0, 0), axes, int(angle), 0, 360, 24) + centre
-        cv2.fillPoly(pits, [np.asarray(edge, np.int32)], depth, shift=3)
+        edge = np.asarray(cv2.ellipse2Poly((0, 0), axes, int(angle), 0, 360, 24), np.int32)
+        cv2.fillPoly(pits, [edge + np.asarray(centre, np.int32)], depth, shift=3)
     soft = blurred(pits, float(rng.uniform(0.5, 1.2)))
     rim = soft - blurred(soft, 1 + 0.5 * radius)
     ground = octaves(rng, shape, float(np.exp(rng.uniform(1.2, 3.5))))
