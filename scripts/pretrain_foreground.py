@@ -39,7 +39,14 @@ def pretrain_foreground(
         float | None, typer.Option(help="In place of --steps: minutes of training in all.")
     ] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Windows a step.")] = 8,
-    learning_rate: Annotated[float, typer.Option(help="Highest learning rate.")] = 3e-3,
+    begin_from: Annotated[
+        Path | None,
+        typer.Option(help="Packed weights to begin from. By default random ones."),
+    ] = None,
+    learning_rate: Annotated[
+        float | None,
+        typer.Option(help="Highest learning rate; by default 3e-3, or 1e-3 with --begin-from."),
+    ] = None,
     simulated: Annotated[int, typer.Option(min=1, help="Simulated frames to learn from.")] = 800,
     precision: Annotated[
         str, typer.Option(help="float32, or bfloat16 (a CPU that has it).")
@@ -70,14 +77,19 @@ def pretrain_foreground(
             steps=steps,
             minutes=minutes,
             batch_size=batch_size,
-            learning_rate=learning_rate,
+            learning_rate=learning_rate or (3e-3 if begin_from is None else 1e-3),
             simulated_frames=simulated,
             precision=precision,
             seed=seed,
         )
         real = load_labelled(emps, split_names("sam"))
         trainer = ForegroundTrainer(
-            config, out, pool_folder=CACHE / "pool", real=real, workers=workers
+            config,
+            out,
+            pool_folder=CACHE / "pool",
+            real=real,
+            workers=workers,
+            begin_from=begin_from,
         )
         with make_progress() as bar:
             frames = range(config.simulated_frames)
