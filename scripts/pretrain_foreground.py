@@ -14,13 +14,21 @@ from rich.console import Console
 from rich.table import Table
 
 from samstar_rl.foreground_network import (
+    MAPS,
     ForegroundNetwork,
     load_network,
     packaged_weights_path,
 )
 from samstar_rl.scripts.command import make_progress, run_command
 from samstar_rl.training.emps import Labelled, load_labelled, split_names
-from samstar_rl.training.foreground_evaluation import ForegroundResult, judge, judging_frames
+from samstar_rl.training.foreground_evaluation import (
+    LARGEST_RELATIVE_ERROR,
+    ForegroundResult,
+    judge,
+    judge_bodies,
+    judging_frames,
+    touching_frames,
+)
 from samstar_rl.training.foreground_samples import PARTICLE_PRESETS
 from samstar_rl.training.foreground_training import ForegroundTrainer, ForegroundTraining, pack
 
@@ -98,7 +106,41 @@ def pretrain_foreground(
         pack(trainer.run(), weights)
         typer.echo(f"trained {trainer.step} steps; weights: {weights}")
         return
-    Console().print(evaluation_table(load_network(weights), emps))
+    network = load_network(weights)
+    Console().print(evaluation_table(network, emps))
+    if network.maps == MAPS:
+        Console().print(body_table(network, emps))
+
+
+def body_table(network: ForegroundNetwork, emps: Path) -> Table:
+    """Judge the diameters of bodies on frames that the network was not trained on."""
+    table = Table(
+        title="Diameters of particles",
+        caption="Share of particles whose diameter is right within 25 %, and of those that touch "
+        "another; median relative error of a frame's median diameter, and the share of frames in "
+        "which it is below 25 %; median |ln(found + 1) - ln(true + 1)| of counts.",
+    )
+    table.add_column("frames", no_wrap=True)
+    for column in ("n", "right", "right, touching", "typical error", "below 25 %", "count error"):
+        table.add_column(column, justify="right")
+    touching = touching_frames(seeds=range(JUDGED_SEEDS), size=JUDGED_SIZE_PX)
+    for name, frames in (
+        ("EMPS tune", load_labelled(emps, split_names("tune"))),
+        ("EMPS check", load_labelled(emps, split_names("check"))),
+        ("simulated, touching", touching),
+        ("simulated, touching, 1024 px", touching_frames(seeds=range(12), size=1024)),
+    ):
+        results = [judge_bodies(network, image, labels) for image, labels in frames]
+        typical = np.array([result.typical_error for result in results])
+        cells = [
+            np.nanmean([result.within_quarter for result in results]),
+            np.nanmean([result.touching_within_quarter for result in results]),
+            np.median(typical),
+            np.mean(typical <= LARGEST_RELATIVE_ERROR),
+            np.median([result.count_error for result in results]),
+        ]
+        table.add_row(name, str(len(results)), *(f"{cell:.3f}" for cell in cells))
+    return table
 
 
 def evaluation_table(network: ForegroundNetwork, emps: Path) -> Table:
