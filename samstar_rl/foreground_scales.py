@@ -25,15 +25,16 @@ from samstar_rl.foreground_network import (
     raw_maps,
     read_maps,
     standardise,
-    working_shape,
 )
 from samstar_rl.reproducible import avoid_ipp
 
-ZOOMS = (1.0, 2.0, 4.0)
+ZOOMS = (0.5, 1.0, 2.0, 4.0)
 TILE_PX = 256
 OVERLAP_PX = 64
-#: Spread of ln diameter around `MIDDLE_DIAMETER_PX` within which a magnification suits a particle.
-SUITING_SPREAD = 0.8
+#: Diameter at which the network is surest, and the spread of its logarithm that is nearly as good:
+#: on labelled frames estimates were right within 25 % most often between 16 and 80 px.
+SUITING_DIAMETER_PX = 36.0
+SUITING_SPREAD = 0.6
 _LEAST_SUITABILITY = 1e-3
 #: A level must magnify by this much more than the one before it to be worth its time.
 _LEAST_STEP = 1.25
@@ -95,9 +96,10 @@ def map_at_scales(
     height, width = levels[-1].shape[1:]
     total, weights = np.zeros((MAPS, height, width), np.float32), np.zeros((height, width))
     for level in levels:
-        suits = np.exp(-0.5 * (level[3] / SUITING_SPREAD) ** 2) + _LEAST_SUITABILITY
+        away = level[3] - np.log(SUITING_DIAMETER_PX / MIDDLE_DIAMETER_PX)
+        suits = np.exp(-0.5 * (away / SUITING_SPREAD) ** 2) + _LEAST_SUITABILITY
         # what suits a particle's middle suits its rim as well
-        suits = cv2.GaussianBlur(suits.astype(np.float32), (0, 0), 0.25 * MIDDLE_DIAMETER_PX)
+        suits = cv2.GaussianBlur(suits.astype(np.float32), (0, 0), 0.2 * SUITING_DIAMETER_PX)
         level[3] += np.log(height / level.shape[1])
         weight = _enlarged(suits, height, width)
         total += weight * np.stack([_enlarged(field, height, width) for field in level])
@@ -131,12 +133,13 @@ def find_bodies(maps: ForegroundMaps, shape: tuple[int, ...]) -> Bodies:
 
 
 def _level_shapes(shape: tuple[int, ...], zooms: Sequence[float]) -> list[tuple[int, int]]:
-    shapes = [working_shape(shape)]
+    """Heights and widths at which the network looks at a frame (H, W), ascending."""
+    shapes: list[tuple[int, int]] = []
     for zoom in zooms:
         short = min(round(WORKING_SHORT_SIDE_PX * zoom), min(shape))
-        if short >= _LEAST_STEP * min(shapes[-1]):
+        if not shapes or short >= _LEAST_STEP * min(shapes[-1]):
             scale = short / min(shape)
-            shapes.append((round(shape[0] * scale), round(shape[1] * scale)))
+            shapes.append((max(round(shape[0] * scale), 8), max(round(shape[1] * scale), 8)))
     return shapes
 
 
@@ -148,7 +151,7 @@ def _level(network: ForegroundNetwork, unit: Field, shape: tuple[int, int]) -> F
     whole = standardise(image)
     if whole is None:
         return np.zeros((MAPS, height, width), np.float32)
-    if shape == working_shape(unit.shape):
+    if min(shape) <= WORKING_SHORT_SIDE_PX:
         return raw_maps(network, whole).copy()
     total = np.zeros((MAPS, height, width), np.float32)
     weights = np.zeros((height, width), np.float32)
