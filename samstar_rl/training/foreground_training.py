@@ -18,7 +18,12 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
 from samstar_rl.atomic import replacing
-from samstar_rl.foreground_network import ForegroundNetwork, for_inference, load_network
+from samstar_rl.foreground_network import (
+    WIDTHS,
+    ForegroundNetwork,
+    for_inference,
+    load_network,
+)
 from samstar_rl.training.emps import Labelled
 from samstar_rl.training.foreground_samples import (
     ForegroundBatches,
@@ -135,12 +140,12 @@ class ForegroundTrainer:
     ) -> None:
         self.config, self.folder, self.workers = config, folder, workers
         self.begin_from = begin_from
-        sizes = {} if widths is None else {"widths": widths}
+        widths = widths or WIDTHS
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
-            self.network = ForegroundNetwork(**sizes)
+            self.network = ForegroundNetwork(widths)
         self.network.train().to(memory_format=torch.channels_last)
-        self.average = ForegroundNetwork(**sizes).eval()
+        self.average = ForegroundNetwork(widths).eval()
         self.average.load_state_dict(self.network.state_dict())
         self.optimizer = self._build_optimizer()
         self.step, self.trained_s = 0, 0.0
