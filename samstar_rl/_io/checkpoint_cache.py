@@ -35,7 +35,7 @@ class Checkpoint:
 
 
 #: name -> checkpoint: Meta's, and the first that micro-sam published for electron ("em") and light
-#: microscopy ("lm"). Later ones of micro-sam's are published without a sha256: give their path.
+#: microscopy ("lm"). Later ones of micro-sam's are published without a sha256: see `UNVERIFIED`.
 CHECKPOINTS: dict[str, Checkpoint] = {
     "vit_b": Checkpoint(
         "vit_b",
@@ -74,6 +74,22 @@ CHECKPOINTS: dict[str, Checkpoint] = {
     ),
 }
 
+#: name -> architecture: MobileSAM's checkpoint and those that micro-sam published later, without a
+#: sha256; for these a file must be given.
+UNVERIFIED: dict[str, str] = {
+    "vit_t": "vit_t",
+    "vit_t_lm": "vit_t",
+    "vit_t_em_organelles": "vit_t",
+    "vit_b_em_organelles": "vit_b",
+    "vit_l_em_organelles": "vit_l",
+    "vit_l_lm": "vit_l",
+}
+
+
+def is_checkpoint_name(name: str) -> bool:
+    """Whether a checkpoint has this name, be it one to download or one to bring along."""
+    return name in CHECKPOINTS or name in UNVERIFIED
+
 
 def fetch_checkpoint(name: str) -> Path:
     """The file of a checkpoint, downloaded at the first call and verified at each.
@@ -84,14 +100,21 @@ def fetch_checkpoint(name: str) -> Path:
     Parameters
     ----------
     name : str
-        One of `CHECKPOINTS`.
+        One of `CHECKPOINTS`, or of `UNVERIFIED`.
 
     Raises
     ------
     CheckpointError
         If there is no network, or the file has another sha256; the message has the address and
-        says how to go on without a network.
+        says how to go on without a network. If no sha256 was published, so that it must not be
+        downloaded unasked.
     """
+    if name in UNVERIFIED:
+        raise CheckpointError(
+            f"the checkpoint {name!r} was published without a sha256, so that it is not downloaded "
+            "unasked: fetch it yourself (MobileSAM's from its repository, micro-sam's from "
+            "bioimage.io or Zenodo) and give its path, --sam PATH or load_sam(PATH)"
+        )
     import pooch  # draws in requests, which nothing else needs
 
     checkpoint, folder = CHECKPOINTS[name], cache_folder("checkpoints")

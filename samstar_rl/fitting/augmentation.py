@@ -19,6 +19,10 @@ SMALLEST_CROP_PX = 100
 """Shortest window that is blown up to the network's input: with whole frames of 800 px at the other
 end this spans the factor of 8 in magnification."""
 
+LARGEST_ZOOM = 6.0
+SMALLEST_SHOWN_PX = 8.0
+"""Diameter in a view below which a gaze would look more closely, if it can."""
+
 
 def letterbox(image: Image, labels: Labels, size: int) -> tuple[Image, Labels]:
     """Scale the long side of a crop, as SAM does.
@@ -108,6 +112,50 @@ def random_view(
     return _random_window(rng, image, labels, size)
 
 
+def tile_view(
+    rng: np.random.Generator, image: Image, labels: Labels, size: int
+) -> tuple[Image, Labels]:
+    """A tile as a gaze at a zoom from 1 to 6 cuts it, around an instance drawn at random.
+
+    The tile's side is the frame's long side over the zoom, plus an overlap of up to a third. It
+    lies within the frame; the instance and its neighbours may be cut by its borders. The zoom is
+    such that the instance measures between 8 px and half the view. A frame without instances is
+    shown whole.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+    image : (H, W) uint8 array
+    labels : (H, W) int32 array
+    size : int
+        Long side of the view in px.
+
+    Returns
+    -------
+    view, view_labels : arrays
+        The tile, scaled so that its long side is `size`, turned by quarters and mirrored at random.
+    """
+    areas = np.bincount(labels.ravel())
+    instances = np.flatnonzero(areas[1:]) + 1
+    if not len(instances):
+        return letterbox(*_random_symmetry(rng, image, labels), size)
+    instance = int(rng.choice(instances))
+    longest = max(image.shape)
+    shown_px = np.sqrt(4 / np.pi * areas[instance]) * size / longest
+    lowest = float(np.clip(SMALLEST_SHOWN_PX / shown_px, 1, LARGEST_ZOOM))
+    highest = float(np.clip(0.5 * size / shown_px, lowest, LARGEST_ZOOM))
+    # the exponent favours close looks, at which touching particles part
+    zoom = lowest * (highest / lowest) ** float(rng.random() ** 0.7)
+    side = min(round(longest / zoom * (1 + rng.uniform(0, 0.35))), longest)
+    rows, columns = np.nonzero(labels == instance)
+    inside = int(rng.integers(len(rows)))
+    box = [
+        _segment_around(rng, int(where), side, extent)
+        for where, extent in zip((rows[inside], columns[inside]), image.shape, strict=True)
+    ]
+    return letterbox(*_random_symmetry(rng, image[box[0], box[1]], labels[box[0], box[1]]), size)
+
+
 def random_exposure(rng: np.random.Generator, image: Image, labels: Labels) -> tuple[Image, Labels]:
     """Change contrast, illumination, focus, noise and annotations of a crop.
 
@@ -149,6 +197,13 @@ def _random_symmetry(
     if rng.random() < 0.5:
         image, labels = image[:, ::-1], labels[:, ::-1]
     return np.ascontiguousarray(image), np.ascontiguousarray(labels)
+
+
+def _segment_around(rng: np.random.Generator, place: int, side: int, extent: int) -> slice:
+    """A segment of `side` px within the extent that holds the place."""
+    lowest, highest = max(place - side + 1, 0), min(place, max(extent - side, 0))
+    start = int(rng.integers(min(lowest, highest), highest + 1))
+    return slice(start, min(start + side, extent))
 
 
 def _random_window(

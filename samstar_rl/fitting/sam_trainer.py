@@ -23,12 +23,14 @@ from samstar_rl._io.atomic import replacing
 from samstar_rl.errors import SamstarError
 from samstar_rl.fitting.evaluation import best_of_three
 from samstar_rl.fitting.losses import AuxiliaryHead, MaskLosses, mask_losses
+from samstar_rl.fitting.packing import begin_from_weights
 from samstar_rl.fitting.samples import BatchDataset, SampleSpec, SimulatedPool
+from samstar_rl.sam.architectures.tiny import TinySamConfig, build_tiny_sam, tie_cross_attentions
 from samstar_rl.sam.folded_decoder import point_tokens, predict_masks
-from samstar_rl.sam.tiny import TinySamConfig, build_tiny_sam, tie_cross_attentions
 
 if TYPE_CHECKING:
     from samstar_rl.fitting.emps import Labelled
+
 
 MASK_STRIDE = 2
 IOU_WEIGHT = 2.0
@@ -53,8 +55,14 @@ class TrainingConfig:
         like `images`.
     real_share : float
         Share of crops of real frames; the rest is simulated.
+    tile_share : float
+        Of the views of real frames, the share that are tiles as a gaze cuts them.
+    wide_share : float
+        Of the simulated views, the share that are tiles of wide images of many small particles.
     simulated_images, simulated_size : int
         Number and side (px) of the simulated images in the pool.
+    wide_images, wide_size : int
+        The same of the wide images.
     precision : {"float32", "bfloat16"}
         Mixed precision pays on CUDA and on CPUs with AMX.
     """
@@ -68,8 +76,12 @@ class TrainingConfig:
     weight_decay: float = 0.03
     ema_decay: float = 0.998
     real_share: float = 0.5
+    tile_share: float = 0.4
+    wide_share: float = 0.4
     simulated_images: int = 8_000
     simulated_size: int = 320
+    wide_images: int = 800
+    wide_size: int = 1024
     precision: str = "float32"
     seed: int = 0
 
@@ -102,6 +114,11 @@ class Trainer:
     device : str
     workers : int
         Processes that prepare batches.
+    network : TinySamConfig, optional
+        Sizes of the network.
+    begin_from : Path, optional
+        Weights from which a new training begins, see `samstar_rl.fitting.packing`; a training
+        that resumes has its own.
     """
 
     def __init__(
@@ -115,26 +132,46 @@ class Trainer:
         device: str = "cpu",
         workers: int = 1,
         network: TinySamConfig | None = None,
+        begin_from: Path | None = None,
     ) -> None:
         self.config, self.folder, self.validation = config, folder, validation
         self.device, self.workers = torch.device(device), workers
         network = network or TinySamConfig()
         self.sam = build_tiny_sam(network, seed=config.seed)
-        tie_cross_attentions(self.sam)
+        if begin_from is None:
+            tie_cross_attentions(self.sam)
+        else:
+            begin_from_weights(self.sam, begin_from)
         self.sam.train().to(self.device)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
             self.auxiliary = AuxiliaryHead(network.channels).to(self.device)
+        if begin_from is not None:  # a head of noise would teach the encoder noise at first
+            torch.nn.init.zeros_(self.auxiliary.maps.weight)
         self.average = build_tiny_sam(network, seed=config.seed).to(self.device)
         self.average.load_state_dict(self.sam.state_dict())
         self.optimizer = self._build_optimizer()
         self.step = 0
-        spec = SampleSpec(network.image_size, config.prompts, config.real_share)
+        self.begun_from = begin_from is not None
+        spec = SampleSpec(
+            network.image_size,
+            config.prompts,
+            config.real_share,
+            config.tile_share,
+            config.wide_share,
+        )
         pool = SimulatedPool(
             pool_folder, count=config.simulated_images, size=config.simulated_size, seed=config.seed
         )
+        wide = SimulatedPool(
+            pool_folder,
+            count=config.wide_images,
+            size=config.wide_size,
+            seed=config.seed,
+            wide=True,
+        )
         self.dataset = BatchDataset(
-            spec, pool, real, batch_size=config.batch_size, seed=config.seed
+            spec, pool, real, batch_size=config.batch_size, seed=config.seed, wide=wide
         )
 
     @property
@@ -247,8 +284,10 @@ class Trainer:
 
     @torch.no_grad()
     def _average(self) -> None:
-        """Exponential moving average of the weights, short at the start."""
-        decay = min(self.config.ema_decay, (self.step + 1) / (self.step + 20))
+        """Exponential moving average of the weights, short at the start of new ones."""
+        decay = self.config.ema_decay
+        if not self.begun_from:
+            decay = min(decay, (self.step + 1) / (self.step + 20))
         averaged, current = self.average.state_dict(), self.sam.state_dict()
         floats = [key for key in averaged if averaged[key].is_floating_point()]
         torch._foreach_lerp_(

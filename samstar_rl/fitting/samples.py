@@ -12,15 +12,20 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from samstar_rl._io.atomic import replacing
-from samstar_rl.fitting.augmentation import pad, random_exposure, random_view, resize
+from samstar_rl.fitting.augmentation import pad, random_exposure, random_view, resize, tile_view
 from samstar_rl.fitting.prompt_sampling import Prompts, sample_prompts
-from samstar_rl.simulator import draw_training_image
+from samstar_rl.simulator import draw_training_image, draw_wide_image
 
 if TYPE_CHECKING:
     from samstar_rl.fitting.emps import Labelled
 
+
 REAL_BACKGROUND_WEIGHT = 0.5
 """A background prompt on a real frame may hit a particle that nobody labelled."""
+
+
+POOL_VERSION = 2
+"""Raised whenever the training images of the same seed change: pools of earlier ones stay aside."""
 
 
 class SimulatedPool:
@@ -34,11 +39,16 @@ class SimulatedPool:
     size : int
         Their side in px; larger than the network's input, so that windows differ at each use.
     seed : int
+    wide : bool
+        Images of many small particles (at least 640 px), to be seen tile by tile.
     """
 
-    def __init__(self, folder: Path, *, count: int, size: int, seed: int) -> None:
-        self.folder = folder / f"size{size}_seed{seed}"
-        self.count, self.size, self.seed = count, size, seed
+    def __init__(
+        self, folder: Path, *, count: int, size: int, seed: int, wide: bool = False
+    ) -> None:
+        kind = "wide" if wide else "size"
+        self.folder = folder / f"version{POOL_VERSION}" / f"{kind}{size}_seed{seed}"
+        self.count, self.size, self.seed, self.wide = count, size, seed, wide
         self.folder.mkdir(parents=True, exist_ok=True)
 
     def __getitem__(self, index: int) -> Labelled:
@@ -46,7 +56,8 @@ class SimulatedPool:
         if path.exists():
             with np.load(path) as stored:
                 return stored["image"], stored["labels"].astype(np.int32)
-        image, labels = draw_training_image(np.random.default_rng([self.seed, index]), self.size)
+        draw = draw_wide_image if self.wide else draw_training_image
+        image, labels = draw(np.random.default_rng([self.seed, index]), self.size)
         with replacing(path) as temporary:
             np.savez(temporary, image=image, labels=labels.astype(np.uint16))
         return image, labels
@@ -64,15 +75,27 @@ class SampleSpec:
         Per image.
     real_share : float
         Share of crops of real frames.
+    tile_share : float
+        Of the views of real frames, the share that are tiles as a gaze cuts them; the others are
+        whole frames and windows at any angle.
+    wide_share : float
+        Of the simulated views, the share that are tiles of wide images.
     """
 
     image_size: int
     prompts: int
     real_share: float
+    tile_share: float = 0.4
+    wide_share: float = 0.4
 
 
 def draw_sample(
-    rng: np.random.Generator, spec: SampleSpec, simulated: SimulatedPool, real: list[Labelled]
+    rng: np.random.Generator,
+    spec: SampleSpec,
+    simulated: SimulatedPool,
+    real: list[Labelled],
+    *,
+    wide: SimulatedPool | None = None,
 ) -> dict[str, Tensor]:
     """Draw one training sample.
 
@@ -83,6 +106,8 @@ def draw_sample(
     simulated : SimulatedPool
     real : list of (image, labels)
         May be empty.
+    wide : SimulatedPool, optional
+        Of wide images, to be seen tile by tile; without it all simulated ones are of the other.
 
     Returns
     -------
@@ -93,8 +118,13 @@ def draw_sample(
     while True:
         is_real = bool(real) and rng.random() < spec.real_share
         if is_real:
-            image, labels = random_view(rng, *real[rng.integers(len(real))], spec.image_size)
+            view = tile_view if rng.random() < spec.tile_share else random_view
+            image, labels = view(rng, *real[rng.integers(len(real))], spec.image_size)
             image, labels = random_exposure(rng, image, labels)
+        elif wide is not None and rng.random() < spec.wide_share:
+            image, labels = tile_view(rng, *wide[int(rng.integers(wide.count))], spec.image_size)
+            if rng.random() < 0.5:
+                image, labels = random_exposure(rng, image, labels)
         else:
             image, labels = _simulated_view(rng, simulated, spec.image_size)
         shape = image.shape
@@ -118,14 +148,16 @@ class BatchDataset(torch.utils.data.Dataset[dict[str, Tensor]]):
         *,
         batch_size: int,
         seed: int,
+        wide: SimulatedPool | None = None,
     ) -> None:
-        self.spec, self.simulated, self.real = spec, simulated, real
+        self.spec, self.simulated, self.real, self.wide = spec, simulated, real, wide
         self.batch_size, self.seed = batch_size, seed
 
     def __getitem__(self, step: int) -> dict[str, Tensor]:
         rng = np.random.default_rng([self.seed, step])
         samples = [
-            draw_sample(rng, self.spec, self.simulated, self.real) for _ in range(self.batch_size)
+            draw_sample(rng, self.spec, self.simulated, self.real, wide=self.wide)
+            for _ in range(self.batch_size)
         ]
         return {key: torch.stack([sample[key] for sample in samples]) for key in samples[0]}
 

@@ -42,6 +42,10 @@ WIDTHS = (16, 32, 48, 48, 64)
 #: Residual blocks at the strides 2, 4, 8, 16 and 32.
 DEPTHS = (1, 2, 3, 1, 1)
 _SMALLEST_SIDE_PX = 8
+#: What the network may say of a pixel: particle, core, rim, logarithm of the diameter.
+MAPS = 4
+#: Diameter in px at which its logarithm is 0, in the middle of those seen in training.
+MIDDLE_DIAMETER_PX = 24.0
 #: Grey differences below this are the rounding of a constant image.
 _LEAST_SPREAD = 1e-3
 
@@ -57,10 +61,17 @@ class ForegroundMaps:
     core : (h, w) float32 array
         That the pixel lies in the inner part of a single particle, a quarter of its inscribed
         radius away from its outline: touching particles come apart.
+    rim : (h, w) float32 array, optional
+        That the pixel lies between two particles that touch or nearly so. None of weights that
+        were trained without it, and so ``diameter_px``.
+    diameter_px : (h, w) float32 array, optional
+        Equivalent diameter, in px of the maps, of the particle that the pixel belongs to, if any.
     """
 
     probability: Field
     core: Field
+    rim: Field | None = None
+    diameter_px: Field | None = None
 
 
 class LazyMaps:
@@ -142,13 +153,20 @@ def map_particles(
     """
     work = standardise(at_working_size(unit, short_side_px))
     if work is None:
-        nothing = np.zeros(working_shape(unit.shape, short_side_px), dtype=np.float32)
-        return ForegroundMaps(nothing, nothing.copy())
+        shape = working_shape(unit.shape, short_side_px)
+        return read_maps(np.zeros((network.maps, *shape), dtype=np.float32))
     with torch.no_grad():
         # one at a time: the activations of one image stay within a core's cache
-        views = [_undone(_maps_of(network, _done(work, k)), k) for k in range(symmetries)]
-    mean = np.stack(views).mean(axis=0)
-    return ForegroundMaps(probability=mean[0], core=mean[1])
+        views = [_undone(raw_maps(network, _done(work, k)), k) for k in range(symmetries)]
+    return read_maps(np.stack(views).mean(axis=0))
+
+
+def read_maps(raw: Field) -> ForegroundMaps:
+    """Name what `raw_maps` gives, (2 or 4, h, w), and turn logarithms into diameters."""
+    if len(raw) < MAPS:
+        return ForegroundMaps(raw[0], raw[1])
+    diameter_px = np.float32(MIDDLE_DIAMETER_PX) * np.exp(raw[3])
+    return ForegroundMaps(raw[0], raw[1], raw[2], diameter_px)
 
 
 def working_shape(
@@ -185,10 +203,19 @@ class ForegroundNetwork(nn.Module):
     ----------
     widths, depths : tuple of int
         Channels and residual blocks at the strides 2, 4, 8, ...
+    maps : int
+        How many maps it draws: 2 (particle, core) or 4 (rim and logarithm of the diameter too).
     """
 
-    def __init__(self, widths: tuple[int, ...] = WIDTHS, depths: tuple[int, ...] = DEPTHS) -> None:
+    def __init__(
+        self,
+        widths: tuple[int, ...] = WIDTHS,
+        depths: tuple[int, ...] = DEPTHS,
+        *,
+        maps: int = MAPS,
+    ) -> None:
         super().__init__()
+        self.maps = maps
         self.stages = nn.ModuleList(
             nn.Sequential(
                 _convolution(before, width, stride=2 if level else 1),
@@ -203,10 +230,10 @@ class ForegroundNetwork(nn.Module):
         pairs = list(zip(widths[1:], widths, strict=False))
         self.lifts = nn.ModuleList(nn.Conv2d(deep, width, 1) for deep, width in pairs)
         self.merges = nn.ModuleList(_convolution(width, width) for _, width in pairs)
-        self.readout = nn.Conv2d(widths[0], 2 * 4, 3, padding=1)
+        self.readout = nn.Conv2d(widths[0], maps * 4, 3, padding=1)
 
     def forward(self, image: Tensor) -> Tensor:
-        """Logits of probability and core, (B, 2, H, W), of standardised images (B, 1, H, W)."""
+        """Logits of the maps, (B, maps, H, W), of standardised images (B, 1, H, W)."""
         features = F.pixel_unshuffle(image, 2).contiguous(memory_format=torch.channels_last)
         levels = []
         for stage in self.stages:
@@ -246,9 +273,12 @@ def load_network(path: Path) -> ForegroundNetwork:
             f"no weights of the foreground network at {path}: install the package with its data, "
             "or train them with `samstar dev pretrain-foreground`"
         )
-    network = for_inference(ForegroundNetwork())
     try:
-        network.load_state_dict({key: value.float() for key, value in load_file(path).items()})
+        weights = {key: value.float() for key, value in load_file(path).items()}
+        # those that were packed first draw two maps
+        maps = len(weights["readout.weight"]) // 4 if "readout.weight" in weights else MAPS
+        network = for_inference(ForegroundNetwork(maps=maps))
+        network.load_state_dict(weights)
     except (RuntimeError, OSError, SafetensorError) as error:
         raise SamstarError(
             f"{path} does not fit the foreground network: {str(error).splitlines()[0]}; expected "
@@ -292,14 +322,23 @@ def _convolution(
     return nn.Sequential(*layers)
 
 
-def _maps_of(network: ForegroundNetwork, work: Field) -> Field:
-    """Probability and core, (2, h, w), of one orientation of a standardised image."""
+def raw_maps(network: ForegroundNetwork, work: Field) -> Field:
+    """What a network says of one orientation of a standardised image (h, w).
+
+    Returns
+    -------
+    (maps, h, w) float32 array
+        Probabilities of particle, core and rim, and the logarithm of the diameter over
+        `MIDDLE_DIAMETER_PX`.
+    """
     height, width = work.shape
     below, right = -height % LARGEST_STRIDE, -width % LARGEST_STRIDE
     # NumPy reflects as often as needed; torch not beyond the image's own size
     padded = np.pad(work, ((0, below), (0, right)), mode="reflect")
-    logits = network(torch.from_numpy(padded)[None, None])
-    return np.asarray(logits[0, :, :height, :width].sigmoid().numpy())
+    with torch.no_grad():
+        logits = network(torch.from_numpy(padded)[None, None])[0, :, :height, :width]
+        logits[: MAPS - 1].sigmoid_()
+    return np.asarray(logits.numpy())
 
 
 def _done(image: Field, symmetry: int) -> Field:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -12,13 +13,25 @@ from safetensors.torch import load_file
 from segment_anything import sam_model_registry
 from segment_anything.modeling import Sam
 
-from samstar_rl._io.checkpoint_cache import CHECKPOINTS, CheckpointError, fetch_checkpoint
+from samstar_rl._io.checkpoint_cache import (
+    CHECKPOINTS,
+    UNVERIFIED,
+    CheckpointError,
+    fetch_checkpoint,
+)
 from samstar_rl.errors import SamstarError
+from samstar_rl.sam.architectures.tiny import build_tiny_sam
+from samstar_rl.sam.architectures.tiny_vit import UNUSED_WEIGHTS, build_mobile_sam
 from samstar_rl.sam.device import choose_device
-from samstar_rl.sam.tiny import build_tiny_sam
 
 TINY_WEIGHTS = "tiny_sam.safetensors"
 OFFICIAL_MODELS = ("vit_b", "vit_l", "vit_h")
+#: architecture -> how it is built with random weights
+BUILDERS: dict[str, Callable[[], Sam]] = {
+    "tiny": build_tiny_sam,
+    "vit_t": build_mobile_sam,
+    **{name: sam_model_registry[name] for name in OFFICIAL_MODELS},
+}
 
 
 class SamLoadError(SamstarError):
@@ -34,11 +47,13 @@ def load_sam(
     ----------
     model : str or path
         "tiny" is the embedded SAM. "vit_b", "vit_l" and "vit_h" are Meta's, "vit_b_em", "vit_h_em",
-        "vit_b_lm" and "vit_h_lm" micro-sam's for electron and light microscopy. Otherwise the
-        path of a checkpoint of Meta's or micro-sam's, whose architecture is read off its weights.
+        "vit_b_lm" and "vit_h_lm" micro-sam's for electron and light microscopy. "vit_t" is
+        MobileSAM's, "vit_t_lm", "vit_t_em_organelles" and the like micro-sam's later ones: these
+        need `checkpoint`. Otherwise the path of a checkpoint of Meta's, MobileSAM's or micro-sam's
+        format, whose architecture is read off its weights.
     checkpoint : path, optional
-        The weights; by default the packaged ones of "tiny", and for the others a download that is
-        verified by its sha256 and kept in the user's cache.
+        The weights; by default the packaged ones of "tiny", and for those that were published with
+        a sha256 a download that is verified by it and kept in the user's cache.
     device : str
         Where torch puts the model: "cpu", "cuda", "mps", or "auto" for the first that is there.
 
@@ -52,14 +67,15 @@ def load_sam(
     ------
     SamLoadError
         If the name is unknown, the file is missing, damaged or of another model, or a download is
-        needed and there is no network. Nothing is ever unpickled: checkpoints are read with
-        ``weights_only=True``.
+        needed and there is no network or no published sha256. Nothing is ever unpickled:
+        checkpoints are read with ``weights_only=True``.
 
     Notes
     -----
     What to expect of the larger models follows from their encoders: "tiny" sees 256 px and has
-    3.3 M parameters; vit_b, vit_l and vit_h see 1024 px through 12, 24 and 32 transformer blocks,
-    so that time and memory rise in this order, both far above those of "tiny". In float32 each
+    3.3 M parameters; vit_t sees 1024 px through a small encoder of 5.7 M; vit_b, vit_l and vit_h
+    see 1024 px through 12, 24 and 32 transformer blocks, so that time and memory rise in this
+    order, all far above those of "tiny". In float32 each
     parameter takes 4 bytes; a checkpoint file is about as large as its model in memory, and needs
     that once more while it is loaded. ``samstar segment`` prints the seconds of each frame.
     """
@@ -68,7 +84,7 @@ def load_sam(
     weights = _read_weights(path)
     if name is None:
         name = _recognise(weights, path)
-    sam = build_tiny_sam() if name == "tiny" else sam_model_registry[name]()
+    sam = BUILDERS[name]()
     _fill(sam, weights, name, path)
     sam.samstar_name = name
     sam.samstar_sha256 = file_sha256(path)
@@ -110,10 +126,13 @@ def _resolve(model: str | Path, checkpoint: str | Path | None) -> tuple[str | No
         return "tiny", Path(checkpoint) if checkpoint else packaged_weights_path()
     if model in CHECKPOINTS:
         return CHECKPOINTS[str(model)].architecture, _named_file(str(model), checkpoint)
+    if model in UNVERIFIED:
+        return UNVERIFIED[str(model)], _named_file(str(model), checkpoint)
     if Path(model).exists():
         return None, Path(model)
     raise SamLoadError(
-        f"unknown SAM {str(model)!r}: expected one of tiny, {', '.join(CHECKPOINTS)}, or the "
+        f"unknown SAM {str(model)!r}: expected one of tiny, "
+        f"{', '.join([*CHECKPOINTS, *UNVERIFIED])}, or the "
         "path of an existing checkpoint (.pth, .pt or .safetensors)"
     )
 
@@ -153,7 +172,12 @@ def _read_weights(path: Path) -> dict[str, torch.Tensor]:
         isinstance(value, torch.Tensor) for value in weights.values()
     ):
         raise SamLoadError(f"{path} holds no state dict of a SAM: expected name -> tensor")
-    return weights
+    # a training of micro-sam's keeps the SAM as one part of its model
+    return {
+        name.removeprefix("sam."): value
+        for name, value in weights.items()
+        if not name.removeprefix("sam.").startswith(UNUSED_WEIGHTS)
+    }
 
 
 def _recognise(weights: dict[str, torch.Tensor], path: Path) -> str:
@@ -166,8 +190,10 @@ def _recognise(weights: dict[str, torch.Tensor], path: Path) -> str:
         return known[blocks]
     if "image_encoder.lateral_4.weight" in weights:
         return "tiny"
+    if "image_encoder.patch_embed.seq.0.c.weight" in weights:
+        return "vit_t"
     raise SamLoadError(
-        f"{path} is of no SAM that is known here (tiny, {', '.join(OFFICIAL_MODELS)}): "
+        f"{path} is of no SAM that is known here ({', '.join(BUILDERS)}): "
         f"it has {len(weights)} tensors and {blocks} transformer blocks in image_encoder"
     )
 

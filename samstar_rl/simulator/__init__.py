@@ -8,13 +8,14 @@ import lazy_loader
 
 if TYPE_CHECKING:
     from samstar_rl.simulator.drift import DriftState as DriftState
-    from samstar_rl.simulator.image_families import FAMILIES as FAMILIES
+    from samstar_rl.simulator.families import FAMILIES as FAMILIES
     from samstar_rl.simulator.parameters import PopulationParameters as PopulationParameters
     from samstar_rl.simulator.parameters import SampleParameters as SampleParameters
     from samstar_rl.simulator.presets import PRESETS as PRESETS
     from samstar_rl.simulator.stream import SimulatedStream as SimulatedStream
     from samstar_rl.simulator.training_images import draw_family_image as draw_family_image
     from samstar_rl.simulator.training_images import draw_training_image as draw_training_image
+    from samstar_rl.simulator.training_images import draw_wide_image as draw_wide_image
 
 SIMULATOR_VERSION = 1
 """Raised whenever the same preset and seed no longer give the same frames: caches depend on it."""
@@ -24,10 +25,10 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "drift": ["DriftState"],
-        "image_families": ["FAMILIES"],
+        "families": ["FAMILIES"],
         "parameters": ["PopulationParameters", "SampleParameters"],
         "presets": ["PRESETS"],
         "stream": ["SimulatedStream"],
-        "training_images": ["draw_family_image", "draw_training_image"],
+        "training_images": ["draw_family_image", "draw_training_image", "draw_wide_image"],
     },
 )

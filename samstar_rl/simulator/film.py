@@ -273,6 +273,27 @@ def debris(rng: np.random.Generator, shape: Shape, strength: float) -> Field:
     return np.float32(strength * rng.choice([-1, 1])) * specks
 
 
+def pitted(rng: np.random.Generator, shape: Shape, strength: float) -> Field:
+    """Pores and pits: a filter membrane, an etched or corroded surface; rims catch the light."""
+    height, width = shape
+    pits = np.zeros(shape, np.float32)
+    radius = float(np.exp(rng.uniform(np.log(1.2), np.log(0.03 * max(shape)))))
+    share = float(np.exp(rng.uniform(np.log(0.004), np.log(0.12))))
+    count = int(np.clip(share * height * width / (np.pi * radius**2), 3, 1500))
+    spread = float(rng.choice([0.05, 0.3, 0.6]))
+    for x, y in rng.uniform(0, 1, (count, 2)) * (width, height):
+        reach = radius * float(np.exp(rng.normal(0, spread)))
+        axes = (max(int(8 * reach), 6), max(int(8 * reach * rng.uniform(0.75, 1)), 6))
+        angle, centre = float(rng.uniform(0, 180)), (int(8 * x), int(8 * y))
+        depth = float(rng.uniform(0.5, 1))
+        edge = np.asarray(cv2.ellipse2Poly((0, 0), axes, int(angle), 0, 360, 24), np.int32)
+        cv2.fillPoly(pits, [edge + np.asarray(centre, np.int32)], depth, shift=3)
+    soft = blurred(pits, float(rng.uniform(0.5, 1.2)))
+    rim = soft - blurred(soft, 1 + 0.5 * radius)
+    ground = octaves(rng, shape, float(np.exp(rng.uniform(1.2, 3.5))))
+    return np.float32(strength) * (0.4 * ground - 4 * soft - np.float32(rng.uniform(0, 2)) * rim)
+
+
 FILMS: dict[str, Callable[[np.random.Generator, Shape, float], Field]] = {
     "plain": plain,
     "carbon": carbon,

@@ -50,6 +50,7 @@ Points = NDArray[np.float64]
 SMALLEST_DIAMETER_PX = 4.0
 _DISTINCT_OUTLINES = 40
 MOST_PARTICLES = 250
+WIDE_PX = 640
 
 _PLACES: tuple[Callable[[np.random.Generator, Points, placement.Extent], Points], ...] = (
     placement.separated,
@@ -74,7 +75,7 @@ def scattered(rng: np.random.Generator, shape: Shape) -> Scene:
     count = _count(rng, shape, mean, cover=(0.03, 0.65))
     diameters = _diameters(rng, shape, count, mean)
     place = placement.separated if rng.random() < 0.65 else placement.scattered
-    return _compose(rng, shape, style, diameters, place(rng, diameters, _extent(shape)))
+    return compose(rng, shape, style, diameters, place(rng, diameters, extent_of(shape)))
 
 
 def aggregates(rng: np.random.Generator, shape: Shape) -> Scene:
@@ -86,13 +87,13 @@ def aggregates(rng: np.random.Generator, shape: Shape) -> Scene:
     positions = placement.aggregated(
         rng,
         diameters,
-        _extent(shape),
+        extent_of(shape),
         clusters=int(np.exp(rng.uniform(0, np.log(12)))),
         overlap=rng.uniform(-0.02, 0.25) if rng.random() < 0.7 else rng.uniform(0.2, 0.5),
         branching=rng.uniform(0.1, 1.0),
     )
     order = rng.permutation(count)
-    return _compose(rng, shape, _seamed(rng, style), diameters[order], positions[order])
+    return compose(rng, shape, _seamed(rng, style), diameters[order], positions[order])
 
 
 def clouds(rng: np.random.Generator, shape: Shape) -> Scene:
@@ -102,9 +103,9 @@ def clouds(rng: np.random.Generator, shape: Shape) -> Scene:
     count = _count(rng, shape, mean, cover=(0.08, 0.7), most=150)
     diameters = _diameters(rng, shape, count, mean, widest=0.3)
     clusters, spread = int(rng.integers(1, 5)), rng.uniform(0.06, 0.22)
-    extent = _extent(shape)
+    extent = extent_of(shape)
     positions = placement.clustered(rng, diameters, extent, clusters=clusters, spread=spread)
-    return _compose(rng, shape, _seamed(rng, style), diameters, positions)
+    return compose(rng, shape, _seamed(rng, style), diameters, positions)
 
 
 def monolayer(rng: np.random.Generator, shape: Shape) -> Scene:
@@ -118,7 +119,7 @@ def monolayer(rng: np.random.Generator, shape: Shape) -> Scene:
     square = rng.random() < 0.25
     positions = placement.lattice(
         rng,
-        _extent(shape),
+        extent_of(shape),
         spacing=spacing,
         angle_rad=np.pi / 2 if square else np.pi / 3,
         jitter=rng.choice([0.01, 0.04, 0.1]),
@@ -129,7 +130,7 @@ def monolayer(rng: np.random.Generator, shape: Shape) -> Scene:
         rng, len(positions), mean=diameter, sigma_log=rng.choice([0.01, 0.05, 0.1])
     )
     kinds = ["rectangle"] if square else ["disc", "disc", "polygon", "ellipse", "blob"]
-    return _compose(rng, shape, style, diameters, positions, kinds=[str(rng.choice(kinds))])
+    return compose(rng, shape, style, diameters, positions, kinds=[str(rng.choice(kinds))])
 
 
 def dense(rng: np.random.Generator, shape: Shape) -> Scene:
@@ -139,8 +140,8 @@ def dense(rng: np.random.Generator, shape: Shape) -> Scene:
     count = _count(rng, shape, mean, cover=(0.55, 1.0))
     diameters = _diameters(rng, shape, count, mean, widest=0.3)
     overlap = rng.uniform(-0.08, 0.12)
-    positions = placement.relaxed(rng, diameters, _extent(shape), overlap=overlap)
-    return _compose(rng, shape, _seamed(rng, style), diameters, positions)
+    positions = placement.relaxed(rng, diameters, extent_of(shape), overlap=overlap)
+    return compose(rng, shape, _seamed(rng, style), diameters, positions)
 
 
 def pile(rng: np.random.Generator, shape: Shape) -> Scene:
@@ -149,10 +150,10 @@ def pile(rng: np.random.Generator, shape: Shape) -> Scene:
     mean = _diameter(rng, shape, 11, 0.42)
     count = _count(rng, shape, mean, cover=(1.0, 2.2))
     diameters = _diameters(rng, shape, count, mean, widest=0.3)
-    positions = placement.scattered(rng, diameters, _extent(shape))
+    positions = placement.scattered(rng, diameters, extent_of(shape))
     depth = np.linspace(rng.uniform(0.2, 0.9), 1.0, count)
     style = replace(style, mixing=replace(style.mixing, level=rng.uniform(0.0, 0.15)))
-    return _compose(rng, shape, style, diameters, positions, tones=depth)
+    return compose(rng, shape, style, diameters, positions, tones=depth)
 
 
 def mixture(rng: np.random.Generator, shape: Shape) -> Scene:
@@ -168,16 +169,16 @@ def mixture(rng: np.random.Generator, shape: Shape) -> Scene:
         _diameters(rng, shape, count, other, widest=0.2),
     )
     place = _PLACES[rng.integers(3)]
-    positions = place(rng, diameters, _extent(shape))
+    positions = place(rng, diameters, extent_of(shape))
     angular = str(rng.choice(["rectangle", "rod", "polygon", "bipyramid", "shard"]))
     kinds = np.where(round_ones, str(rng.choice(["disc", "ellipse", "blob"])), angular)
-    return _compose(rng, shape, style, diameters, positions, kinds=[str(k) for k in kinds])
+    return compose(rng, shape, style, diameters, positions, kinds=[str(k) for k in kinds])
 
 
 def beside_large(rng: np.random.Generator, shape: Shape) -> Scene:
     """Nanoparticles beside, on and under a few large bodies or aggregates."""
     style = draw_style(rng)
-    extent = _extent(shape)
+    extent = extent_of(shape)
     large = _diameters(rng, shape, int(rng.integers(1, 5)), min(shape) * rng.uniform(0.2, 0.5))
     small_mean = _diameter(rng, shape, 4.5, 0.06)
     small_count = _count(rng, shape, small_mean, cover=(0.02, 0.25), most=200)
@@ -190,7 +191,7 @@ def beside_large(rng: np.random.Generator, shape: Shape) -> Scene:
         small_at[near.any(axis=1)] = np.nan
     big_kind = str(rng.choice(["ragged", "ragged", "blob", "disc", "shard", "polygon"]))
     small_kind = str(rng.choice(["disc", "disc", "blob", "polygon"]))
-    return _compose(
+    return compose(
         rng,
         shape,
         style,
@@ -205,7 +206,7 @@ def large_bodies(rng: np.random.Generator, shape: Shape) -> Scene:
     style = draw_style(rng)
     mean = min(shape) * rng.uniform(0.25, 0.6)
     diameters = _diameters(rng, shape, int(rng.integers(1, 6)), mean, widest=0.3)
-    extent = _extent(shape)
+    extent = extent_of(shape)
     if rng.random() < 0.5:
         positions = placement.separated(rng, diameters, extent, gap=-0.05)
     else:
@@ -215,7 +216,7 @@ def large_bodies(rng: np.random.Generator, shape: Shape) -> Scene:
         replace(look, texture=look.texture + rng.uniform(0, 0.25)) for look in style.looks
     )
     style = replace(style, looks=looks)
-    return _compose(rng, shape, style, diameters, positions, kinds=[str(rng.choice(kinds))])
+    return compose(rng, shape, style, diameters, positions, kinds=[str(rng.choice(kinds))])
 
 
 def rods(rng: np.random.Generator, shape: Shape) -> Scene:
@@ -231,16 +232,16 @@ def rods(rng: np.random.Generator, shape: Shape) -> Scene:
     outlines = []
     for _ in range(count):
         each = aspect * np.exp(rng.normal(0, 0.15))
-        outline = worm(rng, aspect=each) if bent else _aligned_rod(rng, each, capped)
+        outline = worm(rng, aspect=each) if bent else aligned_rod(rng, each, capped)
         outlines.append(rotated(outline, common + rng.normal(0, spread)))
-    extent = _extent(shape)
+    extent = extent_of(shape)
     if rng.random() < 0.5:
         positions = placement.scattered(rng, diameters, extent)
     else:
         clusters, spread = int(rng.integers(1, 4)), rng.uniform(0.08, 0.25)
         positions = placement.clustered(rng, diameters, extent, clusters=clusters, spread=spread)
     scene_most = rng.uniform(0.0, 0.7)
-    return _compose(rng, shape, style, diameters, positions, outlines=outlines, most=scene_most)
+    return compose(rng, shape, style, diameters, positions, outlines=outlines, most=scene_most)
 
 
 def decorated(rng: np.random.Generator, shape: Shape) -> Scene:
@@ -256,8 +257,8 @@ def decorated(rng: np.random.Generator, shape: Shape) -> Scene:
     surface = str(rng.choice(["bumps", "relief"]))
     style = replace(style, looks=looks, surface=surface, surface_grain_px=grain_px)
     place = _PLACES[2 * int(rng.integers(2))]
-    positions = place(rng, diameters, _extent(shape))
-    return _compose(rng, shape, style, diameters, positions, outlines=outlines)
+    positions = place(rng, diameters, extent_of(shape))
+    return compose(rng, shape, style, diameters, positions, outlines=outlines)
 
 
 def core_shell(rng: np.random.Generator, shape: Shape) -> Scene:
@@ -272,9 +273,9 @@ def core_shell(rng: np.random.Generator, shape: Shape) -> Scene:
     count = _count(rng, shape, mean, cover=(0.05, 0.6), most=150)
     diameters = _diameters(rng, shape, count, mean, widest=0.2)
     place = _PLACES[2 * int(rng.integers(2))]
-    positions = place(rng, diameters, _extent(shape))
+    positions = place(rng, diameters, extent_of(shape))
     kinds = [str(rng.choice(["disc", "disc", "blob", "polygon"]))]
-    return _compose(rng, shape, style, diameters, positions, kinds=kinds)
+    return compose(rng, shape, style, diameters, positions, kinds=kinds)
 
 
 def vesicles(rng: np.random.Generator, shape: Shape) -> Scene:
@@ -291,9 +292,9 @@ def vesicles(rng: np.random.Generator, shape: Shape) -> Scene:
     count = _count(rng, shape, mean, cover=(0.05, 0.6), most=90)
     diameters = _diameters(rng, shape, count, mean, widest=0.5)
     place = _PLACES[2 * int(rng.random() < 0.35)]
-    positions = place(rng, diameters, _extent(shape))
+    positions = place(rng, diameters, extent_of(shape))
     kinds = [str(rng.choice(["disc", "ellipse", "blob"]))]
-    return _compose(rng, shape, style, diameters, positions, kinds=kinds, most=0.1)
+    return compose(rng, shape, style, diameters, positions, kinds=kinds, most=0.1)
 
 
 def atoms(rng: np.random.Generator, shape: Shape) -> Scene:
@@ -302,7 +303,7 @@ def atoms(rng: np.random.Generator, shape: Shape) -> Scene:
     spacing = float(np.exp(rng.uniform(np.log(8), np.log(0.14 * min(shape)))))
     positions = placement.lattice(
         rng,
-        _extent(shape),
+        extent_of(shape),
         spacing=spacing,
         angle_rad=float(rng.choice([np.pi / 2, np.pi / 3, rng.uniform(0.9, 1.6)])),
         ratio=rng.choice([1.0, rng.uniform(0.8, 1.4)]),
@@ -311,7 +312,7 @@ def atoms(rng: np.random.Generator, shape: Shape) -> Scene:
         limit=600,
     )
     if rng.random() < 0.35:
-        centre = rng.uniform(0.3, 0.7, 2) * _extent(shape)
+        centre = rng.uniform(0.3, 0.7, 2) * extent_of(shape)
         reach = rng.uniform(0.25, 0.6) * min(shape)
         positions = positions[((positions - centre) ** 2).sum(axis=1) < reach**2]
     if len(positions) > 320:  # a cut through the middle would look odd: take fewer, larger cells
@@ -322,30 +323,30 @@ def atoms(rng: np.random.Generator, shape: Shape) -> Scene:
     look = replace(style.looks[0], model="thickness", texture=0.0, outline=0.0)
     style = replace(style, looks=(look,), optics=replace(style.optics, blur_px=0.12 * spacing))
     diameters = np.full(len(positions), diameter)
-    return _compose(rng, shape, style, diameters, positions, kinds=["disc"], tones=tones)
+    return compose(rng, shape, style, diameters, positions, kinds=["disc"], tones=tones)
 
 
 def grains(rng: np.random.Generator, shape: Shape) -> Scene:
     """Polycrystal: regions of different grey with dark, bright or hardly visible boundaries."""
-    tiling_seeds = _seeds(rng, shape, most=160)
-    spacing = np.sqrt(shape[0] * shape[1] / len(tiling_seeds))
+    seeds = tiling_seeds(rng, shape, most=160)
+    spacing = np.sqrt(shape[0] * shape[1] / len(seeds))
     bend = rng.uniform(0, 0.12) * spacing
     x, y = bent_coordinates(rng, shape, bend_px=bend, grain_px=max(spacing * 0.5, 4.0))
-    tiling = tessellate(tiling_seeds, x, y)
+    tiling = tessellate(seeds, x, y)
     tone = rng.uniform(0.03, 0.22) if rng.random() < 0.7 else 0.0
     line = rng.uniform(0.15, 0.5) if tone < 0.08 else rng.uniform(0, 0.4)
     width = min(rng.uniform(0.8, 4), 0.15 * spacing)
     level = rng.uniform(0.35, 0.65)
-    image = level + (tone * rng.normal(0, 1, len(tiling_seeds)))[tiling.region]
+    image = level + (tone * rng.normal(0, 1, len(seeds)))[tiling.region]
     image = image + rng.uniform(0, 0.06) * smooth(rng, shape, rng.uniform(2, 20))
     image += rng.choice([-1, 1]) * line * np.exp(-((tiling.gap_px / width) ** 2))
-    labels = region_labels(tiling, width, np.ones(len(tiling_seeds), bool))
+    labels = region_labels(tiling, width, np.ones(len(seeds), bool))
     return Scene(image.astype(np.float32), labels, draw_style(rng).optics)
 
 
 def cells(rng: np.random.Generator, shape: Shape) -> Scene:
     """Tissue and foams: cells with thick walls, some absent, some with a nucleus."""
-    seeds = _seeds(rng, shape, most=90)
+    seeds = tiling_seeds(rng, shape, most=90)
     spacing = np.sqrt(shape[0] * shape[1] / len(seeds))
     x, y = bent_coordinates(rng, shape, bend_px=0.08 * spacing, grain_px=max(spacing * 0.6, 5.0))
     tiling = tessellate(seeds, x, y)
@@ -366,27 +367,7 @@ def cells(rng: np.random.Generator, shape: Shape) -> Scene:
     return Scene(image.astype(np.float32), labels, draw_style(rng).optics)
 
 
-FAMILIES: dict[str, Callable[[np.random.Generator, Shape], Scene]] = {
-    "scattered": scattered,
-    "aggregates": aggregates,
-    "clouds": clouds,
-    "monolayer": monolayer,
-    "dense": dense,
-    "pile": pile,
-    "mixture": mixture,
-    "beside_large": beside_large,
-    "large_bodies": large_bodies,
-    "rods": rods,
-    "decorated": decorated,
-    "core_shell": core_shell,
-    "vesicles": vesicles,
-    "atoms": atoms,
-    "grains": grains,
-    "cells": cells,
-}
-
-
-def _compose(
+def compose(
     rng: np.random.Generator,
     shape: Shape,
     style: Style,
@@ -397,11 +378,15 @@ def _compose(
     outlines: list[Outline] | None = None,
     tones: Points | None = None,
     most: float = 0.75,
+    background: Field | None = None,
 ) -> Scene:
-    """Draw particles in the given order; those more than `most` covered already are left out."""
-    canvas = Canvas(
-        draw_background(rng, style, shape), style.mixing, draw_surface(rng, style, shape)
-    )
+    """Draw particles in the given order; those more than `most` covered already are left out.
+
+    `background` is by default what the style has beneath its particles.
+    """
+    if background is None:
+        background = draw_background(rng, style, shape)
+    canvas = Canvas(background, style.mixing, draw_surface(rng, style, shape))
     if outlines is None:
         outlines = _outlines(rng, kinds or _kinds(rng), len(diameters))
     tones = np.ones(len(diameters)) if tones is None else tones
@@ -470,7 +455,7 @@ def _smectic(rng: np.random.Generator, shape: Shape, style: Style, diameter: flo
     gap = rng.uniform(1.02, 1.25)
     positions = placement.lattice(
         rng,
-        _extent(shape),
+        extent_of(shape),
         spacing=width * gap,
         angle_rad=np.pi / 2 - (rng.uniform(0, 0.4) if rng.random() < 0.5 else 0.0),
         ratio=aspect * rng.uniform(1.0, 1.1),
@@ -483,12 +468,12 @@ def _smectic(rng: np.random.Generator, shape: Shape, style: Style, diameter: flo
     outlines = []
     for _ in range(len(positions)):
         angle = turn + np.pi / 2 + rng.normal(0, 0.05)
-        outlines.append(rotated(_aligned_rod(rng, aspect, capped), angle))
+        outlines.append(rotated(aligned_rod(rng, aspect, capped), angle))
     diameters = np.full(len(positions), width * np.sqrt(aspect * 4 / np.pi) * 0.97)
-    return _compose(rng, shape, style, diameters, positions, outlines=outlines)
+    return compose(rng, shape, style, diameters, positions, outlines=outlines)
 
 
-def _aligned_rod(rng: np.random.Generator, aspect: float, capped: bool) -> Outline:
+def aligned_rod(rng: np.random.Generator, aspect: float, capped: bool) -> Outline:
     """A rod along x: the random turn of the shape is undone."""
     outline = rod(rng, aspect=max(float(aspect), 1.05), capped=capped)
     values, vectors = np.linalg.eigh(np.cov(outline.points.T))
@@ -496,14 +481,16 @@ def _aligned_rod(rng: np.random.Generator, aspect: float, capped: bool) -> Outli
     return rotated(outline, -float(np.arctan2(long_axis[1], long_axis[0])))
 
 
-def _seeds(rng: np.random.Generator, shape: Shape, *, most: int) -> Points:
+def tiling_seeds(rng: np.random.Generator, shape: Shape, *, most: int) -> Points:
     """Seeds of a tiling: random, or a disturbed lattice for more even regions."""
     count = int(np.exp(rng.uniform(np.log(5), np.log(most))))
-    extent = np.asarray(_extent(shape))
+    extent = np.asarray(extent_of(shape))
     if rng.random() < 0.35:
         return np.asarray(rng.uniform(-0.08, 1.08, (count, 2)) * extent)
     spacing = float(np.sqrt(extent.prod() / count))
-    seeds = placement.lattice(rng, _extent(shape), spacing=spacing, jitter=rng.uniform(0.05, 0.25))
+    seeds = placement.lattice(
+        rng, extent_of(shape), spacing=spacing, jitter=rng.uniform(0.05, 0.25)
+    )
     return seeds if len(seeds) > 2 else np.asarray(rng.uniform(0, 1, (5, 2)) * extent)
 
 
@@ -517,7 +504,8 @@ def _draw_nuclei(rng: np.random.Generator, image: Field, seeds: Points, spacing:
     image += step * cv2.GaussianBlur(drawn, (0, 0), 1.0)
 
 
-def _extent(shape: Shape) -> tuple[float, float]:
+def extent_of(shape: Shape) -> tuple[float, float]:
+    """Width and height, as functions of `placement` take them."""
     height, width = shape
     return float(width), float(height)
 
@@ -550,3 +538,10 @@ def _diameters(
     sigma_log = min(float(rng.choice([0.05, 0.18, 0.35, 0.6], p=[0.35, 0.35, 0.2, 0.1])), widest)
     diameters = placement.lognormal_diameters(rng, count, mean=mean, sigma_log=sigma_log)
     return np.asarray(np.clip(diameters, SMALLEST_DIAMETER_PX, 0.6 * min(shape)))
+
+
+def body_diameter(rng: np.random.Generator, shape: Shape) -> float:
+    """A mean diameter in px: 14 to 64 in a wide picture, else from 12 to a third of the side."""
+    if min(shape) >= WIDE_PX:
+        return float(np.exp(rng.uniform(np.log(14), np.log(64))))
+    return float(np.exp(rng.uniform(np.log(12), np.log(max(0.33 * min(shape), 16)))))

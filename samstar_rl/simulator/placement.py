@@ -188,6 +188,32 @@ def aggregated(
     return positions
 
 
+def chained(
+    rng: np.random.Generator,
+    diameters: Points,
+    extent: Extent,
+    *,
+    chains: int,
+    gap: float = 0.0,
+    bend_rad: float = 0.3,
+) -> Points:
+    """Strings of beads, each touching the one before, as dipoles and necklaces form.
+
+    `gap` between neighbours is in their mean diameter; `bend_rad` is the std of the angle between
+    two links. Chains may cross.
+    """
+    positions = np.empty((len(diameters), 2))
+    for beads in np.array_split(np.arange(len(diameters)), max(chains, 1)):
+        if not len(beads):
+            continue
+        links = (1 + gap) * (diameters[beads[1:]] + diameters[beads[:-1]]) / 2
+        angles = rng.uniform(0, 2 * np.pi) + np.cumsum(rng.normal(0, bend_rad, len(links)))
+        steps = np.stack([np.cos(angles), np.sin(angles)], axis=1) * links[:, None]
+        places = np.concatenate([np.zeros((1, 2)), np.cumsum(steps, axis=0)])
+        positions[beads] = places - places.mean(axis=0) + rng.uniform(0, 1, 2) * extent
+    return positions
+
+
 def relaxed(
     rng: np.random.Generator,
     diameters: Points,

@@ -180,6 +180,39 @@ def _bevelled(look: Look, footprint: Footprint) -> Field:
     return np.asarray(0.65 + on_bevel * 0.45 * facing + 0.12 * edge, dtype=np.float32)
 
 
+def _polyhedron(look: Look, footprint: Footprint) -> Field:
+    """Irregular body of a few flat faces in an SEM, its faces at random.
+
+    The body is what lies below all of a handful of planes; each face is as bright as its tilt to
+    the detector and, for the yield of secondary electrons, to the beam makes it, and edges are
+    brighter than faces.
+    """
+    rng = np.random.default_rng(int(footprint.individual[0] * 2**32))
+    count = int(rng.integers(4, 9))
+    azimuth = 2 * np.pi * (np.arange(count) + rng.uniform(-0.4, 0.4, count)) / count
+    tilt = rng.uniform(0.5, 1.15, count)
+    tilt[0] = rng.uniform(0, 0.35)  # a face on top
+    top = rng.uniform(0.5, 0.9)
+    low = np.full(footprint.depth_px.shape, np.inf, np.float32)
+    second, face = low.copy(), np.zeros(low.shape, np.intp)
+    for index in range(count):
+        across = np.float32(np.cos(azimuth[index])) * footprint.x
+        across = across + np.float32(np.sin(azimuth[index])) * footprint.y
+        height = np.float32(1 / np.cos(tilt[index])) - np.float32(np.tan(tilt[index])) * across
+        height = height - np.float32(1 - top if index == 0 else rng.uniform(0, 0.25))
+        nearer = height < low
+        second = np.minimum(np.where(nearer, low, height), second)
+        face = np.where(nearer, index, face)
+        low = np.minimum(height, low)
+    facing = np.sin(tilt) * np.cos(azimuth - look.light_rad)
+    tones = 0.55 + 0.4 * look.relief * facing + 0.12 * (1 / np.cos(tilt) - 1)
+    radius_px = np.float32(footprint.inner_radius_px)
+    ridge = np.exp((low - second) * radius_px / np.float32(1 + 0.04 * radius_px))
+    rim = _rim(look, footprint)
+    profile = tones.astype(np.float32)[face] + 0.15 * ridge + 0.35 * look.core_fraction * rim
+    return blurred(np.asarray(profile, np.float32), min(0.06 * float(radius_px), 2.5))
+
+
 def _diffracting(look: Look, footprint: Footprint) -> Field:
     """Crystalline TEM contrast: thickness, crossed by a few soft bands that differ by particle."""
     angle = 2 * np.pi * footprint.individual[0]
@@ -241,6 +274,7 @@ MODELS: dict[str, Callable[[Look, Footprint], Field]] = {
     "gradient": _gradient,
     "facets": _facets,
     "bevelled": _bevelled,
+    "polyhedron": _polyhedron,
     "diffracting": _diffracting,
     "core_shell": _core_shell,
     "hollow": _hollow,

@@ -184,6 +184,15 @@ def shard(rng: np.random.Generator) -> Outline:
     return _facetted(corners, rng.uniform(0, 0.12), rng)
 
 
+def pebble(rng: np.random.Generator) -> Outline:
+    """Irregular body with worn faces: a grain of a powder among its neighbours."""
+    sides = int(rng.integers(5, 12))
+    angles = 2 * np.pi * (np.arange(sides) + rng.uniform(-0.35, 0.35, sides)) / sides
+    radii = 1 + rng.normal(0, 0.09, sides)
+    corners = _polar(angles, radii) * (rng.uniform(1.0, 1.6), 1.0)
+    return _facetted(corners, rng.uniform(0.06, 0.4), rng)
+
+
 def peanut(rng: np.random.Generator) -> Outline:
     """Two fused spheres: a dimer after necking."""
     angles = np.linspace(-np.pi, np.pi, _FACETTED_POINTS, endpoint=False)
@@ -203,6 +212,7 @@ SHAPES: dict[str, Callable[[np.random.Generator], Outline]] = {
     "blob": blob,
     "ragged": ragged,
     "shard": shard,
+    "pebble": pebble,
     "peanut": peanut,
 }
 

@@ -18,7 +18,7 @@ from samstar_rl.simulator.make_sample import Prepared, prepare
 from samstar_rl.simulator.optics import Optics, expose
 from samstar_rl.simulator.presets import PRESETS
 from samstar_rl.simulator.sample import View
-from samstar_rl.simulator.training_images import dense_labels
+from samstar_rl.simulator.tiling import dense_labels
 
 if TYPE_CHECKING:
     from samstar_rl.simulator.parameters import SampleParameters

@@ -16,6 +16,8 @@ Labels = NDArray[np.int32]
 _CELL_PX = 4
 _CANDIDATES = 6
 
+SMALLEST_AREA_PX = 12
+
 
 @dataclass(frozen=True, eq=False)
 class Tiling:
@@ -140,3 +142,12 @@ def region_labels(tiling: Tiling, boundary_px: float, kept: NDArray[np.bool_]) -
     """
     labels = np.where(kept[tiling.region], tiling.region + 1, 0)
     return np.where(tiling.gap_px < boundary_px / 2, 0, labels).astype(np.int32)
+
+
+def dense_labels(labels: Labels, *, smallest_area_px: int = SMALLEST_AREA_PX) -> Labels:
+    """Labels 1 to N without gaps, instances of fewer visible pixels than given left out."""
+    areas = np.bincount(labels.ravel())
+    kept = areas >= smallest_area_px
+    kept[0] = False
+    lookup = np.where(kept, np.cumsum(kept), 0).astype(np.int32)
+    return np.asarray(lookup[labels], dtype=np.int32)

@@ -11,34 +11,53 @@ from numpy.typing import NDArray
 
 from samstar_rl.errors import SamstarError
 from samstar_rl.simulator.annotations import annotate
-from samstar_rl.simulator.image_families import FAMILIES, Scene
+from samstar_rl.simulator.families import FAMILIES
+from samstar_rl.simulator.image_families import Scene
 from samstar_rl.simulator.optics import Optics, expose, stretched, to_uint8
 
 if TYPE_CHECKING:
-    from samstar_rl.simulator.texture import Field
+    from samstar_rl.simulator.tiling import dense_labels
+from samstar_rl.simulator.texture import Field
 
 Labels = NDArray[np.int32]
 
-SMALLEST_AREA_PX = 12
 
 # Dense and touching groups are what a small network finds hardest, so they are drawn most.
 _SHARES = {
-    "scattered": 0.13,
-    "aggregates": 0.12,
-    "clouds": 0.06,
-    "monolayer": 0.10,
-    "dense": 0.09,
-    "pile": 0.08,
-    "mixture": 0.07,
-    "beside_large": 0.07,
-    "large_bodies": 0.06,
-    "rods": 0.06,
-    "decorated": 0.04,
-    "core_shell": 0.03,
-    "vesicles": 0.03,
+    "scattered": 0.09,
+    "aggregates": 0.08,
+    "clouds": 0.04,
+    "monolayer": 0.07,
+    "dense": 0.07,
+    "pile": 0.05,
+    "mixture": 0.05,
+    "beside_large": 0.05,
+    "large_bodies": 0.05,
+    "rods": 0.04,
+    "decorated": 0.03,
+    "core_shell": 0.02,
+    "vesicles": 0.02,
     "atoms": 0.02,
     "grains": 0.02,
     "cells": 0.02,
+    "agglomerates": 0.09,
+    "powder": 0.05,
+    "packed_rods": 0.05,
+    "platelets": 0.02,
+    "chains": 0.02,
+    "coated": 0.02,
+    "low_dose_atoms": 0.01,
+    "thin_walls": 0.02,
+}
+# What a survey at low magnification shows: bodies of 14 to 64 px by the hundred.
+_WIDE_SHARES = {
+    "agglomerates": 0.42,
+    "powder": 0.16,
+    "packed_rods": 0.16,
+    "platelets": 0.06,
+    "chains": 0.07,
+    "coated": 0.07,
+    "thin_walls": 0.06,
 }
 _ANNOTATED = 0.3
 
@@ -67,11 +86,22 @@ def draw_training_image(rng: np.random.Generator, size: int) -> tuple[NDArray[np
     """
     if size < 64:
         raise SamstarError(f"size must be at least 64 px, got {size}; draw larger and shrink it")
-    while True:
-        family = list(_SHARES)[rng.choice(len(_SHARES), p=list(_SHARES.values()))]
-        image, labels = draw_family_image(rng, family, (size, size))
-        if labels.any():
-            return image, labels
+    return _draw_from(rng, _SHARES, size)
+
+
+def draw_wide_image(rng: np.random.Generator, size: int) -> tuple[NDArray[np.uint8], Labels]:
+    """One random micrograph of many small particles, to be seen tile by tile.
+
+    Takes and returns what `draw_training_image` does; `size` is at least 640 px.
+
+    Raises
+    ------
+    SamstarError
+        If the size is too small.
+    """
+    if size < 640:
+        raise SamstarError(f"size must be at least 640 px, got {size}: use draw_training_image")
+    return _draw_from(rng, _WIDE_SHARES, size)
 
 
 def draw_family_image(
@@ -129,13 +159,14 @@ def _uint8(image: object) -> NDArray[np.uint8]:
     return np.asarray(image, dtype=np.uint8)
 
 
-def dense_labels(labels: Labels, *, smallest_area_px: int = SMALLEST_AREA_PX) -> Labels:
-    """Labels 1 to N without gaps, instances of fewer visible pixels than given left out."""
-    areas = np.bincount(labels.ravel())
-    kept = areas >= smallest_area_px
-    kept[0] = False
-    lookup = np.where(kept, np.cumsum(kept), 0).astype(np.int32)
-    return np.asarray(lookup[labels], dtype=np.int32)
+def _draw_from(
+    rng: np.random.Generator, shares: dict[str, float], size: int
+) -> tuple[NDArray[np.uint8], Labels]:
+    while True:
+        family = list(shares)[rng.choice(len(shares), p=list(shares.values()))]
+        image, labels = draw_family_image(rng, family, (size, size))
+        if labels.any():
+            return image, labels
 
 
 def _recorded(rng: np.random.Generator, scene: Scene) -> Field:

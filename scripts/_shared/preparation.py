@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from samstar_rl._io.checkpoint_cache import CHECKPOINTS
+from samstar_rl._io.checkpoint_cache import is_checkpoint_name
 from samstar_rl.agents import TUNERS
 from samstar_rl.agents.tuner_names import BUNDLE_SUFFIX as SUFFIX
 
@@ -13,7 +13,7 @@ STATIC_FILE = "static:"
 
 def located_sam(sam: str) -> str:
     """A SAM as a process in another folder finds it: a name, or an absolute path."""
-    return sam if sam == "tiny" or sam in CHECKPOINTS else str(Path(sam).absolute())
+    return sam if sam == "tiny" or is_checkpoint_name(sam) else str(Path(sam).absolute())
 
 
 def located_tuner(spec: str) -> str:

@@ -11,12 +11,12 @@ import typer
 from rich.console import Console
 
 from samstar_rl._io.cache import cache_folder
-from samstar_rl.fitting.calibration import apply_calibration, fit_calibration
+from samstar_rl.fitting.calibration import apply_calibration, fit_affine, fit_calibration
 from samstar_rl.fitting.emps import load_labelled, split_names
 from samstar_rl.fitting.evaluation import point_ious, point_result
 from samstar_rl.fitting.packing import pack_weights, round_to_half
+from samstar_rl.sam.architectures.tiny import build_tiny_sam
 from samstar_rl.sam.load import packaged_weights_path
-from samstar_rl.sam.tiny import build_tiny_sam
 from samstar_rl.scripts._shared.command import run_command
 
 DEFAULT_RUN = cache_folder("pretrain") / "run"
@@ -32,6 +32,17 @@ def calibrate_sam(
     out: Annotated[
         Path | None, typer.Option("-o", "--out", help="File; by default the packaged weights.")
     ] = None,
+    sharpness: Annotated[
+        float | None,
+        typer.Option(
+            help="Factor on the logits. Without it the factor is chosen, together with the map of "
+            "the predicted IoU, by how well SAM's default thresholds segment: a few minutes."
+        ),
+    ] = None,
+    most_instances: Annotated[
+        int | None,
+        typer.Option(min=1, help="Prompt no more instances of a frame than this, drawn at random."),
+    ] = None,
 ) -> None:
     """Calibrate a trained embedded SAM on EMPS' `tune` frames and pack it.
 
@@ -45,15 +56,20 @@ def calibrate_sam(
     sam.load_state_dict(checkpoint["average"])
     frames = load_labelled(emps, split_names("tune"))
     with console.status("prompting every instance of the tune frames"):
-        true_iou, iou_pred = point_ious(sam, frames)
+        true_iou, iou_pred = point_ious(sam, frames, most_instances=most_instances)
     console.print("before:", asdict(point_result(true_iou, iou_pred)))
-    with console.status("fitting the calibration: proposals of 70 frames, a few minutes"):
-        calibration = fit_calibration(sam, frames, true_iou=true_iou, iou_pred=iou_pred)
+    if sharpness is not None:
+        calibration = fit_affine(true_iou, iou_pred, sharpness=sharpness)
+    else:
+        with console.status("fitting the calibration: proposals of 70 frames, a few minutes"):
+            calibration = fit_calibration(sam, frames, true_iou=true_iou, iou_pred=iou_pred)
     console.print("calibration:", asdict(calibration))
     apply_calibration(sam, calibration)
     round_to_half(sam)
-    pack_weights(sam, out)
-    console.print("after:", asdict(point_result(*point_ious(sam, frames))))
+    pack_weights(sam, out, calibration)
+    console.print(
+        "after:", asdict(point_result(*point_ious(sam, frames, most_instances=most_instances)))
+    )
     console.print(f"wrote {out.name}, {out.stat().st_size / 2**20:.1f} MiB")
 
 

@@ -12,11 +12,17 @@ from numpy.typing import NDArray
 
 from samstar_rl.errors import SamstarError
 from samstar_rl.scripts._shared.command import run_command
-from samstar_rl.simulator import PRESETS, SimulatedStream, draw_training_image
+from samstar_rl.simulator import (
+    PRESETS,
+    SimulatedStream,
+    draw_training_image,
+    draw_wide_image,
+)
 
 Image = NDArray[np.uint8]
 
 _GAP_PX = 4
+_WIDE_PX = 1024
 _IMAGE_SUFFIXES = {".png", ".tif", ".tiff", ".jpg"}
 
 
@@ -24,6 +30,7 @@ def draw_contact_sheet(
     *,
     emps: Path | None = None,
     streams: bool = False,
+    wide: bool = False,
     rows: int = 5,
     columns: int = 3,
     tile_px: int = 280,
@@ -37,6 +44,8 @@ def draw_contact_sheet(
         Folder of real micrographs; tiles are random choices from it.
     streams : bool
         Show streams (a row a preset, from early to late frames) instead of training images.
+    wide : bool
+        Show wide training images, of many small particles, in place of the usual ones.
     rows, columns : int
         Number of tiles of each of the two blocks; with `streams` there is a row for each preset.
     tile_px : int
@@ -50,16 +59,17 @@ def draw_contact_sheet(
         The sheet.
     """
     rng = np.random.default_rng(seed)
-    simulated = _stream_tiles(seed, columns) if streams else _training_tiles(rng, rows * columns)
+    if streams:
+        simulated = _stream_tiles(seed, columns)
+    elif wide:
+        simulated = [draw_wide_image(rng, _WIDE_PX)[0] for _ in range(rows * columns)]
+    else:
+        simulated = [draw_training_image(rng, 384)[0] for _ in range(rows * columns)]
     blocks = [_grid(simulated, columns, tile_px)]
     if emps is not None:
         blocks.append(_grid(_real_tiles(rng, emps, len(simulated)), columns, tile_px))
     gap = np.full((blocks[0].shape[0], 4 * _GAP_PX), 255, np.uint8)
     return np.hstack([blocks[0], gap, blocks[1]]) if len(blocks) > 1 else blocks[0]
-
-
-def _training_tiles(rng: np.random.Generator, count: int) -> list[Image]:
-    return [draw_training_image(rng, 384)[0] for _ in range(count)]
 
 
 def _stream_tiles(seed: int, columns: int) -> list[Image]:
@@ -119,6 +129,9 @@ def contact_sheet(
     output: Annotated[Path, typer.Argument(help="PNG to write.")],
     emps: Annotated[Path | None, typer.Option(help="Folder of real micrographs.")] = None,
     streams: Annotated[bool, typer.Option(help="Show streams, a row for each preset.")] = False,
+    wide: Annotated[
+        bool, typer.Option(help="Show wide training images, of many small particles.")
+    ] = False,
     rows: Annotated[int, typer.Option(help="Rows of training images.")] = 5,
     columns: Annotated[int, typer.Option(help="Columns of each block.")] = 3,
     tile_px: Annotated[int, typer.Option(help="Edge of a tile in px.")] = 280,
@@ -126,7 +139,13 @@ def contact_sheet(
 ) -> None:
     """Draw simulated micrographs (left) beside real ones (right)."""
     sheet = draw_contact_sheet(
-        emps=emps, streams=streams, rows=rows, columns=columns, tile_px=tile_px, seed=seed
+        emps=emps,
+        streams=streams,
+        wide=wide,
+        rows=rows,
+        columns=columns,
+        tile_px=tile_px,
+        seed=seed,
     )
     output.parent.mkdir(parents=True, exist_ok=True)
     cv2.imwrite(str(output), sheet)

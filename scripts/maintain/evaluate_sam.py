@@ -18,6 +18,7 @@ from segment_anything.modeling import Sam
 from samstar_rl._io.atomic import write_json
 from samstar_rl.fitting.emps import Labelled, load_pairs, split_names
 from samstar_rl.fitting.evaluation import best_of_three, grid_result, quarters
+from samstar_rl.fitting.tile_evaluation import proposal_recall
 from samstar_rl.frames.intensity import to_sam_rgb
 from samstar_rl.sam.engine import ProposalEngine
 from samstar_rl.sam.load import load_sam
@@ -40,17 +41,29 @@ def evaluate_sam(
     task: Annotated[
         str, typer.Option(help="Task whose static settings are judged (length unit px or frame).")
     ] = "particles",
+    tiles: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="In place of all else: which share of the particles so many prompts a frame find, "
+            "in tiles at zoom 1, 2 and 4.",
+        ),
+    ] = None,
     out: Annotated[Path | None, typer.Option("-o", "--out", help="JSON file.")] = None,
 ) -> None:
     """Judge a SAM on labelled frames.
 
     Prints what one interior point an instance finds, how true the predicted IoUs are, and F1 of the
-    automatic mask generator.
+    automatic mask generator; with --tiles the recall of proposals in tiles.
     """
     sam = load_sam(model)
     pairs = load_pairs(frames, labels, split_names(part) if part else None)
-    results = measure(sam, pairs, task, most_instances=most_instances)
-    Console().print(_as_table(results, len(pairs)))
+    if tiles is None:
+        results = measure(sam, pairs, task, most_instances=most_instances)
+        Console().print(_as_table(results, len(pairs)))
+    else:
+        results = asdict(proposal_recall(sam, track(pairs, "tiles"), prompts=tiles))
+        Console().print(_recall_table(results, len(pairs)))
     if out is not None:
         write_json(out, results)
 
@@ -95,6 +108,15 @@ def stock_seconds(sam: Sam, *, repeats: int = 3) -> float:
         generator.generate(image)
         times.append(time.perf_counter() - start)
     return float(np.median(times))
+
+
+def _recall_table(results: dict[str, Any], count: int) -> Table:
+    table = Table(title=f"{count} frames, {results['prompts']} prompts each")
+    for column in ("zoom", "recall of instances", "mean over frames"):
+        table.add_column(column, justify="right")
+    for zoom, recall in results["recall"].items():
+        table.add_row(zoom, f"{recall:.3f}", f"{results['frame_recall'][zoom]:.3f}")
+    return table
 
 
 def _as_table(results: dict[str, Any], count: int) -> Table:

@@ -15,10 +15,18 @@ from rich.table import Table
 
 from samstar_rl._io.cache import cache_folder
 from samstar_rl.fitting.emps import Labelled, load_labelled, split_names
-from samstar_rl.fitting.foreground_evaluation import ForegroundResult, judge, judging_frames
-from samstar_rl.fitting.foreground_samples import PARTICLE_PRESETS
-from samstar_rl.fitting.foreground_training import ForegroundTrainer, ForegroundTraining, pack
+from samstar_rl.fitting.foreground.evaluation import (
+    LARGEST_RELATIVE_ERROR,
+    ForegroundResult,
+    judge,
+    judge_bodies,
+    judging_frames,
+    touching_frames,
+)
+from samstar_rl.fitting.foreground.samples import PARTICLE_PRESETS
+from samstar_rl.fitting.foreground.training import ForegroundTrainer, ForegroundTraining, pack
 from samstar_rl.foreground.network import (
+    MAPS,
     ForegroundNetwork,
     load_network,
     packaged_weights_path,
@@ -40,7 +48,14 @@ def pretrain_foreground(
         float | None, typer.Option(help="In place of --steps: minutes of training in all.")
     ] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Windows a step.")] = 8,
-    learning_rate: Annotated[float, typer.Option(help="Highest learning rate.")] = 3e-3,
+    begin_from: Annotated[
+        Path | None,
+        typer.Option(help="Packed weights to begin from. By default random ones."),
+    ] = None,
+    learning_rate: Annotated[
+        float | None,
+        typer.Option(help="Highest learning rate; by default 3e-3, or 1e-3 with --begin-from."),
+    ] = None,
     simulated: Annotated[int, typer.Option(min=1, help="Simulated frames to learn from.")] = 800,
     precision: Annotated[
         str, typer.Option(help="float32, or bfloat16 (a CPU that has it).")
@@ -71,14 +86,19 @@ def pretrain_foreground(
             steps=steps,
             minutes=minutes,
             batch_size=batch_size,
-            learning_rate=learning_rate,
+            learning_rate=learning_rate or (3e-3 if begin_from is None else 1e-3),
             simulated_frames=simulated,
             precision=precision,
             seed=seed,
         )
         real = load_labelled(emps, split_names("sam"))
         trainer = ForegroundTrainer(
-            config, out, pool_folder=CACHE / "pool", real=real, workers=workers
+            config,
+            out,
+            pool_folder=CACHE / "pool",
+            real=real,
+            workers=workers,
+            begin_from=begin_from,
         )
         with make_progress() as bar:
             frames = range(config.simulated_frames)
@@ -87,7 +107,41 @@ def pretrain_foreground(
         pack(trainer.run(), weights)
         typer.echo(f"trained {trainer.step} steps; weights: {weights}")
         return
-    Console().print(evaluation_table(load_network(weights), emps))
+    network = load_network(weights)
+    Console().print(evaluation_table(network, emps))
+    if network.maps == MAPS:
+        Console().print(body_table(network, emps))
+
+
+def body_table(network: ForegroundNetwork, emps: Path) -> Table:
+    """Judge the diameters of bodies on frames that the network was not trained on."""
+    table = Table(
+        title="Diameters of particles",
+        caption="Share of particles whose diameter is right within 25 %, and of those that touch "
+        "another; median relative error of a frame's median diameter, and the share of frames in "
+        "which it is below 25 %; median |ln(found + 1) - ln(true + 1)| of counts.",
+    )
+    table.add_column("frames", no_wrap=True)
+    for column in ("n", "right", "right, touching", "typical error", "below 25 %", "count error"):
+        table.add_column(column, justify="right")
+    touching = touching_frames(seeds=range(JUDGED_SEEDS), size=JUDGED_SIZE_PX)
+    for name, frames in (
+        ("EMPS tune", load_labelled(emps, split_names("tune"))),
+        ("EMPS check", load_labelled(emps, split_names("check"))),
+        ("simulated, touching", touching),
+        ("simulated, touching, 1024 px", touching_frames(seeds=range(12), size=1024)),
+    ):
+        results = [judge_bodies(network, image, labels) for image, labels in frames]
+        typical = np.array([result.typical_error for result in results])
+        cells = [
+            np.nanmean([result.within_quarter for result in results]),
+            np.nanmean([result.touching_within_quarter for result in results]),
+            np.median(typical),
+            np.mean(typical <= LARGEST_RELATIVE_ERROR),
+            np.median([result.count_error for result in results]),
+        ]
+        table.add_row(name, str(len(results)), *(f"{cell:.3f}" for cell in cells))
+    return table
 
 
 def evaluation_table(network: ForegroundNetwork, emps: Path) -> Table:

@@ -15,14 +15,13 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from segment_anything import sam_model_registry
 
 from samstar_rl.frames.frame import Frame
 from samstar_rl.sam.engine import ProposalEngine
-from samstar_rl.sam.load import OFFICIAL_MODELS, load_sam
+from samstar_rl.sam.load import BUILDERS, load_sam
 from tests.benchmarks.report import Row
 
-MODELS = ("tiny", *OFFICIAL_MODELS)
+MODELS = tuple(BUILDERS)
 SIDE_PX = 512
 
 
@@ -56,7 +55,7 @@ def in_own_process(model: str, n_rounds: int, device: str) -> dict[str, float]:
 
 def main(model: str, n_rounds: int, device: str) -> None:
     """Load a model, encode a frame some times, and print what it took as JSON."""
-    sam = load_sam("tiny") if model == "tiny" else sam_model_registry[model]().eval()
+    sam = load_sam("tiny") if model == "tiny" else BUILDERS[model]().eval()
     engine = ProposalEngine(sam, device=device)
     image = np.random.default_rng(0).normal(size=(SIDE_PX, SIDE_PX)).astype(np.float32)
     seconds = []

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from samstar_rl.sam.tiny import TinySamConfig, build_tiny_sam
+from samstar_rl.sam.architectures.tiny import TinySamConfig, build_tiny_sam
 
 
 class BlobDecoder(nn.Module):

@@ -40,6 +40,17 @@ def test_it_measures_points_and_grids(tmp_path):
     assert figures["stock_seconds_512_16_points"] > 0
 
 
+def test_tiles_measure_recall_alone(tmp_path):
+    write_frame(tmp_path)
+    result = evaluate(tmp_path, "--tiles", "12", "-o", str(tmp_path / "recall.json"))
+    assert result.exit_code == 0, result.output
+    assert "12 prompts each" in result.output
+    figures = json.loads((tmp_path / "recall.json").read_text())
+    assert set(figures["recall"]) == {"1", "2", "4", "as needed"}
+    assert figures["recall"]["as needed"] > 0.7
+    assert figures["instances"] == 4
+
+
 def test_a_folder_without_images_is_bad_input(tmp_path):
     (tmp_path / "images").mkdir()
     result = evaluate(tmp_path)

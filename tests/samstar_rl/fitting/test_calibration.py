@@ -4,12 +4,17 @@ import numpy as np
 import pytest
 import torch
 
-from samstar_rl.fitting.calibration import Calibration, _allowed_maps, apply_calibration
+from samstar_rl.fitting.calibration import (
+    Calibration,
+    _allowed_maps,
+    apply_calibration,
+    fit_affine,
+)
 from samstar_rl.fitting.evaluation import innermost_pixel, point_ious, point_result, quarters
 from samstar_rl.fitting.packing import pack_weights, round_to_half
+from samstar_rl.sam.architectures.tiny import build_tiny_sam
 from samstar_rl.sam.folded_decoder import point_tokens, predict_masks
 from samstar_rl.sam.load import load_sam
-from samstar_rl.sam.tiny import build_tiny_sam
 
 
 @torch.no_grad()
@@ -41,6 +46,14 @@ def test_allowed_maps_are_truthful_and_the_most_truthful_comes_first():
     errors = [np.abs(a * modest + b - true).mean() for a, b in maps]
     assert errors == sorted(errors)
     assert errors[-1] <= 0.105
+
+
+def test_the_truest_affine_map_keeps_the_sharpness_that_is_given():
+    true = np.random.default_rng(0).uniform(0, 1, (500, 3))
+    calibration = fit_affine(true, (true - 0.1) / 1.2, sharpness=6.0)
+    assert calibration.slope == pytest.approx(1.2)
+    assert calibration.intercept == pytest.approx(0.1)
+    assert calibration.sharpness == 6.0
 
 
 def test_packed_weights_are_those_that_were_judged(tmp_path):

@@ -1,11 +1,16 @@
 """The training loop learns, resumes and repeats itself."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
 
+from samstar_rl.fitting.calibration import Calibration, apply_calibration
+from samstar_rl.fitting.packing import UNSTATED, begin_from_weights, pack_weights
 from samstar_rl.fitting.sam_trainer import Trainer, TrainingConfig
-from samstar_rl.sam.tiny import TinySamConfig
+from samstar_rl.sam.architectures.tiny import TinySamConfig, build_tiny_sam
+from samstar_rl.sam.load import load_sam, packaged_weights_path
 
 NETWORK = TinySamConfig(
     image_size=64, channels=32, widths=(8, 8, 16, 16, 16), depths=(1, 1, 1, 1), mlp_channels=32
@@ -24,10 +29,10 @@ def real_frames():
     return frames
 
 
-def trainer(tmp_path, name, images=24, **changes):
+def trainer(tmp_path, name, images=24, begin_from=None, **changes):
     config = TrainingConfig(
         images=images, batch_size=2, prompts=4, warmup_steps=2, simulated_images=2,
-        simulated_size=96, **changes,
+        simulated_size=96, wide_images=1, wide_size=640, **changes,
     )  # fmt: skip
     return Trainer(
         config,
@@ -37,6 +42,7 @@ def trainer(tmp_path, name, images=24, **changes):
         validation=real_frames(),
         workers=0,
         network=NETWORK,
+        begin_from=begin_from,
     )
 
 
@@ -78,6 +84,49 @@ def test_a_run_leaves_a_curve_and_a_checkpoint(tmp_path):
     assert (run.folder / "validation.jsonl").read_text().count("best_of_three_iou") == 1
     assert list(run.folder.glob("events.out.tfevents.*"))
     assert not list(run.folder.glob("*.tmp"))
+
+
+def test_a_training_begins_from_packed_weights_without_their_calibration(tmp_path):
+    first = trainer(tmp_path, "first", images=4).run()
+    calibrated = copy.deepcopy(first)
+    calibration = Calibration(slope=1.25, intercept=-0.5, sharpness=4.0)
+    apply_calibration(calibrated, calibration)
+    pack_weights(calibrated, tmp_path / "packed.safetensors", calibration)
+    begun = trainer(tmp_path, "second", begin_from=tmp_path / "packed.safetensors")
+    for sam in (begun.sam, begun.average):
+        for name, value in sam.state_dict().items():
+            expected = first.state_dict()[name]
+            torch.testing.assert_close(value, expected, rtol=4e-3, atol=2e-3, msg=name)
+    assert not begun.auxiliary.maps.weight.any()
+    assert begun.step == 0
+
+
+def test_a_training_begins_from_the_average_of_another(tmp_path):
+    earlier = trainer(tmp_path, "earlier", images=4)
+    averaged = weights(earlier.run())
+    begun = trainer(tmp_path, "later", images=0, begin_from=earlier.checkpoint)
+    assert torch.equal(weights(begun.run()), averaged)
+
+
+def test_other_files_are_no_weights_to_begin_from(tmp_path):
+    torch.save({"config": {}}, tmp_path / "checkpoint.pt")
+    with pytest.raises(ValueError, match="holds no weights to begin from"):
+        trainer(tmp_path, "run", begin_from=tmp_path / "checkpoint.pt")
+    (tmp_path / "broken.safetensors").write_bytes(b"nothing")
+    with pytest.raises(ValueError, match="holds no weights to begin from"):
+        trainer(tmp_path, "run", begin_from=tmp_path / "broken.safetensors")
+    with pytest.raises(ValueError, match="holds no weights to begin from"):
+        trainer(tmp_path, "run", begin_from=packaged_weights_path())
+
+
+def test_what_ships_without_a_statement_has_its_calibration_taken_out():
+    sam, raw = build_tiny_sam(), build_tiny_sam()
+    sam.load_state_dict(load_sam("tiny").state_dict())
+    begin_from_weights(raw, packaged_weights_path())
+    apply_calibration(raw, UNSTATED)
+    first, again = (s.mask_decoder.iou_prediction_head.layers[-1] for s in (sam, raw))
+    torch.testing.assert_close(first.weight, again.weight)
+    torch.testing.assert_close(first.bias, again.bias)
 
 
 @pytest.mark.slow

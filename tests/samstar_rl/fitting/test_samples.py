@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from samstar_rl.fitting.augmentation import letterbox, pad, random_exposure, random_view
+from samstar_rl.fitting.augmentation import letterbox, pad, random_exposure, random_view, tile_view
 from samstar_rl.fitting.emps import load_pairs, split_names
 from samstar_rl.fitting.prompt_sampling import sample_prompts
 from samstar_rl.fitting.samples import BatchDataset, SampleSpec, SimulatedPool
@@ -131,3 +131,38 @@ def test_a_batch_depends_on_its_step_alone(tmp_path):
     assert first["coords_px"].shape == (2, 4, 2, 2)
     assert all(torch.equal(first[key], again[key]) for key in first)
     assert not torch.equal(first["image"], other["image"])
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_tiles_show_an_instance_between_8_px_and_half_the_view(seed):
+    image, labels = discs(480, count=4)
+    view, view_labels = tile_view(np.random.default_rng(seed), image, labels, 128)
+    assert view.shape == view_labels.shape
+    assert max(view.shape) == 128
+    areas = np.bincount(view_labels.ravel())[1:]
+    # an overlap of a third makes a body smaller than the zoom alone would
+    assert 8 / 1.35 - 1 < np.sqrt(4 / np.pi * areas.max()) < 0.5 * 128 + 2
+    assert np.median(view[view_labels > 0]) > 150
+
+
+def test_a_frame_without_instances_is_shown_whole():
+    image = np.arange(80 * 100, dtype=np.uint8).reshape(80, 100)
+    view, labels = tile_view(np.random.default_rng(0), image, np.zeros((80, 100), np.int32), 50)
+    assert sorted(view.shape) == [40, 50]
+    assert not labels.any()
+
+
+def test_tiles_of_narrow_frames_keep_within_them():
+    image, labels = discs(300)
+    for seed in range(10):
+        view, _ = tile_view(np.random.default_rng(seed), image[:, 100:130], labels[:, 100:130], 64)
+        assert max(view.shape) == 64
+
+
+def test_pools_of_wide_images_lie_apart(tmp_path):
+    wide = SimulatedPool(tmp_path, count=1, size=640, seed=5, wide=True)
+    narrow = SimulatedPool(tmp_path, count=1, size=640, seed=5)
+    assert wide.folder != narrow.folder
+    image, labels = wide[0]
+    assert image.shape == labels.shape == (640, 640)
+    assert labels.any()

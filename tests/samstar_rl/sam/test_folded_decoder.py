@@ -3,8 +3,8 @@
 import pytest
 import torch
 
+from samstar_rl.sam.architectures.tiny import TinySamConfig, build_tiny_sam
 from samstar_rl.sam.folded_decoder import point_tokens, predict_masks
-from samstar_rl.sam.tiny import TinySamConfig, build_tiny_sam
 
 
 @pytest.fixture(scope="module")

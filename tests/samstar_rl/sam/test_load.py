@@ -6,6 +6,7 @@ import torch
 from safetensors.torch import save_file
 from segment_anything import SamAutomaticMaskGenerator, SamPredictor, sam_model_registry
 
+from samstar_rl.sam.architectures.tiny import build_tiny_sam
 from samstar_rl.sam.load import (
     SamLoadError,
     file_sha256,
@@ -14,7 +15,6 @@ from samstar_rl.sam.load import (
     packaged_weights_sha256,
     weights_sha256,
 )
-from samstar_rl.sam.tiny import build_tiny_sam
 
 
 @pytest.fixture(scope="module")

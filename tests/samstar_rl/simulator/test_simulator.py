@@ -15,11 +15,12 @@ from samstar_rl.simulator import (
     SimulatedStream,
     draw_family_image,
     draw_training_image,
+    draw_wide_image,
 )
 from samstar_rl.simulator.canvas import Canvas, Mixing, Particle
 from samstar_rl.simulator.drift import Drift
 from samstar_rl.simulator.optics import Optics, expose
-from samstar_rl.simulator.placement import lognormal_diameters
+from samstar_rl.simulator.placement import chained, lognormal_diameters
 from samstar_rl.simulator.shading import MODELS, Look
 from samstar_rl.simulator.shapes import SHAPES, aspect_of
 from samstar_rl.simulator.tiling import bent_coordinates, tessellate
@@ -66,6 +67,21 @@ def test_training_images_are_never_empty_and_use_the_grey_scale() -> None:
     assert max(labels.max() for _, labels in drawn) <= 300
     for _, labels in drawn:
         _assert_dense(labels)
+
+
+def test_wide_images_show_many_particles_and_refuse_small_sizes() -> None:
+    image, labels = draw_wide_image(np.random.default_rng(2), 640)
+    assert image.shape == labels.shape == (640, 640)
+    _assert_dense(labels)
+    with pytest.raises(ValueError, match="at least 640 px, got 512"):
+        draw_wide_image(np.random.default_rng(0), 512)
+
+
+def test_beads_of_a_chain_touch() -> None:
+    diameters = np.array([10.0, 20.0, 12.0, 8.0])
+    beads = chained(np.random.default_rng(0), diameters, (100.0, 100.0), chains=1)
+    steps = np.hypot(*np.diff(beads, axis=0).T)
+    np.testing.assert_allclose(steps, (diameters[1:] + diameters[:-1]) / 2)
 
 
 def test_training_images_leave_the_global_generator_alone() -> None:

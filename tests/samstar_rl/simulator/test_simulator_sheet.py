@@ -26,3 +26,10 @@ def test_the_sheet_names_a_folder_without_images(tmp_path: Path) -> None:
         draw_contact_sheet(emps=tmp_path, rows=1, columns=1, tile_px=64)
     with pytest.raises(ValueError, match="is no folder"):
         draw_contact_sheet(emps=tmp_path / "absent", rows=1, columns=1, tile_px=64)
+
+
+def test_wide_images_differ_from_the_usual_ones() -> None:
+    usual = draw_contact_sheet(rows=1, columns=1, tile_px=64)
+    wide = draw_contact_sheet(wide=True, rows=1, columns=1, tile_px=64)
+    assert usual.shape == wide.shape
+    assert (usual != wide).any()

@@ -13,24 +13,33 @@ from typing import TYPE_CHECKING, Any
 import torch
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
 from samstar_rl._io.atomic import replacing
 from samstar_rl.errors import SamstarError
-from samstar_rl.fitting.foreground_samples import (
+from samstar_rl.fitting.foreground.samples import (
     ForegroundBatches,
     ForegroundSpec,
     SimulatedFrames,
 )
-from samstar_rl.foreground.network import ForegroundNetwork, for_inference
+from samstar_rl.foreground.network import (
+    WIDTHS,
+    ForegroundNetwork,
+    for_inference,
+    load_network,
+)
 
 if TYPE_CHECKING:
     from samstar_rl.fitting.emps import Labelled
 
 DICE_WEIGHT = 1.0
 CORE_WEIGHT = 0.7
+RIM_WEIGHT = 0.5
+DIAMETER_WEIGHT = 0.5
+#: Rims are thin: one of their pixels counts as much as so many others.
+RIM_PIXEL_WEIGHT = 4.0
 #: An image with this share of foreground has the weight 1 in the cross-entropies.
 USUAL_SHARE = 0.25
 IMAGE_WEIGHTS = (0.7, 3.0)
@@ -115,8 +124,10 @@ class ForegroundTrainer:
         Real frames to train on.
     workers : int
         Processes that prepare batches; 0 prepares them in this one.
-    network : ForegroundNetwork, optional
-        Another size, for tests; its weights are drawn anew.
+    widths : tuple of int, optional
+        Another size, for tests.
+    begin_from : Path, optional
+        Packed weights from which a new training begins, in place of random ones.
     """
 
     def __init__(
@@ -128,14 +139,16 @@ class ForegroundTrainer:
         real: list[Labelled],
         workers: int = 0,
         widths: tuple[int, ...] | None = None,
+        begin_from: Path | None = None,
     ) -> None:
         self.config, self.folder, self.workers = config, folder, workers
-        sizes = {} if widths is None else {"widths": widths}
+        self.begin_from = begin_from
+        widths = widths or WIDTHS
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
-            self.network = ForegroundNetwork(**sizes)
+            self.network = ForegroundNetwork(widths)
         self.network.train().to(memory_format=torch.channels_last)
-        self.average = ForegroundNetwork(**sizes).eval()
+        self.average = ForegroundNetwork(widths).eval()
         self.average.load_state_dict(self.network.state_dict())
         self.optimizer = self._build_optimizer()
         self.step, self.trained_s = 0, 0.0
@@ -157,6 +170,10 @@ class ForegroundTrainer:
         self.folder.mkdir(parents=True, exist_ok=True)
         if self.checkpoint.exists():
             self._resume()
+        elif self.begin_from is not None:
+            images = torch.cat([self.batches[10**6 + k]["image"] for k in range(4)])
+            begin_from_packed(self.network, self.begin_from, images)
+            self.average.load_state_dict(self.network.state_dict())
         saved = logged = before = time.monotonic()
         history: list[dict[str, float]] = []
         with _progress_bar() as bar:
@@ -231,7 +248,9 @@ class ForegroundTrainer:
     @torch.no_grad()
     def _follow(self) -> None:
         """Exponential moving average of the weights, short at the start."""
-        decay = min(self.config.ema_decay, (self.step + 1) / (self.step + 20))
+        decay = self.config.ema_decay
+        if self.begin_from is None:
+            decay = min(decay, (self.step + 1) / (self.step + 20))
         averaged, current = self.average.state_dict(), self.network.state_dict()
         floats = [key for key in averaged if averaged[key].is_floating_point()]
         torch._foreach_lerp_(
@@ -280,19 +299,33 @@ class ForegroundTrainer:
 
 
 def foreground_losses(logits: Tensor, target: Tensor) -> dict[str, Tensor]:
-    """Compare logits (B, 2, H, W) of particle and core with their maps of 0 and 1.
+    """Compare logits (B, 2 or 4, H, W) with the maps (B, 2 or 5, H, W) of `all_maps`.
 
     Returns
     -------
     dict
         ``particle`` and ``core``: binary cross-entropies, images with few particles weighing more;
-        ``dice``: soft Dice loss of the particles, mean over images.
+        ``dice``: soft Dice loss of the particles, mean over images. Of four maps also ``rim``, a
+        binary cross-entropy in which the thin rims weigh more, and ``diameter``, the smooth
+        absolute error of its logarithm where it is known, each particle counting by its diameter.
     """
-    errors = F.binary_cross_entropy_with_logits(logits, target, reduction="none").mean(dim=(2, 3))
+    errors = F.binary_cross_entropy_with_logits(logits[:, :2], target[:, :2], reduction="none")
+    errors = errors.mean(dim=(2, 3))
     share = target[:, 0].mean(dim=(1, 2))
     weight = (USUAL_SHARE / share.clamp_min(1e-3)).sqrt().clamp(*IMAGE_WEIGHTS)
     particle, core = ((weight[:, None] * errors).sum(dim=0) / weight.sum()).unbind()
-    return {"particle": particle, "core": core, "dice": soft_dice(logits[:, 0], target[:, 0])}
+    losses = {"particle": particle, "core": core, "dice": soft_dice(logits[:, 0], target[:, 0])}
+    if logits.shape[1] == 2:
+        return losses
+    losses["rim"] = F.binary_cross_entropy_with_logits(
+        logits[:, 2], target[:, 2], pos_weight=logits.new_tensor(RIM_PIXEL_WEIGHT)
+    )
+    logarithm, known = target[:, 3], target[:, 4]
+    errors = F.smooth_l1_loss(logits[:, 3], logarithm, reduction="none", beta=0.2)
+    # by area a few large particles would outweigh all small ones
+    by_pixel = known * torch.exp(-logarithm)
+    losses["diameter"] = (by_pixel * errors).sum() / by_pixel.sum().clamp_min(1)
+    return losses
 
 
 def soft_dice(logits: Tensor, target: Tensor) -> Tensor:
@@ -307,7 +340,10 @@ def soft_dice(logits: Tensor, target: Tensor) -> Tensor:
 
 def total_loss(losses: dict[str, Tensor]) -> Tensor:
     """What the optimiser minimises."""
-    return losses["particle"] + DICE_WEIGHT * losses["dice"] + CORE_WEIGHT * losses["core"]
+    total = losses["particle"] + DICE_WEIGHT * losses["dice"] + CORE_WEIGHT * losses["core"]
+    if "rim" in losses:
+        total = total + RIM_WEIGHT * losses["rim"] + DIAMETER_WEIGHT * losses["diameter"]
+    return total
 
 
 def pack(network: ForegroundNetwork, path: Path) -> None:
@@ -318,6 +354,70 @@ def pack(network: ForegroundNetwork, path: Path) -> None:
     }
     with replacing(path) as temporary:
         save_file(weights, temporary)
+
+
+@torch.no_grad()
+def begin_from_packed(network: ForegroundNetwork, path: Path, images: Tensor) -> None:
+    """Load packed weights into a network that shall be trained on, in place.
+
+    Packing folds the normalisations into the convolutions. Here each gets the mean and spread that
+    it sees of some images, and weights that undo just these: the network draws the same maps as the
+    packed one. Maps that the packed one does not draw start with random weights.
+
+    Parameters
+    ----------
+    network : ForegroundNetwork
+    path : Path
+    images : (B, 1, H, W) tensor
+        Training images.
+
+    Raises
+    ------
+    ValueError
+        If the packed weights are of a network of another size.
+    """
+    packed = load_network(path)
+    try:
+        _copy_folded(network, packed)
+    except RuntimeError as error:  # a tensor of another shape
+        raise SamstarError(f"{path} is of a foreground network of another size: {error}") from error
+    handles = [
+        module.register_forward_pre_hook(_undo_normalisation)
+        for module in network.modules()
+        if isinstance(module, nn.BatchNorm2d)
+    ]
+    network.eval()(images)
+    network.train()
+    for handle in handles:
+        handle.remove()
+
+
+def _copy_folded(network: ForegroundNetwork, packed: ForegroundNetwork) -> None:
+    """Copy the weights of folded convolutions; their biases go to the normalisations behind."""
+    own = dict(network.named_modules())
+    for name, module in packed.named_modules():
+        if not isinstance(module, nn.Conv2d | nn.Linear):
+            continue
+        target = own[name]
+        rows = min(len(module.weight), len(target.weight))  # of the readout
+        target.weight[:rows].copy_(module.weight[:rows])
+        if module.bias is None:
+            continue
+        if target.bias is None:
+            stem, _, _ = name.rpartition(".")
+            target = own[f"{stem}.1"]
+        target.bias[:rows].copy_(module.bias[:rows])
+
+
+def _undo_normalisation(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+    """Take mean and spread from what comes in, and undo them by weight and bias."""
+    assert isinstance(module, nn.BatchNorm2d)
+    assert module.running_mean is not None and module.running_var is not None
+    variance, mean = torch.var_mean(inputs[0], dim=(0, 2, 3), correction=0)
+    module.running_mean.copy_(mean)
+    module.running_var.copy_(variance)
+    module.weight.copy_(torch.sqrt(variance + module.eps))
+    module.bias.add_(mean)
 
 
 def _progress_bar() -> Progress:

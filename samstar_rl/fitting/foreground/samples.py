@@ -15,13 +15,23 @@ from torch import Tensor
 from samstar_rl._io.atomic import replacing
 from samstar_rl.errors import SamstarError
 from samstar_rl.fitting.augmentation import random_exposure, window
-from samstar_rl.foreground.network import WORKING_SHORT_SIDE_PX, standardise
+from samstar_rl.foreground.network import (
+    MIDDLE_DIAMETER_PX,
+    WORKING_SHORT_SIDE_PX,
+    standardise,
+)
 from samstar_rl.frames.intensity import normalise
-from samstar_rl.simulator import SIMULATOR_VERSION, SimulatedStream, draw_family_image
+from samstar_rl.simulator import (
+    SIMULATOR_VERSION,
+    SimulatedStream,
+    draw_family_image,
+    draw_wide_image,
+)
 from samstar_rl.simulator.seeds import FIRST_SEEDS
 
 if TYPE_CHECKING:
     from samstar_rl.fitting.emps import Labelled
+
 
 Labels = NDArray[np.int32]
 Field = NDArray[np.float32]
@@ -42,15 +52,30 @@ PARTICLE_FAMILIES = (
     "decorated",
     "core_shell",
     "vesicles",
+    "agglomerates",
+    "powder",
+    "packed_rods",
+    "platelets",
+    "chains",
+    "coated",
 )
 SIMULATED_SIZES_PX = (256, 320, 384)
+#: One frame in so many is a wide one, of many small particles.
+WIDE_EVERY = 8
+WIDE_SIZE_PX = 1024
+POOL_VERSION = 2
 #: Seeds from here on are kept for judging.
 FIRST_JUDGING_SEED = FIRST_SEEDS["test"]
 LAST_DRIFTED_FRAME = 40
 #: Magnification relative to that at which the network sees whole frames.
-ZOOMS = (0.5, 2.0)
+ZOOMS = (0.5, 4.0)
 #: The core begins at this share of the radius of an instance's inscribed disc.
 CORE_DEPTH = 0.25
+#: A rim is what lies this near, in px, to two particles.
+RIM_REACH_PX = 2
+#: Share of windows whose grey values are stretched and shifted against their own mean and spread,
+#: as those of a tile are against its frame's.
+SHIFTED_SHARE = 0.5
 _BLOCK = np.ones((3, 3), np.uint8)
 
 
@@ -58,7 +83,7 @@ class SimulatedFrames:
     """A fixed number of simulated frames, each drawn at its first use and kept on disk.
 
     Even ones are frames of the streams of `PARTICLE_PRESETS`, somewhere in their drift; odd ones
-    are single images of `PARTICLE_FAMILIES`.
+    are single images of `PARTICLE_FAMILIES`, every eighth a wide one.
 
     Parameters
     ----------
@@ -79,7 +104,8 @@ class SimulatedFrames:
                 f"the number of simulated frames must be from 1 to {2 * FIRST_JUDGING_SEED - 1}, "
                 f"got {count}"
             )
-        self.folder, self.count = folder / f"version{SIMULATOR_VERSION}", count
+        version = f"version{SIMULATOR_VERSION}-{POOL_VERSION}"
+        self.folder, self.count = folder / version, count
         self.folder.mkdir(parents=True, exist_ok=True)
 
     def __getitem__(self, index: int) -> Labelled:
@@ -100,6 +126,8 @@ def draw_simulated(index: int) -> Labelled:
     """The simulated frame of an index: grey values (H, W) uint8 and labels (H, W) int32."""
     rng, seed = np.random.default_rng([7, index]), index // 2
     size = int(rng.choice(SIMULATED_SIZES_PX))
+    if index % WIDE_EVERY == WIDE_EVERY - 1:
+        return draw_wide_image(rng, WIDE_SIZE_PX)
     if index % 2:
         family = PARTICLE_FAMILIES[seed % len(PARTICLE_FAMILIES)]
         return draw_family_image(rng, family, (size, size))
@@ -151,7 +179,7 @@ class ForegroundBatches(torch.utils.data.Dataset[dict[str, Tensor]]):
         self.batch_size, self.seed = batch_size, seed
 
     def __getitem__(self, step: int) -> dict[str, Tensor]:
-        """``image`` (B, 1, S, S), and ``target`` (B, 2, S, S): particle, core."""
+        """``image`` (B, 1, S, S), and ``target`` (B, 5, S, S), see `all_maps`."""
         rng = np.random.default_rng([self.seed, step])
         samples = [self._sample(rng) for _ in range(self.batch_size)]
         images, targets = zip(*samples, strict=True)
@@ -169,7 +197,10 @@ class ForegroundBatches(torch.utils.data.Dataset[dict[str, Tensor]]):
             image, labels = random_sample(rng, *frame, self.spec.size)
             seen = standardise(normalise(image))
             if seen is not None:
-                return seen, target_maps(labels)
+                if rng.random() < SHIFTED_SHARE:
+                    seen = np.float32(np.exp(rng.uniform(-0.7, 0.5))) * seen
+                    seen = seen + np.float32(rng.normal(0, 0.4))
+                return seen, all_maps(labels)
 
 
 def random_sample(
@@ -206,6 +237,36 @@ def target_maps(labels: Labels) -> Field:
     np.maximum.at(deepest, labels, distance)
     deepest[0] = np.inf
     return np.stack([particle, distance > CORE_DEPTH * deepest[labels]]).astype(np.float32)
+
+
+def all_maps(labels: Labels) -> Field:
+    """What the network learns of instance labels (H, W): (5, H, W).
+
+    Particle, core and rim of 0 and 1; the logarithm of the diameter over `MIDDLE_DIAMETER_PX`; and
+    where the latter is known: on particles that the border does not cut.
+    """
+    logarithm, known = diameter_map(labels)
+    return np.concatenate([target_maps(labels), [rim_map(labels), logarithm, known]])
+
+
+def rim_map(labels: Labels) -> Field:
+    """1 within `RIM_REACH_PX` of two instances, (H, W): what separates particles that touch."""
+    block = np.ones((2 * RIM_REACH_PX + 1,) * 2, np.uint8)
+    values = labels.astype(np.float32)
+    highest = cv2.dilate(values, block)
+    lowest = cv2.erode(np.where(values > 0, values, np.float32(np.inf)), block)
+    return ((highest > 0) & (lowest < highest)).astype(np.float32)
+
+
+def diameter_map(labels: Labels) -> tuple[Field, Field]:
+    """Logarithm of the equivalent diameter of each pixel's instance, and where it is known."""
+    areas = np.bincount(labels.ravel()).astype(np.float64)
+    logarithms = np.log(np.sqrt(4 / np.pi * np.maximum(areas, 1)) / MIDDLE_DIAMETER_PX)
+    whole = np.ones(len(areas), bool)
+    whole[np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])] = False
+    whole[0] = False
+    logarithms[0] = 0
+    return logarithms.astype(np.float32)[labels], whole.astype(np.float32)[labels]
 
 
 def _distance_outwards(labels: Labels) -> Field:

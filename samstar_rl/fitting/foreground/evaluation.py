@@ -10,14 +10,21 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from samstar_rl.fitting.foreground_samples import FIRST_JUDGING_SEED
+from samstar_rl.fitting.evaluation import innermost_pixel
+from samstar_rl.fitting.foreground.samples import FIRST_JUDGING_SEED, rim_map
 from samstar_rl.foreground.estimate import estimate_foreground
 from samstar_rl.foreground.network import ForegroundMaps, ForegroundNetwork, map_particles
+from samstar_rl.foreground.scales import find_bodies, map_at_scales
 from samstar_rl.frames.intensity import normalise
-from samstar_rl.simulator import SimulatedStream
+from samstar_rl.simulator import SimulatedStream, draw_family_image
 
 if TYPE_CHECKING:
     from samstar_rl.fitting.emps import Labelled
+
+TOUCHING_FAMILIES = ("agglomerates", "powder", "aggregates", "dense", "packed_rods", "chains")
+SMALLEST_JUDGED_PX = 30
+LARGEST_RELATIVE_ERROR = 0.25
+
 
 Mask = NDArray[np.bool_]
 Labels = NDArray[np.int32]
@@ -69,6 +76,71 @@ def judge(network: ForegroundNetwork, image: NDArray[np.uint8], labels: Labels) 
     )
 
 
+@dataclass(frozen=True)
+class BodyResult:
+    """How well the diameters of one frame's particles are estimated.
+
+    Parameters
+    ----------
+    within_quarter, touching_within_quarter : float
+        Share of instances whose diameter, as mapped at their innermost pixel, is right within 25 %:
+        of all that are whole, and of those that touch another; NaN where there are none.
+    typical_error : float
+        Relative error of the median diameter; 1 where no body was found.
+    count_error : float
+        As in `ForegroundResult`, of the bodies at all scales.
+    """
+
+    within_quarter: float
+    touching_within_quarter: float
+    typical_error: float
+    count_error: float
+
+
+def judge_bodies(
+    network: ForegroundNetwork, image: NDArray[np.uint8], labels: Labels
+) -> BodyResult:
+    """Compare estimated diameters with those of instance labels of at least 30 px^2, (H, W)."""
+    maps = map_at_scales(network, normalise(image.astype(np.float32)))
+    bodies = find_bodies(maps, labels.shape)
+    areas = np.bincount(labels.ravel()).astype(np.float64)
+    true_px = np.sqrt(4 / np.pi * areas)
+    judged = areas >= SMALLEST_JUDGED_PX
+    judged[0] = False
+    cut = np.unique(np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]]))
+    whole = judged.copy()
+    whole[cut] = False
+    touching = np.zeros(len(areas), bool)
+    touching[labels[rim_map(labels) > 0]] = True
+    assert maps.diameter_px is not None
+    scale = np.sqrt(labels.size / maps.diameter_px.size)
+    found_px = np.full(len(areas), np.inf)
+    for instance in np.flatnonzero(whole):
+        x, y = innermost_pixel(labels == instance)
+        row = (2 * y + 1) * maps.diameter_px.shape[0] // (2 * labels.shape[0])
+        column = (2 * x + 1) * maps.diameter_px.shape[1] // (2 * labels.shape[1])
+        found_px[instance] = maps.diameter_px[row, column] * scale
+    right = np.abs(found_px / np.maximum(true_px, 1e-6) - 1) <= LARGEST_RELATIVE_ERROR
+    usual = float(np.median(true_px[judged])) if judged.any() else np.nan
+    typical = bodies.typical_diameter_px
+    return BodyResult(
+        within_quarter=_share(right[whole]),
+        touching_within_quarter=_share(right[whole & touching]),
+        typical_error=1.0 if typical is None else abs(typical / usual - 1),
+        count_error=_count_error(len(bodies.diameters_px), int(judged.sum())),
+    )
+
+
+def touching_frames(*, seeds: Iterable[int], size: int) -> Iterator[Labelled]:
+    """Single images of families whose particles touch, of seeds that no training saw."""
+    for seed in seeds:
+        rng = np.random.default_rng([7, FIRST_JUDGING_SEED, seed])
+        family = TOUCHING_FAMILIES[seed % len(TOUCHING_FAMILIES)]
+        image, labels = draw_family_image(rng, family, (size, size))
+        if labels.any():
+            yield image, labels
+
+
 def foreground_mask(maps: ForegroundMaps, shape: tuple[int, ...]) -> Mask:
     """Where the probability exceeds a half at full resolution (H, W)."""
     height, width = shape
@@ -108,6 +180,10 @@ def judging_frames(preset: str, *, seeds: Iterable[int], size: int) -> Iterator[
         with SimulatedStream(preset, seed=FIRST_JUDGING_SEED + seed, size=size) as stream:
             labelled = stream.frame_at(0)
         yield labelled.frame.image.astype(np.uint8), labelled.truth.astype(np.int32)
+
+
+def _share(values: NDArray[np.bool_]) -> float:
+    return float(values.mean()) if len(values) else float("nan")
 
 
 def _count_error(found: int, true: int) -> float:
