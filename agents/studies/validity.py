@@ -15,7 +15,8 @@ from samstar_rl.evidence.frame_evidence import FrameEvidence
 from samstar_rl.frames.frame import LabelledFrame
 from samstar_rl.results.overlay import draw_outlines
 from samstar_rl.rewards.reward import PhysicsReward
-from samstar_rl.segmentation.segmentation import Segmentation, segment
+from samstar_rl.segmentation.filters import segment
+from samstar_rl.segmentation.segmentation import Segmentation
 from samstar_rl.simulator import SimulatedStream
 from samstar_rl.simulator.seeds import first_seed
 from samstar_rl.truth.validity import validate_frame, validity_figures

@@ -19,7 +19,7 @@ from segment_anything.modeling import Sam
 
 from samstar_rl.frames.frame import Frame
 from samstar_rl.sam.engine import ProposalEngine, Proposals
-from samstar_rl.segmentation.segmentation import segment
+from samstar_rl.segmentation.filters import segment
 from samstar_rl.settings import Settings
 from samstar_rl.truth.metrics import Truth, f1_at
 

@@ -20,7 +20,8 @@ from torch.utils.data import BatchSampler, RandomSampler, TensorDataset
 
 from samstar_rl.evidence.frame_evidence import FrameEvidence
 from samstar_rl.evidence.likeness import Likeness, standardise
-from samstar_rl.segmentation.segmentation import Segmentation, segment
+from samstar_rl.segmentation.filters import segment
+from samstar_rl.segmentation.segmentation import Segmentation
 from samstar_rl.truth.adversaries import ADVERSARIES, true_masks
 from samstar_rl.truth.metrics import Truth
 from samstar_rl.truth.validity import draw_settings

@@ -14,7 +14,8 @@ from samstar_rl.rewards.registry import TERMS, WITHOUT_FOREGROUND
 if TYPE_CHECKING:
     from samstar_rl.frames.frame import Frame
     from samstar_rl.rewards.target import Target
-    from samstar_rl.segmentation.segmentation import Gauge, Segmentation
+    from samstar_rl.segmentation.filters import Gauge
+    from samstar_rl.segmentation.segmentation import Segmentation
     from samstar_rl.tasks.task import Task
 
 #: A term enters the geometric mean as at least this, so that the score has a slope at no masks.

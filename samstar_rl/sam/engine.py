@@ -29,8 +29,9 @@ from samstar_rl.sam.mask_collector import Collection, Crop, CropCollector
 from samstar_rl.sam.point_decoder import Arithmetic, PointDecoder, Precision, one_ahead
 from samstar_rl.sam.prompt_order import plan_prompts
 from samstar_rl.sam.upsampling import LogitUpsampler
+from samstar_rl.segmentation.filters import segment
 from samstar_rl.segmentation.proposals import Effort, Floor, Proposals, ProposalsError
-from samstar_rl.segmentation.segmentation import Segmentation, segment
+from samstar_rl.segmentation.segmentation import Segmentation
 from samstar_rl.settings import STABILITY_OFFSETS, PromptSettings, Settings
 
 if TYPE_CHECKING:
@@ -280,7 +281,7 @@ class ProposalEngine:
         length_unit_px : float
             Length of the task's unit in px.
         evidence : FrameEvidence, optional
-            As for `samstar_rl.segmentation.segmentation.segment`.
+            As for `samstar_rl.segmentation.filters.segment`.
         point_grids : sequence of (P, 2) arrays, optional
             As for `propose`.
         cost_limit : float, optional

@@ -30,7 +30,9 @@ if TYPE_CHECKING:
 BATCH = 32
 """Prompts chosen together."""
 SURE_IOU, SURE_STABILITY = 0.88, 0.9
-"""Predicted IoU and low-resolution stability above which a mask spares prompts that lie in it."""
+"""Predicted IoU and low-resolution stability from which a mask spares prompts that lie in it ..."""
+MOST_OF_VIEW = 0.25
+"""... unless it takes more of its view than this: what lies in a background must be looked at."""
 SAME_MASK = 0.95
 """Low-resolution IoU above which a mask is the same as an earlier and better one of its view."""
 
@@ -202,6 +204,8 @@ class _View:
         high = (low > self._threshold + 1).sum(axis=(1, 2))
         wide = np.maximum((low > self._threshold - 1).sum(axis=(1, 2)), 1)
         sure = (iou_pred >= SURE_IOU) & (high / wide >= SURE_STABILITY)
+        seen = np.prod([side / self._input_side for side in self.embedding.input_size])
+        sure &= high < MOST_OF_VIEW * seen * low.shape[1] * low.shape[2]
         # pixels of the logits, which span the padded input
         pitch = self._input_side / low.shape[1]
         rows = (y * self.embedding.input_size[0] / height / pitch).astype(np.intp)

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 
 from samstar_rl.rewards import PhysicsReward, Score
+from samstar_rl.segmentation.filters import segment
 from samstar_rl.segmentation.proposals import Proposals
-from samstar_rl.segmentation.segmentation import Segmentation, segment
+from samstar_rl.segmentation.segmentation import Segmentation
 from samstar_rl.settings import PromptSettings, Settings, SettingsSpace
 from samstar_rl.truth.adversaries import ADVERSARIES, true_masks
 from samstar_rl.truth.metrics import Truth, f1_at

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from samstar_rl.segmentation.segmentation import segment
+from samstar_rl.segmentation.filters import segment
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -101,7 +101,7 @@ class FrameSource(Protocol):
         evidence: FrameEvidence | None = None,
         cost_limit: float | None = None,
     ) -> Segmentation:
-        """Segment the frame, as `samstar_rl.segmentation.segmentation.segment` does.
+        """Segment the frame, as `samstar_rl.segmentation.filters.segment` does.
 
         Parameters
         ----------

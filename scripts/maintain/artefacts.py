@@ -25,8 +25,8 @@ from samstar_rl.scripts._shared.command import make_progress, run_command
 from samstar_rl.scripts._shared.inputs import ALL
 from samstar_rl.scripts.maintain.figures import figures
 from samstar_rl.scripts.train import POLICY, train
+from samstar_rl.segmentation.filters import segment
 from samstar_rl.segmentation.proposals import Floor
-from samstar_rl.segmentation.segmentation import segment
 from samstar_rl.segmenter import Segmenter
 from samstar_rl.settings import Settings
 from samstar_rl.simulator import SimulatedStream

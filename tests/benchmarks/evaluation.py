@@ -13,7 +13,8 @@ from samstar_rl.frames.intensity import to_sam_rgb
 from samstar_rl.rewards import PhysicsReward
 from samstar_rl.sam.engine import ProposalEngine, Proposals
 from samstar_rl.sam.load import load_sam
-from samstar_rl.segmentation.segmentation import Gauge, Segmentation, segment
+from samstar_rl.segmentation.filters import Gauge, segment
+from samstar_rl.segmentation.segmentation import Segmentation
 from samstar_rl.settings import GATE_NAMES, Settings
 from samstar_rl.tasks.task import load_task
 from tests.benchmarks.report import Row

@@ -18,7 +18,8 @@ from samstar_rl.frames.frame import LabelledFrame
 from samstar_rl.rewards import PhysicsReward
 from samstar_rl.sam.engine import ProposalEngine
 from samstar_rl.sam.load import load_sam
-from samstar_rl.segmentation.segmentation import Segmentation, segment
+from samstar_rl.segmentation.filters import segment
+from samstar_rl.segmentation.segmentation import Segmentation
 from samstar_rl.tasks.task import load_task
 from tests.benchmarks.evaluation import draw_settings
 from tests.benchmarks.report import Row

@@ -16,7 +16,7 @@ from samstar_rl.bank.bank import Bank, BankError, summarise
 from samstar_rl.bank.build import build_bank
 from samstar_rl.frames.frame import Frame, LabelledFrame
 from samstar_rl.sam.engine import Floor, ProposalEngine
-from samstar_rl.segmentation.segmentation import segment
+from samstar_rl.segmentation.filters import segment
 from samstar_rl.settings import PromptSettings, Settings
 
 PROMPTS = (PromptSettings(3), PromptSettings(2, crop_n_layers=1))

@@ -9,11 +9,16 @@ import weakref
 import numpy as np
 import pytest
 from drawn_particles import draw, found, grid
+from synthetic_bank import SyntheticBank
 
+from samstar_rl.envs.bank_frames import BankFrames
 from samstar_rl.evidence import frame_evidence
 from samstar_rl.evidence.frame_evidence import FrameEvidence
 from samstar_rl.foreground.network import LazyMaps
 from samstar_rl.foreground.sample import Sample
+from samstar_rl.tasks.task import load_task
+from samstar_rl.tuning.objective import Objective
+from samstar_rl.tuning.tuner import FrameEvaluator
 
 SHAPE = (96, 96)
 
@@ -91,3 +96,22 @@ def test_a_frame_travels_without_what_is_known_of_it(drawn):
     arrived = pickle.loads(pickle.dumps(frame))
     assert frame.known and not arrived.known
     np.testing.assert_array_equal(arrived.image, frame.image)
+
+
+def test_all_who_train_on_a_bank_share_what_is_known_of_its_masks(monkeypatch):
+    task = load_task("particles")
+    bank = SyntheticBank(task, n_streams=1, n_frames=1)
+    described: list[tuple[int, int]] = []
+
+    class Counting(frame_evidence.MaskDescriber):
+        def __call__(self, ids):
+            described.extend((id(self._store), number) for number in ids.tolist())
+            return super().__call__(ids)
+
+    monkeypatch.setattr(frame_evidence, "MaskDescriber", Counting)
+    rng = np.random.default_rng(0)
+    for frames in (BankFrames(bank, task), BankFrames(bank, task)):
+        for _ in range(5):
+            evaluate = FrameEvaluator(frames.source(0), Objective(task))
+            evaluate(task.space.decode(rng.uniform(-1, 1, task.space.n)))
+    assert described and len(described) == len(set(described))

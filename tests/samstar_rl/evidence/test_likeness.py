@@ -15,7 +15,7 @@ from samstar_rl.foreground.sample import Sample
 from samstar_rl.rewards import PhysicsReward
 from samstar_rl.rewards.terms.expected_f1 import ExpectedF1Target, expected_f1
 from samstar_rl.rewards.terms.plausibility import PlausibilityTarget, plausibility
-from samstar_rl.segmentation.segmentation import segment
+from samstar_rl.segmentation.filters import segment
 from samstar_rl.tasks.task import load_task
 from samstar_rl.truth.adversaries import ADVERSARIES
 

@@ -10,7 +10,7 @@ from frozen_proposals import frozen_choices, frozen_frame, frozen_maps, frozen_p
 
 from samstar_rl.foreground.network import LazyMaps
 from samstar_rl.rewards import PhysicsReward
-from samstar_rl.segmentation.segmentation import segment
+from samstar_rl.segmentation.filters import segment
 from samstar_rl.tasks.task import load_task
 
 RECORDED = json.loads(Path(__file__).with_name("frozen_scores.json").read_text())

@@ -9,7 +9,7 @@ import torch
 from samstar_rl.frames.frame import Frame
 from samstar_rl.sam.engine import PROBE_POINTS_PER_SIDE, Floor, ProposalEngine
 from samstar_rl.sam.load import load_sam
-from samstar_rl.segmentation.segmentation import segment
+from samstar_rl.segmentation.filters import segment
 from samstar_rl.settings import Bound, PromptSettings, Settings, SettingsSpace
 from samstar_rl.simulator import SimulatedStream
 

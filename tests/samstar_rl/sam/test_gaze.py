@@ -12,8 +12,9 @@ from samstar_rl.frames.frame import Frame
 from samstar_rl.sam.engine import ProposalEngine
 from samstar_rl.sam.gaze import SeenMasks
 from samstar_rl.sam.load import load_sam
+from samstar_rl.segmentation.filters import segment
 from samstar_rl.segmentation.proposals import Floor, ProposalsError
-from samstar_rl.segmentation.segmentation import Segmentation, segment
+from samstar_rl.segmentation.segmentation import Segmentation
 from samstar_rl.settings import PromptSettings, Settings
 from samstar_rl.truth.metrics import f1_at
 

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from samstar_rl.frames.frame import Frame
 from samstar_rl.sam.engine import Floor, ProposalEngine, ProposalsError
-from samstar_rl.segmentation.segmentation import Segmentation, segment
+from samstar_rl.segmentation.filters import segment
+from samstar_rl.segmentation.segmentation import Segmentation
 from samstar_rl.settings import PromptSettings, Settings
 
 ALL = Settings(points_per_side=8, pred_iou_thresh=0, stability_score_thresh=0)
