@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from samstar_rl.envs.task_union import TaskUnion
     from samstar_rl.frames.frame import Frame
     from samstar_rl.rewards.reward import Score
-    from samstar_rl.sam.engine import FrameFeatures
+    from samstar_rl.sam.embedding import FrameFeatures
     from samstar_rl.settings import Settings
     from samstar_rl.tasks.task import Task
 

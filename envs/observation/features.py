@@ -25,7 +25,7 @@ from samstar_rl.frames.intensity import normalise
 
 if TYPE_CHECKING:
     from samstar_rl.frames.frame import Frame
-    from samstar_rl.sam.engine import FrameFeatures
+    from samstar_rl.sam.embedding import FrameFeatures
 
 _SMALLEST_SHARE = float(np.exp(-7.0))
 

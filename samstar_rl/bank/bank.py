@@ -27,7 +27,7 @@ from samstar_rl.errors import SamstarError
 from samstar_rl.frames.frame import Frame
 from samstar_rl.masks.particle_table import Scene
 from samstar_rl.masks.store import MaskStore
-from samstar_rl.sam.engine import FrameFeatures
+from samstar_rl.sam.embedding import FrameFeatures
 from samstar_rl.segmentation.proposals import Effort, Floor, Proposals
 from samstar_rl.settings import PromptSettings
 

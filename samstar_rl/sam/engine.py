@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,7 +22,7 @@ from samstar_rl.frames.frame import Frame
 from samstar_rl.frames.intensity import unit_to_rgb
 from samstar_rl.masks.particle_table import Scene
 from samstar_rl.sam.device import choose_device
-from samstar_rl.sam.embedding import Embedding
+from samstar_rl.sam.embedding import Embedding, FrameFeatures
 from samstar_rl.sam.gaze import Looked, look
 from samstar_rl.sam.mask_collector import Collection, Crop, CropCollector
 from samstar_rl.sam.point_decoder import Arithmetic, PointDecoder, Precision, one_ahead
@@ -31,11 +30,11 @@ from samstar_rl.sam.prompt_order import plan_prompts
 from samstar_rl.sam.upsampling import LogitUpsampler
 from samstar_rl.segmentation.filters import segment
 from samstar_rl.segmentation.proposals import Effort, Floor, Proposals, ProposalsError
-from samstar_rl.segmentation.segmentation import Segmentation
 from samstar_rl.settings import STABILITY_OFFSETS, PromptSettings, Settings
 
 if TYPE_CHECKING:
     from samstar_rl.evidence.frame_evidence import FrameEvidence
+    from samstar_rl.segmentation.segmentation import Segmentation
 
 __all__ = [
     "Embedding",
@@ -54,30 +53,6 @@ to 1.6 ms; of the others that of their operations, as torch's FlopCounterMode co
 
 PROBE_POINTS_PER_SIDE = 6
 """Points along a side of the coarse probe that observations look at."""
-
-
-@dataclass(frozen=True, eq=False)
-class FrameFeatures:
-    """What an observation may know of a frame before it is segmented.
-
-    Attributes
-    ----------
-    pooled : (C,) float32 array
-        SAM's embedding averaged over the frame.
-    probe_iou_pred, probe_stability : (P, 3) float32 arrays
-        Of the masks at a coarse grid of points; the stability is that of the low-resolution
-        logits at the offset 1, and 0 for an empty mask.
-    n_prompts_decoded : int
-        P.
-    seconds : float
-        What encoding and probing took.
-    """
-
-    pooled: NDArray[np.float32]
-    probe_iou_pred: NDArray[np.float32]
-    probe_stability: NDArray[np.float32]
-    n_prompts_decoded: int
-    seconds: float
 
 
 class ProposalEngine:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from samstar_rl.evidence.frame_evidence import FrameEvidence
     from samstar_rl.frames.frame import Frame
     from samstar_rl.rewards.reward import Score
-    from samstar_rl.sam.engine import FrameFeatures
+    from samstar_rl.sam.embedding import FrameFeatures
     from samstar_rl.segmentation.segmentation import Segmentation
     from samstar_rl.settings import PromptSettings, Settings
     from samstar_rl.tuning.objective import Objective

@@ -12,7 +12,7 @@ import numpy as np
 from samstar_rl.frames.frame import Frame
 from samstar_rl.masks.particle_table import Scene
 from samstar_rl.masks.store import MaskStore
-from samstar_rl.sam.engine import FrameFeatures
+from samstar_rl.sam.embedding import FrameFeatures
 from samstar_rl.segmentation.proposals import Floor, Proposals
 from samstar_rl.settings import STABILITY_OFFSETS
 from samstar_rl.tasks.task import Task
