@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from samstar_rl.scripts._shared.command import reporting_errors
-from samstar_rl.scripts._shared.interrupt import quit_on_interrupt
+from samstar_rl.scripts._shared.interrupt import keeping_the_exit_code, quit_on_interrupt
 
 
 @dataclass(frozen=True)
@@ -141,7 +141,8 @@ def main() -> None:
     quit_on_interrupt()
     words = [word for word in sys.argv[1:] if not word.startswith("-")]
     asked = " ".join(words[:2]) if words[:1] == ["dev"] else "".join(words[:1])
-    build_app(only=[asked])()
+    with keeping_the_exit_code():
+        build_app(only=[asked])()
 
 
 _ANYTHING = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}

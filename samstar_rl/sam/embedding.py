@@ -1,4 +1,4 @@
-"""What SAM's encoder makes of a picture, and what is known of a frame before it is segmented."""
+"""What SAM's encoder makes of a picture, and what an observation may know of a frame by it."""
 
 from __future__ import annotations
 

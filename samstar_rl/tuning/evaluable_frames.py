@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from samstar_rl.bank.bank import Bank
     from samstar_rl.evidence.frame_evidence import FrameEvidence
     from samstar_rl.frames.frame import Frame
-    from samstar_rl.sam.engine import Embedding, FrameFeatures, ProposalEngine, Proposals
+    from samstar_rl.sam.embedding import Embedding, FrameFeatures
+    from samstar_rl.sam.engine import ProposalEngine, Proposals
     from samstar_rl.segmentation.segmentation import Segmentation
     from samstar_rl.settings import PromptSettings, Settings
 

@@ -22,7 +22,7 @@ from rich.progress import (
 )
 
 from samstar_rl.errors import MissingExtraError, SamstarError
-from samstar_rl.scripts._shared.interrupt import quit_on_interrupt
+from samstar_rl.scripts._shared.interrupt import keeping_the_exit_code, quit_on_interrupt
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -110,4 +110,5 @@ def run_command(function: Callable[..., object]) -> None:
     quit_on_interrupt()
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     app.command()(reporting_errors(function))
-    app(prog_name=os.path.basename(sys.argv[0]))
+    with keeping_the_exit_code():
+        app(prog_name=os.path.basename(sys.argv[0]))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import time
+import signal
+import threading
 from contextlib import AbstractContextManager
 from typing import Annotated, Any, Literal
 
@@ -41,9 +42,12 @@ def simulate_instrument(
         for name, value in getattr(simulator, "conf", {}).items():
             if name.startswith("EPICS_PVA_"):
                 typer.echo(f"export {name}={value}")
-        typer.echo(f"samstar deploy --source '{simulator.source}' -o out", nl=True)
-        while True:
-            time.sleep(1)
+        typer.echo(f"samstar deploy --source '{simulator.source}' -o out")
+        asked = threading.Event()  # what the simulator has started ends with it
+        for name in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(name, lambda *_: asked.set())
+        while not asked.wait(0.5):
+            pass
 
 
 def make_simulator(

@@ -72,6 +72,20 @@ def test_ctrl_c_while_libraries_are_imported_ends_at_once_and_says_so():
     assert stderr.strip().endswith("stopped") and "Traceback" not in stderr
 
 
+@pytest.mark.parametrize("used", [True, False])
+def test_the_exit_code_is_the_programs_own_where_tango_was_used(used):
+    code = (
+        "import sys, types, atexit\n"
+        "from samstar_rl.scripts._shared.interrupt import keeping_the_exit_code\n"
+        "atexit.register(print, 'taken down')\n"
+        f"if {used}: sys.modules['tango'] = types.ModuleType('tango')\n"
+        "with keeping_the_exit_code():\n    print('done'); sys.exit(3)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 3
+    assert done.stdout.split() == (["done"] if used else ["done", "taken", "down"])
+
+
 def test_the_formats_that_are_checked_early_are_those_that_exist():
     assert set(options.FORMATS) == set(FORMATS)
 

@@ -91,7 +91,8 @@ class TangoSimulator:
         import_tango()
         self.behaviour = behaviour or Behaviour()
         self.port = port or _free_port()
-        self.folder = Path(folder) if folder is not None else Path(tempfile.mkdtemp())
+        self._temporary = tempfile.TemporaryDirectory() if folder is None else None
+        self.folder = Path(folder or "") if self._temporary is None else Path(self._temporary.name)
         self.log = self.folder / "scans.log"
         self._process: subprocess.Popen[str] | None = None
 
@@ -122,6 +123,8 @@ class TangoSimulator:
             self._process.kill()
             self._process.wait()
             self._process = None
+        if self._temporary is not None:
+            self._temporary.cleanup()
 
 
 def serve(port: int, folder: Path, behaviour: Behaviour) -> None:
