@@ -30,11 +30,11 @@ from samstar_rl.sam.prompt_order import plan_prompts
 from samstar_rl.sam.upsampling import LogitUpsampler
 from samstar_rl.segmentation.filters import segment
 from samstar_rl.segmentation.proposals import Effort, Floor, Proposals, ProposalsError
-from samstar_rl.segmentation.segmentation import Segmentation
 from samstar_rl.settings import STABILITY_OFFSETS, PromptSettings, Settings
 
 if TYPE_CHECKING:
     from samstar_rl.evidence.frame_evidence import FrameEvidence
+    from samstar_rl.segmentation.segmentation import Segmentation
 
 __all__ = [
     "Embedding",

@@ -17,13 +17,13 @@ from torchvision.ops import batched_nms, nms
 
 from samstar_rl.errors import SamstarError
 from samstar_rl.masks.particle_table import equivalent_diameters_px
-from samstar_rl.masks.store import Ids
-from samstar_rl.segmentation.proposals import Proposals, Ranking
 from samstar_rl.segmentation.segmentation import Segmentation
-from samstar_rl.settings import Settings
 
 if TYPE_CHECKING:
     from samstar_rl.evidence.frame_evidence import FrameEvidence
+    from samstar_rl.masks.store import Ids
+    from samstar_rl.segmentation.proposals import Proposals, Ranking
+    from samstar_rl.settings import Settings
 
 # above this many boxes torchvision's batched_nms takes another way, whose order may differ
 SINGLE_NMS_MAX_BOXES = 1000

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import typer
@@ -27,7 +27,6 @@ from samstar_rl.results.registry import (
 )
 from samstar_rl.results.result import RECORD_SUFFIX, result_path
 from samstar_rl.sam.load import weights_sha256
-from samstar_rl.sam.point_decoder import Precision
 from samstar_rl.scripts._shared.command import make_progress
 from samstar_rl.scripts._shared.inputs import find_images
 from samstar_rl.scripts._shared.preparation import located_sam, located_tuner
@@ -36,6 +35,9 @@ from samstar_rl.segmenter import Segmenter
 from samstar_rl.sources.readers.files import FrameReadError, iterate_file
 from samstar_rl.tasks.task import Task, load_task
 from samstar_rl.tuning.budget import GazeOptions
+
+if TYPE_CHECKING:
+    from samstar_rl.sam.point_decoder import Precision
 
 SOME_FAILED = 1
 #: the name of COCO's file of all frames

@@ -9,6 +9,7 @@ import pytest
 from bundles import untrained_bundle
 from synthetic_bank import N_CHANNELS
 
+from samstar_rl.agents import tuner_names
 from samstar_rl.agents.policies import bundle as bundles
 from samstar_rl.agents.policies.bundle import PolicyBundle, find_bundle, shipped_bundles
 from samstar_rl.agents.registry import NamedTuner, make_tuner
@@ -43,7 +44,8 @@ def test_what_is_no_policy_is_for_particles(spec):
 @pytest.fixture
 def shipped(tmp_path, monkeypatch):
     """A package whose only policy is one for `particles`."""
-    monkeypatch.setattr(bundles, "_shipped_folder", lambda: tmp_path / "policies")
+    for module in (bundles, tuner_names):
+        monkeypatch.setattr(module, "shipped_folder", lambda: tmp_path / "policies")
     task = load_task("particles")
     made = untrained_bundle(task, N_CHANNELS, sam_sha256=packaged_weights_sha256())
     made.renamed("particles").save(tmp_path / "policies" / "particles")
