@@ -14,10 +14,10 @@ from samstar_rl.simulator.annotations import annotate
 from samstar_rl.simulator.families import FAMILIES
 from samstar_rl.simulator.image_families import Scene
 from samstar_rl.simulator.optics import Optics, expose, stretched, to_uint8
+from samstar_rl.simulator.tiling import dense_labels
 
 if TYPE_CHECKING:
-    from samstar_rl.simulator.tiling import dense_labels
-from samstar_rl.simulator.texture import Field
+    from samstar_rl.simulator.texture import Field
 
 Labels = NDArray[np.int32]
 
