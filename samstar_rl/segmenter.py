@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -74,6 +74,8 @@ class Segmenter:
         (`segment` with settings) without SAM. A tuner that searches has them kept anyway.
     gaze : GazeOptions, optional
         What is fixed of the gaze whatever the tuner chooses, and the time that a frame may take.
+    exclude_border : bool
+        Leave particles that the border cuts out of tables and size statistics.
 
     Raises
     ------
@@ -95,6 +97,7 @@ class Segmenter:
         *,
         keep_proposals: bool = False,
         gaze: GazeOptions | None = None,
+        exclude_border: bool = False,
     ) -> None:
         if tuner is None or isinstance(tuner, Settings):
             tuner = StaticTuner(tuner or objective.task.static)
@@ -108,6 +111,7 @@ class Segmenter:
         self.tuner = tuner
         self.keep_proposals = keep_proposals
         self.gaze = gaze or GazeOptions()
+        self.exclude_border = exclude_border
         self._budget = DeadlineBudget(self.gaze.budget_ms) if self.gaze.budget_ms else None
         self._last: Evaluation | None = None
         tuner.reset()
@@ -122,6 +126,7 @@ class Segmenter:
         device: str = "cpu",
         precision: Precision = "float32",
         gaze: GazeOptions | None = None,
+        exclude_border: bool = False,
     ) -> Segmenter:
         """Load a task and a SAM, and make a segmenter of them.
 
@@ -139,6 +144,8 @@ class Segmenter:
             As for `ProposalEngine`.
         gaze : GazeOptions, optional
             As for the class.
+        exclude_border : bool
+            As for the class.
 
         Returns
         -------
@@ -154,14 +161,19 @@ class Segmenter:
             engine = ProposalEngine(sam, device=device, precision=precision)
         else:
             engine = load_engine(str(sam), device, precision)
-        return cls(Objective(loaded), engine, tuner, gaze=gaze)
+        return cls(Objective(loaded), engine, tuner, gaze=gaze, exclude_border=exclude_border)
 
     def with_tuner(
         self, tuner: Tuner | Settings | None, *, keep_proposals: bool = False
     ) -> Segmenter:
         """The same task and SAM for another stream, with a tuner of its own."""
         return Segmenter(
-            self.objective, self.engine, tuner, keep_proposals=keep_proposals, gaze=self.gaze
+            self.objective,
+            self.engine,
+            tuner,
+            keep_proposals=keep_proposals,
+            gaze=self.gaze,
+            exclude_border=self.exclude_border,
         )
 
     @property
@@ -240,13 +252,14 @@ class Segmenter:
             notes.append(f"stopped by its budget, {effort.n_tiles_left_out} tiles not looked at")
         if len(tuned.evaluation.segmentation) == 0:
             notes.append("no particle was found")
-        return FrameResult.of(
+        result = FrameResult.of(
             tuned,
             task=self.task.name,
             tuner=tuner.name,
             prepared_s=prepared.seconds,
             notes=notes,
         )
+        return replace(result, exclude_border=self.exclude_border)
 
     def __call__(self, frame: Frame) -> FrameResult:
         """Treat one frame from beginning to end: `prepare`, then `segment`."""

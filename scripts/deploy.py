@@ -106,6 +106,7 @@ def deploy(
         int, typer.Option("--picture-every", min=0, help="Draw each such frame; 0 draws none.")
     ] = 10,
     pixel_size: options.PixelSize = None,
+    exclude_border: options.ExcludeBorder = False,
     evaluations: options.Evaluations = 300,
     sam: options.Sam = "tiny",
     device: options.Device = "cpu",
@@ -149,6 +150,7 @@ def deploy(
         device=device,
         precision=precision,
         gaze=GazeOptions(n_prompts, zoom, budget_ms),
+        exclude_border=exclude_border,
     )
     others = [NamedTuner(one) for one in (*(also or []), *OFFERED)] if dashboard else []
     tuners = choose_among(
@@ -183,6 +185,7 @@ def deploy(
                 "formats": formats or DEFAULT_FORMATS,
                 "dashboard": dashboard,
                 "pixel_size_nm": pixel_size,
+                "exclude_border": exclude_border,
                 "evaluations": evaluations,
                 "sam": {"name": sam, "sha256": segmenter.engine.sha256},
                 "device": device,

@@ -24,13 +24,7 @@ def segment(
     out: options.Out = Path("out"),
     formats: options.Formats = None,
     pixel_size: options.PixelSize = None,
-    exclude_border: Annotated[
-        bool,
-        typer.Option(
-            "--exclude-border",
-            help="Leave particles that the border cuts out of tables and size statistics.",
-        ),
-    ] = False,
+    exclude_border: options.ExcludeBorder = False,
     evaluations: options.Evaluations = 300,
     sam: options.Sam = "tiny",
     device: options.Device = "cpu",

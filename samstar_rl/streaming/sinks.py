@@ -187,7 +187,7 @@ class TensorBoardSink:
 
 def scalars(result: FrameResult) -> dict[str, float]:
     """The numbers about a frame that are worth a curve, by TensorBoard tag."""
-    found = {"live/score": result.score.total, "live/n_particles": float(len(result.segmentation))}
+    found = {"live/score": result.score.total, "live/n_particles": float(result.measured.sum())}
     found |= {f"live_terms/{name}": value for name, value in result.score.terms.items()}
     found |= {f"live_ms/{name}": value for name, value in result.milliseconds.items()}
     for name, value in result.settings.to_dict().items():

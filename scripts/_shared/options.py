@@ -167,6 +167,13 @@ NPrompts = Annotated[
         "settings say how many.",
     ),
 ]
+ExcludeBorder = Annotated[
+    bool,
+    typer.Option(
+        "--exclude-border",
+        help="Leave particles that the border cuts out of tables and size statistics.",
+    ),
+]
 Zoom = Annotated[
     float | None,
     typer.Option(

@@ -199,7 +199,9 @@ class Plan:
             A frame that cannot be segmented does not keep those after it from being treated.
         """
         # a fresh tuner for each file, with random numbers of its own
-        loaded = _segmenter(self.task, self.sam, self.device, self.precision, self.gaze)
+        loaded = _segmenter(
+            self.task, self.sam, self.device, self.precision, self.gaze, self.exclude_border
+        )
         named = _named_tuner(self.tuner) if tuner is None else tuner
         segmenter = loaded.with_tuner(
             named.make(
@@ -219,7 +221,6 @@ class Plan:
                     result = replace(
                         segmenter(replace(frame, id=image.name + plane)),
                         source=str(image.path.resolve()),
-                        exclude_border=self.exclude_border,
                     )
                     write_formats(self.out, result, writers)
                 except SamstarError as error:  # blank, without the pixel size that the task needs
@@ -233,11 +234,23 @@ class Plan:
 
 @lru_cache(maxsize=1)
 def _segmenter(
-    task: str, sam: str, device: str, precision: Precision, gaze: GazeOptions
+    task: str,
+    sam: str,
+    device: str,
+    precision: Precision,
+    gaze: GazeOptions,
+    exclude_border: bool,
 ) -> Segmenter:
     """The one model of this process."""
     loaded = Task.from_dict(json.loads(task))
-    return Segmenter.load(loaded, sam=sam, device=device, precision=precision, gaze=gaze)
+    return Segmenter.load(
+        loaded,
+        sam=sam,
+        device=device,
+        precision=precision,
+        gaze=gaze,
+        exclude_border=exclude_border,
+    )
 
 
 _named_tuner = lru_cache(maxsize=1)(NamedTuner)

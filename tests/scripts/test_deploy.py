@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from bundles import untrained_bundle
 from PIL import Image
 
@@ -362,3 +363,20 @@ def test_a_control_script_reads_the_feed(small_task, tmp_path):
         assert b'samstar_frames_total{fate="done"}' in answer.read()
     process.send_signal(signal.SIGINT)
     process.wait(120)
+
+
+def test_particles_at_the_border_are_left_out(samstar, small_task, tmp_path):
+    rows, columns = np.mgrid[:96, :96]
+    image = np.random.default_rng(0).normal(60, 3, (96, 96))
+    for y, x in ((6, 36), (36, 90), (60, 60), (62, 14)):
+        image[(rows - y) ** 2 + (columns - x) ** 2 < 90] = 185
+    tifffile.imwrite(tmp_path / "a.tif", image.clip(0, 255).astype(np.uint8))
+    lines = {}
+    for name, options in (("all", ()), ("inside", ("--exclude-border",))):
+        base = ("deploy", "--source", f"file:{tmp_path / 'a.tif'}", "--task", small_task)
+        done = samstar(*base, *options, "-o", tmp_path / name)
+        assert done.exit_code == 0, done.output
+        (lines[name],) = records(tmp_path / name)
+    assert lines["all"]["n_left_out_at_border"] == 0 < lines["inside"]["n_left_out_at_border"]
+    found = lines["inside"]["n_particles"] + lines["inside"]["n_left_out_at_border"]
+    assert found == lines["all"]["n_particles"]

@@ -73,7 +73,7 @@ class FrameChart:
         height, width = (side * unit for side in frame.shape)
         picture = self._pictures.picture(result, outlines=outlines)
         self._source.data = {"image": [picture], "width": [width], "height": [height]}
-        n = len(result.segmentation)
+        n = int(result.measured.sum())
         found = "1 particle" if n == 1 else f"{n} particles"
         self.figure.title.text = f"Live frame {frame.id}: {found}"
         self._scale_bar.visible = frame.pixel_size_nm is not None

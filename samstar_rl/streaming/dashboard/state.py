@@ -152,7 +152,9 @@ class LiveState:
         """Remember a frame."""
         point = self._to_point(result)
         # gathered here and not by the page: what is computed on demand belongs to this thread
-        diameters = np.asarray(result.segmentation.table.equivalent_diameter_area, dtype=np.float64)
+        diameters = np.asarray(
+            result.segmentation.table.equivalent_diameter_area[result.measured], dtype=np.float64
+        )
         now = time.monotonic()
         with self._lock:
             self._n_frames = point.number
@@ -233,7 +235,7 @@ class LiveState:
             terms={name: float(value) for name, value in result.score.terms.items()},
             settings={name: float(settings[name]) for name in space.names},
             shares={name: float(share) for name, share in zip(space.names, shares, strict=True)},
-            n_particles=len(result.segmentation),
+            n_particles=int(result.measured.sum()),
             waited_ms=waited_ms,
             prepared_ms=prepared_ms,
             segmented_ms=segmented_ms,

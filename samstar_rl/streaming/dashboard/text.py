@@ -52,7 +52,7 @@ def tiles_html(snapshot: Snapshot) -> str:
     result = snapshot.result
     tiles = [
         ("score", NOTHING if result is None else f"{result.score.total:.3f}", False),
-        ("particles", NOTHING if result is None else f"{len(result.segmentation)}", False),
+        ("particles", NOTHING if result is None else f"{result.measured.sum()}", False),
         ("frames / s", f"{snapshot.frames_per_s:.2f}", False),
         ("latency, median", _milliseconds(median), False),
         ("latency, 99 %", _milliseconds(high), False),
