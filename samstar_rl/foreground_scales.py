@@ -28,7 +28,7 @@ from samstar_rl.foreground_network import (
 )
 from samstar_rl.reproducible import avoid_ipp
 
-ZOOMS = (0.5, 1.0, 2.0, 4.0)
+ZOOMS = (0.25, 0.5, 1.0, 2.0, 4.0)
 TILE_PX = 256
 OVERLAP_PX = 64
 #: Diameter at which the network is surest, and the spread of its logarithm that is nearly as good:
