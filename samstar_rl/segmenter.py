@@ -289,6 +289,19 @@ class Segmenter:
 def load_engine(
     sam: str = "tiny", device: str = "cpu", precision: Precision = "float32"
 ) -> ProposalEngine:
-    """Load a SAM by name or path, ready to propose; the last one is kept."""
+    """Load a SAM by name or path, ready to propose; the last one is kept.
+
+    Parameters
+    ----------
+    sam : str
+        As `load_sam` takes it.
+    device : str
+    precision : str
+        As for `ProposalEngine`.
+
+    Returns
+    -------
+    ProposalEngine
+    """
     model = load_sam(sam, device=device)
     return ProposalEngine(model, device=device, precision=precision)

@@ -74,7 +74,17 @@ class Likeness:
 
 
 def standardise(evidence: Weights, mean: Weights, spread: Weights) -> Weights:
-    """Evidence (K, E) in standard deviations from its mean, outliers drawn in."""
+    """Express evidence in standard deviations from its mean, outliers drawn in.
+
+    Parameters
+    ----------
+    evidence : (K, E) array
+    mean, spread : (E,) arrays
+
+    Returns
+    -------
+    (K, E) array
+    """
     return np.clip((evidence - mean) / spread, -_MOST_DEVIATIONS, _MOST_DEVIATIONS)
 
 

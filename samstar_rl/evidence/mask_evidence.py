@@ -272,7 +272,23 @@ def _describe_bodies(
 def count_bodies_in(
     window: Window, box: list[int], foreground: Foreground
 ) -> tuple[Index, NDArray[np.float64]]:
-    """Which bodies of the foreground a mask meets, and in how many pixels."""
+    """Count in how many pixels a mask meets the bodies of the foreground.
+
+    Parameters
+    ----------
+    window : (h, w) bool array
+        The mask in its box.
+    box : list of int
+        x0, y0, x1, y1 in px of the frame, half-open.
+    foreground : Foreground
+
+    Returns
+    -------
+    bodies : (B,) int array
+        Numbers of those that it meets.
+    pixels : (B,) float64 array
+        Shared with each, px^2.
+    """
     return _count_bodies(foreground.cover_of(window, box), foreground)
 
 

@@ -125,6 +125,10 @@ def fit_affine(
         See `fit_calibration`.
     sharpness : float
         Factor on the logits.
+
+    Returns
+    -------
+    Calibration
     """
     slope, intercept = _allowed_maps(true_iou, iou_pred)[0]
     return Calibration(slope, intercept, sharpness)

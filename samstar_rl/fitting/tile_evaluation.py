@@ -70,6 +70,15 @@ def proposal_recall(
         Each is tried by itself with the same prompts.
     prompts : int
         A frame, whatever the zoom.
+
+    Returns
+    -------
+    RecallResult
+
+    Raises
+    ------
+    SamstarError
+        If no frame holds an instance that is large enough.
     """
     found: list[dict[str, float]] = []
     counts: list[int] = []
@@ -101,10 +110,24 @@ def proposal_recall(
 
 
 def prompt_points(maps: ForegroundMaps, shape: tuple[int, ...], count: int) -> Points:
-    """Points x, y of a frame (H, W): the middle of each core first, then all over particles.
+    """Place points in a frame: the middle of each core first, then all over particles.
 
     The latter are even in the order of a fixed low-discrepancy sequence; where no particle is seen
     they are spread over the frame.
+
+    Parameters
+    ----------
+    maps : ForegroundMaps
+        Of the frame.
+    shape : tuple of int
+        Its height and width in px.
+    count : int
+        Number of points.
+
+    Returns
+    -------
+    (P, 2) float64 array
+        x and y in px.
     """
     _, labels = cv2.connectedComponents((maps.core > _LIKELY).astype(np.uint8), connectivity=4)
     depth = cv2.distanceTransform((maps.core > _LIKELY).astype(np.uint8), cv2.DIST_L2, 5)

@@ -88,6 +88,16 @@ def run_transformer(
 ) -> tuple[Tensor, Tensor]:
     """Run the two-way transformer.
 
+    Parameters
+    ----------
+    mask_decoder : MaskDecoder
+    image_embedding : (B, C, h, w) tensor
+    dense_pe : (1, C, h, w) tensor
+    dense_prompt : (1, C, 1, 1) tensor
+        What SAM adds to the image without a mask prompt.
+    sparse : (B * P, T, C) tensor
+        Prompt tokens.
+
     Returns
     -------
     queries : (B * P, 1 + n_masks + T, C) tensor
@@ -115,7 +125,20 @@ def two_way_block(
     image_tokens: Tensor,
     image_pe: Tensor,
 ) -> tuple[Tensor, Tensor]:
-    """One layer: tokens among themselves, tokens to image, MLP, image to tokens."""
+    """Run one layer: tokens among themselves, tokens to image, MLP, image to tokens.
+
+    Parameters
+    ----------
+    block : TwoWayAttentionBlock
+    queries, query_pe : (M, T, C) tensors
+    image_tokens : (B or M, N, C) tensor
+    image_pe : (1, N, C) tensor
+
+    Returns
+    -------
+    queries : (M, T, C) tensor
+    image_tokens : (M, N, C) tensor
+    """
     if block.skip_first_layer_pe:
         queries = block.self_attn(q=queries, k=queries, v=queries)
     else:
@@ -138,9 +161,20 @@ def two_way_block(
 def tokens_to_image(
     attention: Attention, queries: Tensor, image_tokens: Tensor, image_pe: Tensor
 ) -> Tensor:
-    """Attention from M prompts' tokens (M, T, C) to image tokens (B or M, N, C), M = B * P.
+    """Let tokens of M = B * P prompts attend to the image.
 
     The key bias shifts all scores of a query alike and falls out of the softmax.
+
+    Parameters
+    ----------
+    attention : Attention
+    queries : (M, T, C) tensor
+    image_tokens : (B or M, N, C) tensor
+    image_pe : (1, N, C) tensor
+
+    Returns
+    -------
+    (M, T, C) tensor
     """
     heads, prompts, tokens = attention.num_heads, queries.shape[0], queries.shape[1]
     images, _, channels = image_tokens.shape
@@ -162,7 +196,19 @@ def image_to_tokens(
     image_tokens: Tensor,
     image_pe: Tensor,
 ) -> Tensor:
-    """Image tokens (B or M, N, C) plus their attention to M prompts' tokens (M, T, C)."""
+    """Add to image tokens their attention to the tokens of M prompts.
+
+    Parameters
+    ----------
+    attention : Attention
+    keys, values : (M, T, C) tensors
+    image_tokens : (B or M, N, C) tensor
+    image_pe : (1, N, C) tensor
+
+    Returns
+    -------
+    (M, N, C) tensor
+    """
     heads, prompts, tokens = attention.num_heads, keys.shape[0], keys.shape[1]
     images, positions, channels = image_tokens.shape
     per_head = attention.k_proj(keys).unflatten(-1, (heads, -1))
@@ -187,10 +233,23 @@ def image_to_tokens(
 def upscale_masks(
     mask_decoder: MaskDecoder, queries: Tensor, image_tokens: Tensor, grid: tuple[int, int]
 ) -> Tensor:
-    """Masks (M, n_masks, 4 h, 4 w) from the transformer's output.
+    """Compute masks from the transformer's output.
 
     A transposed convolution of kernel and stride 2 is a linear map from one token to its 2x2
     children, so that the whole upscaling stays a matrix product with the channels last.
+
+    Parameters
+    ----------
+    mask_decoder : MaskDecoder
+    queries : (M, 1 + n_masks + T, C) tensor
+    image_tokens : (M, h * w, C) tensor
+    grid : tuple of int
+        h and w.
+
+    Returns
+    -------
+    (M, n_masks, 4 h, 4 w) tensor
+        Logits.
     """
     height, width = grid
     first, norm, activation, second, last_activation = mask_decoder.output_upscaling

@@ -98,6 +98,11 @@ class PointDecoder:
         points : (P,) int array
             What the points are called in `Decoded`.
         floor : Floor
+
+        Returns
+        -------
+        Decoding
+            Whose `finish` waits for the masks.
         """
         if self.arithmetic == "stock":
             return Decoding(points, [partial(self._stock_part, embedding, points_px, floor)])

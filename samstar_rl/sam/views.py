@@ -62,7 +62,7 @@ def _starts(length: int, pitch: float, side: int) -> list[int]:
 
 
 def deepest_tile(boxes: Boxes, points_xy: NDArray[np.float64], shape: tuple[int, int]) -> Boxes:
-    """The tile in which each point lies farthest from the borders that are not the frame's, (P,).
+    """Find the tile in which each point lies farthest from borders that are not the frame's.
 
     Parameters
     ----------
@@ -72,6 +72,11 @@ def deepest_tile(boxes: Boxes, points_xy: NDArray[np.float64], shape: tuple[int,
         In px of the frame.
     shape : tuple of int
         Height and width of the frame.
+
+    Returns
+    -------
+    (P,) int array
+        Numbers of tiles.
     """
     inner = boxes.astype(np.float64)
     # the frame's own border cuts every view alike: it is no reason to prefer another tile

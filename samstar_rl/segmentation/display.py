@@ -26,9 +26,22 @@ SPREAD = 7
 def plot_labels(
     unit: NDArray[np.float32], labels: NDArray[np.int32], title: str, axes: Axes | None
 ) -> Axes:
-    """Draw the frame in grey and its labels in colour over it; by default in a figure of pyplot's.
+    """Draw the frame in grey and its labels in colour over it.
 
-    Only those does a notebook show by itself.
+    Only figures of pyplot's does a notebook show by itself.
+
+    Parameters
+    ----------
+    unit : (H, W) float32 array
+        The frame in [0, 1].
+    labels : (H, W) int32 array
+    title : str
+    axes : matplotlib Axes or None
+        None makes a figure of pyplot's.
+
+    Returns
+    -------
+    matplotlib Axes
     """
     if axes is None:
         from matplotlib import pyplot
@@ -47,7 +60,22 @@ def plot_labels(
 def summary_html(
     unit: NDArray[np.float32], labels: NDArray[np.int32], title: str, facts: Mapping[str, str]
 ) -> str:
-    """The picture beside a table of facts."""
+    """Lay out the picture beside a table of facts.
+
+    Parameters
+    ----------
+    unit : (H, W) float32 array
+        The frame in [0, 1].
+    labels : (H, W) int32 array
+    title : str
+    facts : mapping of str to str
+        Name and value of each row.
+
+    Returns
+    -------
+    str
+        HTML.
+    """
     from matplotlib.figure import Figure
 
     figure = Figure(**_sheet(unit))  # of nobody's list of open figures
@@ -80,7 +108,30 @@ def show_in_napari(
     pixel_size_nm: float | None,
     viewer: Any | None,
 ) -> Any:
-    """Add the frame and its labels, with the particles' features, to a viewer; returns it."""
+    """Add the frame and its labels, with the particles' features, to a viewer.
+
+    Parameters
+    ----------
+    unit : (H, W) float32 array
+        The frame in [0, 1].
+    labels : (H, W) int32 array
+    features : DataFrame
+        A row a particle.
+    name : str
+        Of the layers.
+    pixel_size_nm : float or None
+    viewer : napari.Viewer or None
+        None opens one.
+
+    Returns
+    -------
+    napari.Viewer
+
+    Raises
+    ------
+    MissingExtraError
+        If napari is not installed.
+    """
     if viewer is None:
         try:
             import napari

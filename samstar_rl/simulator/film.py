@@ -274,7 +274,20 @@ def debris(rng: np.random.Generator, shape: Shape, strength: float) -> Field:
 
 
 def pitted(rng: np.random.Generator, shape: Shape, strength: float) -> Field:
-    """Pores and pits: a filter membrane, an etched or corroded surface; rims catch the light."""
+    """Draw pores and pits: a filter membrane, an etched or corroded surface; rims catch the light.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+    shape : tuple of int
+        Height and width in px.
+    strength : float
+        Factor on the contrast of the film.
+
+    Returns
+    -------
+    (H, W) float array
+    """
     height, width = shape
     pits = np.zeros(shape, np.float32)
     radius = float(np.exp(rng.uniform(np.log(1.2), np.log(0.03 * max(shape)))))

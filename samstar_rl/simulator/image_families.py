@@ -380,9 +380,32 @@ def compose(
     most: float = 0.75,
     background: Field | None = None,
 ) -> Scene:
-    """Draw particles in the given order; those more than `most` covered already are left out.
+    """Draw particles in the given order.
 
-    `background` is by default what the style has beneath its particles.
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+    shape : tuple of int
+        Height and width in px.
+    style : Style
+    diameters : (N,) array
+        In px.
+    positions : (N, 2) array
+        x and y in px; NaN leaves a particle out.
+    kinds : list of str, optional
+        Shapes to draw from, or one for each particle.
+    outlines : list of Outline, optional
+        In place of kinds.
+    tones : (N,) array, optional
+        Factors on the particles' contrast.
+    most : float
+        Particles more than this part of which is covered already are left out.
+    background : (H, W) array, optional
+        By default what the style has beneath its particles.
+
+    Returns
+    -------
+    Scene
     """
     if background is None:
         background = draw_background(rng, style, shape)
@@ -474,7 +497,20 @@ def _smectic(rng: np.random.Generator, shape: Shape, style: Style, diameter: flo
 
 
 def aligned_rod(rng: np.random.Generator, aspect: float, capped: bool) -> Outline:
-    """A rod along x: the random turn of the shape is undone."""
+    """Make a rod along x: the random turn of the shape is undone.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+    aspect : float
+        Length over width.
+    capped : bool
+        Whether its ends are round.
+
+    Returns
+    -------
+    Outline
+    """
     outline = rod(rng, aspect=max(float(aspect), 1.05), capped=capped)
     values, vectors = np.linalg.eigh(np.cov(outline.points.T))
     long_axis = vectors[:, int(np.argmax(values))]
@@ -482,7 +518,21 @@ def aligned_rod(rng: np.random.Generator, aspect: float, capped: bool) -> Outlin
 
 
 def tiling_seeds(rng: np.random.Generator, shape: Shape, *, most: int) -> Points:
-    """Seeds of a tiling: random, or a disturbed lattice for more even regions."""
+    """Draw seeds of a tiling: random, or a disturbed lattice for more even regions.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+    shape : tuple of int
+        Height and width in px.
+    most : int
+        Number of seeds.
+
+    Returns
+    -------
+    (N, 2) array
+        x and y in px.
+    """
     count = int(np.exp(rng.uniform(np.log(5), np.log(most))))
     extent = np.asarray(extent_of(shape))
     if rng.random() < 0.35:

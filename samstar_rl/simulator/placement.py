@@ -197,10 +197,26 @@ def chained(
     gap: float = 0.0,
     bend_rad: float = 0.3,
 ) -> Points:
-    """Strings of beads, each touching the one before, as dipoles and necklaces form.
+    """Lay strings of beads, each touching the one before, as dipoles and necklaces form.
 
-    `gap` between neighbours is in their mean diameter; `bend_rad` is the std of the angle between
-    two links. Chains may cross.
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+    diameters : (N,) array
+        In px.
+    extent : (2,) array
+        Width and height in px.
+    chains : int
+        Their number.
+    gap : float
+        Between neighbours, in their mean diameter.
+    bend_rad : float
+        Standard deviation of the angle between two links.
+
+    Returns
+    -------
+    (N, 2) array
+        x and y in px. Chains may cross.
     """
     positions = np.empty((len(diameters), 2))
     for beads in np.array_split(np.arange(len(diameters)), max(chains, 1)):

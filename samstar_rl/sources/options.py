@@ -20,7 +20,24 @@ class Options:
         self._known: list[str] = []
 
     def take(self, name: str, default: T, parse: Callable[[str], T]) -> T:
-        """Take an option, or its default where it was not given."""
+        """Take an option, or its default where it was not given.
+
+        Parameters
+        ----------
+        name : str
+        default : object
+        parse : callable
+            Turns the text of the option into its value.
+
+        Returns
+        -------
+        object
+
+        Raises
+        ------
+        SourceError
+            If the text cannot be parsed.
+        """
         self._known.append(name)
         if name not in self._values:
             return default

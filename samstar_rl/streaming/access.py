@@ -56,6 +56,10 @@ def admits(token: str | None, given: str | None, host_header: str) -> bool:
         What came with the request.
     host_header : str
         The request's ``Host``.
+
+    Returns
+    -------
+    bool
     """
     if token is not None:
         return given is not None and hmac.compare_digest(given.encode(), token.encode())

@@ -53,8 +53,8 @@ class BankFrame:
         settings : Settings
         length_unit_px : float
             One unit of length of the task in px of the frame.
-        plausibility : callable, optional
-            Of masks, for the gate ``min_plausibility``.
+        evidence : FrameEvidence, optional
+            Of the frame and the sample, for the gate ``min_plausibility``.
         cost_limit : float, optional
             The budget of the frame, see `ProposalEngine.propose`.
 
@@ -109,8 +109,8 @@ class LiveFrame:
         settings : Settings
         length_unit_px : float
             One unit of length of the task in px of the frame.
-        plausibility : callable, optional
-            Of masks, for the gate ``min_plausibility``.
+        evidence : FrameEvidence, optional
+            Of the frame and the sample, for the gate ``min_plausibility``.
         cost_limit : float, optional
             The budget of the frame, see `ProposalEngine.propose`.
 
@@ -195,8 +195,8 @@ class DecodedFrame:
         settings : Settings
         length_unit_px : float
             One unit of length of the task in px of the frame.
-        plausibility : callable, optional
-            Of masks, for the gate ``min_plausibility``.
+        evidence : FrameEvidence, optional
+            Of the frame and the sample, for the gate ``min_plausibility``.
         cost_limit : float, optional
             The budget of the frame, see `ProposalEngine.propose`.
 

@@ -108,8 +108,8 @@ class FrameSource(Protocol):
         settings : Settings
         length_unit_px : float
             One unit of length of the task in px of the frame.
-        plausibility : callable, optional
-            Of masks, for the gate ``min_plausibility``.
+        evidence : FrameEvidence, optional
+            Of the frame and the sample, for the gate ``min_plausibility``.
         cost_limit : float, optional
             The budget of the frame, see `ProposalEngine.propose`.
 

@@ -100,7 +100,19 @@ class BodyResult:
 def judge_bodies(
     network: ForegroundNetwork, image: NDArray[np.uint8], labels: Labels
 ) -> BodyResult:
-    """Compare estimated diameters with those of instance labels of at least 30 px^2, (H, W)."""
+    """Compare estimated diameters with those of labelled instances.
+
+    Parameters
+    ----------
+    network : ForegroundNetwork
+    image : (H, W) uint8 array
+    labels : (H, W) int32 array
+        Instances of at least 30 px^2 are judged.
+
+    Returns
+    -------
+    BodyResult
+    """
     maps = map_at_scales(network, normalise(image.astype(np.float32)))
     bodies = find_bodies(maps, labels.shape)
     areas = np.bincount(labels.ravel()).astype(np.float64)

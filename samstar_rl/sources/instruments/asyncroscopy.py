@@ -205,6 +205,10 @@ def receive_message(
     deadline : float
         On the clock of `time.monotonic`: a server that sends a byte now and then hangs as well.
 
+    Returns
+    -------
+    bytes
+
     Raises
     ------
     BadReplyError

@@ -360,7 +360,17 @@ def decode_scanned_image(header: str, body: bytes) -> tuple[NDArray[np.generic],
 
 
 def as_array(body: bytes, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[np.generic]:
-    """Bytes in C order as an array of real numbers.
+    """Read bytes in C order as an array of real numbers.
+
+    Parameters
+    ----------
+    body : bytes
+    shape : tuple of int
+    dtype : numpy.dtype
+
+    Returns
+    -------
+    array of that shape
 
     Raises
     ------
@@ -404,6 +414,10 @@ def fetch_from_tiled(uri: str, key: str, detector: str, timeout_s: float) -> NDA
         The image is ``image/DETECTOR``, or the first channel of an NSID file.
     timeout_s : float
         For each of the two requests.
+
+    Returns
+    -------
+    (H, W) array
 
     Raises
     ------

@@ -27,6 +27,10 @@ def open_dashboard(
     token : str, optional
         Demanded of every browser.
 
+    Returns
+    -------
+    Dashboard
+
     Raises
     ------
     ImportError
