@@ -20,7 +20,7 @@ from samstar_rl.tasks.task import toml_value
 if TYPE_CHECKING:
     import optuna
 
-    from samstar_rl.agents.learning.plan import Progress, TrainingPlan
+    from samstar_rl.agents.learning.plan import TrainingPlan, TrainingProgress
     from samstar_rl.bank.bank import Bank
     from samstar_rl.tasks.task import Task
 
@@ -173,7 +173,7 @@ def optimise_hyperparameters(
     def train(trial: optuna.Trial) -> float:
         import optuna
 
-        def report(progress: Progress) -> None:
+        def report(progress: TrainingProgress) -> None:
             trial.report(_best(progress.curve), len(progress.curve))
             if trial.should_prune():
                 raise optuna.TrialPruned

@@ -43,7 +43,7 @@ class TrainingPlan:
 
 
 @dataclass
-class Progress:
+class TrainingProgress:
     """How far a training is.
 
     Attributes

@@ -21,7 +21,7 @@ from samstar_rl.agents.judging.statistics import is_clearly_above
 from samstar_rl.agents.learning.checkpoints import TrainingError, load_checkpoint, save_checkpoint
 from samstar_rl.agents.learning.learners import make_learner, to_network, wrapper_for
 from samstar_rl.agents.learning.normalisation import fit_normalisation
-from samstar_rl.agents.learning.plan import Progress
+from samstar_rl.agents.learning.plan import TrainingProgress
 from samstar_rl.agents.policies.bundle import PolicyBundle
 from samstar_rl.agents.reporting.curve_writer import CurveWriter, HeldCurves
 from samstar_rl.agents.search.static import FINALISTS, SEARCH_FRAMES, search_static
@@ -52,7 +52,7 @@ LEAST_CHOICES = 20
 
 EVENTS = "tensorboard"
 
-OnProgress = Callable[["Progress"], None]
+OnProgress = Callable[["TrainingProgress"], None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,11 +64,11 @@ class Trained:
     network : PolicyNetwork
         The best on the validation frames; never worse there than the untrained policy, nor, for a
         single task, than its static settings.
-    progress : Progress
+    progress : TrainingProgress
     """
 
     network: PolicyNetwork
-    progress: Progress
+    progress: TrainingProgress
 
 
 @dataclass(frozen=True, eq=False)
@@ -231,7 +231,7 @@ def train_on_tasks(
         As for `train_policy` and `train_multi_policy`.
     """
 
-    def progressed(progress: Progress) -> None:
+    def progressed(progress: TrainingProgress) -> None:
         if on_share is not None:
             on_share(min(progress.steps / int(plan.hyperparameters["total_steps"]), 1.0))
         if on_progress is not None:
@@ -518,7 +518,7 @@ class _Monitor(BaseCallback):
     def __init__(self, run: _Run, on_progress: OnProgress | None) -> None:
         super().__init__()
         self.run = run
-        self.progress = Progress()
+        self.progress = TrainingProgress()
         self.best = run.network()
         self._on_progress = on_progress
         self._every = max(1, int(run.plan.hyperparameters["total_steps"]) // CHECKPOINTS)
@@ -591,6 +591,6 @@ class _Monitor(BaseCallback):
             self._checkpoints, self.run.learner, self.run.network(), key=self._key
         )
         if restored is not None:
-            self.progress, self.best = Progress(**restored[0]), restored[1]
+            self.progress, self.best = TrainingProgress(**restored[0]), restored[1]
             self._resumed_at = self.progress.steps
             self._curves.go_on_after(self.progress.steps, self.progress.seconds)

@@ -41,7 +41,7 @@ Streams = Iterable[Iterable[Frame | LabelledFrame]]
 
 
 @dataclass(frozen=True)
-class Progress:
+class BankProgress:
     """How far a build is.
 
     Attributes
@@ -118,7 +118,7 @@ def build_bank(
     *,
     floor: Floor | None = None,
     offsets: Sequence[float] = STABILITY_OFFSETS,
-    on_progress: Callable[[Progress], None] | None = None,
+    on_progress: Callable[[BankProgress], None] | None = None,
 ) -> Bank:
     """Compute the proposals of many frames and keep them on disk.
 
@@ -168,7 +168,7 @@ def build_bank(
                     entry, reused = build.add(len(frames), item)
                     frames.append(entry)
                     if on_progress is not None:
-                        on_progress(Progress(len(frames), reused))
+                        on_progress(BankProgress(len(frames), reused))
                 ends.append((first, len(frames)))
             # the manifest is written last: with it the bank is complete
             finished = {"frames": frames, "streams": ends, "complete": True}

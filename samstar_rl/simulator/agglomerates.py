@@ -1,4 +1,4 @@
-"""Scene families of powders in an SEM: irregular bodies on one another, charging, substrates."""
+"""Families of powders in an SEM: irregular bodies on one another, charging, substrates."""
 
 from __future__ import annotations
 
@@ -11,7 +11,13 @@ from scipy.signal import lfilter
 
 from samstar_rl.simulator import placement
 from samstar_rl.simulator.film import FILMS, pitted
-from samstar_rl.simulator.image_families import Points, Scene, body_diameter, compose, extent_of
+from samstar_rl.simulator.image_families import (
+    IdealImage,
+    Points,
+    body_diameter,
+    compose,
+    extent_of,
+)
 from samstar_rl.simulator.shapes import SHAPES, Outline, blob
 from samstar_rl.simulator.styles import STYLES, Style
 from samstar_rl.simulator.texture import Field, Shape, blurred, octaves
@@ -26,7 +32,7 @@ _BODIES: dict[str, tuple[list[str], list[float]]] = {
 }
 
 
-def agglomerates(rng: np.random.Generator, shape: Shape) -> Scene:
+def agglomerates(rng: np.random.Generator, shape: Shape) -> IdealImage:
     """Heaps of irregular bodies on a substrate, the upper ones brighter and in front."""
     style = _powder_style(rng)
     mean = body_diameter(rng, shape)
@@ -40,7 +46,7 @@ def agglomerates(rng: np.random.Generator, shape: Shape) -> Scene:
     return _charged(rng, _draw(rng, shape, style, mean, positions[order], level[order]), mean)
 
 
-def powder(rng: np.random.Generator, shape: Shape) -> Scene:
+def powder(rng: np.random.Generator, shape: Shape) -> IdealImage:
     """A bed of bodies that fills the field, layer upon layer."""
     style = _powder_style(rng)
     mean = body_diameter(rng, shape)
@@ -78,7 +84,7 @@ def _draw(
     mean: float,
     positions: Points,
     level: Points,
-) -> Scene:
+) -> IdealImage:
     sigma_log = float(rng.choice([0.08, 0.2, 0.35, 0.5], p=[0.2, 0.4, 0.3, 0.1]))
     count = len(positions)
     diameters = placement.lognormal_diameters(rng, count, mean=mean, sigma_log=sigma_log)
@@ -142,7 +148,7 @@ def _within(
     return np.asarray(np.clip(apart, 0, (width - 1e-3, height - 1e-3)))
 
 
-def _charged(rng: np.random.Generator, scene: Scene, mean: float) -> Scene:
+def _charged(rng: np.random.Generator, scene: IdealImage, mean: float) -> IdealImage:
     """The scene with a glow around heaps and dark trails behind them along the scan line."""
     image, covered = scene.image, (scene.labels > 0).astype(np.float32)
     if rng.random() < 0.35:
@@ -150,7 +156,7 @@ def _charged(rng: np.random.Generator, scene: Scene, mean: float) -> Scene:
         image = image + np.float32(rng.uniform(-0.1, 0.22)) * glow
     if rng.random() < 0.2:
         image = image - np.float32(rng.uniform(0.05, 0.25)) * _trails(covered, 3 * mean)
-    return Scene(np.asarray(image, np.float32), scene.labels, scene.optics)
+    return IdealImage(np.asarray(image, np.float32), scene.labels, scene.optics)
 
 
 def _trails(covered: Field, length_px: float) -> Field:

@@ -7,10 +7,10 @@ from collections.abc import Callable
 import numpy as np
 
 from samstar_rl.simulator import agglomerates, image_families, packed
-from samstar_rl.simulator.image_families import Scene
+from samstar_rl.simulator.image_families import IdealImage
 from samstar_rl.simulator.texture import Shape
 
-FAMILIES: dict[str, Callable[[np.random.Generator, Shape], Scene]] = {
+FAMILIES: dict[str, Callable[[np.random.Generator, Shape], IdealImage]] = {
     "scattered": image_families.scattered,
     "aggregates": image_families.aggregates,
     "clouds": image_families.clouds,

@@ -1,6 +1,6 @@
-"""Scene families of the training images: what lies on the film, and where.
+"""Families of the training images: what lies on the film, and where.
 
-Each family takes a random generator and a shape and returns a `Scene`: an ideal image, its labels
+Each family takes a random generator and a shape and returns an `IdealImage`: the image, its labels,
 and the optics that shall record it.
 """
 
@@ -60,7 +60,7 @@ _PLACES: tuple[Callable[[np.random.Generator, Points, placement.Extent], Points]
 
 
 @dataclass(frozen=True, eq=False)
-class Scene:
+class IdealImage:
     """An ideal image, about 0 to 1, with its labels and the optics to record it."""
 
     image: Field
@@ -68,7 +68,7 @@ class Scene:
     optics: Optics
 
 
-def scattered(rng: np.random.Generator, shape: Shape) -> Scene:
+def scattered(rng: np.random.Generator, shape: Shape) -> IdealImage:
     """Particles here and there, apart or by chance overlapping."""
     style = draw_style(rng)
     mean = _diameter(rng, shape, 5, 0.42)
@@ -78,7 +78,7 @@ def scattered(rng: np.random.Generator, shape: Shape) -> Scene:
     return compose(rng, shape, style, diameters, place(rng, diameters, extent_of(shape)))
 
 
-def aggregates(rng: np.random.Generator, shape: Shape) -> Scene:
+def aggregates(rng: np.random.Generator, shape: Shape) -> IdealImage:
     """Chains and clumps of touching or overlapping particles on empty film."""
     style = draw_style(rng)
     mean = _diameter(rng, shape, 7, 0.3)
@@ -96,7 +96,7 @@ def aggregates(rng: np.random.Generator, shape: Shape) -> Scene:
     return compose(rng, shape, _seamed(rng, style), diameters[order], positions[order])
 
 
-def clouds(rng: np.random.Generator, shape: Shape) -> Scene:
+def clouds(rng: np.random.Generator, shape: Shape) -> IdealImage:
     """Overlapping heaps: normal clouds of particles."""
     style = draw_style(rng)
     mean = _diameter(rng, shape, 9, 0.35)
@@ -108,7 +108,7 @@ def clouds(rng: np.random.Generator, shape: Shape) -> Scene:
     return compose(rng, shape, _seamed(rng, style), diameters, positions)
 
 
-def monolayer(rng: np.random.Generator, shape: Shape) -> Scene:
+def monolayer(rng: np.random.Generator, shape: Shape) -> IdealImage:
     """Self-assembled layer: particles on a lattice, nearly touching, with vacancies."""
     style = draw_style(rng)
     diameter = _diameter(rng, shape, 10, 0.4)
@@ -133,7 +133,7 @@ def monolayer(rng: np.random.Generator, shape: Shape) -> Scene:
     return compose(rng, shape, style, diameters, positions, kinds=[str(rng.choice(kinds))])
 
 
-def dense(rng: np.random.Generator, shape: Shape) -> Scene:
+def dense(rng: np.random.Generator, shape: Shape) -> IdealImage:
     """Random close packing: many particles, touching everywhere."""
     style = draw_style(rng)
     mean = _diameter(rng, shape, 9, 0.36)
@@ -144,7 +144,7 @@ def dense(rng: np.random.Generator, shape: Shape) -> Scene:
     return compose(rng, shape, _seamed(rng, style), diameters, positions)
 
 
-def pile(rng: np.random.Generator, shape: Shape) -> Scene:
+def pile(rng: np.random.Generator, shape: Shape) -> IdealImage:
     """Many layers of opaque particles, the deeper ones darker: SEM of powders and colloids."""
     style = _seamed(rng, STYLES["secondary"](rng))
     mean = _diameter(rng, shape, 11, 0.42)
@@ -156,7 +156,7 @@ def pile(rng: np.random.Generator, shape: Shape) -> Scene:
     return compose(rng, shape, style, diameters, positions, tones=depth)
 
 
-def mixture(rng: np.random.Generator, shape: Shape) -> Scene:
+def mixture(rng: np.random.Generator, shape: Shape) -> IdealImage:
     """Round and rectangular particles together, each kind with its size and its contrast."""
     style = draw_style(rng)
     mean = _diameter(rng, shape, 8, 0.28)
@@ -175,7 +175,7 @@ def mixture(rng: np.random.Generator, shape: Shape) -> Scene:
     return compose(rng, shape, style, diameters, positions, kinds=[str(k) for k in kinds])
 
 
-def beside_large(rng: np.random.Generator, shape: Shape) -> Scene:
+def beside_large(rng: np.random.Generator, shape: Shape) -> IdealImage:
     """Nanoparticles beside, on and under a few large bodies or aggregates."""
     style = draw_style(rng)
     extent = extent_of(shape)
@@ -201,7 +201,7 @@ def beside_large(rng: np.random.Generator, shape: Shape) -> Scene:
     )
 
 
-def large_bodies(rng: np.random.Generator, shape: Shape) -> Scene:
+def large_bodies(rng: np.random.Generator, shape: Shape) -> IdealImage:
     """One or a few bodies that fill much of the field, often ragged or granular."""
     style = draw_style(rng)
     mean = min(shape) * rng.uniform(0.25, 0.6)
@@ -219,7 +219,7 @@ def large_bodies(rng: np.random.Generator, shape: Shape) -> Scene:
     return compose(rng, shape, style, diameters, positions, kinds=[str(rng.choice(kinds))])
 
 
-def rods(rng: np.random.Generator, shape: Shape) -> Scene:
+def rods(rng: np.random.Generator, shape: Shape) -> IdealImage:
     """Rods, needles and fibres: bundles, crossings, or scattered."""
     style = draw_style(rng)
     aspect = float(np.exp(rng.uniform(np.log(2), np.log(12))))
@@ -244,7 +244,7 @@ def rods(rng: np.random.Generator, shape: Shape) -> Scene:
     return compose(rng, shape, style, diameters, positions, outlines=outlines, most=scene_most)
 
 
-def decorated(rng: np.random.Generator, shape: Shape) -> Scene:
+def decorated(rng: np.random.Generator, shape: Shape) -> IdealImage:
     """Spheres with rough or bumpy skins: raspberries, flowers, sintered agglomerates."""
     style = draw_style(rng)
     mean = _diameter(rng, shape, 16, 0.4)
@@ -261,7 +261,7 @@ def decorated(rng: np.random.Generator, shape: Shape) -> Scene:
     return compose(rng, shape, style, diameters, positions, outlines=outlines)
 
 
-def core_shell(rng: np.random.Generator, shape: Shape) -> Scene:
+def core_shell(rng: np.random.Generator, shape: Shape) -> IdealImage:
     """Core-shell particles and hollow spheres, clearly resolved."""
     style = STYLES[str(rng.choice(["bright_field", "dark_field"]))](rng)
     model = str(rng.choice(["core_shell", "core_shell", "hollow"]))
@@ -278,7 +278,7 @@ def core_shell(rng: np.random.Generator, shape: Shape) -> Scene:
     return compose(rng, shape, style, diameters, positions, kinds=kinds)
 
 
-def vesicles(rng: np.random.Generator, shape: Shape) -> Scene:
+def vesicles(rng: np.random.Generator, shape: Shape) -> IdealImage:
     """Closed membranes: dark or bright lines around insides like the outside, some nested."""
     style = draw_style(rng)
     look = Look(
@@ -297,7 +297,7 @@ def vesicles(rng: np.random.Generator, shape: Shape) -> Scene:
     return compose(rng, shape, style, diameters, positions, kinds=kinds, most=0.1)
 
 
-def atoms(rng: np.random.Generator, shape: Shape) -> Scene:
+def atoms(rng: np.random.Generator, shape: Shape) -> IdealImage:
     """Atomic columns: Gaussian spots on a lattice, one or two sublattices, perhaps a particle."""
     style = STYLES["dark_field" if rng.random() < 0.7 else "bright_field"](rng)
     spacing = float(np.exp(rng.uniform(np.log(8), np.log(0.14 * min(shape)))))
@@ -326,7 +326,7 @@ def atoms(rng: np.random.Generator, shape: Shape) -> Scene:
     return compose(rng, shape, style, diameters, positions, kinds=["disc"], tones=tones)
 
 
-def grains(rng: np.random.Generator, shape: Shape) -> Scene:
+def grains(rng: np.random.Generator, shape: Shape) -> IdealImage:
     """Polycrystal: regions of different grey with dark, bright or hardly visible boundaries."""
     seeds = tiling_seeds(rng, shape, most=160)
     spacing = np.sqrt(shape[0] * shape[1] / len(seeds))
@@ -341,10 +341,10 @@ def grains(rng: np.random.Generator, shape: Shape) -> Scene:
     image = image + rng.uniform(0, 0.06) * smooth(rng, shape, rng.uniform(2, 20))
     image += rng.choice([-1, 1]) * line * np.exp(-((tiling.gap_px / width) ** 2))
     labels = region_labels(tiling, width, np.ones(len(seeds), bool))
-    return Scene(image.astype(np.float32), labels, draw_style(rng).optics)
+    return IdealImage(image.astype(np.float32), labels, draw_style(rng).optics)
 
 
-def cells(rng: np.random.Generator, shape: Shape) -> Scene:
+def cells(rng: np.random.Generator, shape: Shape) -> IdealImage:
     """Tissue and foams: cells with thick walls, some absent, some with a nucleus."""
     seeds = tiling_seeds(rng, shape, most=90)
     spacing = np.sqrt(shape[0] * shape[1] / len(seeds))
@@ -364,7 +364,7 @@ def cells(rng: np.random.Generator, shape: Shape) -> Scene:
     if rng.random() < 0.3:
         _draw_nuclei(rng, image, seeds[kept], spacing)
     labels = region_labels(tiling, wall, kept)
-    return Scene(image.astype(np.float32), labels, draw_style(rng).optics)
+    return IdealImage(image.astype(np.float32), labels, draw_style(rng).optics)
 
 
 def compose(
@@ -379,7 +379,7 @@ def compose(
     tones: Points | None = None,
     most: float = 0.75,
     background: Field | None = None,
-) -> Scene:
+) -> IdealImage:
     """Draw particles in the given order.
 
     Parameters
@@ -405,7 +405,7 @@ def compose(
 
     Returns
     -------
-    Scene
+    IdealImage
     """
     if background is None:
         background = draw_background(rng, style, shape)
@@ -428,7 +428,7 @@ def compose(
             grain=(float(grain[index, 0]), float(grain[index, 1])),
         )
         canvas.draw(particle, most_covered=most if transparent else 1.0)
-    return Scene(canvas.image, canvas.labels, style.optics)
+    return IdealImage(canvas.image, canvas.labels, style.optics)
 
 
 def _seamed(rng: np.random.Generator, style: Style) -> Style:
@@ -471,7 +471,7 @@ def _outlines(rng: np.random.Generator, kinds: list[str], count: int) -> list[Ou
     return outlines
 
 
-def _smectic(rng: np.random.Generator, shape: Shape, style: Style, diameter: float) -> Scene:
+def _smectic(rng: np.random.Generator, shape: Shape, style: Style, diameter: float) -> IdealImage:
     """Rods or bricks side by side in rows: a stretched lattice of equal orientation."""
     aspect, turn = rng.uniform(1.4, 4.5), rng.uniform(0, np.pi)
     width = max(diameter / np.sqrt(aspect), np.sqrt(shape[0] * shape[1] / (220 * aspect)), 4.5)

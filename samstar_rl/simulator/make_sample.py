@@ -24,7 +24,7 @@ from samstar_rl.simulator.sample import (
     Film,
     ParticleSample,
     Population,
-    Sample,
+    SimulatedSample,
     TilingLook,
     TilingSample,
     View,
@@ -61,7 +61,7 @@ class Prepared:
 
     Parameters
     ----------
-    sample : Sample
+    sample : SimulatedSample
         What is looked at.
     optics : Optics
         How it is recorded at the start.
@@ -69,7 +69,7 @@ class Prepared:
         Its true parameters at the start.
     """
 
-    sample: Sample
+    sample: SimulatedSample
     optics: Optics
     parameters: SampleParameters
 

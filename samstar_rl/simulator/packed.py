@@ -1,4 +1,4 @@
-"""Scene families of packed and fine structures: rafts of rods, platelets, chains, thin walls."""
+"""Families of packed and fine structures: rafts of rods, platelets, chains, thin walls."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import numpy as np
 
 from samstar_rl.simulator import placement
 from samstar_rl.simulator.image_families import (
+    IdealImage,
     Points,
-    Scene,
     aligned_rod,
     atoms,
     body_diameter,
@@ -25,7 +25,7 @@ from samstar_rl.simulator.tiling import bent_coordinates, region_labels, tessell
 _MOST_RODS = 900
 
 
-def packed_rods(rng: np.random.Generator, shape: Shape) -> Scene:
+def packed_rods(rng: np.random.Generator, shape: Shape) -> IdealImage:
     """Rafts of rods side by side, rows of them end to end, rafts across one another."""
     style = _transmission_style(rng, contrast=(0.35, 1.6))
     aspect = float(np.exp(rng.uniform(np.log(2.2), np.log(7))))
@@ -51,7 +51,7 @@ def packed_rods(rng: np.random.Generator, shape: Shape) -> Scene:
     return compose(rng, shape, style, diameters, positions, outlines=outlines, most=most)
 
 
-def platelets(rng: np.random.Generator, shape: Shape) -> Scene:
+def platelets(rng: np.random.Generator, shape: Shape) -> IdealImage:
     """Thin plates that shine through one another, some of them standing on edge in stacks."""
     style = _transmission_style(rng, contrast=(0.15, 0.6))
     look = replace(style.looks[0], model="flat", outline=rng.uniform(-0.1, 0.5))
@@ -71,7 +71,7 @@ def platelets(rng: np.random.Generator, shape: Shape) -> Scene:
     return compose(rng, shape, style, diameters, positions, outlines=outlines, most=most)
 
 
-def chains(rng: np.random.Generator, shape: Shape) -> Scene:
+def chains(rng: np.random.Generator, shape: Shape) -> IdealImage:
     """Necklaces of touching particles, straight or curled."""
     style = draw_style(rng)
     mean = body_diameter(rng, shape)
@@ -94,7 +94,7 @@ def chains(rng: np.random.Generator, shape: Shape) -> Scene:
     return compose(rng, shape, style, diameters, positions, kinds=[kind], most=0.5)
 
 
-def coated(rng: np.random.Generator, shape: Shape) -> Scene:
+def coated(rng: np.random.Generator, shape: Shape) -> IdealImage:
     """Dense cores in thin, faint shells that touch or run into one another."""
     style = _transmission_style(rng, contrast=(0.5, 1.6))
     look = replace(style.looks[0], model="core_shell", core_fraction=rng.uniform(0.3, 0.9))
@@ -114,14 +114,14 @@ def coated(rng: np.random.Generator, shape: Shape) -> Scene:
     return compose(rng, shape, style, diameters, positions, kinds=[kind], most=0.4)
 
 
-def low_dose_atoms(rng: np.random.Generator, shape: Shape) -> Scene:
+def low_dose_atoms(rng: np.random.Generator, shape: Shape) -> IdealImage:
     """Atomic columns of a beam-sensitive crystal: few electrons a pixel."""
     scene = atoms(rng, shape)
     dose = float(np.exp(rng.uniform(np.log(2.5), np.log(40))))
     return replace(scene, optics=replace(scene.optics, dose=dose))
 
 
-def thin_walls(rng: np.random.Generator, shape: Shape) -> Scene:
+def thin_walls(rng: np.random.Generator, shape: Shape) -> IdealImage:
     """Cells, foams and grains whose walls are one to three pixels thin."""
     seeds = tiling_seeds(rng, shape, most=500 if min(shape) >= 640 else 120)
     spacing = float(np.sqrt(shape[0] * shape[1] / len(seeds)))
@@ -136,7 +136,7 @@ def thin_walls(rng: np.random.Generator, shape: Shape) -> Scene:
     broken = 1 + rng.uniform(0, 0.6) * smooth(rng, shape, max(spacing / 2, 4.0))
     image = image + sign * rng.uniform(0.2, 0.5) * broken * np.exp(-((tiling.gap_px / wall) ** 2))
     labels = region_labels(tiling, wall, np.ones(len(seeds), bool))
-    return Scene(image.astype(np.float32), labels, draw_style(rng).optics)
+    return IdealImage(image.astype(np.float32), labels, draw_style(rng).optics)
 
 
 def _transmission_style(rng: np.random.Generator, *, contrast: tuple[float, float]) -> Style:

@@ -55,7 +55,7 @@ class View:
         return np.asarray((positions_nm - centre) / self.pixel_size_nm + (width / 2, height / 2))
 
 
-class Sample(Protocol):
+class SimulatedSample(Protocol):
     """What can be looked at."""
 
     def look_at(self, view: View, state: DriftState) -> tuple[Field, Labels]:
@@ -166,7 +166,7 @@ class ParticleSample:
         self._merging_at = rng.random(len(population))
 
     def look_at(self, view: View, state: DriftState) -> tuple[Field, Labels]:
-        """Ideal image and labels; see `Sample`."""
+        """Ideal image and labels; see `SimulatedSample`."""
         mixing = replace(self._mixing, contrast=self._mixing.contrast * state.contrast)
         canvas = Canvas(self._film.seen(view), mixing, self._surface)
         positions_nm, diameters_nm = self.bodies(state)
@@ -292,7 +292,7 @@ class TilingSample:
         self._vanishing_at = rng.uniform(0, 1.2, len(seeds_nm))
 
     def look_at(self, view: View, state: DriftState) -> tuple[Field, Labels]:
-        """Ideal image and labels; see `Sample`."""
+        """Ideal image and labels; see `SimulatedSample`."""
         px = 1 / view.pixel_size_nm
         tiling = tessellate(self._sites(view, state), *self._coordinates(view))
         wall_px = self.look.wall_nm * px

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from samstar_rl.errors import SamstarError
 from samstar_rl.simulator.annotations import annotate
 from samstar_rl.simulator.families import FAMILIES
-from samstar_rl.simulator.image_families import Scene
+from samstar_rl.simulator.image_families import IdealImage
 from samstar_rl.simulator.optics import Optics, expose, stretched, to_uint8
 from samstar_rl.simulator.tiling import dense_labels
 
@@ -169,7 +169,7 @@ def _draw_from(
             return image, labels
 
 
-def _recorded(rng: np.random.Generator, scene: Scene) -> Field:
+def _recorded(rng: np.random.Generator, scene: IdealImage) -> Field:
     """The scene as recorded, with brightness and contrast as an operator (mostly) sets them."""
     ideal = stretched(scene.image, low=0.3, high=99.7)
     ideal = np.clip(ideal, -0.15, 1.3)
