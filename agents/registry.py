@@ -135,4 +135,5 @@ def _tuner_of_file(spec: str) -> Tuner:
     """Static settings, or those of each frame where the file holds them."""
     file = spec.removeprefix("static:")
     settings = read_static(file)
-    return StaticTuner(settings, spec, {} if "#" in file else read_by_frame(file))
+    # the file's name alone: a worker in another folder finds it by another path
+    return StaticTuner(settings, f"static:{Path(file).name}", {} if "#" in file else read_by_frame(file))

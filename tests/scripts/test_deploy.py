@@ -302,7 +302,7 @@ def test_the_first_interrupt_finishes_the_frame_and_ends_well(small_task, tmp_pa
 def test_the_second_interrupt_quits_at_once_and_leaves_whole_files(small_task, tmp_path):
     """A search of many evaluations keeps the frame in work from ending by itself."""
     out = tmp_path / "out"
-    search = ("--tuner", "random-search", "--evaluations", "1000000")
+    search = ("--tuner", "genetic", "--evaluations", "1000000")
     process = start(small_task, out, "--source", SOURCE, *search)
     deadline = time.monotonic() + 300
     while not (out / "run" / "frames.jsonl").exists():
