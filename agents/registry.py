@@ -136,4 +136,6 @@ def _tuner_of_file(spec: str) -> Tuner:
     file = spec.removeprefix("static:")
     settings = read_static(file)
     # the file's name alone: a worker in another folder finds it by another path
-    return StaticTuner(settings, f"static:{Path(file).name}", {} if "#" in file else read_by_frame(file))
+    return StaticTuner(
+        settings, f"static:{Path(file).name}", {} if "#" in file else read_by_frame(file)
+    )
