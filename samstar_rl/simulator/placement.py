@@ -204,7 +204,7 @@ def chained(
     rng : numpy.random.Generator
     diameters : (N,) array
         In px.
-    extent : (2,) array
+    extent : tuple of float
         Width and height in px.
     chains : int
         Their number.
