@@ -169,7 +169,9 @@ class Task(BaseModel):
             if name not in SETTINGS:
                 raise SamstarError(f"settings.{name}: is no setting; known: {', '.join(SETTINGS)}")
             try:
-                SettingsSpace({name: setting})
+                # a zoom by itself means nothing; whether there are prompts for it, `space` says
+                alone = Settings(n_prompts=SETTINGS["n_prompts"].low) if name == "zoom" else None
+                SettingsSpace({name: setting}, alone or Settings())
             except SettingsError as error:
                 problem = str(error).removeprefix(name).lstrip(": ")
                 raise SamstarError(f"settings.{name}: {problem}") from error
