@@ -90,6 +90,7 @@ def _open_simulated(place: str, options: Options, pixel_size_nm: float | None) -
         size=options.take("size", 512, int),
         length=options.take("length", None, int),
         drift=options.take("drift", 1.0, parse_not_negative),
+        survey=options.take("survey", 0, int),
         fps=options.take("fps", 0.0, parse_not_negative),
     )
     options.finish()
