@@ -103,16 +103,133 @@ def prepare(preset: presets.Preset, rng: np.random.Generator, shape: Shape) -> P
 def _prepare_particles(
     preset: presets.ParticlePreset, rng: np.random.Generator, shape: Shape
 ) -> Prepared:
+    style = _drawn_style(preset, rng)
+    means = [rng.uniform(*population.mean_diameter_nm) for population in preset.populations]
+    field_nm = means[0] * _log_uniform(rng, preset.field_diameters)
+    return _prepare_field(preset, rng, shape, style, means, field_nm, SAMPLE_OVER_FIELD)
+
+
+def prepare_field(
+    kind: SampleType,
+    rng: np.random.Generator,
+    shape: Shape,
+    *,
+    magnification: float,
+    over_field: float,
+) -> Prepared:
+    """Draw one field of particles of a known type.
+
+    Parameters
+    ----------
+    kind : SampleType
+    rng : numpy.random.Generator
+        Places the particles.
+    shape : (int, int)
+        Height and width in px.
+    magnification : float
+        1 shows the type's own field.
+    over_field : float
+        By how much wider than the frame the field is drawn.
+
+    Returns
+    -------
+    Prepared
+    """
+    field_nm = kind.field_nm / magnification
+    return _prepare_field(
+        kind.preset, rng, shape, kind.style, list(kind.means_nm), field_nm, over_field
+    )
+
+
+@dataclass(frozen=True)
+class SampleType:
+    """A preset narrowed to one kind of sample, of which there may be many fields.
+
+    Parameters
+    ----------
+    preset : ParticlePreset
+        Its ranges have no width.
+    style : Style
+        How it looks.
+    means_nm : tuple of float
+        Mean diameter of each population.
+    field_nm : float
+        Short side of the field of view at a magnification of 1.
+    """
+
+    preset: presets.ParticlePreset
+    style: Style
+    means_nm: tuple[float, ...]
+    field_nm: float
+
+    @classmethod
+    def draw(
+        cls,
+        preset: presets.ParticlePreset,
+        rng: np.random.Generator,
+        field_diameters: tuple[float, float],
+    ) -> SampleType:
+        """Draw one type of sample that a preset knows.
+
+        Parameters
+        ----------
+        preset : ParticlePreset
+        rng : numpy.random.Generator
+        field_diameters : (float, float)
+            Short side of the field at a magnification of 1, in mean diameters.
+
+        Returns
+        -------
+        SampleType
+        """
+        populations = []
+        for population in preset.populations:
+            n_kinds = int(rng.integers(1, population.mixed + 1))
+            mean, sigma_log = (
+                float(rng.uniform(*ends))
+                for ends in (population.mean_diameter_nm, population.sigma_log)
+            )
+            coverage = _log_uniform(rng, population.coverage)
+            populations.append(
+                presets.Population(
+                    kinds=tuple(str(kind) for kind in rng.choice(population.kinds, size=n_kinds)),
+                    mean_diameter_nm=(mean, mean),
+                    sigma_log=(sigma_log, sigma_log),
+                    coverage=(coverage, coverage),
+                    arrangements=(str(rng.choice(population.arrangements)),),
+                    mixed=n_kinds,
+                )
+            )
+        means = tuple(population.mean_diameter_nm[0] for population in populations)
+        return cls(
+            replace(preset, populations=tuple(populations)),
+            _drawn_style(preset, rng),
+            means,
+            means[0] * _log_uniform(rng, field_diameters),
+        )
+
+
+def _drawn_style(preset: presets.ParticlePreset, rng: np.random.Generator) -> Style:
     style = _steady(rng, STYLES[str(rng.choice(preset.styles))](rng))
     if preset.models:
         # A core of nearly the whole or hardly any of the particle would not be seen.
         core = rng.uniform(0.4, 0.7)
         look = replace(style.looks[0], model=str(rng.choice(preset.models)), core_fraction=core)
         style = replace(style, looks=(look,))
-    means = [rng.uniform(*population.mean_diameter_nm) for population in preset.populations]
-    field_nm = means[0] * _log_uniform(rng, preset.field_diameters)
+    return style
+
+
+def _prepare_field(
+    preset: presets.ParticlePreset,
+    rng: np.random.Generator,
+    shape: Shape,
+    style: Style,
+    means: list[float],
+    field_nm: float,
+    over_field: float,
+) -> Prepared:
     pixel_size_nm = field_nm / min(shape)
-    extent = _extent_nm(shape, pixel_size_nm)
+    extent = _extent_nm(shape, pixel_size_nm, over_field)
     parts, sigmas = [], []
     for population, mean in zip(preset.populations, means, strict=True):
         sigmas.append(rng.uniform(*population.sigma_log))
@@ -121,7 +238,7 @@ def _prepare_particles(
     particles = _joined(parts, rng, extent, apart=len(parts) > 1)
     sample = ParticleSample(
         particles,
-        _film(rng, style, shape, pixel_size_nm),
+        _film(rng, style, shape, pixel_size_nm, over_field),
         style.mixing,
         draw_surface(rng, style, shape),
         rng,
@@ -401,17 +518,23 @@ def _areas_inside(labels: NDArray[np.int32]) -> Points:
     return areas
 
 
-def _film(rng: np.random.Generator, style: Style, shape: Shape, pixel_size_nm: float) -> Film:
-    return Film(draw_background(rng, style, _film_shape(shape)), pixel_size_nm)
+def _film(
+    rng: np.random.Generator,
+    style: Style,
+    shape: Shape,
+    pixel_size_nm: float,
+    over_field: float = SAMPLE_OVER_FIELD,
+) -> Film:
+    return Film(draw_background(rng, style, _film_shape(shape, over_field)), pixel_size_nm)
 
 
-def _film_shape(shape: Shape) -> Shape:
-    side = int(np.ceil((SAMPLE_OVER_FIELD - 1) * min(shape)))
+def _film_shape(shape: Shape, over_field: float = SAMPLE_OVER_FIELD) -> Shape:
+    side = int(np.ceil((over_field - 1) * min(shape)))
     return shape[0] + side, shape[1] + side
 
 
-def _extent_nm(shape: Shape, pixel_size_nm: float) -> Extent:
-    height, width = _film_shape(shape)
+def _extent_nm(shape: Shape, pixel_size_nm: float, over_field: float = SAMPLE_OVER_FIELD) -> Extent:
+    height, width = _film_shape(shape, over_field)
     return width * pixel_size_nm, height * pixel_size_nm
 
 

@@ -177,7 +177,7 @@ SOURCES: dict[str, SourceKind] = {
         "samstar_rl.sources.simulated:SimulatedSource",
         lambda place: {"preset": place or "particles"},
         {
-            **{name: (name, int) for name in ("seed", "size", "length")},
+            **{name: (name, int) for name in ("seed", "size", "length", "survey")},
             **{name: (name, _not_negative) for name in ("drift", "fps")},
         },
     ),
