@@ -170,8 +170,7 @@ class Task(BaseModel):
                 raise SamstarError(f"settings.{name}: is no setting; known: {', '.join(SETTINGS)}")
             try:
                 # a zoom by itself means nothing; whether there are prompts for it, `space` says
-                alone = Settings(n_prompts=SETTINGS["n_prompts"].low) if name == "zoom" else None
-                SettingsSpace({name: setting}, alone or Settings())
+                SettingsSpace({name: setting}, Settings(n_prompts=4 if name == "zoom" else None))
             except SettingsError as error:
                 problem = str(error).removeprefix(name).lstrip(": ")
                 raise SamstarError(f"settings.{name}: {problem}") from error
