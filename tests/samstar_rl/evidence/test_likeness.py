@@ -137,16 +137,18 @@ def test_the_whole_truth_beats_a_part_and_copies(drawn) -> None:
 def test_expected_f1_counts_what_is_missed_and_what_is_too_much(drawn) -> None:
     frame, masks = drawn
     known = FrameEvidence.of(frame, Sample())
-    likeness = known.likeness(found(frame, masks).table).sum()
+    likeness = known.likeness(found(frame, masks).table)
 
     def score(kept: list[np.ndarray]) -> float:
         return expected_f1(found(frame, kept), frame, ExpectedF1Target())
 
     whole = score(masks)
     assert known.foreground.n_particles == len(masks)
-    assert whole == pytest.approx(likeness / len(masks))
-    assert score(masks[::2]) < 0.75 * whole
-    assert score([*masks, *masks]) == pytest.approx(2 / 3 * whole, rel=1e-6)
+    assert whole == pytest.approx(likeness.mean(), abs=0.03)
+    # half of the particles, and so the F1 of half a recall
+    assert score(masks[::2]) == pytest.approx(2 / 3 * whole, abs=0.03)
+    assert score([*masks, *masks]) == pytest.approx(2 / 3 * whole, abs=0.03)
+    assert score([]) == 0
 
 
 def test_the_gate_drops_wrong_masks_and_prefers_the_more_plausible(drawn) -> None:
