@@ -5,7 +5,7 @@ Truth enters here and nowhere before: after a tuner has chosen.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -84,8 +84,8 @@ class Judge:
         -------
         DataFrame
             One row a frame: ``tuner, stream, frame_index, frame_id, score, reward, term_*, n_masks,
-            n_evaluations, n_prompts, tuner_ms, sam_ms, ms``, the `MEASURES` where there is truth,
-            ``setting_*``.
+            n_evaluations, n_prompts, cost, tuner_ms, sam_ms, ms``, the `MEASURES` where there is
+            truth, ``setting_*``.
         """
         rows = []
         for number, stream in enumerate(self.streams):
@@ -100,7 +100,7 @@ class Judge:
     def _row(self, index: int, tuned: TunedFrame) -> dict[str, Any]:
         evaluation, expense = tuned.evaluation, tuned.expense
         tuner_ms = 1e3 * tuned.seconds
-        sam_ms = 1e3 * self._sam_seconds(index, expense.prompts, expense.n_probe_prompts > 0)
+        sam_ms = 1e3 * self._sam_seconds(index, expense.proposals)
         row: dict[str, Any] = {
             "frame_id": tuned.frame.id,
             "score": evaluation.score.total,
@@ -109,6 +109,7 @@ class Judge:
             "n_masks": len(evaluation.segmentation),
             "n_evaluations": expense.n_evaluations,
             "n_prompts": expense.n_prompts_decoded,
+            "cost": expense.cost,
             "tuner_ms": tuner_ms,
             "sam_ms": sam_ms,
             "ms": tuner_ms + sam_ms,
@@ -119,12 +120,9 @@ class Judge:
             row |= {name: getattr(measured, name) for name in MEASURES}
         return row | {f"setting_{k}": v for k, v in evaluation.settings.to_dict().items()}
 
-    def _sam_seconds(
-        self, index: int, prompts: Mapping[PromptSettings, int], probed: bool
-    ) -> float:
+    def _sam_seconds(self, index: int, prompts: Iterable[PromptSettings]) -> float:
         """What SAM took for this when the bank was built."""
-        seconds = sum(self.bank.proposals(index, prompt).seconds for prompt in prompts)
-        return seconds + (self.bank.features(index).seconds if probed else 0.0)
+        return sum(self.bank.proposals(index, prompt).seconds for prompt in prompts)
 
     def truth(self, index: int) -> Truth | None:
         """The truth of a frame, None where the bank holds none."""
@@ -137,6 +135,6 @@ class Judge:
 
 def summarise(rows: pd.DataFrame, by: Iterable[str] = ("tuner",)) -> pd.DataFrame:
     """Means over frames for each tuner, in the order in which they were judged."""
-    names = ["score", "reward", *MEASURES, "n_masks", "n_evaluations", "n_prompts", "ms"]
+    names = ["score", "reward", *MEASURES, "n_masks", "n_evaluations", "n_prompts", "cost", "ms"]
     present = [name for name in names if name in rows.columns]
     return rows.groupby(list(by), sort=False)[present].mean().reset_index()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal
@@ -140,6 +141,8 @@ class Proposals:
     crop_boxes : (n_crops, 4) int array
         x0, y0, x1, y1, half-open: crops, or the views of a gaze.
     n_prompts_decoded : int
+    view_cost : float
+        What encoding a view cost, in prompts.
     prompt_index : (M,) int array, optional
         The prompt that each mask is of, rising; with a number of prompts this is its rank in the
         prompt order.
@@ -163,6 +166,7 @@ class Proposals:
     crop_index: NDArray[np.int32]
     crop_boxes: NDArray[np.int64]
     n_prompts_decoded: int
+    view_cost: float = 0.0
     prompt_index: NDArray[np.int32] | None = None
     effort: Effort | None = None
     seconds: float = 0.0
@@ -176,6 +180,13 @@ class Proposals:
     def shape(self) -> tuple[int, int]:
         """Height and width of the frame in px."""
         return self.masks.shape
+
+    @property
+    def cost(self) -> float:
+        """Prompts decoded, and a constant of the SAM for each view that was encoded."""
+        if self.effort is not None:
+            return self.effort.cost
+        return self.n_prompts_decoded + self.view_cost * len(self.crop_boxes)
 
     @property
     def area_px(self) -> NDArray[np.int64]:
@@ -285,7 +296,11 @@ class Proposals:
             n_prompts_decoded=n_prompts,
         )
         # what was measured of a mask holds for it here as well
-        part.__dict__.update(descriptors=self.descriptors, regions=self.regions)
+        part.__dict__.update(
+            descriptors=self.descriptors,
+            regions=self.regions,
+            ranking=self.ranking.among(np.arange(len(self.ranking.order)) < m),
+        )
         return part
 
     def check(self, settings: Settings) -> None:
@@ -328,3 +343,9 @@ class Ranking:
         n_crops = len(proposals.crop_boxes)
         self.starts = np.searchsorted(crop[self.order], np.arange(n_crops + 1)).tolist()
         self.suppression = BoxSuppression(proposals.box_xyxy[self.order].astype(np.float32))
+
+    def among(self, chosen: NDArray[np.bool_]) -> Ranking:
+        """The same in which only the chosen of all proposals, (M,), take part."""
+        part = copy.copy(self)
+        part.whole = self.whole & chosen[self.order]
+        return part

@@ -1,30 +1,31 @@
 """What chooses settings for a frame, what it may look at, and how its choices are evaluated.
 
 A tuner gets a `FrameContext` and answers with `Settings`. Whatever it tries goes through the
-context's `FrameEvaluator`, which counts evaluations and prompts, so that a policy that answers at
+context's `FrameEvaluator`, which counts evaluations and cost, so that a policy that answers at
 once and a search that tries hundreds of settings are charged alike. `run_tuner` is the one evaluate
 loop of training curves, benchmarks and the live loop.
 """
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
+
+from samstar_rl.segmentation.filters import segment
+from samstar_rl.segmentation.pooling import Pool
 
 if TYPE_CHECKING:
     from samstar_rl.evidence.frame_evidence import FrameEvidence
     from samstar_rl.frames.frame import Frame
     from samstar_rl.rewards.reward import Score
     from samstar_rl.sam.embedding import FrameFeatures
+    from samstar_rl.segmentation.proposals import Proposals
     from samstar_rl.segmentation.segmentation import Segmentation
     from samstar_rl.settings import PromptSettings, Settings
     from samstar_rl.tuning.objective import Objective
-
-
-COST_WEIGHT = 0.01
-"""Score that the dearest prompt settings must gain over free ones to be worth their prompts."""
 
 
 class Tuner(Protocol):
@@ -92,7 +93,11 @@ class FrameSource(Protocol):
 
     @property
     def features(self) -> FrameFeatures:
-        """Pooled embedding and coarse probe; computed when first asked for."""
+        """The whole frame's embedding, pooled; computed when first asked for."""
+
+    @property
+    def records(self) -> Sequence[Proposals]:
+        """All proposals of the frame that are at hand, of each gaze as many as there are."""
 
     def segment(
         self,
@@ -128,6 +133,11 @@ class Evaluation:
     score: Score
     reward: float
 
+    @property
+    def cost(self) -> float:
+        """What SAM was asked for: prompts decoded, and a constant for each encoded view."""
+        return self.segmentation.proposals.cost
+
 
 @dataclass
 class Expense:
@@ -137,20 +147,38 @@ class Expense:
     ----------
     n_evaluations : int
         Different settings that were evaluated.
-    prompts : dict
-        Prompts decoded for each choice of prompt settings that was needed, once each.
-    n_probe_prompts : int
-        Prompts of the coarse probe, 0 for who did not look at the features.
+    proposals : dict
+        Of each gaze that was needed: fewer prompts at the same zoom are the first ones of more, and
+        charged with them.
     """
 
     n_evaluations: int = 0
-    prompts: dict[PromptSettings, int] = field(default_factory=dict)
-    n_probe_prompts: int = 0
+    proposals: dict[PromptSettings, Proposals] = field(default_factory=dict)
+
+    def charge(self, proposals: Proposals) -> None:
+        """Charge what was decoded, as far as it was not charged before."""
+        prompt, cost = proposals.prompt, proposals.cost
+        for held, known in list(self.proposals.items()):
+            # a budget may have ended either of them before its last prompt
+            if (held.holds(prompt) or prompt.holds(held)) and known.cost >= cost:
+                return
+            if prompt.holds(held) or held.holds(prompt):
+                del self.proposals[held]
+        self.proposals[prompt] = proposals
 
     @property
     def n_prompts_decoded(self) -> int:
         """Prompts decoded in all."""
-        return sum(self.prompts.values()) + self.n_probe_prompts
+        return sum(proposals.n_prompts_decoded for proposals in self.proposals.values())
+
+    @property
+    def cost(self) -> float:
+        """The cost of all together; the whole frame is encoded once."""
+        if not self.proposals:
+            return 0.0
+        charged = self.proposals.values()
+        whole = next(iter(charged)).view_cost
+        return whole + sum(proposals.cost - whole for proposals in charged)
 
 
 class FrameEvaluator:
@@ -167,6 +195,13 @@ class FrameEvaluator:
         Puts into settings what the user has fixed of them, whoever chose them.
     cost_limit : float, optional
         The budget of the frame, see `ProposalEngine.propose`.
+
+    Attributes
+    ----------
+    pools : bool
+        Whether evaluations are looks that follow one another: each adds its masks to those found
+        before, duplicates falling, and the budget is that of all together. Otherwise each
+        evaluation stands by itself.
     """
 
     def __init__(
@@ -183,6 +218,7 @@ class FrameEvaluator:
         self.previous = previous
         self.fix = fix
         self.cost_limit = cost_limit
+        self.pools = False
         self.expense = Expense()
         self._gauge = objective.physics.gauge(source.frame)
         self._known: dict[Settings, Evaluation] = {}
@@ -194,10 +230,8 @@ class FrameEvaluator:
 
     @property
     def features(self) -> FrameFeatures:
-        """Pooled embedding and coarse probe; looking at them is charged."""
-        features = self.source.features
-        self.expense.n_probe_prompts = features.n_prompts_decoded
-        return features
+        """The whole frame's embedding, pooled."""
+        return self.source.features
 
     def __call__(self, settings: Settings) -> Evaluation:
         """Evaluate the settings; the same settings again are neither computed nor charged anew."""
@@ -205,17 +239,52 @@ class FrameEvaluator:
             settings = self.fix(settings)
         known = self._known.get(settings)
         if known is None:
-            known = self._known[settings] = self._evaluate(settings)
+            known = self._evaluate(settings)
+            if self.pools:  # what the same settings leave has changed with the masks found
+                self._known.clear()
+            self._known[settings] = known
         return known
 
+    @property
+    def left(self) -> float:
+        """What is left of the budget; infinite where there is no limit."""
+        return math.inf if self.cost_limit is None else self.cost_limit - self.expense.cost
+
     def _evaluate(self, settings: Settings) -> Evaluation:
-        segmentation = self.source.segment(settings, **self._gauge, cost_limit=self.cost_limit)
-        score = self.objective.physics.score(segmentation, self.frame, self.previous)
+        limit = self._look_limit(settings) if self.pools else self.cost_limit
+        segmentation = self.source.segment(settings, **self._gauge, cost_limit=limit)
         self.expense.n_evaluations += 1
-        self.expense.prompts[settings.prompt] = segmentation.n_prompts_decoded
-        n_prompts = segmentation.n_prompts_decoded + self.expense.n_probe_prompts
-        reward = score.total - self.objective.penalty(n_prompts)
+        self.expense.charge(segmentation.proposals)
+        looks = list(self.expense.proposals.values())
+        if self.pools and looks != [segmentation.proposals]:
+            pooled = self._pool().part(looks, settings.prompt)
+            segmentation = segment(pooled, settings, **self._gauge)
+        score = self.objective.physics.score(segmentation, self.frame, self.previous)
+        reward = self.objective.reward(score.total, segmentation.proposals.cost)
         return Evaluation(settings, segmentation, score, reward)
+
+    def _look_limit(self, settings: Settings) -> float | None:
+        """Up to which cost a gaze may be followed: what it was charged, and what is left."""
+        if self.cost_limit is None:
+            return None
+        charged = [
+            look.cost
+            for held, look in self.expense.proposals.items()
+            if held.holds(settings.prompt) or settings.prompt.holds(held)
+        ]
+        if charged:
+            return max(charged) + self.left
+        whole = [look.view_cost for look in self.expense.proposals.values()][:1]
+        return sum(whole) + self.left  # the first look of all encodes the whole frame itself
+
+    def _pool(self) -> Pool:
+        """The pool of all records of the frame, which it keeps."""
+        records = self.source.records
+        known, key = self.frame.known, (Pool, *map(id, records))
+        if key not in known:
+            known[key] = Pool(records)
+        pool: Pool = known[key]
+        return pool
 
 
 class FrameContext:
@@ -239,8 +308,29 @@ class FrameContext:
 
     @property
     def features(self) -> FrameFeatures:
-        """Pooled embedding and coarse probe of the frame; their prompts are charged."""
+        """The whole frame's embedding, pooled."""
         return self._evaluator.features
+
+    @property
+    def left(self) -> float:
+        """What is left of the budget after what was evaluated."""
+        return self._evaluator.left
+
+    @property
+    def looks(self) -> Sequence[Proposals]:
+        """What was decoded so far, of each gaze as much as there is."""
+        return list(self._evaluator.expense.proposals.values())
+
+    def look(self, settings: Settings) -> Evaluation:
+        """Look at the frame once more: its masks join those of earlier looks. Counted."""
+        self._evaluator.pools = True
+        return self._evaluator(settings)
+
+    @property
+    def budget(self) -> float:
+        """The cost that the frame may have; infinite where there is no limit."""
+        limit = self._evaluator.cost_limit
+        return math.inf if limit is None else limit
 
     @property
     def last_settings(self) -> Settings | None:
@@ -293,7 +383,11 @@ class TunedFrame:
 
 
 def run_tuner(
-    tuner: Tuner, sources: Iterable[FrameSource], objective: Objective
+    tuner: Tuner,
+    sources: Iterable[FrameSource],
+    objective: Objective,
+    *,
+    budget: float = math.inf,
 ) -> Iterator[TunedFrame]:
     """Let a tuner choose for one frame after the other of a stream: the one evaluate loop.
 
@@ -304,6 +398,8 @@ def run_tuner(
     sources : iterable of FrameSource
         The frames of one stream in their order.
     objective : Objective
+    budget : float
+        The cost that each frame may have.
 
     Yields
     ------
@@ -314,7 +410,9 @@ def run_tuner(
     last: Evaluation | None = None
     for source in sources:
         previous = None if last is None else last.segmentation
-        tuned = tune_frame(tuner, FrameEvaluator(source, objective, previous=previous), last)
+        limit = None if math.isinf(budget) else budget
+        evaluator = FrameEvaluator(source, objective, previous=previous, cost_limit=limit)
+        tuned = tune_frame(tuner, evaluator, last)
         last = tuned.evaluation
         yield tuned
 
