@@ -163,7 +163,7 @@ class TuningEnv(gymnasium.Env[Vector, Vector]):
         assert self._evaluate is not None
         evaluate, builder, found = self._evaluate, self._frames.builder, self._found
         searched = builder.searched(
-            list(evaluate.expense.proposals.values()),
+            evaluate.expense.looks,
             evaluate.left,
             1 - self._n_looks / MOST_LOOKS,
             0 if found is None else len(found.segmentation),

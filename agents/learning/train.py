@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -377,7 +378,10 @@ class _TaskFrames:
                 tuned.evaluation
                 for budget in validation_budgets(self.plan.budget)
                 for tuned in run_tuner(
-                    tuner, map(self.frames.source, stream), self.objective, budget=budget
+                    tuner,
+                    map(self.frames.source, stream),
+                    self.objective,
+                    cost_limit=None if math.isinf(budget) else budget,
                 )
             ]
             for stream in self.validation

@@ -105,6 +105,7 @@ class Pool:
         )
         part = replace(whole, prompt=prompt, effort=effort, n_prompts_decoded=sum(map(len, costs)))
         part.__dict__.update(
+            box_xyxy=whole.box_xyxy,
             cut_by_crop=self._cut,
             descriptors=whole.descriptors,
             regions=whole.regions,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal
@@ -141,13 +140,13 @@ class Proposals:
     crop_boxes : (n_crops, 4) int array
         x0, y0, x1, y1, half-open: crops, or the views of a gaze.
     n_prompts_decoded : int
-    view_cost : float
-        What encoding a view cost, in prompts.
     prompt_index : (M,) int array, optional
         The prompt that each mask is of, rising; with a number of prompts this is its rank in the
         prompt order.
     effort : Effort, optional
         Of proposals for a number of prompts; None for the stock generator's grid.
+    view_cost : float
+        Cost of encoding a view, in prompts.
     seconds : float
         What encoding and decoding took.
     pixel_size_nm : float or None
@@ -166,9 +165,9 @@ class Proposals:
     crop_index: NDArray[np.int32]
     crop_boxes: NDArray[np.int64]
     n_prompts_decoded: int
-    view_cost: float = 0.0
     prompt_index: NDArray[np.int32] | None = None
     effort: Effort | None = None
+    view_cost: float = 0.0
     seconds: float = 0.0
     pixel_size_nm: float | None = None
     known_descriptors: NDArray[np.float32] | None = field(default=None, repr=False)
@@ -183,7 +182,7 @@ class Proposals:
 
     @property
     def cost(self) -> float:
-        """Prompts decoded, and a constant of the SAM for each view that was encoded."""
+        """Prompts decoded and views encoded, in prompts."""
         if self.effort is not None:
             return self.effort.cost
         return self.n_prompts_decoded + self.view_cost * len(self.crop_boxes)
@@ -299,7 +298,9 @@ class Proposals:
         part.__dict__.update(
             descriptors=self.descriptors,
             regions=self.regions,
-            ranking=self.ranking.among(np.arange(len(self.ranking.order)) < m),
+            box_xyxy=self.box_xyxy[:m],
+            cut_by_crop=self.cut_by_crop[:m],
+            ranking=self.ranking.first(m),
         )
         return part
 
@@ -329,6 +330,8 @@ class Ranking:
         Where each crop begins in ``order``, and its end.
     iou_pred : (M,) float32 array
         Sorted.
+    whole : (M,) bool array
+        Which take part: those that no crop cuts.
     suppression : BoxSuppression
         Of the sorted boxes.
     """
@@ -344,8 +347,13 @@ class Ranking:
         self.starts = np.searchsorted(crop[self.order], np.arange(n_crops + 1)).tolist()
         self.suppression = BoxSuppression(proposals.box_xyxy[self.order].astype(np.float32))
 
+    def first(self, m: int) -> Ranking:
+        """The ranking of the first m proposals: it remembers overlaps together with this one."""
+        return self.among(np.arange(len(self.order)) < m)
+
     def among(self, chosen: NDArray[np.bool_]) -> Ranking:
-        """The same in which only the chosen of all proposals, (M,), take part."""
-        part = copy.copy(self)
-        part.whole = self.whole & chosen[self.order]
-        return part
+        """The ranking in which only the chosen ones of all proposals, (M,), take part."""
+        ranking = object.__new__(Ranking)
+        ranking.__dict__.update(self.__dict__)
+        ranking.whole = self.whole & chosen[self.order]
+        return ranking

@@ -143,42 +143,54 @@ class Evaluation:
 class Expense:
     """What was spent on a frame: the same account for every tuner.
 
+    Settings of one zoom share their views and prompts: only the longest prefix of the prompt order
+    is charged, whatever filters are tried on its masks. All zooms share the whole frame's view.
+
     Attributes
     ----------
     n_evaluations : int
         Different settings that were evaluated.
-    proposals : dict
-        Of each gaze that was needed: fewer prompts at the same zoom are the first ones of more, and
-        charged with them.
+    longest : dict
+        What was decoded for each zoom that was needed, or for each choice of grids and crops.
     """
 
     n_evaluations: int = 0
-    proposals: dict[PromptSettings, Proposals] = field(default_factory=dict)
+    longest: dict[float | PromptSettings, Proposals] = field(default_factory=dict)
 
-    def charge(self, proposals: Proposals) -> None:
-        """Charge what was decoded, as far as it was not charged before."""
-        prompt, cost = proposals.prompt, proposals.cost
-        for held, known in list(self.proposals.items()):
-            # a budget may have ended either of them before its last prompt
-            if (held.holds(prompt) or prompt.holds(held)) and known.cost >= cost:
-                return
-            if prompt.holds(held) or held.holds(prompt):
-                del self.proposals[held]
-        self.proposals[prompt] = proposals
+    @property
+    def looks(self) -> list[Proposals]:
+        """What was decoded, of each gaze as much as there is."""
+        return list(self.longest.values())
 
     @property
     def n_prompts_decoded(self) -> int:
         """Prompts decoded in all."""
-        return sum(proposals.n_prompts_decoded for proposals in self.proposals.values())
+        return sum(look.n_prompts_decoded for look in self.looks)
 
     @property
     def cost(self) -> float:
-        """The cost of all together; the whole frame is encoded once."""
-        if not self.proposals:
-            return 0.0
-        charged = self.proposals.values()
-        whole = next(iter(charged)).view_cost
-        return whole + sum(proposals.cost - whole for proposals in charged)
+        """Cost in all."""
+        whole = self.looks[0].view_cost if self.longest else 0.0
+        return whole + sum(look.cost - whole for look in self.looks)
+
+    def beside(self, prompt: PromptSettings) -> float:
+        """What was spent on other zooms than that of these prompt settings."""
+        own = _shared(prompt)
+        return sum(look.cost - look.view_cost for key, look in self.longest.items() if key != own)
+
+    def charge(self, segmentation: Segmentation) -> None:
+        """Account for an evaluation."""
+        proposals = segmentation.proposals
+        self.n_evaluations += 1
+        key = _shared(proposals.prompt)
+        known = self.longest.get(key)
+        if known is None or known.cost < proposals.cost:
+            self.longest[key] = proposals
+
+
+def _shared(prompt: PromptSettings) -> float | PromptSettings:
+    """What tells work apart that is done for these settings from work done for others."""
+    return prompt if prompt.n_prompts is None else prompt.zoom
 
 
 class FrameEvaluator:
@@ -194,14 +206,14 @@ class FrameEvaluator:
     fix : callable, optional
         Puts into settings what the user has fixed of them, whoever chose them.
     cost_limit : float, optional
-        The budget of the frame, see `ProposalEngine.propose`.
+        The budget of the frame, see `ProposalEngine.propose`. Whoever evaluates several zooms has
+        it for all of them together.
 
     Attributes
     ----------
     pools : bool
         Whether evaluations are looks that follow one another: each adds its masks to those found
-        before, duplicates falling, and the budget is that of all together. Otherwise each
-        evaluation stands by itself.
+        before, duplicates falling. Otherwise each evaluation stands by itself.
     """
 
     def __init__(
@@ -233,6 +245,11 @@ class FrameEvaluator:
         """The whole frame's embedding, pooled."""
         return self.source.features
 
+    @property
+    def left(self) -> float:
+        """What is left of the budget; infinite where there is no limit."""
+        return math.inf if self.cost_limit is None else self.cost_limit - self.expense.cost
+
     def __call__(self, settings: Settings) -> Evaluation:
         """Evaluate the settings; the same settings again are neither computed nor charged anew."""
         if self.fix is not None:
@@ -240,42 +257,24 @@ class FrameEvaluator:
         known = self._known.get(settings)
         if known is None:
             known = self._evaluate(settings)
-            if self.pools:  # what the same settings leave has changed with the masks found
+            if self.pools:  # what other settings leave has changed with the masks found
                 self._known.clear()
             self._known[settings] = known
         return known
 
-    @property
-    def left(self) -> float:
-        """What is left of the budget; infinite where there is no limit."""
-        return math.inf if self.cost_limit is None else self.cost_limit - self.expense.cost
-
     def _evaluate(self, settings: Settings) -> Evaluation:
-        limit = self._look_limit(settings) if self.pools else self.cost_limit
+        limit = self.cost_limit
+        if limit is not None:
+            limit -= self.expense.beside(settings.prompt)
         segmentation = self.source.segment(settings, **self._gauge, cost_limit=limit)
-        self.expense.n_evaluations += 1
-        self.expense.charge(segmentation.proposals)
-        looks = list(self.expense.proposals.values())
+        self.expense.charge(segmentation)
+        looks = self.expense.looks
         if self.pools and looks != [segmentation.proposals]:
             pooled = self._pool().part(looks, settings.prompt)
             segmentation = segment(pooled, settings, **self._gauge)
         score = self.objective.physics.score(segmentation, self.frame, self.previous)
         reward = self.objective.reward(score.total, segmentation.proposals.cost)
         return Evaluation(settings, segmentation, score, reward)
-
-    def _look_limit(self, settings: Settings) -> float | None:
-        """Up to which cost a gaze may be followed: what it was charged, and what is left."""
-        if self.cost_limit is None:
-            return None
-        charged = [
-            look.cost
-            for held, look in self.expense.proposals.items()
-            if held.holds(settings.prompt) or settings.prompt.holds(held)
-        ]
-        if charged:
-            return max(charged) + self.left
-        whole = [look.view_cost for look in self.expense.proposals.values()][:1]
-        return sum(whole) + self.left  # the first look of all encodes the whole frame itself
 
     def _pool(self) -> Pool:
         """The pool of all records of the frame, which it keeps."""
@@ -317,9 +316,9 @@ class FrameContext:
         return self._evaluator.left
 
     @property
-    def looks(self) -> Sequence[Proposals]:
+    def looks(self) -> list[Proposals]:
         """What was decoded so far, of each gaze as much as there is."""
-        return list(self._evaluator.expense.proposals.values())
+        return self._evaluator.expense.looks
 
     def look(self, settings: Settings) -> Evaluation:
         """Look at the frame once more: its masks join those of earlier looks. Counted."""
@@ -328,7 +327,7 @@ class FrameContext:
 
     @property
     def budget(self) -> float:
-        """The cost that the frame may have; infinite where there is no limit."""
+        """The cost that the frame may have; infinite without a limit."""
         limit = self._evaluator.cost_limit
         return math.inf if limit is None else limit
 
@@ -387,7 +386,7 @@ def run_tuner(
     sources: Iterable[FrameSource],
     objective: Objective,
     *,
-    budget: float = math.inf,
+    cost_limit: float | None = None,
 ) -> Iterator[TunedFrame]:
     """Let a tuner choose for one frame after the other of a stream: the one evaluate loop.
 
@@ -398,8 +397,8 @@ def run_tuner(
     sources : iterable of FrameSource
         The frames of one stream in their order.
     objective : Objective
-    budget : float
-        The cost that each frame may have.
+    cost_limit : float, optional
+        The budget of each frame.
 
     Yields
     ------
@@ -410,8 +409,7 @@ def run_tuner(
     last: Evaluation | None = None
     for source in sources:
         previous = None if last is None else last.segmentation
-        limit = None if math.isinf(budget) else budget
-        evaluator = FrameEvaluator(source, objective, previous=previous, cost_limit=limit)
+        evaluator = FrameEvaluator(source, objective, previous=previous, cost_limit=cost_limit)
         tuned = tune_frame(tuner, evaluator, last)
         last = tuned.evaluation
         yield tuned

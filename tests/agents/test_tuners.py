@@ -88,7 +88,9 @@ def test_the_context_tells_the_budget(task, bank, objective):
     limited = FrameEvaluator(BankFrame(bank, 0), objective, cost_limit=90)
     assert FrameContext(limited).budget == 90
     assert FrameContext(FrameEvaluator(BankFrame(bank, 0), objective)).budget == np.inf
-    (tuned, *_) = run_tuner(StaticTuner(task.static), [BankFrame(bank, 0)], objective, budget=100)
+    (tuned, *_) = run_tuner(
+        StaticTuner(task.static), [BankFrame(bank, 0)], objective, cost_limit=100
+    )
     assert tuned.evaluation.cost == tuned.expense.cost == 100
 
 
@@ -116,7 +118,7 @@ def test_policy_tuner_sees_what_the_environment_shows(task, bank):
 
     tuner = PolicyTuner(act, ObservationBuilder(task, N_CHANNELS))
     tune(tuner, bank, env.objective)
-    observation, _ = env.reset(seed=0, options={"start": 0})
+    observation, _ = env.reset(seed=0, options={"start": 0, "budget": np.inf})
     for own in seen:
         np.testing.assert_allclose(own, observation, atol=1e-6)
         observation, *_ = env.step(np.full(task.space.n, 0.1, dtype=np.float32))
@@ -141,7 +143,8 @@ def test_judge_measures_against_truth_and_charges(task, bank, objective):
     assert set(rows["seed"]) == {7}
     assert rows["f1"].between(0, 1).all()
     assert (rows["n_evaluations"] == 1).all()
-    assert (rows["sam_ms"] > 0).all()
+    assert (rows["cost"] == rows["n_prompts"] + VIEW_COST).all()
+    assert (rows["budget"] == np.inf).all() and (rows["stopped_by"] == "grid").all()
     summary = summarise(rows)
     assert summary["score"][0] == pytest.approx(rows["score"].mean())
 

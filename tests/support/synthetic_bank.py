@@ -79,9 +79,9 @@ class SyntheticBank:
     def features(self, index: int) -> FrameFeatures:
         return self._features[index]
 
-    def proposals(self, index: int, prompt) -> Proposals:
+    def proposals(self, index: int, prompt, cost_limit=None) -> Proposals:
         record = next(held for held in self.prompts if held.holds(prompt))
-        return self._proposals[index][record].first(prompt)
+        return self._proposals[index][record].first(prompt, cost_limit)
 
     def _add(self, rng: np.random.Generator, name: str, level: float, high: bool) -> None:
         labels = np.pad(draw_discs(rng), ((0, SIDE_PX if high else 0), (0, 0)))
