@@ -80,7 +80,7 @@ def summarise_task(rows: pd.DataFrame) -> pd.DataFrame:
                 line[f"{measure}_iqm"] = iqm_interval(cells_of(own, measure))
                 line[f"{measure}_gain"] = gain_over(tables, name, measure)
         terms = [column for column in own if str(column).startswith("term_")]
-        for measure in (*MEASURES, *terms, "n_evaluations", "n_prompts", "tuner_ms", "ms"):
+        for measure in (*MEASURES, *terms, "n_evaluations", "n_prompts", "cost", "tuner_ms"):
             if measure != "f1" and measure in own and own[measure].notna().any():
                 values = own[measure].abs() if measure in _UNSIGNED else own[measure]
                 line[str(measure)] = values.mean()
@@ -167,32 +167,6 @@ def headline_table(plan: BenchmarkPlan, results: BenchmarkResults, claims: list[
 def _cell(line: pd.Series) -> str:
     f1 = f" / {line['f1']:.3f}" if "f1" in line and not np.isnan(line["f1"]) else ""
     return f"{line['score']:.3f}{f1}"
-
-
-def frames_to_pay_off(sheet: dict[str, Any], policy_ms: float, search_ms: float) -> float:
-    """Frames after which a training's seconds are saved against searching each frame.
-
-    Training costs its own seconds and those of SAM on the frames to learn from.
-
-    Parameters
-    ----------
-    sheet : dict
-        Of the training's unit: ``seconds`` and ``bank_seconds``.
-    policy_ms, search_ms : float
-        Milliseconds a frame of the policy and of the search.
-
-    Returns
-    -------
-    float
-        Infinity if the policy saves nothing.
-    """
-    saved_s = (search_ms - policy_ms) / 1e3
-    cost_s = sheet["seconds"] + sheet["bank_seconds"]
-    return float("inf") if saved_s <= 0 else cost_s / saved_s
-
-
-def _count_or_never(frames: float) -> str:
-    return "never" if np.isinf(frames) else f"{frames:,.0f}"
 
 
 def _lead(plan: BenchmarkPlan) -> str:
@@ -286,53 +260,17 @@ class _TaskSection:
     def _add_costs(self) -> None:
         headings = {"tuner": "contender", **MEASURES}
         headings |= {"n_evaluations": "evaluations", "n_prompts": "prompts decoded",
-                     "tuner_ms": "ms, SAM left out", "ms": "ms"}  # fmt: skip
+                     "cost": "cost", "tuner_ms": "ms, SAM left out"}  # fmt: skip
         headings.pop("f1")
-        counts = dict.fromkeys(("n_evaluations", "n_prompts", "tuner_ms", "ms"), ",.0f")
+        counts = dict.fromkeys(("n_evaluations", "n_prompts", "cost", "tuner_ms"), ",.0f")
         self._table(headings, dict.fromkeys(MEASURES, ".3f") | counts)
         self.report.text("Means a frame; errors by their absolute value.", note=True)
-        self._add_payoff()
 
     def _add_terms(self) -> None:
         terms = [c for c in self.summary if str(c).startswith("term_")]
         headings = {"tuner": "contender"} | {c: str(c).removeprefix("term_") for c in terms}
         self._table(headings, dict.fromkeys(terms, ".3f"))
         self.report.text("Terms of the score, each by itself.", note=True)
-
-    def _add_payoff(self) -> None:
-        ms = dict(zip(self.summary["tuner"], self.summary["ms"], strict=True))
-        lines = []
-        for unit, sheet in self.results.sheets.items():
-            known = (
-                unit.task == self.name and CONTENDERS[unit.contender].is_policy and unit.seed == 0
-            )
-            if known and SEARCH in ms:
-                frames = frames_to_pay_off(sheet, ms[unit.contender], ms[SEARCH])
-                lines.append(
-                    {
-                        "policy": unit.contender,
-                        "evaluations": sheet["evaluations"],
-                        "seconds": sheet["seconds"],
-                        "bank": sheet["bank_seconds"],
-                        "frames": frames,
-                    }
-                )
-        if lines:
-            self.report.table(
-                pd.DataFrame(lines),
-                headings={
-                    "policy": "policy", "evaluations": "evaluations to learn",
-                    "seconds": "seconds to learn", "bank": "seconds of SAM before",
-                    "frames": "paid for after so many frames",
-                },
-                formats=dict.fromkeys(("evaluations", "seconds", "bank"), ",.0f")
-                | {"frames": _count_or_never},
-            )  # fmt: skip
-            self.report.text(
-                "What a policy costs before its first answer, and after how many frames that is "
-                "saved against a genetic search on each.",
-                note=True,
-            )
 
     def _add_curves(self) -> None:
         curves = curves_of(self.results, self.name)

@@ -91,7 +91,7 @@ def _hyperparameters(
     chosen = {"task": short_name(task), "contender": contender, "seeds": str(len(sheets))}
     known = sheets[0]["hyperparameters"]
     chosen |= {name: known[name] for name in _SHOWN_HYPERPARAMETERS if name in known}
-    results = {f"test/{n}": float(rows[n].mean()) for n in ("score", "f1", "ms") if n in rows}
+    results = {f"test/{n}": float(rows[n].mean()) for n in ("score", "f1", "cost") if n in rows}
     results["test/evaluations"] = float(rows["n_evaluations"].mean())
     results["train/seconds"] = float(np.mean([sheet["seconds"] for sheet in sheets]))
     return chosen, results

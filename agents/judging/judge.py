@@ -5,7 +5,8 @@ Truth enters here and nowhere before: after a tuner has chosen.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -16,7 +17,6 @@ from samstar_rl.tuning.tuner import run_tuner
 
 if TYPE_CHECKING:
     from samstar_rl.bank.bank import Bank
-    from samstar_rl.settings import PromptSettings
     from samstar_rl.tuning.objective import Objective
     from samstar_rl.tuning.tuner import TunedFrame, Tuner
 
@@ -67,6 +67,7 @@ class Judge:
         self,
         tuner: Tuner,
         *,
+        budget: float = math.inf,
         on_frame: Callable[[int, TunedFrame], None] | None = None,
         **columns: Any,
     ) -> pd.DataFrame:
@@ -75,6 +76,8 @@ class Judge:
         Parameters
         ----------
         tuner : Tuner
+        budget : float
+            The cost that each frame may have.
         on_frame : callable, optional
             Called with the index in the bank and what came out.
         **columns
@@ -83,15 +86,18 @@ class Judge:
         Returns
         -------
         DataFrame
-            One row a frame: ``tuner, stream, frame_index, frame_id, score, reward, term_*, n_masks,
-            n_evaluations, n_prompts, tuner_ms, sam_ms, ms``, the `MEASURES` where there is truth,
-            ``setting_*``.
+            One row a frame: ``tuner, budget, stream, frame_index, frame_id, score, reward, term_*,
+            n_masks, n_evaluations, n_prompts, cost, stopped_by, tuner_ms``, the `MEASURES` where
+            there is truth, ``setting_*``.
         """
         rows = []
+        cost_limit = None if math.isinf(budget) else budget
         for number, stream in enumerate(self.streams):
-            tuned_frames = run_tuner(tuner, map(self.frames.source, stream), self.objective)
+            sources = map(self.frames.source, stream)
+            tuned_frames = run_tuner(tuner, sources, self.objective, cost_limit=cost_limit)
             for index, tuned in zip(stream, tuned_frames, strict=True):
-                row = {"tuner": tuner.name, **columns, "stream": number, "frame_index": index}
+                row = {"tuner": tuner.name, "budget": budget, **columns}
+                row |= {"stream": number, "frame_index": index}
                 rows.append(row | self._row(index, tuned))
                 if on_frame is not None:
                     on_frame(index, tuned)
@@ -99,8 +105,7 @@ class Judge:
 
     def _row(self, index: int, tuned: TunedFrame) -> dict[str, Any]:
         evaluation, expense = tuned.evaluation, tuned.expense
-        tuner_ms = 1e3 * tuned.seconds
-        sam_ms = 1e3 * self._sam_seconds(index, expense.prompts, expense.n_probe_prompts > 0)
+        effort = evaluation.segmentation.proposals.effort
         row: dict[str, Any] = {
             "frame_id": tuned.frame.id,
             "score": evaluation.score.total,
@@ -109,22 +114,15 @@ class Judge:
             "n_masks": len(evaluation.segmentation),
             "n_evaluations": expense.n_evaluations,
             "n_prompts": expense.n_prompts_decoded,
-            "tuner_ms": tuner_ms,
-            "sam_ms": sam_ms,
-            "ms": tuner_ms + sam_ms,
+            "cost": expense.cost,
+            "stopped_by": "grid" if effort is None else effort.stopped_by,
+            "tuner_ms": 1e3 * tuned.seconds,
         }
         truth = self.truth(index) if self._against_truth else None
         if truth is not None:
             measured = agreement(evaluation.segmentation, truth)
             row |= {name: getattr(measured, name) for name in MEASURES}
         return row | {f"setting_{k}": v for k, v in evaluation.settings.to_dict().items()}
-
-    def _sam_seconds(
-        self, index: int, prompts: Mapping[PromptSettings, int], probed: bool
-    ) -> float:
-        """What SAM took for this when the bank was built."""
-        seconds = sum(self.bank.proposals(index, prompt).seconds for prompt in prompts)
-        return seconds + (self.bank.features(index).seconds if probed else 0.0)
 
     def truth(self, index: int) -> Truth | None:
         """The truth of a frame, None where the bank holds none."""
@@ -137,6 +135,6 @@ class Judge:
 
 def summarise(rows: pd.DataFrame, by: Iterable[str] = ("tuner",)) -> pd.DataFrame:
     """Means over frames for each tuner, in the order in which they were judged."""
-    names = ["score", "reward", *MEASURES, "n_masks", "n_evaluations", "n_prompts", "ms"]
+    names = ["score", "reward", *MEASURES, "n_masks", "n_evaluations", "n_prompts", "cost"]
     present = [name for name in names if name in rows.columns]
     return rows.groupby(list(by), sort=False)[present].mean().reset_index()

@@ -24,14 +24,14 @@ HEADINGS = {
     "f1": "F1 at IoU 0.5",
     "n_evaluations": "evaluations per frame",
     "n_prompts": "prompts decoded per frame",
-    "ms": "ms per frame",
+    "cost": "cost",
 }
 FORMATS: dict[str, str | Callable[[Any], str]] = {
     "score": ".3f",
     "f1": ".3f",
     "n_evaluations": ",.0f",
     "n_prompts": ",.0f",
-    "ms": ",.0f",
+    "cost": ",.0f",
 }
 
 

@@ -137,15 +137,34 @@ class Bank:
             seconds=file.header["probe_seconds"],
         )
 
-    def proposals(self, index: int, prompt: PromptSettings) -> Proposals:
+    def proposals(
+        self, index: int, prompt: PromptSettings, cost_limit: float | None = None
+    ) -> Proposals:
         """The proposals of a frame for one choice of prompt settings.
+
+        Parameters
+        ----------
+        index : int
+        prompt : PromptSettings
+            Held by those of the bank.
+        cost_limit : float, optional
+            The budget of the frame, see `ProposalEngine.propose`.
+
+        Returns
+        -------
+        Proposals
 
         Raises
         ------
         BankError
             If the bank does not hold that choice.
         """
-        return self._proposals(index, prompt)
+        position = next((k for k, held in enumerate(self.prompts) if held.holds(prompt)), None)
+        if position is None:
+            held = "; ".join(str(held) for held in self.prompts)
+            raise BankError(f"the bank {self.path} does not hold {prompt}; it holds {held}")
+        # only what was recorded is kept open: prefixes share its masks and what is known of them
+        return self._proposals(index, position).first(prompt, cost_limit)
 
     def _read_frame(self, index: int) -> Frame:
         held = self._held.get(index)
@@ -157,14 +176,8 @@ class Bank:
         self._held[index] = frame
         return frame
 
-    def _read_proposals(self, index: int, prompt: PromptSettings) -> Proposals:
-        record = next((held for held in self.prompts if held.holds(prompt)), None)
-        if record is None:
-            held = "; ".join(str(held) for held in self.prompts)
-            raise BankError(f"the bank {self.path} does not hold {prompt}; it holds {held}")
-        if record != prompt:
-            return self.proposals(index, record).first(prompt)
-        return _load_proposals(self._file(index), self.prompts.index(prompt), self)
+    def _read_proposals(self, index: int, position: int) -> Proposals:
+        return _load_proposals(self._file(index), position, self)
 
     def _entry(self, index: int) -> dict[str, Any]:
         if not 0 <= index < len(self):
@@ -235,6 +248,7 @@ def _load_proposals(file: ArrayFile, position: int, bank: Bank) -> Proposals:
         n_prompts_decoded=n_prompts,
         prompt_index=None if effort is None else array("prompt_index"),
         effort=effort,
+        view_cost=bank.view_cost,
         seconds=seconds,
         pixel_size_nm=file.header["pixel_size_nm"],
         known_descriptors=array("descriptors"),

@@ -46,6 +46,9 @@ class SimulatedStreams:
         Distance of the frames in the experiment.
     first_seed : int
         The streams have this seed and those that follow; see `samstar_rl.simulator.seeds`.
+    survey : int
+        As in `SimulatedStream`: sample types of an automated survey, or 0 for experiments that
+        drift.
     """
 
     n_streams: int = 8
@@ -54,6 +57,7 @@ class SimulatedStreams:
     drift: float = 1.0
     every: int = 1
     first_seed: int = 0
+    survey: int = 0
 
     def __len__(self) -> int:
         return self.n_streams * self.n_frames
@@ -64,7 +68,9 @@ class SimulatedStreams:
             yield self._stream(preset_of(task), seed)
 
     def _stream(self, preset: str, seed: int) -> Iterator[LabelledFrame]:
-        with SimulatedStream(preset, seed=seed, size=self.size_px, drift=self.drift) as stream:
+        with SimulatedStream(
+            preset, seed=seed, size=self.size_px, drift=self.drift, survey=self.survey
+        ) as stream:
             for index in range(0, self.n_frames * self.every, self.every):
                 yield stream.frame_at(index)
 
@@ -72,6 +78,12 @@ class SimulatedStreams:
 TO_LEARN_FROM = SimulatedStreams(n_streams=60, n_frames=2, size_px=512, every=30)
 """Two frames of each of many experiments: what a policy learns is limited by how many samples it
 meets, and SAM's proposals are what a training spends its time on."""
+
+SURVEYS = {
+    name: SimulatedStreams(n_streams=8, n_frames=24, size_px=512, survey=n_samples)
+    for name, n_samples in (("survey", 1), ("survey-of-two", 2))
+}
+"""Automated acquisitions of one sample type, and of two in turn."""
 
 
 def simulated_bank(

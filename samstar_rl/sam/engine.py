@@ -233,6 +233,7 @@ class ProposalEngine:
             n_prompts_decoded=n_prompts,
             prompt_index=prompt_index,
             effort=effort,
+            view_cost=self.view_cost,
             seconds=time.perf_counter() - started + encoded_seconds,
             pixel_size_nm=frame.pixel_size_nm if isinstance(frame, Frame) else None,
         )

@@ -145,6 +145,8 @@ class Proposals:
         prompt order.
     effort : Effort, optional
         Of proposals for a number of prompts; None for the stock generator's grid.
+    view_cost : float
+        Cost of encoding a view, in prompts.
     seconds : float
         What encoding and decoding took.
     pixel_size_nm : float or None
@@ -165,6 +167,7 @@ class Proposals:
     n_prompts_decoded: int
     prompt_index: NDArray[np.int32] | None = None
     effort: Effort | None = None
+    view_cost: float = 0.0
     seconds: float = 0.0
     pixel_size_nm: float | None = None
     known_descriptors: NDArray[np.float32] | None = field(default=None, repr=False)
@@ -176,6 +179,13 @@ class Proposals:
     def shape(self) -> tuple[int, int]:
         """Height and width of the frame in px."""
         return self.masks.shape
+
+    @property
+    def cost(self) -> float:
+        """Prompts decoded and views encoded, in prompts."""
+        if self.effort is not None:
+            return self.effort.cost
+        return self.n_prompts_decoded + self.view_cost * len(self.crop_boxes)
 
     @property
     def area_px(self) -> NDArray[np.int64]:
@@ -285,7 +295,13 @@ class Proposals:
             n_prompts_decoded=n_prompts,
         )
         # what was measured of a mask holds for it here as well
-        part.__dict__.update(descriptors=self.descriptors, regions=self.regions)
+        part.__dict__.update(
+            descriptors=self.descriptors,
+            regions=self.regions,
+            box_xyxy=self.box_xyxy[:m],
+            cut_by_crop=self.cut_by_crop[:m],
+            ranking=self.ranking.first(m),
+        )
         return part
 
     def check(self, settings: Settings) -> None:
@@ -314,6 +330,8 @@ class Ranking:
         Where each crop begins in ``order``, and its end.
     iou_pred : (M,) float32 array
         Sorted.
+    whole : (M,) bool array
+        Which take part: those that no crop cuts.
     suppression : BoxSuppression
         Of the sorted boxes.
     """
@@ -328,3 +346,10 @@ class Ranking:
         n_crops = len(proposals.crop_boxes)
         self.starts = np.searchsorted(crop[self.order], np.arange(n_crops + 1)).tolist()
         self.suppression = BoxSuppression(proposals.box_xyxy[self.order].astype(np.float32))
+
+    def first(self, m: int) -> Ranking:
+        """The ranking of the first m proposals: it remembers overlaps together with this one."""
+        ranking = object.__new__(Ranking)
+        ranking.__dict__.update(self.__dict__)
+        ranking.whole = self.whole & (self.order < m)
+        return ranking

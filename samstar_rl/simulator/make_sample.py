@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, assert_never
 
 import cv2
@@ -28,7 +29,6 @@ from samstar_rl.simulator.sample import (
     TilingLook,
     TilingSample,
     View,
-    bend_films,
 )
 from samstar_rl.simulator.shapes import SHAPES, Outline, rotated, smoothed
 from samstar_rl.simulator.styles import (
@@ -37,6 +37,7 @@ from samstar_rl.simulator.styles import (
     draw_background,
     draw_surface,
 )
+from samstar_rl.simulator.texture import smooth
 
 if TYPE_CHECKING:
     from samstar_rl.simulator.optics import Optics
@@ -102,21 +103,142 @@ def prepare(preset: presets.Preset, rng: np.random.Generator, shape: Shape) -> P
 def _prepare_particles(
     preset: presets.ParticlePreset, rng: np.random.Generator, shape: Shape
 ) -> Prepared:
+    style = _drawn_style(preset, rng)
+    means = [rng.uniform(*population.mean_diameter_nm) for population in preset.populations]
+    field_nm = means[0] * _log_uniform(rng, preset.field_diameters)
+    return _prepare_field(preset, rng, shape, style, means, field_nm, SAMPLE_OVER_FIELD)
+
+
+def prepare_field(
+    kind: SampleType,
+    rng: np.random.Generator,
+    shape: Shape,
+    *,
+    magnification: float,
+    over_field: float,
+) -> Prepared:
+    """Draw one field of particles of a known type.
+
+    Parameters
+    ----------
+    kind : SampleType
+    rng : numpy.random.Generator
+        Places the particles.
+    shape : (int, int)
+        Height and width in px.
+    magnification : float
+        1 shows the type's own field.
+    over_field : float
+        By how much wider than the frame the field is drawn.
+
+    Returns
+    -------
+    Prepared
+    """
+    field_nm = kind.field_nm / magnification
+    return _prepare_field(
+        kind.preset, rng, shape, kind.style, list(kind.means_nm), field_nm, over_field
+    )
+
+
+@dataclass(frozen=True)
+class SampleType:
+    """A preset narrowed to one kind of sample, of which there may be many fields.
+
+    Parameters
+    ----------
+    preset : ParticlePreset
+        Its ranges have no width.
+    style : Style
+        How it looks.
+    means_nm : tuple of float
+        Mean diameter of each population.
+    field_nm : float
+        Short side of the field of view at a magnification of 1.
+    """
+
+    preset: presets.ParticlePreset
+    style: Style
+    means_nm: tuple[float, ...]
+    field_nm: float
+
+    @classmethod
+    def draw(
+        cls,
+        preset: presets.ParticlePreset,
+        rng: np.random.Generator,
+        field_diameters: tuple[float, float],
+    ) -> SampleType:
+        """Draw one type of sample that a preset knows.
+
+        Parameters
+        ----------
+        preset : ParticlePreset
+        rng : numpy.random.Generator
+        field_diameters : (float, float)
+            Short side of the field at a magnification of 1, in mean diameters.
+
+        Returns
+        -------
+        SampleType
+        """
+        populations = []
+        for population in preset.populations:
+            n_kinds = int(rng.integers(1, population.mixed + 1))
+            mean, sigma_log = (
+                float(rng.uniform(*ends))
+                for ends in (population.mean_diameter_nm, population.sigma_log)
+            )
+            coverage = _log_uniform(rng, population.coverage)
+            populations.append(
+                presets.Population(
+                    kinds=tuple(str(kind) for kind in rng.choice(population.kinds, size=n_kinds)),
+                    mean_diameter_nm=(mean, mean),
+                    sigma_log=(sigma_log, sigma_log),
+                    coverage=(coverage, coverage),
+                    arrangements=(str(rng.choice(population.arrangements)),),
+                    mixed=n_kinds,
+                )
+            )
+        means = tuple(population.mean_diameter_nm[0] for population in populations)
+        return cls(
+            replace(preset, populations=tuple(populations)),
+            _drawn_style(preset, rng),
+            means,
+            means[0] * _log_uniform(rng, field_diameters),
+        )
+
+
+def _drawn_style(preset: presets.ParticlePreset, rng: np.random.Generator) -> Style:
     style = _steady(rng, STYLES[str(rng.choice(preset.styles))](rng))
     if preset.models:
         # A core of nearly the whole or hardly any of the particle would not be seen.
         core = rng.uniform(0.4, 0.7)
         look = replace(style.looks[0], model=str(rng.choice(preset.models)), core_fraction=core)
         style = replace(style, looks=(look,))
-    means = [rng.uniform(*population.mean_diameter_nm) for population in preset.populations]
-    field_nm = means[0] * _log_uniform(rng, preset.field_diameters)
+    return style
+
+
+def _prepare_field(
+    preset: presets.ParticlePreset,
+    rng: np.random.Generator,
+    shape: Shape,
+    style: Style,
+    means: list[float],
+    field_nm: float,
+    over_field: float,
+) -> Prepared:
     pixel_size_nm = field_nm / min(shape)
-    extent = _extent_nm(shape, pixel_size_nm)
-    parts, known = _populations(preset, rng, style, means, extent)
+    extent = _extent_nm(shape, pixel_size_nm, over_field)
+    parts, sigmas = [], []
+    for population, mean in zip(preset.populations, means, strict=True):
+        sigmas.append(rng.uniform(*population.sigma_log))
+        coverage = _log_uniform(rng, population.coverage) / PRESENT_AT_START
+        parts.append(_placed(population, rng, style, mean, sigmas[-1], coverage, extent))
     particles = _joined(parts, rng, extent, apart=len(parts) > 1)
     sample = ParticleSample(
         particles,
-        _film(rng, style, shape, pixel_size_nm),
+        _film(rng, style, shape, pixel_size_nm, over_field),
         style.mixing,
         draw_surface(rng, style, shape),
         rng,
@@ -129,24 +251,11 @@ def _prepare_particles(
         extent,
         pixel_size_nm,
     )
-    return Prepared(sample, style.optics, replace(parameters, populations=_shares(known, parts)))
-
-
-def _populations(
-    preset: presets.ParticlePreset,
-    rng: np.random.Generator,
-    style: Style,
-    means: list[float],
-    extent: Extent,
-) -> tuple[list[Population], list[tuple[float, float]]]:
-    """The preset's populations, and the mean diameter and sigma_log of each."""
-    parts, known = [], []
-    for population, mean in zip(preset.populations, means, strict=True):
-        sigma_log = rng.uniform(*population.sigma_log)
-        coverage = _log_uniform(rng, population.coverage) / PRESENT_AT_START
-        parts.append(_placed(population, rng, style, mean, sigma_log, coverage, extent))
-        known.append((mean, sigma_log))
-    return parts, known
+    known = tuple(
+        PopulationParameters(float(mean), float(sigma_log), len(part) / len(particles))
+        for mean, sigma_log, part in zip(means, sigmas, parts, strict=True)
+    )
+    return Prepared(sample, style.optics, replace(parameters, populations=known))
 
 
 def _placed(
@@ -161,7 +270,9 @@ def _placed(
     """Particles of one population over the whole sample, the later-born ones included."""
     mean_area = np.pi / 4 * mean**2 * np.exp(sigma_log**2)  # E[d^2] of a lognormal
     count = max(int(coverage * extent[0] * extent[1] / mean_area), 4)
-    diameters = _cut_lognormal(rng, count, mean, sigma_log)
+    median = mean * np.exp(-(sigma_log**2) / 2)
+    deviations = np.clip(rng.normal(0, 1, count), -_CUT_SIGMAS, _CUT_SIGMAS)
+    diameters = np.asarray(median * np.exp(sigma_log * deviations))
     arrangement = str(rng.choice(population.arrangements))
     positions = ARRANGEMENTS[arrangement](rng, diameters, extent)
     found = ~np.isnan(positions[:, 0])
@@ -175,7 +286,8 @@ def _placed(
         tones=tones,
         looks=[style.looks[index] for index in rng.integers(len(style.looks), size=count)],
         grain=rng.random((count, 2)),
-        rank=_ranks(rng, arrangement, positions[found], extent),
+        # evenly spread, so that the start has its true share
+        rank=np.asarray((rng.permutation(count) + rng.random()) / count),
     )
 
 
@@ -287,13 +399,9 @@ def _prepare_tiling(
     style = _steady(rng, STYLES["secondary"](rng))
     look = _tiling_look(preset, rng, mean)
     grey = np.float32(rng.uniform(0.01, 0.05)) * FILMS["grainy"](rng, _film_shape(shape), 1.0)
-    bend = bend_films(
-        rng,
-        _film_shape(shape),
-        pixel_size_nm,
-        strength=rng.uniform(0.02, 0.07),
-        grain_px=0.5 * mean / pixel_size_nm,
-    )
+    strength, grain_px = np.float32(rng.uniform(0.02, 0.07)), 0.5 * mean / pixel_size_nm
+    bend_x, bend_y = (strength * smooth(rng, _film_shape(shape), grain_px) for _ in range(2))
+    bend = (Film(bend_x, pixel_size_nm), Film(bend_y, pixel_size_nm))
     half = np.asarray(extent) / 2
     film = Film(grey, pixel_size_nm)
     sample = TilingSample(seeds - half, spacing, look, film, bend, rng)
@@ -394,16 +502,6 @@ def _polarity(sample: ParticleSample, extent: Extent) -> str:
     return "bright" if image[covered].mean() > image[~covered].mean() else "dark"
 
 
-def _shares(
-    known: list[tuple[float, float]], parts: list[Population]
-) -> tuple[PopulationParameters, ...]:
-    total = sum(len(part) for part in parts)
-    return tuple(
-        PopulationParameters(float(mean), float(sigma_log), len(part) / total)
-        for (mean, sigma_log), part in zip(known, parts, strict=True)
-    )
-
-
 def _overview(extent: Extent, longest_px: int = _OVERVIEW_PX) -> View:
     """A view of an area about the middle of the sample, by default of the whole sample."""
     pixel_size_nm = max(extent) / longest_px
@@ -420,17 +518,23 @@ def _areas_inside(labels: NDArray[np.int32]) -> Points:
     return areas
 
 
-def _film(rng: np.random.Generator, style: Style, shape: Shape, pixel_size_nm: float) -> Film:
-    return Film(draw_background(rng, style, _film_shape(shape)), pixel_size_nm)
+def _film(
+    rng: np.random.Generator,
+    style: Style,
+    shape: Shape,
+    pixel_size_nm: float,
+    over_field: float = SAMPLE_OVER_FIELD,
+) -> Film:
+    return Film(draw_background(rng, style, _film_shape(shape, over_field)), pixel_size_nm)
 
 
-def _film_shape(shape: Shape) -> Shape:
-    side = int(np.ceil((SAMPLE_OVER_FIELD - 1) * min(shape)))
+def _film_shape(shape: Shape, over_field: float = SAMPLE_OVER_FIELD) -> Shape:
+    side = int(np.ceil((over_field - 1) * min(shape)))
     return shape[0] + side, shape[1] + side
 
 
-def _extent_nm(shape: Shape, pixel_size_nm: float) -> Extent:
-    height, width = _film_shape(shape)
+def _extent_nm(shape: Shape, pixel_size_nm: float, over_field: float = SAMPLE_OVER_FIELD) -> Extent:
+    height, width = _film_shape(shape, over_field)
     return width * pixel_size_nm, height * pixel_size_nm
 
 
@@ -449,6 +553,9 @@ def _steady(rng: np.random.Generator, style: Style) -> Style:
     )
     looks = tuple(replace(look, texture=min(look.texture, 0.15)) for look in style.looks[:1])
     contrast = max(style.mixing.contrast, 0.35)
+    film_level = style.film_level
+    if style.mixing.mode == "occlude":  # opaque particles stand out from it, on whichever side
+        film_level = min(film_level, style.mixing.level + 0.1 * contrast)
     return replace(
         style,
         optics=optics,
@@ -456,39 +563,12 @@ def _steady(rng: np.random.Generator, style: Style) -> Style:
         mixing=replace(style.mixing, contrast=contrast),
         tone_spread=min(style.tone_spread, 0.3 if style.mixing.mode == "absorb" else 0.15),
         film_strength=min(style.film_strength, 0.08 * contrast),
-        film_level=_apart(style, contrast),
+        film_level=film_level,
     )
-
-
-def _apart(style: Style, contrast: float) -> float:
-    """A background that opaque particles stand out from, on whichever side."""
-    if style.mixing.mode != "occlude":
-        return style.film_level
-    return min(style.film_level, style.mixing.level + 0.1 * contrast)
-
-
-def _cut_lognormal(rng: np.random.Generator, count: int, mean: float, sigma_log: float) -> Points:
-    median = mean * np.exp(-(sigma_log**2) / 2)
-    deviations = np.clip(rng.normal(0, 1, count), -_CUT_SIGMAS, _CUT_SIGMAS)
-    return np.asarray(median * np.exp(sigma_log * deviations))
 
 
 def _log_uniform(rng: np.random.Generator, limits: tuple[float, float]) -> float:
     return float(np.exp(rng.uniform(*np.log(limits))))
-
-
-def _ranks(rng: np.random.Generator, arrangement: str, positions: Points, extent: Extent) -> Points:
-    """Order in which particles are there; evenly spread, so that the start has its true share."""
-    count = len(positions)
-    return np.asarray((rng.permutation(count) + rng.random()) / count)
-
-
-def _aggregated(rng: np.random.Generator, diameters: Points, extent: Extent) -> Points:
-    return _grown(rng, diameters, extent, overlap=rng.uniform(-0.03, 0.08), members=(4, 14))
-
-
-def _overlapping(rng: np.random.Generator, diameters: Points, extent: Extent) -> Points:
-    return _grown(rng, diameters, extent, overlap=rng.uniform(0.15, 0.4), members=(3, 9))
 
 
 def _grown(
@@ -496,16 +576,18 @@ def _grown(
     diameters: Points,
     extent: Extent,
     *,
-    overlap: float,
+    overlap: tuple[float, float],
     members: tuple[int, int],
 ) -> Points:
+    """Aggregates of about so many members that overlap by so much."""
+    part = rng.uniform(*overlap)
     clusters = max(len(diameters) // int(rng.integers(*members)), 2)
     return placement.aggregated(
         rng,
         diameters,
         extent,
         clusters=clusters,
-        overlap=overlap,
+        overlap=part,
         branching=rng.uniform(0.3, 1.0),
         margin=0.0,
     )
@@ -533,8 +615,8 @@ ARRANGEMENTS: dict[str, Callable[[np.random.Generator, Points, Extent], Points]]
     "scattered": placement.scattered,
     "separated": placement.separated,
     "mixed": placement.scattered,
-    "aggregated": _aggregated,
-    "overlapping": _overlapping,
+    "aggregated": partial(_grown, overlap=(-0.03, 0.08), members=(4, 14)),
+    "overlapping": partial(_grown, overlap=(0.15, 0.4), members=(3, 9)),
     "packed": _packed,
     "spread": _spread,
 }

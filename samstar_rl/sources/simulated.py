@@ -20,7 +20,7 @@ class SimulatedSource(SourceBase):
     Parameters
     ----------
     preset : str
-    seed, size, length, drift
+    seed, size, length, drift, survey
         As in `SimulatedStream`.
     fps : float
         Frames a second; 0 is as fast as they are taken. A positive rate makes the source live.
@@ -34,12 +34,15 @@ class SimulatedSource(SourceBase):
         size: int = 512,
         length: int | None = None,
         drift: float = 1.0,
+        survey: int = 0,
         fps: float = 0.0,
     ) -> None:
         super().__init__()
         if not 0 <= fps < float("inf"):
             raise SourceError(f"fps must be 0 or above, got {fps}; 0 is as fast as possible")
-        self.stream = SimulatedStream(preset, seed=seed, size=size, length=length, drift=drift)
+        self.stream = SimulatedStream(
+            preset, seed=seed, size=size, length=length, drift=drift, survey=survey
+        )
         self.fps = fps
         self.live = fps > 0
 

@@ -169,7 +169,8 @@ class Task(BaseModel):
             if name not in SETTINGS:
                 raise SamstarError(f"settings.{name}: is no setting; known: {', '.join(SETTINGS)}")
             try:
-                SettingsSpace({name: setting})
+                # a zoom by itself means nothing; whether there are prompts for it, `space` says
+                SettingsSpace({name: setting}, Settings(n_prompts=4 if name == "zoom" else None))
             except SettingsError as error:
                 problem = str(error).removeprefix(name).lstrip(": ")
                 raise SamstarError(f"settings.{name}: {problem}") from error

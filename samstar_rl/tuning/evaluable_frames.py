@@ -62,8 +62,7 @@ class BankFrame:
         -------
         Segmentation
         """
-        proposals = self.bank.proposals(self.index, settings.prompt)
-        proposals = proposals.first(settings.prompt, cost_limit)
+        proposals = self.bank.proposals(self.index, settings.prompt, cost_limit)
         return segment(proposals, settings, length_unit_px=length_unit_px, evidence=evidence)
 
 

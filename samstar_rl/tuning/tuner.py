@@ -8,6 +8,7 @@ loop of training curves, benchmarks and the live loop.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -133,24 +134,58 @@ class Evaluation:
 class Expense:
     """What was spent on a frame: the same account for every tuner.
 
+    Settings of one zoom share their views and prompts: only the longest prefix of the prompt order
+    is charged, whatever filters are tried on its masks. All zooms share the whole frame's view.
+
     Attributes
     ----------
     n_evaluations : int
         Different settings that were evaluated.
     prompts : dict
-        Prompts decoded for each choice of prompt settings that was needed, once each.
+        Prompts decoded for each zoom that was needed, or for each choice of grids and crops.
+    costs : dict
+        As ``prompts``: the cost, that of the whole frame's view left out.
+    view_cost : float
+        That of the whole frame's view, 0 as long as nothing was evaluated.
     n_probe_prompts : int
         Prompts of the coarse probe, 0 for who did not look at the features.
     """
 
     n_evaluations: int = 0
-    prompts: dict[PromptSettings, int] = field(default_factory=dict)
+    prompts: dict[float | PromptSettings, int] = field(default_factory=dict)
+    costs: dict[float | PromptSettings, float] = field(default_factory=dict)
+    view_cost: float = 0.0
     n_probe_prompts: int = 0
 
     @property
     def n_prompts_decoded(self) -> int:
         """Prompts decoded in all."""
         return sum(self.prompts.values()) + self.n_probe_prompts
+
+    @property
+    def cost(self) -> float:
+        """Cost in all."""
+        return self.view_cost + sum(self.costs.values()) + self.n_probe_prompts
+
+    def beside(self, prompt: PromptSettings) -> float:
+        """What was spent on other zooms than that of these prompt settings."""
+        own = _shared(prompt)
+        return sum(cost for key, cost in self.costs.items() if key != own) + self.n_probe_prompts
+
+    def charge(self, segmentation: Segmentation) -> None:
+        """Account for an evaluation."""
+        proposals = segmentation.proposals
+        key = _shared(proposals.prompt)
+        self.n_evaluations += 1
+        self.view_cost = proposals.view_cost
+        beyond = proposals.cost - proposals.view_cost
+        self.costs[key] = max(self.costs.get(key, 0.0), beyond)
+        self.prompts[key] = max(self.prompts.get(key, 0), proposals.n_prompts_decoded)
+
+
+def _shared(prompt: PromptSettings) -> float | PromptSettings:
+    """What tells work apart that is done for these settings from work done for others."""
+    return prompt if prompt.n_prompts is None else prompt.zoom
 
 
 class FrameEvaluator:
@@ -166,7 +201,8 @@ class FrameEvaluator:
     fix : callable, optional
         Puts into settings what the user has fixed of them, whoever chose them.
     cost_limit : float, optional
-        The budget of the frame, see `ProposalEngine.propose`.
+        The budget of the frame, see `ProposalEngine.propose`. Whoever evaluates several zooms has
+        it for all of them together.
     """
 
     def __init__(
@@ -209,10 +245,12 @@ class FrameEvaluator:
         return known
 
     def _evaluate(self, settings: Settings) -> Evaluation:
-        segmentation = self.source.segment(settings, **self._gauge, cost_limit=self.cost_limit)
+        limit = self.cost_limit
+        if limit is not None:
+            limit -= self.expense.beside(settings.prompt)
+        segmentation = self.source.segment(settings, **self._gauge, cost_limit=limit)
         score = self.objective.physics.score(segmentation, self.frame, self.previous)
-        self.expense.n_evaluations += 1
-        self.expense.prompts[settings.prompt] = segmentation.n_prompts_decoded
+        self.expense.charge(segmentation)
         n_prompts = segmentation.n_prompts_decoded + self.expense.n_probe_prompts
         reward = score.total - self.objective.penalty(n_prompts)
         return Evaluation(settings, segmentation, score, reward)
@@ -241,6 +279,12 @@ class FrameContext:
     def features(self) -> FrameFeatures:
         """Pooled embedding and coarse probe of the frame; their prompts are charged."""
         return self._evaluator.features
+
+    @property
+    def budget(self) -> float:
+        """The cost that the frame may have; infinite without a limit."""
+        limit = self._evaluator.cost_limit
+        return math.inf if limit is None else limit
 
     @property
     def last_settings(self) -> Settings | None:
@@ -293,7 +337,11 @@ class TunedFrame:
 
 
 def run_tuner(
-    tuner: Tuner, sources: Iterable[FrameSource], objective: Objective
+    tuner: Tuner,
+    sources: Iterable[FrameSource],
+    objective: Objective,
+    *,
+    cost_limit: float | None = None,
 ) -> Iterator[TunedFrame]:
     """Let a tuner choose for one frame after the other of a stream: the one evaluate loop.
 
@@ -304,6 +352,8 @@ def run_tuner(
     sources : iterable of FrameSource
         The frames of one stream in their order.
     objective : Objective
+    cost_limit : float, optional
+        The budget of each frame.
 
     Yields
     ------
@@ -314,7 +364,8 @@ def run_tuner(
     last: Evaluation | None = None
     for source in sources:
         previous = None if last is None else last.segmentation
-        tuned = tune_frame(tuner, FrameEvaluator(source, objective, previous=previous), last)
+        evaluator = FrameEvaluator(source, objective, previous=previous, cost_limit=cost_limit)
+        tuned = tune_frame(tuner, evaluator, last)
         last = tuned.evaluation
         yield tuned
 

@@ -124,7 +124,8 @@ def test_judge_measures_against_truth_and_charges(task, bank, objective):
     assert set(rows["seed"]) == {7}
     assert rows["f1"].between(0, 1).all()
     assert (rows["n_evaluations"] == 1).all()
-    assert (rows["sam_ms"] > 0).all()
+    assert (rows["cost"] == rows["n_prompts"]).all()  # views of this bank cost nothing
+    assert (rows["budget"] == np.inf).all() and (rows["stopped_by"] == "grid").all()
     summary = summarise(rows)
     assert summary["score"][0] == pytest.approx(rows["score"].mean())
 

@@ -77,7 +77,7 @@ class SyntheticBank:
     def features(self, index: int) -> FrameFeatures:
         return self._features[index]
 
-    def proposals(self, index: int, prompt) -> Proposals:
+    def proposals(self, index: int, prompt, cost_limit=None) -> Proposals:
         return self._proposals[index][prompt]
 
     def _add(self, rng: np.random.Generator, name: str, level: float, high: bool) -> None:

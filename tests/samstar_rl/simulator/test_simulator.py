@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from itertools import islice
+from collections import Counter
+from itertools import islice, pairwise
 
 import numpy as np
 import pytest
@@ -23,6 +24,7 @@ from samstar_rl.simulator.optics import Optics, expose
 from samstar_rl.simulator.placement import chained, lognormal_diameters
 from samstar_rl.simulator.shading import MODELS, Look
 from samstar_rl.simulator.shapes import SHAPES, aspect_of
+from samstar_rl.simulator.survey import Survey
 from samstar_rl.simulator.tiling import bent_coordinates, tessellate
 
 
@@ -234,6 +236,41 @@ def test_without_drift_only_the_noise_changes() -> None:
     assert np.corrcoef(start.frame.image.ravel(), late.frame.image.ravel())[0, 1] > 0.7
 
 
+@pytest.mark.parametrize("n_samples", [1, 2])
+def test_a_survey_moves_from_field_to_field_with_exact_truth(n_samples: int) -> None:
+    with SimulatedStream("particles", seed=5, size=128, length=24, survey=n_samples) as stream:
+        fields = [stream.field_at(index) for index in range(24)]
+        frames = list(stream)
+        again = stream.frame_at(3)
+    assert _digest(frames[3].frame.image) == _digest(again.frame.image)
+    for labelled, field in zip(frames, fields, strict=True):
+        _assert_dense(labelled.truth)
+        assert field is not None
+        assert not (field.empty and labelled.truth.any())
+    for (labelled, field), (following, next_field) in pairwise(zip(frames, fields, strict=True)):
+        if field == next_field:
+            assert (labelled.truth == following.truth).all()
+            assert labelled.frame.pixel_size_nm == following.frame.pixel_size_nm
+            assert _digest(labelled.frame.image) != _digest(following.frame.image)
+        else:
+            assert labelled.frame.pixel_size_nm != following.frame.pixel_size_nm
+    assert frames[0].frame.id == f"particles-survey{n_samples}-5-00000"
+
+
+@pytest.mark.parametrize("n_samples", [1, 2])
+def test_surveys_stay_and_zoom_as_automated_acquisitions_do(n_samples: int) -> None:
+    survey = Survey(np.random.default_rng(0), n_samples)
+    fields = [survey.at(index) for index in range(8000)]
+    visited = list(dict.fromkeys(fields))
+    stays = Counter(field.number for field in fields[:-12])
+    assert set(list(stays.values())[:-1]) == set(range(4, 13))
+    octaves = np.log([field.magnification for field in visited]) / np.log(4)
+    assert np.abs(octaves).max() <= 1
+    assert np.abs(np.quantile(octaves, (0.25, 0.5, 0.75)) - (-0.5, 0, 0.5)).max() < 0.1
+    assert np.mean([field.empty for field in visited]) == pytest.approx(0.15, abs=0.03)
+    assert [field.sample for field in visited[:4]] == [0, (n_samples > 1) * 1, 0, n_samples - 1]
+
+
 def test_drift_starts_at_rest_is_smooth_and_keeps_the_view_on_the_sample() -> None:
     for seed in range(4):
         for scale in (1.0, 3.0):
@@ -321,6 +358,8 @@ def test_growth_and_density_change_the_truth() -> None:
         ({"length": -3}, "number of frames or None, got -3"),
         ({"drift": -0.5}, "drift must be 0 or above, got -0.5"),
         ({"drift": float("nan")}, "drift must be 0 or above, got nan"),
+        ({"survey": -1}, "survey must be a number of sample types or 0, got -1"),
+        ({"survey": 1, "preset": "grains"}, r"a survey needs a preset of particles .*got 'grains'"),
     ],
 )
 def test_errors_say_what_was_expected_and_given(arguments: dict[str, object], message: str) -> None:
