@@ -85,12 +85,12 @@ def _in_local_contrast(grey: Field, covered: Field) -> Field:
     """Greys about the middle of inside and surroundings, the inside above, by their spread."""
     near = (RADII < _NEAR)[:, None]
     inside = covered * _AREAS
-    outside = (1 - covered) * np.where(near, _AREAS, 0)
+    outside = (1 - covered) * np.where(near, _AREAS, np.float32(0))
     within = _mean(grey, inside)
     around = _mean(grey, outside)
     sign = np.where(within >= around, 1, -1).astype(np.float32)
     middle = (within + around) / 2
-    shown = np.broadcast_to(np.where((RADII < _FAR)[:, None], _AREAS, 0), grey.shape)
+    shown = np.broadcast_to(np.where((RADII < _FAR)[:, None], _AREAS, np.float32(0)), grey.shape)
     spread = np.sqrt(_mean((grey - middle) ** 2, shown))
     deviation = (grey - middle) * (sign / np.maximum(spread, _LEAST_CONTRAST))
     return np.clip(deviation, -_MOST_DEVIATIONS, _MOST_DEVIATIONS).astype(np.float32)

@@ -27,7 +27,7 @@ BATCH_SIZE = 256
 LEARNING_RATE, WEIGHT_DECAY = 2e-3, 0.01
 #: Share of SAM's masks that the network sees without SAM's own judgement, as masks of others are.
 _ANONYMOUS_SHARE = 0.1
-_JUDGED_BY_SAM = [EVIDENCE.index("predicted_iou"), EVIDENCE.index("stability_score")]
+_JUDGED_BY_SAM = np.array([EVIDENCE.index(name) for name in ("predicted_iou", "stability_score")])
 #: Each k-th frame is kept out of the fit, for calibration.
 CALIBRATION_EVERY = 6
 _NEWTON_STEPS = 20
@@ -180,5 +180,5 @@ def _partly_anonymous(
 ) -> NDArray[np.float32]:
     figures = figures.copy()
     rows = np.flatnonzero(rng.random(len(figures)) < _ANONYMOUS_SHARE)
-    figures[np.ix_(rows, _JUDGED_BY_SAM)] = 1
+    figures[rows[:, None], _JUDGED_BY_SAM] = 1
     return figures

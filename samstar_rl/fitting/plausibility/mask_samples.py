@@ -187,7 +187,7 @@ def sample_empty(number: int) -> MaskSamples:
     for level in np.percentile(smooth, rng.uniform(5, 95, 6)):
         for side in (smooth > level, smooth < level):
             count, parts, stats, _ = cv2.connectedComponentsWithStats(side.astype(np.uint8))
-            largest = 1 + np.argsort(-stats[1:, cv2.CC_STAT_AREA])[:3] if count > 1 else []
+            largest = 1 + np.argsort(-stats[1:count, cv2.CC_STAT_AREA])[:3]
             masks += [parts == part for part in largest if (parts == part).sum() >= 16]
     blobs = [np.zeros(frame.shape, bool) for _ in range(12)]
     for blob in blobs:
