@@ -96,7 +96,7 @@ def _in_local_contrast(grey: Field, covered: Field) -> Field:
     return np.clip(deviation, -_MOST_DEVIATIONS, _MOST_DEVIATIONS).astype(np.float32)
 
 
-def _mean(values: Field, weights: Field) -> Field:
+def _mean(values: NDArray[np.floating], weights: NDArray[np.floating]) -> Field:
     """Weighted mean of each view, (K, 1, 1)."""
     total = (values * weights).sum(axis=(1, 2), keepdims=True)
     return np.asarray(total / np.maximum(weights.sum(axis=(1, 2), keepdims=True), 1e-6))
