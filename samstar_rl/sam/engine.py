@@ -127,6 +127,16 @@ class ProposalEngine:
         seconds = time.perf_counter() - started
         return Embedding(features, input_size, (rgb.shape[0], rgb.shape[1]), scene, seconds)
 
+    def _embed_many(self, pictures: list[RGB]) -> list[Embedding]:
+        """As `embed`, side by side."""
+        started = time.perf_counter()
+        encoded = self._decoder.encode_many(pictures)
+        seconds = (time.perf_counter() - started) / max(len(pictures), 1)
+        return [
+            Embedding(features, input_size, picture.shape[:2], Scene(picture), seconds)
+            for picture, (features, input_size) in zip(pictures, encoded, strict=True)
+        ]
+
     def features(self, frame: Frame | RGB, *, embedding: Embedding | None = None) -> FrameFeatures:
         """Pooled embedding and coarse probe of a frame: what an observation is made of."""
         embedding = embedding or self.embed(frame)
@@ -309,15 +319,18 @@ class ProposalEngine:
         plan = plan_prompts(embedding.scene.unit, prompt.zoom)
         rgb = unit_to_rgb(embedding.scene.unit) if isinstance(frame, Frame) else frame
 
-        def open_view(number: int) -> Embedding:
-            if number == 0:
-                return embedding
-            x0, y0, x1, y1 = plan.boxes[number]
-            return self.embed(np.ascontiguousarray(rgb[y0:y1, x0:x1]))
+        def open_views(numbers: Sequence[int]) -> list[Embedding]:
+            if list(numbers) == [0]:
+                return [embedding]
+            pictures = [
+                np.ascontiguousarray(rgb[y0:y1, x0:x1])
+                for x0, y0, x1, y1 in plan.boxes[numbers].tolist()
+            ]
+            return self._embed_many(pictures)
 
         looked = look(
             plan,
-            open_view,
+            open_views,
             self._decoder,
             n_prompts=prompt.most_prompts,
             view_cost=self.view_cost,
