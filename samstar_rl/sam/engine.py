@@ -46,9 +46,10 @@ __all__ = [
 
 RGB = NDArray[np.uint8]
 
-VIEW_COSTS = {"tiny": 36.0, "vit_b": 268.0, "vit_l": 824.0, "vit_h": 1645.0}
+VIEW_COSTS = {"tiny": 36.0, "vit_t": 21.0, "vit_b": 268.0, "vit_l": 824.0, "vit_h": 1645.0}
 """What encoding a view costs, in prompts decoded. Of the embedded SAM the ratio of their times, 57
-to 1.6 ms; of the others that of their operations, as torch's FlopCounterMode counts them."""
+to 1.6 ms; of the others that of their operations, as torch's FlopCounterMode counts them in the
+encoder and, for a prompt, in the stock decoder."""
 
 PROBE_POINTS_PER_SIDE = 6
 """Points along a side of the coarse probe that observations look at."""
@@ -215,6 +216,7 @@ class ProposalEngine:
         started = time.perf_counter()
         encoded_seconds = embedding.seconds if embedding else 0.0
         embedding = embedding or self.embed(frame)
+        looking_from = time.perf_counter()
         floor, columns = floor or Floor(), tuple(float(offset) for offset in offsets)
         collection, n_prompts = Collection(), 0
         prompt_index: NDArray[np.int32] | None = None
@@ -245,6 +247,7 @@ class ProposalEngine:
             effort=effort,
             view_cost=self.view_cost,
             seconds=time.perf_counter() - started + encoded_seconds,
+            looking_seconds=time.perf_counter() - looking_from,
             pixel_size_nm=frame.pixel_size_nm if isinstance(frame, Frame) else None,
         )
 
