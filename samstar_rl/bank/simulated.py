@@ -141,18 +141,60 @@ def preset_of(task: Task) -> str:
 
 
 def with_ladder(task: Task, points_per_side: Sequence[int] | None) -> Task:
-    """The same task with another ladder of prompt densities, the static one snapped to it.
+    """The same task with the stock generator's grid, of these densities, in place of its gaze.
 
-    Without any densities the task itself.
+    The static density is the nearest one. Without any densities the task itself.
     """
     if not points_per_side:
         return task
     ladder = sorted(set(points_per_side))
     data: dict[str, Any] = task.to_dict()
+    for name in ("n_prompts", "zoom"):
+        data["settings"].pop(name, None)
+        data["static"].pop(name, None)
     wanted = data["static"]["points_per_side"]
     nearest = min(ladder, key=lambda side: abs(side - wanted))
     data["settings"]["points_per_side"] = {"ladder": ladder}
     data["static"] = data["static"] | {"points_per_side": nearest}
+    return Task.from_dict(data)
+
+
+def with_gaze(
+    task: Task, *, most_prompts: int | None = None, zooms: Sequence[float] | None = None
+) -> Task:
+    """The same task with a gaze of fewer choices, whose bank costs SAM less.
+
+    Parameters
+    ----------
+    task : Task
+        One that leaves ``n_prompts`` and ``zoom`` free is narrowed; any other is returned as it is.
+    most_prompts : int, optional
+        At each zoom; by default the task's.
+    zooms : sequence of float, optional
+        By default the task's.
+
+    Returns
+    -------
+    Task
+        Its static settings keep to the same bounds.
+
+    Raises
+    ------
+    SettingsError
+        If there are fewer prompts than the least that the task takes.
+    """
+    if not {"n_prompts", "zoom"} <= set(task.space.names):
+        return task
+    data: dict[str, Any] = task.to_dict()
+    low, high = task.space.limits("n_prompts")
+    high = min(high, most_prompts or high)
+    ladder = sorted({float(zoom) for zoom in zooms}) if zooms else None
+    data["settings"]["n_prompts"] = {"low": low, "high": high, "scale": "log"}
+    if ladder is not None:
+        data["settings"]["zoom"] = {"ladder": ladder}
+        wanted = data["static"].get("zoom", 1.0)
+        data["static"]["zoom"] = min(ladder, key=lambda zoom: abs(zoom - wanted))
+    data["static"]["n_prompts"] = min(data["static"].get("n_prompts", high), high)
     return Task.from_dict(data)
 
 
