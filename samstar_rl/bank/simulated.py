@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from samstar_rl.sam.engine import ProposalEngine
 
 FALLBACK_PRESET = "particles"
+FEWEST_PROMPTS = 8
+"""That a task may choose unless it says otherwise."""
 
 
 @dataclass(frozen=True)
@@ -153,6 +155,42 @@ def with_ladder(task: Task, points_per_side: Sequence[int] | None) -> Task:
     nearest = min(ladder, key=lambda side: abs(side - wanted))
     data["settings"]["points_per_side"] = {"ladder": ladder}
     data["static"] = data["static"] | {"points_per_side": nearest}
+    return Task.from_dict(data)
+
+
+def with_gaze(task: Task, zooms: Sequence[float], most_prompts: int) -> Task:
+    """The same task with another gaze that may move; the static one is kept to it.
+
+    Parameters
+    ----------
+    task : Task
+    zooms : sequence of float
+        The ladder.
+    most_prompts : int
+        Prompts at most; a task that looks by grids gets numbers of prompts in their place.
+
+    Returns
+    -------
+    Task
+    """
+    data: dict[str, Any] = task.to_dict()
+    static, settings = data["static"], data["settings"]
+    settings.pop("points_per_side", None)
+    low = settings.get("n_prompts", {}).get("low", FEWEST_PROMPTS)
+    wanted = static.get("n_prompts", most_prompts)
+    data["static"] = static | {
+        "crop_n_layers": 0,
+        "n_prompts": min(max(wanted, low), most_prompts),
+        "zoom": min(zooms, key=lambda zoom: abs(zoom - static.get("zoom", 1.0))),
+    }
+    moving: dict[str, Any] = {
+        "n_prompts": {"low": low, "high": most_prompts, "scale": "log"},
+    }
+    if len(zooms) > 1:
+        moving = {"zoom": {"ladder": sorted(zooms)}} | moving
+    data["settings"] = moving | {
+        name: bound for name, bound in settings.items() if name not in ("zoom", "n_prompts")
+    }
     return Task.from_dict(data)
 
 

@@ -129,6 +129,11 @@ class Evaluation:
     score: Score
     reward: float
 
+    @property
+    def cost(self) -> float:
+        """What SAM was asked for: prompts decoded, and a constant for each encoded view."""
+        return self.segmentation.proposals.cost
+
 
 @dataclass
 class Expense:
@@ -301,6 +306,10 @@ class FrameContext:
         """Different settings evaluated so far on this frame."""
         return self._evaluator.expense.n_evaluations
 
+    def try_out(self, settings: Settings) -> Evaluation:
+        """Try settings on the frame: what comes out, its score and its cost. Counted."""
+        return self._evaluator(settings)
+
     def evaluate(self, settings: Settings) -> Score:
         """Try settings on the frame and return the score. The evaluation is counted."""
         return self._evaluator(settings).score
@@ -341,7 +350,7 @@ def run_tuner(
     sources: Iterable[FrameSource],
     objective: Objective,
     *,
-    cost_limit: float | None = None,
+    budget: float = math.inf,
 ) -> Iterator[TunedFrame]:
     """Let a tuner choose for one frame after the other of a stream: the one evaluate loop.
 
@@ -352,8 +361,8 @@ def run_tuner(
     sources : iterable of FrameSource
         The frames of one stream in their order.
     objective : Objective
-    cost_limit : float, optional
-        The budget of each frame.
+    budget : float
+        The cost that each frame may have.
 
     Yields
     ------
@@ -364,7 +373,8 @@ def run_tuner(
     last: Evaluation | None = None
     for source in sources:
         previous = None if last is None else last.segmentation
-        evaluator = FrameEvaluator(source, objective, previous=previous, cost_limit=cost_limit)
+        limit = None if math.isinf(budget) else budget
+        evaluator = FrameEvaluator(source, objective, previous=previous, cost_limit=limit)
         tuned = tune_frame(tuner, evaluator, last)
         last = tuned.evaluation
         yield tuned
