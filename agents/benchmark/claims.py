@@ -131,9 +131,9 @@ def _on_drift(best: str, tables: Tables) -> Iterator[Claim]:
 def _on_real_frames(best: str, tables: Tables) -> Iterator[Claim]:
     if SEARCH not in tables or "f1" not in tables[best]:
         return
-    ours, static, oracle = tables[best], tables[SEARCH], tables.get(ORACLE)
-    for budget in sorted(claimed(ours)["budget"].unique()) if oracle is not None else ():
-        at = [rows[rows["budget"] == budget] for rows in (ours, static, oracle)]
+    ours, static = tables[best], tables[SEARCH]
+    for budget in sorted(claimed(ours)["budget"].unique()) if ORACLE in tables else ():
+        at = [rows[rows["budget"] == budget] for rows in (ours, static, tables[ORACLE])]
         bound = mean_interval(paired_cells(at[2], at[1], "f1")).value
         if bound <= WORTH_CHOOSING:
             continue

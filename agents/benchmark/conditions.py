@@ -132,7 +132,7 @@ class Prepared:
     """
 
     at: Callable[[float], Tuner]
-    curve: list[tuple[float, float, float]] = field(default_factory=list)
+    curve: Sequence[tuple[float, float, float]] = ()
     evaluations: int = 0
     seconds: float = 0.0
     learned_from: tuple[Bank, ...] = ()

@@ -217,22 +217,10 @@ class BenchmarkPlan:
             n_evaluations=100,
         )
 
-    def on(self, real: RealFrames, *, alone: bool = False) -> BenchmarkPlan:
-        """The same plan with labelled images besides.
-
-        Parameters
-        ----------
-        real : RealFrames
-        alone : bool
-            Judge on these images only.
-
-        Returns
-        -------
-        BenchmarkPlan
-        """
-        tasks = self.tasks[:1] if alone else self.tasks
-        others = () if alone else tuple(c for c in self.conditions if c != REAL)
-        return replace(self, tasks=tasks, conditions=(*others, REAL), real=real)
+    def on(self, real: RealFrames) -> BenchmarkPlan:
+        """The same plan with labelled images besides."""
+        others = tuple(name for name in self.conditions if name != REAL)
+        return replace(self, conditions=(*others, REAL), real=real)
 
     def to_dict(self) -> dict[str, Any]:
         """The content as plain types, fit for JSON."""

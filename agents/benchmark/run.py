@@ -21,6 +21,7 @@ from samstar_rl._io import atomic
 from samstar_rl._io.workers import spread
 from samstar_rl.agents.benchmark.conditions import Conditions, sam_seconds
 from samstar_rl.agents.benchmark.contenders import CONTENDERS, ONCE
+from samstar_rl.agents.benchmark.pace import measure_pace
 from samstar_rl.agents.benchmark.plan import BenchmarkError, begin
 from samstar_rl.agents.benchmark.units import (
     BANKS,
@@ -133,6 +134,8 @@ def run_benchmark(
     for done, _ in enumerate(finished, start=1):
         announce("contenders", done / len(waiting))
     announce("contenders", 1.0)
+    # at the end, when nothing else of the benchmark runs
+    measure_pace(plan, root, partial(announce, "live frames"))
     return read_results(plan, root)
 
 
