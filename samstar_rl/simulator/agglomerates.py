@@ -20,9 +20,7 @@ from samstar_rl.simulator.image_families import (
 )
 from samstar_rl.simulator.shapes import SHAPES, Outline, blob
 from samstar_rl.simulator.styles import STYLES, Style
-from samstar_rl.simulator.texture import Field, Shape, blurred, octaves
-
-"""From this side on a picture shows many small bodies, as a survey at low magnification does."""
+from samstar_rl.simulator.texture import Shape, blurred, octaves
 
 _BODIES: dict[str, tuple[list[str], list[float]]] = {
     "grains": (["pebble", "polygon", "blob"], [0.6, 0.25, 0.15]),
@@ -90,15 +88,24 @@ def _draw(
     diameters = placement.lognormal_diameters(rng, count, mean=mean, sigma_log=sigma_log)
     diameters = np.clip(diameters, 0.35 * mean, 2.5 * mean)
     deep = rng.uniform(0.25, 0.95)
+    outlines = _outlines(rng, count)
+    # the substrate: smooth, textured or pitted, as bright as the style says
+    strength = rng.uniform(0.01, 0.08)
+    if rng.random() < 0.3:
+        film = pitted(rng, shape, strength)
+    else:
+        names = ["plain", "grainy", "rough", "mottled", "scratched", "wrinkled", "dirty"]
+        name = str(rng.choice(names, p=[0.34, 0.2, 0.2, 0.1, 0.06, 0.04, 0.06]))
+        film = FILMS[name](rng, shape, strength)
     return compose(
         rng,
         shape,
         style,
         diameters,
         positions,
-        outlines=_outlines(rng, count),
+        outlines=outlines,
         tones=deep + (1 - deep) * level,
-        background=_substrate(rng, style, shape),
+        background=np.float32(style.film_level) + film,
     )
 
 
@@ -106,19 +113,6 @@ def _outlines(rng: np.random.Generator, count: int) -> list[Outline]:
     kinds, shares = _BODIES[str(rng.choice(list(_BODIES), p=[0.5, 0.18, 0.17, 0.15]))]
     kept = [SHAPES[str(kind)](rng) for kind in rng.choice(kinds, size=min(count, 80), p=shares)]
     return [kept[index] for index in rng.integers(len(kept), size=count)]
-
-
-def _substrate(rng: np.random.Generator, style: Style, shape: Shape) -> Field:
-    """Smooth, textured or pitted, as bright as the style says."""
-    strength = rng.uniform(0.01, 0.08)
-    if rng.random() < 0.3:
-        film = pitted(rng, shape, strength)
-    else:
-        names = ["plain", "grainy", "rough", "mottled", "scratched", "wrinkled", "dirty"]
-        film = FILMS[str(rng.choice(names, p=[0.34, 0.2, 0.2, 0.1, 0.06, 0.04, 0.06]))](
-            rng, shape, strength
-        )
-    return np.float32(style.film_level) + film
 
 
 def _heaps(rng: np.random.Generator, shape: Shape, mean: float) -> np.ndarray:
@@ -155,12 +149,8 @@ def _charged(rng: np.random.Generator, scene: IdealImage, mean: float) -> IdealI
         glow = blurred(covered, float(rng.uniform(0.3, 2.0)) * mean)
         image = image + np.float32(rng.uniform(-0.1, 0.22)) * glow
     if rng.random() < 0.2:
-        image = image - np.float32(rng.uniform(0.05, 0.25)) * _trails(covered, 3 * mean)
+        fade = float(np.exp(-1 / max(3 * mean, 1.0)))
+        along = lfilter([1 - fade], [1, -fade], covered, axis=1)
+        trails = np.asarray(along * (1 - covered), np.float32)  # zero on the bodies themselves
+        image = image - np.float32(rng.uniform(0.05, 0.25)) * trails
     return IdealImage(np.asarray(image, np.float32), scene.labels, scene.optics)
-
-
-def _trails(covered: Field, length_px: float) -> Field:
-    """What follows a body along its scan line and fades: zero on the bodies themselves."""
-    fade = float(np.exp(-1 / max(length_px, 1.0)))
-    along = lfilter([1 - fade], [1, -fade], covered, axis=1)
-    return np.asarray(along * (1 - covered), dtype=np.float32)

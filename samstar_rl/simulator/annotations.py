@@ -36,26 +36,15 @@ def annotate(rng: np.random.Generator, image: Image, labels: Labels) -> None:
     if rng.random() < 0.2:
         info_bar(rng, image, labels)
     elif rng.random() < 0.8:
-        scale_bar(rng, image, labels, ink)
+        _scale_bar(rng, image, labels, ink)
     if rng.random() < 0.35:
-        panel_letter(rng, image, labels, ink)
+        _panel_letter(rng, image, labels, ink)
     if rng.random() < 0.12:
-        caption(rng, image, labels, ink)
+        _caption(rng, image, labels, ink)
 
 
-def scale_bar(rng: np.random.Generator, image: Image, labels: Labels, ink: int) -> None:
-    """Draw a bar with its length above or below, in a corner, perhaps on a plate of its own.
-
-    Parameters
-    ----------
-    rng : numpy.random.Generator
-    image : (H, W) uint8 array
-        Written into.
-    labels : (H, W) int32 array
-        Set to 0 where something is written.
-    ink : int
-        Grey value of the writing, 0 or 255.
-    """
+def _scale_bar(rng: np.random.Generator, image: Image, labels: Labels, ink: int) -> None:
+    """Draw a bar with its length above or below, in a corner, perhaps on a plate of its own."""
     height, width = image.shape
     length, thick = int(rng.uniform(0.08, 0.35) * width), int(rng.integers(1, 1 + height // 50))
     left = int(rng.uniform(0.02, 0.1) * width)
@@ -74,19 +63,8 @@ def scale_bar(rng: np.random.Generator, image: Image, labels: Labels, ink: int) 
         _write(rng, image, labels, text, (left + shift, top - 3 - thick), scale, ink)
 
 
-def panel_letter(rng: np.random.Generator, image: Image, labels: Labels, ink: int) -> None:
-    """Write (a), b), C ... into an upper corner.
-
-    Parameters
-    ----------
-    rng : numpy.random.Generator
-    image : (H, W) uint8 array
-        Written into.
-    labels : (H, W) int32 array
-        Set to 0 where something is written.
-    ink : int
-        Grey value of the writing, 0 or 255.
-    """
+def _panel_letter(rng: np.random.Generator, image: Image, labels: Labels, ink: int) -> None:
+    """Write (a), b), C ... into an upper corner."""
     letter = str(rng.choice(list("abcdefgABCDEF")))
     text = str(rng.choice([letter, f"({letter})", f"{letter})", letter + str(rng.integers(1, 5))]))
     scale = 1.5 * _font_scale(rng, image.shape[0])
@@ -98,19 +76,8 @@ def panel_letter(rng: np.random.Generator, image: Image, labels: Labels, ink: in
     _write(rng, image, labels, text, (left, int(24 * scale)), scale, ink)
 
 
-def caption(rng: np.random.Generator, image: Image, labels: Labels, ink: int) -> None:
-    """Write a short text anywhere: a sample's name, a setting, perhaps with an arrow.
-
-    Parameters
-    ----------
-    rng : numpy.random.Generator
-    image : (H, W) uint8 array
-        Written into.
-    labels : (H, W) int32 array
-        Set to 0 where something is written.
-    ink : int
-        Grey value of the writing, 0 or 255.
-    """
+def _caption(rng: np.random.Generator, image: Image, labels: Labels, ink: int) -> None:
+    """Write a short text anywhere: a sample's name, a setting, perhaps with an arrow."""
     words = ["Fe3O4", "TiO2", "200 kV", "x 50,000", "MOF-5", "Au NPs", "pH 7", "5 min", "SiO2@Au"]
     height, width = image.shape
     origin = (int(rng.uniform(0, 0.7) * width), int(rng.uniform(0.1, 0.95) * height))

@@ -111,26 +111,19 @@ class Canvas:
         labels = self.labels[window.area]
         if most_covered < 1 and float((labels[inside] > 0).mean()) > most_covered:
             return False
-        profile = self._profile(particle, window, mask)
+        profile = shade(particle.look, _footprint(particle, window, mask))[window.crop]
+        if particle.look.texture and self._surface is not None:
+            # the patch of surface texture that the particle wears; the texture repeats itself
+            height, width = self._surface.shape
+            rows, columns = window.crop
+            down = int(particle.grain[1] * height) + np.arange(rows.start, rows.stop)
+            across = int(particle.grain[0] * width) + np.arange(columns.start, columns.stop)
+            worn = self._surface[np.ix_(down % height, across % width)]
+            profile = profile * (1 + particle.look.texture * worn)
         self._mix(particle, window, coverage[window.crop], profile)
         self._count += 1
         labels[inside] = self._count
         return True
-
-    def _profile(self, particle: Particle, window: _Window, mask: NDArray[np.bool_]) -> Field:
-        profile = shade(particle.look, _footprint(particle, window, mask))[window.crop]
-        if particle.look.texture and self._surface is not None:
-            profile = profile * (1 + particle.look.texture * self._worn(particle, window))
-        return profile
-
-    def _worn(self, particle: Particle, window: _Window) -> Field:
-        """The patch of surface texture that the particle wears; the texture repeats itself."""
-        assert self._surface is not None
-        height, width = self._surface.shape
-        rows, columns = window.crop
-        down = int(particle.grain[1] * height) + np.arange(rows.start, rows.stop)
-        across = int(particle.grain[0] * width) + np.arange(columns.start, columns.stop)
-        return self._surface[np.ix_(down % height, across % width)]
 
     def _mix(self, particle: Particle, window: _Window, coverage: Field, profile: Field) -> None:
         canvas, mixing = self.image[window.area], self.mixing

@@ -20,137 +20,39 @@ from samstar_rl.simulator.texture import (
 )
 
 
-def plain(rng: np.random.Generator, shape: Shape, strength: float) -> Field:
-    """Draw an almost even film, with a slow change of thickness.
-
-    Parameters
-    ----------
-    rng : numpy.random.Generator
-    shape : (int, int)
-        Height and width in px.
-    strength : float
-        Scale of the grey values of the result.
-
-    Returns
-    -------
-    (H, W) float32 array
-        To be added to the level of the film.
-    """
+def _plain(rng: np.random.Generator, shape: Shape, strength: float) -> Field:
+    """Draw an almost even film, with a slow change of thickness."""
     return np.float32(0.3 * strength) * smooth(rng, shape, max(shape) / rng.uniform(1.5, 5))
 
 
-def carbon(rng: np.random.Generator, shape: Shape, strength: float) -> Field:
-    """Draw amorphous carbon: band-limited phase contrast.
-
-    Parameters
-    ----------
-    rng : numpy.random.Generator
-    shape : (int, int)
-        Height and width in px.
-    strength : float
-        Scale of the grey values of the result.
-
-    Returns
-    -------
-    (H, W) float32 array
-        To be added to the level of the film.
-    """
+def _carbon(rng: np.random.Generator, shape: Shape, strength: float) -> Field:
+    """Draw amorphous carbon: band-limited phase contrast."""
     return np.float32(strength) * amorphous(rng, shape, float(np.exp(rng.uniform(0, 1.8))))
 
 
-def mottled(rng: np.random.Generator, shape: Shape, strength: float) -> Field:
-    """Draw patches of uneven thickness or of dried solution.
-
-    Parameters
-    ----------
-    rng : numpy.random.Generator
-    shape : (int, int)
-        Height and width in px.
-    strength : float
-        Scale of the grey values of the result.
-
-    Returns
-    -------
-    (H, W) float32 array
-        To be added to the level of the film.
-    """
+def _mottled(rng: np.random.Generator, shape: Shape, strength: float) -> Field:
+    """Draw patches of uneven thickness or of dried solution."""
     # One octave alone looks like a blurred picture of noise; real films have detail at all scales.
     return np.float32(0.8 * strength) * octaves(rng, shape, float(np.exp(rng.uniform(2.2, 4.5))))
 
 
-def grainy(rng: np.random.Generator, shape: Shape, strength: float) -> Field:
-    """Draw a rough substrate: sputtered metal, paper, sintered powder.
-
-    Parameters
-    ----------
-    rng : numpy.random.Generator
-    shape : (int, int)
-        Height and width in px.
-    strength : float
-        Scale of the grey values of the result.
-
-    Returns
-    -------
-    (H, W) float32 array
-        To be added to the level of the film.
-    """
+def _grainy(rng: np.random.Generator, shape: Shape, strength: float) -> Field:
+    """Draw a rough substrate: sputtered metal, paper, sintered powder."""
     return np.float32(strength) * octaves(rng, shape, float(np.exp(rng.uniform(1, 2.8))))
 
 
-def rough(rng: np.random.Generator, shape: Shape, strength: float) -> Field:
-    """Draw a rough substrate under a detector at its side.
-
-    Parameters
-    ----------
-    rng : numpy.random.Generator
-    shape : (int, int)
-        Height and width in px.
-    strength : float
-        Scale of the grey values of the result.
-
-    Returns
-    -------
-    (H, W) float32 array
-        To be added to the level of the film.
-    """
+def _rough(rng: np.random.Generator, shape: Shape, strength: float) -> Field:
+    """Draw a rough substrate under a detector at its side."""
     return np.float32(0.6 * strength) * relief(rng, shape, float(np.exp(rng.uniform(1.2, 3.6))))
 
 
-def wrinkled(rng: np.random.Generator, shape: Shape, strength: float) -> Field:
-    """Draw the folds of a thin film.
-
-    Parameters
-    ----------
-    rng : numpy.random.Generator
-    shape : (int, int)
-        Height and width in px.
-    strength : float
-        Scale of the grey values of the result.
-
-    Returns
-    -------
-    (H, W) float32 array
-        To be added to the level of the film.
-    """
+def _wrinkled(rng: np.random.Generator, shape: Shape, strength: float) -> Field:
+    """Draw the folds of a thin film."""
     return np.float32(strength) * ridged(rng, shape, float(np.exp(rng.uniform(2.5, 4.5))))
 
 
-def scratched(rng: np.random.Generator, shape: Shape, strength: float) -> Field:
-    """Draw polishing scratches and cracks: long straight or kinked lines.
-
-    Parameters
-    ----------
-    rng : numpy.random.Generator
-    shape : (int, int)
-        Height and width in px.
-    strength : float
-        Scale of the grey values of the result.
-
-    Returns
-    -------
-    (H, W) float32 array
-        To be added to the level of the film.
-    """
+def _scratched(rng: np.random.Generator, shape: Shape, strength: float) -> Field:
+    """Draw polishing scratches and cracks: long straight or kinked lines."""
     height, width = shape
     lines = np.zeros(shape, np.float32)
     direction = rng.uniform(0, np.pi)
@@ -167,22 +69,8 @@ def scratched(rng: np.random.Generator, shape: Shape, strength: float) -> Field:
     return np.float32(strength) * (blurred(lines, 0.7) + 0.3 * smooth(rng, shape, 12))
 
 
-def holey(rng: np.random.Generator, shape: Shape, strength: float) -> Field:
-    """Draw holey carbon: the edge of one or two holes crosses the field.
-
-    Parameters
-    ----------
-    rng : numpy.random.Generator
-    shape : (int, int)
-        Height and width in px.
-    strength : float
-        Scale of the grey values of the result.
-
-    Returns
-    -------
-    (H, W) float32 array
-        To be added to the level of the film.
-    """
+def _holey(rng: np.random.Generator, shape: Shape, strength: float) -> Field:
+    """Draw holey carbon: the edge of one or two holes crosses the field."""
     height, width = shape
     film = np.zeros(shape, np.uint8)
     for _ in range(int(rng.integers(1, 3))):
@@ -199,41 +87,21 @@ def holey(rng: np.random.Generator, shape: Shape, strength: float) -> Field:
     return np.float32(strength) * (step * blurred(hole, 0.8) + 2 * rim + 0.6 * (1 - hole) * texture)
 
 
-def dirty(rng: np.random.Generator, shape: Shape, strength: float) -> Field:
-    """Draw dust and residues too faint and formless to count as particles.
-
-    Parameters
-    ----------
-    rng : numpy.random.Generator
-    shape : (int, int)
-        Height and width in px.
-    strength : float
-        Scale of the grey values of the result.
-
-    Returns
-    -------
-    (H, W) float32 array
-        To be added to the level of the film.
-    """
-    return mottled(rng, shape, 0.4 * strength) + debris(rng, shape, strength)
+def _dirty(rng: np.random.Generator, shape: Shape, strength: float) -> Field:
+    """Draw dust and residues too faint and formless to count as particles: soft specks."""
+    film = _mottled(rng, shape, 0.4 * strength)
+    height, width = shape
+    specks = np.zeros(shape, np.float32)
+    count = int(np.exp(rng.uniform(np.log(5), np.log(150))))
+    rows, columns = rng.integers(height, size=count), rng.integers(width, size=count)
+    specks[rows, columns] = rng.exponential(1.0, count).astype(np.float32)
+    sigma_px = float(rng.uniform(0.6, 1.6))
+    specks = blurred(specks, sigma_px) * np.float32(6 * sigma_px**2)
+    return film + np.float32(strength * rng.choice([-1, 1])) * specks
 
 
-def fibrous(rng: np.random.Generator, shape: Shape, strength: float) -> Field:
-    """Draw thin curved strands: polymer residues, collagen, the edges of exfoliated flakes.
-
-    Parameters
-    ----------
-    rng : numpy.random.Generator
-    shape : (int, int)
-        Height and width in px.
-    strength : float
-        Scale of the grey values of the result.
-
-    Returns
-    -------
-    (H, W) float32 array
-        To be added to the level of the film.
-    """
+def _fibrous(rng: np.random.Generator, shape: Shape, strength: float) -> Field:
+    """Draw thin curved strands: polymer residues, collagen, the edges of exfoliated flakes."""
     lines = np.zeros(shape, np.float32)
     for _ in range(int(rng.integers(3, 25))):
         bends = rng.uniform(0, 2 * np.pi) + np.cumsum(rng.normal(0, 0.35, 12))
@@ -244,33 +112,7 @@ def fibrous(rng: np.random.Generator, shape: Shape, strength: float) -> Field:
         tone = float(rng.uniform(0.3, 1.5))
         cv2.polylines(lines, [polyline], False, tone, 1, cv2.LINE_8, shift=3)
     sign = np.float32(rng.choice([-1, 1]) * strength)
-    return sign * blurred(lines, float(rng.uniform(0.5, 1.2))) + plain(rng, shape, strength)
-
-
-def debris(rng: np.random.Generator, shape: Shape, strength: float) -> Field:
-    """Draw small soft specks, which are not labelled.
-
-    Parameters
-    ----------
-    rng : numpy.random.Generator
-    shape : (int, int)
-        Height and width in px.
-    strength : float
-        Scale of the grey values of the result.
-
-    Returns
-    -------
-    (H, W) float32 array
-        To be added to the level of the film.
-    """
-    height, width = shape
-    specks = np.zeros(shape, np.float32)
-    count = int(np.exp(rng.uniform(np.log(5), np.log(150))))
-    rows, columns = rng.integers(height, size=count), rng.integers(width, size=count)
-    specks[rows, columns] = rng.exponential(1.0, count).astype(np.float32)
-    sigma_px = float(rng.uniform(0.6, 1.6))
-    specks = blurred(specks, sigma_px) * np.float32(6 * sigma_px**2)
-    return np.float32(strength * rng.choice([-1, 1])) * specks
+    return sign * blurred(lines, float(rng.uniform(0.5, 1.2))) + _plain(rng, shape, strength)
 
 
 def pitted(rng: np.random.Generator, shape: Shape, strength: float) -> Field:
@@ -308,14 +150,14 @@ def pitted(rng: np.random.Generator, shape: Shape, strength: float) -> Field:
 
 
 FILMS: dict[str, Callable[[np.random.Generator, Shape, float], Field]] = {
-    "plain": plain,
-    "carbon": carbon,
-    "mottled": mottled,
-    "grainy": grainy,
-    "wrinkled": wrinkled,
-    "scratched": scratched,
-    "holey": holey,
-    "dirty": dirty,
-    "fibrous": fibrous,
-    "rough": rough,
+    "plain": _plain,
+    "carbon": _carbon,
+    "mottled": _mottled,
+    "grainy": _grainy,
+    "wrinkled": _wrinkled,
+    "scratched": _scratched,
+    "holey": _holey,
+    "dirty": _dirty,
+    "fibrous": _fibrous,
+    "rough": _rough,
 }

@@ -240,8 +240,8 @@ def rods(rng: np.random.Generator, shape: Shape) -> IdealImage:
     else:
         clusters, spread = int(rng.integers(1, 4)), rng.uniform(0.08, 0.25)
         positions = placement.clustered(rng, diameters, extent, clusters=clusters, spread=spread)
-    scene_most = rng.uniform(0.0, 0.7)
-    return compose(rng, shape, style, diameters, positions, outlines=outlines, most=scene_most)
+    most = rng.uniform(0.0, 0.7)
+    return compose(rng, shape, style, diameters, positions, outlines=outlines, most=most)
 
 
 def decorated(rng: np.random.Generator, shape: Shape) -> IdealImage:

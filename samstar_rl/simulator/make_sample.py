@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, assert_never
 
 import cv2
@@ -28,7 +29,6 @@ from samstar_rl.simulator.sample import (
     TilingLook,
     TilingSample,
     View,
-    bend_films,
 )
 from samstar_rl.simulator.shapes import SHAPES, Outline, rotated, smoothed
 from samstar_rl.simulator.styles import (
@@ -37,6 +37,7 @@ from samstar_rl.simulator.styles import (
     draw_background,
     draw_surface,
 )
+from samstar_rl.simulator.texture import smooth
 
 if TYPE_CHECKING:
     from samstar_rl.simulator.optics import Optics
@@ -229,7 +230,11 @@ def _prepare_field(
 ) -> Prepared:
     pixel_size_nm = field_nm / min(shape)
     extent = _extent_nm(shape, pixel_size_nm, over_field)
-    parts, known = _populations(preset, rng, style, means, extent)
+    parts, sigmas = [], []
+    for population, mean in zip(preset.populations, means, strict=True):
+        sigmas.append(rng.uniform(*population.sigma_log))
+        coverage = _log_uniform(rng, population.coverage) / PRESENT_AT_START
+        parts.append(_placed(population, rng, style, mean, sigmas[-1], coverage, extent))
     particles = _joined(parts, rng, extent, apart=len(parts) > 1)
     sample = ParticleSample(
         particles,
@@ -246,24 +251,11 @@ def _prepare_field(
         extent,
         pixel_size_nm,
     )
-    return Prepared(sample, style.optics, replace(parameters, populations=_shares(known, parts)))
-
-
-def _populations(
-    preset: presets.ParticlePreset,
-    rng: np.random.Generator,
-    style: Style,
-    means: list[float],
-    extent: Extent,
-) -> tuple[list[Population], list[tuple[float, float]]]:
-    """The preset's populations, and the mean diameter and sigma_log of each."""
-    parts, known = [], []
-    for population, mean in zip(preset.populations, means, strict=True):
-        sigma_log = rng.uniform(*population.sigma_log)
-        coverage = _log_uniform(rng, population.coverage) / PRESENT_AT_START
-        parts.append(_placed(population, rng, style, mean, sigma_log, coverage, extent))
-        known.append((mean, sigma_log))
-    return parts, known
+    known = tuple(
+        PopulationParameters(float(mean), float(sigma_log), len(part) / len(particles))
+        for mean, sigma_log, part in zip(means, sigmas, parts, strict=True)
+    )
+    return Prepared(sample, style.optics, replace(parameters, populations=known))
 
 
 def _placed(
@@ -278,7 +270,9 @@ def _placed(
     """Particles of one population over the whole sample, the later-born ones included."""
     mean_area = np.pi / 4 * mean**2 * np.exp(sigma_log**2)  # E[d^2] of a lognormal
     count = max(int(coverage * extent[0] * extent[1] / mean_area), 4)
-    diameters = _cut_lognormal(rng, count, mean, sigma_log)
+    median = mean * np.exp(-(sigma_log**2) / 2)
+    deviations = np.clip(rng.normal(0, 1, count), -_CUT_SIGMAS, _CUT_SIGMAS)
+    diameters = np.asarray(median * np.exp(sigma_log * deviations))
     arrangement = str(rng.choice(population.arrangements))
     positions = ARRANGEMENTS[arrangement](rng, diameters, extent)
     found = ~np.isnan(positions[:, 0])
@@ -292,7 +286,8 @@ def _placed(
         tones=tones,
         looks=[style.looks[index] for index in rng.integers(len(style.looks), size=count)],
         grain=rng.random((count, 2)),
-        rank=_ranks(rng, arrangement, positions[found], extent),
+        # evenly spread, so that the start has its true share
+        rank=np.asarray((rng.permutation(count) + rng.random()) / count),
     )
 
 
@@ -404,13 +399,9 @@ def _prepare_tiling(
     style = _steady(rng, STYLES["secondary"](rng))
     look = _tiling_look(preset, rng, mean)
     grey = np.float32(rng.uniform(0.01, 0.05)) * FILMS["grainy"](rng, _film_shape(shape), 1.0)
-    bend = bend_films(
-        rng,
-        _film_shape(shape),
-        pixel_size_nm,
-        strength=rng.uniform(0.02, 0.07),
-        grain_px=0.5 * mean / pixel_size_nm,
-    )
+    strength, grain_px = np.float32(rng.uniform(0.02, 0.07)), 0.5 * mean / pixel_size_nm
+    bend_x, bend_y = (strength * smooth(rng, _film_shape(shape), grain_px) for _ in range(2))
+    bend = (Film(bend_x, pixel_size_nm), Film(bend_y, pixel_size_nm))
     half = np.asarray(extent) / 2
     film = Film(grey, pixel_size_nm)
     sample = TilingSample(seeds - half, spacing, look, film, bend, rng)
@@ -511,16 +502,6 @@ def _polarity(sample: ParticleSample, extent: Extent) -> str:
     return "bright" if image[covered].mean() > image[~covered].mean() else "dark"
 
 
-def _shares(
-    known: list[tuple[float, float]], parts: list[Population]
-) -> tuple[PopulationParameters, ...]:
-    total = sum(len(part) for part in parts)
-    return tuple(
-        PopulationParameters(float(mean), float(sigma_log), len(part) / total)
-        for (mean, sigma_log), part in zip(known, parts, strict=True)
-    )
-
-
 def _overview(extent: Extent, longest_px: int = _OVERVIEW_PX) -> View:
     """A view of an area about the middle of the sample, by default of the whole sample."""
     pixel_size_nm = max(extent) / longest_px
@@ -572,6 +553,9 @@ def _steady(rng: np.random.Generator, style: Style) -> Style:
     )
     looks = tuple(replace(look, texture=min(look.texture, 0.15)) for look in style.looks[:1])
     contrast = max(style.mixing.contrast, 0.35)
+    film_level = style.film_level
+    if style.mixing.mode == "occlude":  # opaque particles stand out from it, on whichever side
+        film_level = min(film_level, style.mixing.level + 0.1 * contrast)
     return replace(
         style,
         optics=optics,
@@ -579,39 +563,12 @@ def _steady(rng: np.random.Generator, style: Style) -> Style:
         mixing=replace(style.mixing, contrast=contrast),
         tone_spread=min(style.tone_spread, 0.3 if style.mixing.mode == "absorb" else 0.15),
         film_strength=min(style.film_strength, 0.08 * contrast),
-        film_level=_apart(style, contrast),
+        film_level=film_level,
     )
-
-
-def _apart(style: Style, contrast: float) -> float:
-    """A background that opaque particles stand out from, on whichever side."""
-    if style.mixing.mode != "occlude":
-        return style.film_level
-    return min(style.film_level, style.mixing.level + 0.1 * contrast)
-
-
-def _cut_lognormal(rng: np.random.Generator, count: int, mean: float, sigma_log: float) -> Points:
-    median = mean * np.exp(-(sigma_log**2) / 2)
-    deviations = np.clip(rng.normal(0, 1, count), -_CUT_SIGMAS, _CUT_SIGMAS)
-    return np.asarray(median * np.exp(sigma_log * deviations))
 
 
 def _log_uniform(rng: np.random.Generator, limits: tuple[float, float]) -> float:
     return float(np.exp(rng.uniform(*np.log(limits))))
-
-
-def _ranks(rng: np.random.Generator, arrangement: str, positions: Points, extent: Extent) -> Points:
-    """Order in which particles are there; evenly spread, so that the start has its true share."""
-    count = len(positions)
-    return np.asarray((rng.permutation(count) + rng.random()) / count)
-
-
-def _aggregated(rng: np.random.Generator, diameters: Points, extent: Extent) -> Points:
-    return _grown(rng, diameters, extent, overlap=rng.uniform(-0.03, 0.08), members=(4, 14))
-
-
-def _overlapping(rng: np.random.Generator, diameters: Points, extent: Extent) -> Points:
-    return _grown(rng, diameters, extent, overlap=rng.uniform(0.15, 0.4), members=(3, 9))
 
 
 def _grown(
@@ -619,16 +576,18 @@ def _grown(
     diameters: Points,
     extent: Extent,
     *,
-    overlap: float,
+    overlap: tuple[float, float],
     members: tuple[int, int],
 ) -> Points:
+    """Aggregates of about so many members that overlap by so much."""
+    part = rng.uniform(*overlap)
     clusters = max(len(diameters) // int(rng.integers(*members)), 2)
     return placement.aggregated(
         rng,
         diameters,
         extent,
         clusters=clusters,
-        overlap=overlap,
+        overlap=part,
         branching=rng.uniform(0.3, 1.0),
         margin=0.0,
     )
@@ -656,8 +615,8 @@ ARRANGEMENTS: dict[str, Callable[[np.random.Generator, Points, Extent], Points]]
     "scattered": placement.scattered,
     "separated": placement.separated,
     "mixed": placement.scattered,
-    "aggregated": _aggregated,
-    "overlapping": _overlapping,
+    "aggregated": partial(_grown, overlap=(-0.03, 0.08), members=(4, 14)),
+    "overlapping": partial(_grown, overlap=(0.15, 0.4), members=(3, 9)),
     "packed": _packed,
     "spread": _spread,
 }

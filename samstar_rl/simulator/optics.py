@@ -86,40 +86,13 @@ def expose(image: Field, optics: Optics, rng: np.random.Generator) -> Field:
     (H, W) float32 array
         What the detector shows, about 0 to 1, not clipped.
     """
-    image = focused(image, optics)
-    image = illuminated(image, optics, rng)
-    image = _scanned(image, optics, rng)
-    image = _displayed(image, optics)
-    return _detected(image, optics, rng)
-
-
-def focused(image: Field, optics: Optics) -> Field:
-    """Blur, then the bright-dark fringe that defocus draws along edges.
-
-    The fringe is the first-order contrast of defocus, proportional to the image's Laplacian
-    (transport of intensity), here as a difference of Gaussians.
-    """
+    # focus: a blur, then the fringe of defocus, proportional to the image's Laplacian (transport of
+    # intensity), here as a difference of Gaussians
     image = blurred(image, optics.blur_px)
     if optics.fringe:
         image = image + optics.fringe * (image - blurred(image, optics.fringe_width_px))
-    return image
-
-
-def illuminated(image: Field, optics: Optics, rng: np.random.Generator) -> Field:
-    """Add uneven brightness: a ramp, a vignette and scan lines that charging lifts or lowers.
-
-    Parameters
-    ----------
-    image : (H, W) float32 array
-        Grey values, about 0 to 1.
-    optics : Optics
-    rng : numpy.random.Generator
-        Of the scan lines.
-
-    Returns
-    -------
-    (H, W) float32 array
-    """
+    # illumination: a ramp, a vignette, and bands of a few scan lines that charging lifts or lowers,
+    # half of them fading along the line as the charge leaks away
     height, width = image.shape
     y = np.linspace(-0.5, 0.5, height, dtype=np.float32)[:, None]
     x = np.linspace(-0.5, 0.5, width, dtype=np.float32)[None, :]
@@ -129,40 +102,24 @@ def illuminated(image: Field, optics: Optics, rng: np.random.Generator) -> Field
         gain = gain - np.float32(optics.vignette) * (x * x + y * y) * 2
     image = image * gain
     if optics.streaks:
-        image = image + optics.streaks * _streaks(rng, image)
-    return image
-
-
-def _streaks(rng: np.random.Generator, image: Field) -> Field:
-    """Bands of a few lines, half of them fading along the line as the charge leaks away."""
-    height, width = image.shape
-    lines = blurred(white(rng, (height, 1)), float(rng.uniform(0.5, 2.5)))
-    lines = lines / max(float(lines.std()), 1e-6)
-    fade = np.linspace(1, rng.uniform(0, 1), width, dtype=np.float32)[None, :]
-    return np.asarray(lines * fade, dtype=np.float32)
-
-
-def _scanned(image: Field, optics: Optics, rng: np.random.Generator) -> Field:
+        lines = blurred(white(rng, (height, 1)), float(rng.uniform(0.5, 2.5)))
+        lines = lines / max(float(lines.std()), 1e-6)
+        fade = np.linspace(1, rng.uniform(0, 1), width, dtype=np.float32)[None, :]
+        image = image + optics.streaks * np.asarray(lines * fade, dtype=np.float32)
+    # scan: a slow detector smears along the lines, which are shifted against each other
     if optics.smear_px:
         smeared = cv2.GaussianBlur(image, (0, 0), sigmaX=optics.smear_px, sigmaY=0.01)
         image = np.asarray(smeared, dtype=np.float32)
     if optics.jitter_px:
-        height, width = image.shape
         y, x = np.mgrid[:height, :width].astype(np.float32)
         x += np.float32(optics.jitter_px) * white(rng, (height, 1))
         shifted = cv2.remap(image, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
         image = np.asarray(shifted, dtype=np.float32)
-    return image
-
-
-def _displayed(image: Field, optics: Optics) -> Field:
+    # display, then the noise of counting `dose` electrons at grey 1, then that of the readout
     image = np.maximum(image, 0) ** np.float32(optics.gamma)
     if optics.inverted:
         image = 1 - image
-    return np.asarray(optics.black + (optics.white - optics.black) * image, dtype=np.float32)
-
-
-def _detected(image: Field, optics: Optics, rng: np.random.Generator) -> Field:
+    image = np.asarray(optics.black + (optics.white - optics.black) * image, dtype=np.float32)
     if np.isfinite(optics.dose):
         image = _counted(image, optics.dose, rng)
     if optics.readout:

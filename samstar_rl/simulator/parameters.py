@@ -82,7 +82,7 @@ class SampleParameters:
     populations: tuple[PopulationParameters, ...] = ()
 
 
-def circularity_of(points: NDArray[np.float64]) -> float:
+def _circularity_of(points: NDArray[np.float64]) -> float:
     """4 pi area / perimeter^2 of a polygon: 1 for a disc.
 
     The perimeter is that of the slightly smoothed outline a segmentation would follow: wiggles
@@ -98,7 +98,7 @@ def circularity_of(points: NDArray[np.float64]) -> float:
 
 def shape_ranges(outlines: Sequence[Outline]) -> tuple[Range, Range]:
     """5th and 95th percentiles of circularity and aspect."""
-    circularities = [circularity_of(outline.points) for outline in outlines]
+    circularities = [_circularity_of(outline.points) for outline in outlines]
     aspects = [aspect_of(outline.points) for outline in outlines]
     return _percentiles(circularities, 5, 95), _percentiles(aspects, 5, 95)
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from samstar_rl.simulator.canvas import Canvas, Mixing, Particle
 from samstar_rl.simulator.drift import DriftState
-from samstar_rl.simulator.texture import Field, Shape, smooth
+from samstar_rl.simulator.texture import Field, Shape
 from samstar_rl.simulator.tiling import region_labels, tessellate
 
 if TYPE_CHECKING:
@@ -173,10 +173,27 @@ class ParticleSample:
         positions = view.to_px(positions_nm)
         diameters = diameters_nm / view.pixel_size_nm
         diameters[diameters < _SMALLEST_DRAWN_PX] = 0
-        seen = _in_sight(positions, diameters, self.population.outlines, view.shape)
+        population, outlines = self.population, self.population.outlines
+        # those that exist and reach into the frame
+        height, width = view.shape
+        reach = np.array([outline.reach for outline in outlines]) * diameters + 2
+        inside = (
+            (positions > -reach[:, None]) & (positions < (width, height) + reach[:, None])
+        ).all(1)
+        seen = [int(index) for index in np.flatnonzero(inside & (diameters > 0))]
         flowing = (self._absorber >= 0) & (self._merging_at < state.coalescence)
         for index in sorted(seen, key=lambda index: not flowing[index]):
-            canvas.draw(self._particle(index, positions[index], diameters[index]))
+            canvas.draw(
+                Particle(
+                    outline=outlines[index],
+                    x=float(positions[index, 0]),
+                    y=float(positions[index, 1]),
+                    diameter=float(diameters[index]),
+                    tone=float(population.tones[index]),
+                    look=population.looks[index],
+                    grain=(float(population.grain[index, 0]), float(population.grain[index, 1])),
+                )
+            )
         return canvas.image, canvas.labels
 
     def covered(self, view: View) -> NDArray[np.uint8]:
@@ -215,18 +232,6 @@ class ParticleSample:
         step = positions[large] - positions[small]
         positions[small] += (progress**2)[:, None] * step
         return positions, np.cbrt(np.maximum(volume, 0))
-
-    def _particle(self, index: int, position: Points, diameter: float) -> Particle:
-        population = self.population
-        return Particle(
-            outline=population.outlines[index],
-            x=float(position[0]),
-            y=float(position[1]),
-            diameter=float(diameter),
-            tone=float(population.tones[index]),
-            look=population.looks[index],
-            grain=(float(population.grain[index, 0]), float(population.grain[index, 1])),
-        )
 
 
 @dataclass(frozen=True)
@@ -293,9 +298,12 @@ class TilingSample:
 
     def look_at(self, view: View, state: DriftState) -> tuple[Field, Labels]:
         """Ideal image and labels; see `SimulatedSample`."""
-        px = 1 / view.pixel_size_nm
-        tiling = tessellate(self._sites(view, state), *self._coordinates(view))
-        wall_px = self.look.wall_nm * px
+        rows, columns = view.shape
+        y, x = np.mgrid[:rows, :columns].astype(np.float32) + np.float32(0.5)
+        scale = np.float32(self._spacing_nm / view.pixel_size_nm)
+        x, y = x + scale * self._bend[0].seen(view), y + scale * self._bend[1].seen(view)
+        tiling = tessellate(self._sites(view, state), x, y)
+        wall_px = self.look.wall_nm * (1 / view.pixel_size_nm)
         image = self._greys(tiling.region, tiling.gap_px, wall_px, state.contrast)
         if self.look.nucleus:
             image = image + self._nuclei(view) * (tiling.gap_px > wall_px)
@@ -313,12 +321,6 @@ class TilingSample:
         lift = 1.3 * self._spacing_nm * np.sqrt(lost) / view.pixel_size_nm
         return np.column_stack([view.to_px(self.seeds_nm), lift])
 
-    def _coordinates(self, view: View) -> tuple[Field, Field]:
-        rows, columns = view.shape
-        y, x = np.mgrid[:rows, :columns].astype(np.float32) + np.float32(0.5)
-        scale = np.float32(self._spacing_nm / view.pixel_size_nm)
-        return x + scale * self._bend[0].seen(view), y + scale * self._bend[1].seen(view)
-
     def _greys(self, region: Labels, gap_px: Field, wall_px: float, contrast: float) -> Field:
         look = self.look
         step_px = max(look.softness * wall_px, 0.7)
@@ -334,46 +336,6 @@ class TilingSample:
             centre = (round(8 * x), round(8 * y))
             cv2.circle(drawn, centre, round(8 * radius_px), 1.0, -1, cv2.LINE_8, shift=3)
         return np.asarray(self.look.nucleus * cv2.GaussianBlur(drawn, (0, 0), 1.2), np.float32)
-
-
-def bend_films(
-    rng: np.random.Generator,
-    shape: Shape,
-    pixel_size_nm: float,
-    *,
-    strength: float,
-    grain_px: float,
-) -> tuple[Film, Film]:
-    """Draw two fields of displacement for `TilingSample`.
-
-    Parameters
-    ----------
-    rng : numpy.random.Generator
-    shape : (int, int)
-        Height and width in px.
-    pixel_size_nm : float
-    strength : float
-        Standard deviation of the displacements.
-    grain_px : float
-        Width of their bumps in px.
-
-    Returns
-    -------
-    (Film, Film)
-        Along x and along y.
-    """
-    x, y = (np.float32(strength) * smooth(rng, shape, grain_px) for _ in range(2))
-    return Film(x, pixel_size_nm), Film(y, pixel_size_nm)
-
-
-def _in_sight(
-    positions: Points, diameters: Points, outlines: Sequence[Outline], shape: Shape
-) -> list[int]:
-    """Indices of the particles that reach into the frame and exist, in drawing order."""
-    height, width = shape
-    reach = np.array([outline.reach for outline in outlines]) * diameters + 2
-    inside = ((positions > -reach[:, None]) & (positions < (width, height) + reach[:, None])).all(1)
-    return [int(index) for index in np.flatnonzero(inside & (diameters > 0))]
 
 
 def _touching_pairs(population: Population) -> NDArray[np.int64]:

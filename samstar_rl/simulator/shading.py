@@ -91,7 +91,7 @@ def shade(look: Look, footprint: Footprint) -> Field:
     return np.asarray(profile, dtype=np.float32)
 
 
-def chord(depth: Field) -> Field:
+def _chord(depth: Field) -> Field:
     """Thickness of a sphere along the beam: sqrt(1 - (1 - depth)^2)."""
     return np.sqrt(np.maximum(depth * (2 - depth), 0))
 
@@ -101,11 +101,11 @@ def _flat(look: Look, footprint: Footprint) -> Field:
 
 
 def _thickness(look: Look, footprint: Footprint) -> Field:
-    return chord(footprint.depth)
+    return _chord(footprint.depth)
 
 
 def _dome(look: Look, footprint: Footprint) -> Field:
-    return 0.45 + 0.55 * chord(footprint.depth)
+    return 0.45 + 0.55 * _chord(footprint.depth)
 
 
 def _bevel(look: Look, footprint: Footprint) -> Field:
@@ -124,14 +124,14 @@ def _edge_dark(look: Look, footprint: Footprint) -> Field:
 
 def _secant(look: Look, footprint: Footprint) -> Field:
     """Secondary-electron yield of a sphere, 1 / cos(tilt), cut where the beam grazes."""
-    cos_tilt = chord(footprint.depth)
+    cos_tilt = _chord(footprint.depth)
     return np.asarray(0.38 / np.maximum(cos_tilt, 0.32), dtype=np.float32)
 
 
 def _lit(look: Look, footprint: Footprint) -> Field:
     """Sphere lit from one side: Lambert's cosine on the body's own relief."""
     radius_px = np.float32(footprint.inner_radius_px)
-    height = chord(footprint.depth) * radius_px
+    height = _chord(footprint.depth) * radius_px
     height = blurred(height, max(0.6, 0.12 * float(radius_px)))
     slope_x = cv2.Sobel(height, cv2.CV_32F, 1, 0) / 8
     slope_y = cv2.Sobel(height, cv2.CV_32F, 0, 1) / 8
@@ -226,7 +226,7 @@ def _diffracting(look: Look, footprint: Footprint) -> Field:
 def _core_shell(look: Look, footprint: Footprint) -> Field:
     """Thin shell, dense core: chord of the shell plus chord of the core."""
     inside = np.maximum(1 - (1 - footprint.depth) / np.float32(look.core_fraction), 0)
-    return 0.45 * chord(footprint.depth) ** 0.6 + 0.65 * np.sqrt(inside) * (0.6 + 0.4 * inside)
+    return 0.45 * _chord(footprint.depth) ** 0.6 + 0.65 * np.sqrt(inside) * (0.6 + 0.4 * inside)
 
 
 def _hollow(look: Look, footprint: Footprint) -> Field:

@@ -23,7 +23,6 @@ from samstar_rl.simulator.tiling import dense_labels
 
 if TYPE_CHECKING:
     from samstar_rl.simulator.parameters import SampleParameters
-    from samstar_rl.simulator.texture import Shape
 
 FRAME_INTERVAL_S = 1.0
 _SMALLEST_SIDE_PX = 64
@@ -77,12 +76,37 @@ class SimulatedStream:
         drift: float = 1.0,
         survey: int = 0,
     ) -> None:
-        self.preset = _checked_preset(preset)
-        self.seed = _checked_seed(seed)
-        self.shape = _checked_shape(size)
-        self.length = _checked_length(length)
-        self.drift = _checked_drift(drift)
-        self.survey = _checked_survey(survey, self.preset)
+        if preset not in PRESETS:
+            raise SamstarError(
+                f"preset must be one of {', '.join(PRESETS)}, got {preset!r}; choose one"
+            )
+        if int(seed) != seed or seed < 0:
+            raise SamstarError(f"seed must be an integer of 0 or above, got {seed!r}; give e.g. 0")
+        height, width = (size, size) if isinstance(size, int | np.integer) else size
+        if min(height, width) < _SMALLEST_SIDE_PX:
+            raise SamstarError(
+                f"size must be at least {_SMALLEST_SIDE_PX} px a side, got {size!r}; "
+                "simulate larger frames and shrink them"
+            )
+        if length is not None and (int(length) != length or length < 0):
+            raise SamstarError(
+                f"length must be a number of frames or None, got {length!r}; "
+                "None is an endless stream"
+            )
+        if not 0 <= drift < float("inf"):
+            raise SamstarError(f"drift must be 0 or above, got {drift!r}; 0 is none, 1 is ordinary")
+        if int(survey) != survey or survey < 0:
+            raise SamstarError(
+                f"survey must be a number of sample types or 0, got {survey!r}; "
+                "0 stays with one sample"
+            )
+        if survey and not isinstance(PRESETS[preset], ParticlePreset):
+            particles = [name for name, one in PRESETS.items() if isinstance(one, ParticlePreset)]
+            raise SamstarError(
+                f"a survey needs a preset of particles ({', '.join(particles)}), got {preset!r}"
+            )
+        self.preset, self.seed, self.length, self.drift = preset, int(seed), length, float(drift)
+        self.shape, self.survey = (int(height), int(width)), int(survey)
         self._seen: _Seen | None = None
 
     def __enter__(self) -> SimulatedStream:
@@ -230,54 +254,3 @@ def _optics(prepared: Prepared, state: DriftState) -> Optics:
         dose=optics.dose * state.dose,
         tilt=optics.tilt + state.tilt,
     )
-
-
-def _checked_preset(preset: str) -> str:
-    if preset not in PRESETS:
-        raise SamstarError(
-            f"preset must be one of {', '.join(PRESETS)}, got {preset!r}; choose one"
-        )
-    return preset
-
-
-def _checked_seed(seed: int) -> int:
-    if int(seed) != seed or seed < 0:
-        raise SamstarError(f"seed must be an integer of 0 or above, got {seed!r}; give e.g. 0")
-    return int(seed)
-
-
-def _checked_shape(size: int | tuple[int, int]) -> Shape:
-    height, width = (size, size) if isinstance(size, int | np.integer) else size
-    if min(height, width) < _SMALLEST_SIDE_PX:
-        raise SamstarError(
-            f"size must be at least {_SMALLEST_SIDE_PX} px a side, got {size!r}; "
-            "simulate larger frames and shrink them"
-        )
-    return int(height), int(width)
-
-
-def _checked_length(length: int | None) -> int | None:
-    if length is not None and (int(length) != length or length < 0):
-        raise SamstarError(
-            f"length must be a number of frames or None, got {length!r}; None is an endless stream"
-        )
-    return length
-
-
-def _checked_drift(drift: float) -> float:
-    if not 0 <= drift < float("inf"):
-        raise SamstarError(f"drift must be 0 or above, got {drift!r}; 0 is none, 1 is ordinary")
-    return float(drift)
-
-
-def _checked_survey(survey: int, preset: str) -> int:
-    if int(survey) != survey or survey < 0:
-        raise SamstarError(
-            f"survey must be a number of sample types or 0, got {survey!r}; 0 stays with one sample"
-        )
-    if survey and not isinstance(PRESETS[preset], ParticlePreset):
-        particles = [name for name, one in PRESETS.items() if isinstance(one, ParticlePreset)]
-        raise SamstarError(
-            f"a survey needs a preset of particles ({', '.join(particles)}), got {preset!r}"
-        )
-    return int(survey)

@@ -165,7 +165,13 @@ def secondary(rng: np.random.Generator) -> Style:
         film_strength=float(np.exp(rng.uniform(np.log(0.006), np.log(0.1)))),
         surface=str(rng.choice(_SOLID_SURFACES, p=[0.12, 0.15, 0.25, 0.08, 0.4])),
         surface_grain_px=float(np.exp(rng.uniform(np.log(2), np.log(14)))),
-        optics=_scanning_optics(rng),
+        optics=replace(
+            _common_optics(rng),
+            streaks=_maybe(rng, 0.15, 0.01, 0.06),
+            smear_px=_maybe(rng, 0.15, 0.4, 1.2),
+            jitter_px=_maybe(rng, 0.1, 0.1, 0.8),
+            fringe=_maybe(rng, 0.25, 0.1, 0.8),
+        ),
     )
 
 
@@ -221,16 +227,6 @@ def _transmission_optics(rng: np.random.Generator) -> Optics:
     optics = _common_optics(rng)
     fringe = _maybe(rng, 0.5, 0.2, 1.8)
     return replace(optics, fringe=fringe, fringe_width_px=rng.uniform(1.2, 5.0))
-
-
-def _scanning_optics(rng: np.random.Generator) -> Optics:
-    return replace(
-        _common_optics(rng),
-        streaks=_maybe(rng, 0.15, 0.01, 0.06),
-        smear_px=_maybe(rng, 0.15, 0.4, 1.2),
-        jitter_px=_maybe(rng, 0.1, 0.1, 0.8),
-        fringe=_maybe(rng, 0.25, 0.1, 0.8),
-    )
 
 
 def _common_optics(rng: np.random.Generator) -> Optics:

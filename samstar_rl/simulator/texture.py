@@ -130,21 +130,8 @@ def relief(rng: np.random.Generator, shape: Shape, grain_px: float) -> Field:
     return np.asarray(slope / max(float(slope.std()), 1e-6), dtype=np.float32).clip(-2.5, 2.5)
 
 
-def bumps(rng: np.random.Generator, shape: Shape, grain_px: float) -> Field:
-    """Draw a granular surface as of sintered bodies: bright domes, dark seams.
-
-    Parameters
-    ----------
-    rng : numpy.random.Generator
-    shape : (int, int)
-        Height and width in px.
-    grain_px : float
-        Width of the domes in px.
-
-    Returns
-    -------
-    (H, W) float32 array
-    """
+def _bumps(rng: np.random.Generator, shape: Shape, grain_px: float) -> Field:
+    """Draw a granular surface as of sintered bodies: bright domes, dark seams."""
     height, width = shape
     rows, columns = int(height / grain_px) + 2, int(width / grain_px) + 2
     y, x = np.mgrid[:rows, :columns]
@@ -157,21 +144,8 @@ def bumps(rng: np.random.Generator, shape: Shape, grain_px: float) -> Field:
     return np.asarray(0.8 - 1.1 * distance**1.5, dtype=np.float32).clip(-0.8, 1)
 
 
-def stripes(rng: np.random.Generator, shape: Shape, period_px: float) -> Field:
-    """Draw straight fringes with a slowly wandering phase: twins, lattice fringes, bend contours.
-
-    Parameters
-    ----------
-    rng : numpy.random.Generator
-    shape : (int, int)
-        Height and width in px.
-    period_px : float
-        Distance of the fringes in px.
-
-    Returns
-    -------
-    (H, W) float32 array
-    """
+def _stripes(rng: np.random.Generator, shape: Shape, period_px: float) -> Field:
+    """Straight fringes with a slowly wandering phase: twins, lattice fringes, bend contours."""
     angle = rng.uniform(0, np.pi)
     y, x = np.ogrid[: shape[0], : shape[1]]
     phase = (x * np.cos(angle) + y * np.sin(angle)) * (2 * np.pi / period_px)
@@ -197,7 +171,7 @@ TEXTURES = {
     "smooth": smooth,
     "octaves": octaves,
     "ridged": ridged,
-    "bumps": bumps,
+    "bumps": _bumps,
     "relief": relief,
-    "stripes": stripes,
+    "stripes": _stripes,
 }

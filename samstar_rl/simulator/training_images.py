@@ -2,63 +2,53 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from samstar_rl.errors import SamstarError
+from samstar_rl.simulator import agglomerates, image_families, packed
 from samstar_rl.simulator.annotations import annotate
-from samstar_rl.simulator.families import FAMILIES
 from samstar_rl.simulator.image_families import IdealImage
-from samstar_rl.simulator.optics import Optics, expose, stretched, to_uint8
+from samstar_rl.simulator.optics import expose, stretched, to_uint8
+from samstar_rl.simulator.texture import Shape
 from samstar_rl.simulator.tiling import dense_labels
-
-if TYPE_CHECKING:
-    from samstar_rl.simulator.texture import Field
 
 Labels = NDArray[np.int32]
 
-
-# Dense and touching groups are what a small network finds hardest, so they are drawn most.
-_SHARES = {
-    "scattered": 0.09,
-    "aggregates": 0.08,
-    "clouds": 0.04,
-    "monolayer": 0.07,
-    "dense": 0.07,
-    "pile": 0.05,
-    "mixture": 0.05,
-    "beside_large": 0.05,
-    "large_bodies": 0.05,
-    "rods": 0.04,
-    "decorated": 0.03,
-    "core_shell": 0.02,
-    "vesicles": 0.02,
-    "atoms": 0.02,
-    "grains": 0.02,
-    "cells": 0.02,
-    "agglomerates": 0.09,
-    "powder": 0.05,
-    "packed_rods": 0.05,
-    "platelets": 0.02,
-    "chains": 0.02,
-    "coated": 0.02,
-    "low_dose_atoms": 0.01,
-    "thin_walls": 0.02,
+#: name -> what draws it, its share of the training images, and that of the wide ones.
+# Dense and touching groups are what a small network finds hardest, so they are drawn most; a wide
+# image is a survey at low magnification, with bodies of 14 to 64 px by the hundred.
+_FAMILIES: dict[str, tuple[Callable[[np.random.Generator, Shape], IdealImage], float, float]] = {
+    "scattered": (image_families.scattered, 0.09, 0.0),
+    "aggregates": (image_families.aggregates, 0.08, 0.0),
+    "clouds": (image_families.clouds, 0.04, 0.0),
+    "monolayer": (image_families.monolayer, 0.07, 0.0),
+    "dense": (image_families.dense, 0.07, 0.0),
+    "pile": (image_families.pile, 0.05, 0.0),
+    "mixture": (image_families.mixture, 0.05, 0.0),
+    "beside_large": (image_families.beside_large, 0.05, 0.0),
+    "large_bodies": (image_families.large_bodies, 0.05, 0.0),
+    "rods": (image_families.rods, 0.04, 0.0),
+    "decorated": (image_families.decorated, 0.03, 0.0),
+    "core_shell": (image_families.core_shell, 0.02, 0.0),
+    "vesicles": (image_families.vesicles, 0.02, 0.0),
+    "atoms": (image_families.atoms, 0.02, 0.0),
+    "grains": (image_families.grains, 0.02, 0.0),
+    "cells": (image_families.cells, 0.02, 0.0),
+    "agglomerates": (agglomerates.agglomerates, 0.09, 0.42),
+    "powder": (agglomerates.powder, 0.05, 0.16),
+    "packed_rods": (packed.packed_rods, 0.05, 0.16),
+    "platelets": (packed.platelets, 0.02, 0.06),
+    "chains": (packed.chains, 0.02, 0.07),
+    "coated": (packed.coated, 0.02, 0.07),
+    "low_dose_atoms": (packed.low_dose_atoms, 0.01, 0.0),
+    "thin_walls": (packed.thin_walls, 0.02, 0.06),
 }
-# What a survey at low magnification shows: bodies of 14 to 64 px by the hundred.
-_WIDE_SHARES = {
-    "agglomerates": 0.42,
-    "powder": 0.16,
-    "packed_rods": 0.16,
-    "platelets": 0.06,
-    "chains": 0.07,
-    "coated": 0.07,
-    "thin_walls": 0.06,
-}
+FAMILIES = tuple(_FAMILIES)
 _ANNOTATED = 0.3
 
 
@@ -86,7 +76,7 @@ def draw_training_image(rng: np.random.Generator, size: int) -> tuple[NDArray[np
     """
     if size < 64:
         raise SamstarError(f"size must be at least 64 px, got {size}; draw larger and shrink it")
-    return _draw_from(rng, _SHARES, size)
+    return _draw_one(rng, size, wide=False)
 
 
 def draw_wide_image(rng: np.random.Generator, size: int) -> tuple[NDArray[np.uint8], Labels]:
@@ -101,7 +91,7 @@ def draw_wide_image(rng: np.random.Generator, size: int) -> tuple[NDArray[np.uin
     """
     if size < 640:
         raise SamstarError(f"size must be at least 640 px, got {size}: use draw_training_image")
-    return _draw_from(rng, _WIDE_SHARES, size)
+    return _draw_one(rng, size, wide=True)
 
 
 def draw_family_image(
@@ -129,15 +119,22 @@ def draw_family_image(
     """
     if family not in FAMILIES:
         raise SamstarError(f"family must be one of {', '.join(FAMILIES)}, got {family!r}")
-    scene = FAMILIES[family](rng, shape)
-    image = to_uint8(_recorded(rng, scene))
+    scene = _FAMILIES[family][0](rng, shape)
+    ideal = np.clip(stretched(scene.image, low=0.3, high=99.7), -0.15, 1.3)
+    # brightness and contrast as an operator (mostly) sets them: a part of the grey scale
+    contrast = rng.uniform(0.35, 1.0) if rng.random() < 0.6 else rng.uniform(0.9, 1.2)
+    middle = 0.5 + (0.5 - 0.5 * min(contrast, 1.0)) * rng.uniform(-1, 1)
+    low, high = middle - contrast / 2, middle + contrast / 2
+    inverted = scene.optics.inverted or bool(rng.random() < 0.06)
+    optics = replace(scene.optics, black=float(low), white=float(high), inverted=inverted)
+    image = to_uint8(expose(ideal, optics, rng))
     labels = scene.labels.copy()
     if rng.random() < _ANNOTATED:
         annotate(rng, image, labels)
-    return published(rng, image), dense_labels(labels)
+    return _published(rng, image), dense_labels(labels)
 
 
-def published(rng: np.random.Generator, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def _published(rng: np.random.Generator, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """The image after a journal: sometimes scaled down and up again, sharpened, or JPEG-coded."""
     height, width = image.shape
     if rng.random() < 0.15:
@@ -159,27 +156,13 @@ def _uint8(image: object) -> NDArray[np.uint8]:
     return np.asarray(image, dtype=np.uint8)
 
 
-def _draw_from(
-    rng: np.random.Generator, shares: dict[str, float], size: int
+def _draw_one(
+    rng: np.random.Generator, size: int, *, wide: bool
 ) -> tuple[NDArray[np.uint8], Labels]:
+    """An image of any family, in their shares, with at least one instance."""
+    shares = [in_wide if wide else share for _, share, in_wide in _FAMILIES.values()]
     while True:
-        family = list(shares)[rng.choice(len(shares), p=list(shares.values()))]
+        family = FAMILIES[rng.choice(len(FAMILIES), p=shares)]
         image, labels = draw_family_image(rng, family, (size, size))
         if labels.any():
             return image, labels
-
-
-def _recorded(rng: np.random.Generator, scene: IdealImage) -> Field:
-    """The scene as recorded, with brightness and contrast as an operator (mostly) sets them."""
-    ideal = stretched(scene.image, low=0.3, high=99.7)
-    ideal = np.clip(ideal, -0.15, 1.3)
-    return expose(ideal, _displayed_within(rng, scene.optics), rng)
-
-
-def _displayed_within(rng: np.random.Generator, optics: Optics) -> Optics:
-    """Map the ideal image onto a part of the grey scale."""
-    contrast = rng.uniform(0.35, 1.0) if rng.random() < 0.6 else rng.uniform(0.9, 1.2)
-    middle = 0.5 + (0.5 - 0.5 * min(contrast, 1.0)) * rng.uniform(-1, 1)
-    low, high = middle - contrast / 2, middle + contrast / 2
-    inverted = optics.inverted or bool(rng.random() < 0.06)
-    return replace(optics, black=float(low), white=float(high), inverted=inverted)

@@ -92,10 +92,10 @@ class SourceBase:
     on_request = False
 
     def __init__(self) -> None:
-        self.on_fault: Callable[[Fault], None] = _ignore
-        self.skip: Callable[[str], bool] = _skip_nothing
+        self.on_fault: Callable[[Fault], None] = lambda fault: None
+        self.skip: Callable[[str], bool] = lambda frame_id: False
         self.owners: dict[str, str] = {}
-        self.is_result: Callable[[Path], bool] = _is_no_result
+        self.is_result: Callable[[Path], bool] = lambda path: False
         self._stopped = threading.Event()
 
     def __enter__(self) -> Self:
@@ -149,15 +149,3 @@ class MemorySource(SourceBase):
                 self.on_fault(item)
             elif not self.skip(item.id):
                 yield item
-
-
-def _ignore(fault: Fault) -> None:
-    pass
-
-
-def _is_no_result(path: Path) -> bool:
-    return False
-
-
-def _skip_nothing(frame_id: str) -> bool:
-    return False

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import importlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qsl
 
 from samstar_rl.errors import SamstarError
 from samstar_rl.sources.base import Source, SourceError
-from samstar_rl.sources.options import Options, parse_flag, parse_not_negative, parse_positive
-
-# each kind imports what it needs when it is asked for: a misspelt name is told at once
 
 
 def open_source(name: str, *, pixel_size_nm: float | None = None) -> Source:
@@ -35,13 +35,34 @@ def open_source(name: str, *, pixel_size_nm: float | None = None) -> Source:
     SourceError
         If the kind, the place or an option is not known; the message lists what is.
     """
-    kind, place, options = parse_source_name(name)
+    kind, place, texts = parse_source_name(name)
+    known = SOURCES[kind]
+    if unknown := [option for option in texts if option not in known.options]:
+        raise SourceError(
+            f"a {kind}: source has no option {', '.join(unknown)}; "
+            f"it has {', '.join(known.options) or 'none'}"
+        )
+    if kind == "sim" and pixel_size_nm is not None:
+        raise SourceError("a simulated source knows its pixel size: leave --pixel-size out")
+    arguments = known.place(place)
+    if pixel_size_nm is not None:
+        arguments["pixel_size_nm"] = pixel_size_nm
+    for option, text in texts.items():
+        parameter, parse = known.options[option]
+        try:
+            arguments[parameter] = parse(text)
+        except ValueError as error:
+            raise SourceError(
+                f"the option {option} of a {kind}: source cannot be {text!r}: {error}"
+            ) from error
+    module, _, source_class = known.made_by.partition(":")
     try:
-        return SOURCES[kind](place, Options(kind, options), pixel_size_nm)
+        made: Source = getattr(importlib.import_module(module), source_class)(**arguments)
     except SourceError:
         raise
     except SamstarError as error:
         raise SourceError(f"{name}: {error}") from error
+    return made
 
 
 def parse_source_name(name: str) -> tuple[str, str, dict[str, str]]:
@@ -75,138 +96,6 @@ def parse_source_name(name: str) -> tuple[str, str, dict[str, str]]:
     return kind, place, options
 
 
-def _open_simulated(place: str, options: Options, pixel_size_nm: float | None) -> Source:
-    from samstar_rl.simulator.presets import PRESETS
-
-    if place and place not in PRESETS:
-        raise SourceError(f"preset must be one of {', '.join(PRESETS)}, got {place!r}")
-    if pixel_size_nm is not None:
-        raise SourceError("a simulated source knows its pixel size: leave --pixel-size out")
-    from samstar_rl.sources.simulated import SimulatedSource
-
-    source = SimulatedSource(
-        place or "particles",
-        seed=options.take("seed", 0, int),
-        size=options.take("size", 512, int),
-        length=options.take("length", None, int),
-        drift=options.take("drift", 1.0, parse_not_negative),
-        survey=options.take("survey", 0, int),
-        fps=options.take("fps", 0.0, parse_not_negative),
-    )
-    options.finish()
-    return source
-
-
-def _open_folder(place: str, options: Options, pixel_size_nm: float | None) -> Source:
-    from samstar_rl.sources.folder import FolderSource
-
-    source = FolderSource(
-        place,
-        watch=options.take("watch", True, parse_flag),
-        settle_s=options.take("settle", 0.5, parse_not_negative),
-        poll_s=options.take("poll", 0.25, parse_not_negative),
-        attempts=options.take("attempts", 3, int),
-        pixel_size_nm=pixel_size_nm,
-    )
-    options.finish()
-    return source
-
-
-def _open_file(place: str, options: Options, pixel_size_nm: float | None) -> Source:
-    from samstar_rl.sources.file import FileSource
-
-    options.finish()
-    return FileSource(place, pixel_size_nm=pixel_size_nm)
-
-
-def _open_asyncroscopy(place: str, options: Options, pixel_size_nm: float | None) -> Source:
-    from samstar_rl.sources.instruments.asyncroscopy import CENTRAL_PORT, AsyncroscopySource
-    from samstar_rl.sources.instruments.base import parse_address
-
-    host, port = parse_address(place, CENTRAL_PORT)
-    source = AsyncroscopySource(
-        host,
-        port,
-        central=options.take("central", None, parse_flag),
-        detector=options.take("detector", "HAADF", str),
-        size=options.take("size", 512, int),
-        dwell_time_s=options.take("dwell_time", 1e-6, parse_not_negative),
-        timeout_s=options.take("timeout", 10.0, parse_positive),
-        interval_s=options.take("interval", 0.0, parse_not_negative),
-        pixel_size_nm=options.take("pixel_size", pixel_size_nm, parse_positive),
-    )
-    options.finish()
-    return source
-
-
-def _open_tango(place: str, options: Options, pixel_size_nm: float | None) -> Source:
-    from samstar_rl.sources.instruments.base import parse_address
-    from samstar_rl.sources.instruments.tango import DEFAULT_PORT, TangoSource
-
-    # a device's own address may stand here, as Tango writes it: HOST:PORT/domain/family/member
-    address, _, device = place.rstrip("/").partition("/")
-    host, port = parse_address(address, DEFAULT_PORT)
-    source = TangoSource(
-        host,
-        port,
-        database=options.take("dbase", True, parse_flag),
-        version=options.take("version", None, int),
-        scan=options.take("scan", None, str),
-        microscope=options.take("microscope", device or None, str),
-        data=options.take("data", None, str),
-        detector=options.take("detector", "HAADF", str),
-        size=options.take("size", None, int),
-        dwell_time_s=options.take("dwell_time", None, parse_not_negative),
-        save_path=options.take("save_path", None, str),
-        tiled=options.take("tiled", None, str),
-        timeout_s=options.take("timeout", 20.0, parse_positive),
-        interval_s=options.take("interval", 0.0, parse_not_negative),
-        pixel_size_nm=options.take("pixel_size", pixel_size_nm, parse_positive),
-    )
-    options.finish()
-    return source
-
-
-def _open_dtmicroscope(place: str, options: Options, pixel_size_nm: float | None) -> Source:
-    from samstar_rl.sources.instruments.base import parse_address
-    from samstar_rl.sources.instruments.dtmicroscope import DEFAULT_PORT, DTMicroscopeSource
-
-    host, port = parse_address(place, DEFAULT_PORT)
-    source = DTMicroscopeSource(
-        host,
-        port,
-        microscope=options.take("microscope", None, str),
-        data=options.take("data", None, str),
-        timeout_s=options.take("timeout", 10.0, parse_positive),
-        interval_s=options.take("interval", 0.0, parse_not_negative),
-        pixel_size_nm=options.take("pixel_size", pixel_size_nm, parse_positive),
-    )
-    options.finish()
-    return source
-
-
-def _open_pva(place: str, options: Options, pixel_size_nm: float | None) -> Source:
-    from samstar_rl.sources.instruments.pva import PvaSource
-
-    source = PvaSource(
-        place, pixel_size_nm=options.take("pixel_size", pixel_size_nm, parse_positive)
-    )
-    options.finish()
-    return source
-
-
-# kind -> how to make such a source from the place, the options and the pixel size
-SOURCES: dict[str, Callable[[str, Options, float | None], Source]] = {
-    "sim": _open_simulated,
-    "folder": _open_folder,
-    "file": _open_file,
-    "asyncroscopy": _open_asyncroscopy,
-    "tango": _open_tango,
-    "dtmicroscope": _open_dtmicroscope,
-    "pva": _open_pva,
-}
-
-
 def _path_kind(name: str) -> str:
     path = Path(name)
     if path.is_dir():
@@ -219,3 +108,123 @@ def _path_kind(name: str) -> str:
         f"unknown source {name!r}: expected {', '.join(f'{kind}:...' for kind in SOURCES)}, "
         "or the path of an existing file or folder"
     )
+
+
+def _flag(text: str) -> bool:
+    flags = dict.fromkeys(("1", "true", "yes", "on"), True)
+    flags |= dict.fromkeys(("0", "false", "no", "off"), False)
+    if text.casefold() not in flags:
+        raise SamstarError("expected 1 or 0")
+    return flags[text.casefold()]
+
+
+def _not_negative(text: str) -> float:
+    value = float(text)
+    if not 0 <= value < float("inf"):
+        raise SamstarError("expected a number of 0 or above")
+    return value
+
+
+def _positive(text: str) -> float:
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise SamstarError("expected a number above 0")
+    return value
+
+
+def _address(place: str) -> dict[str, Any]:
+    """``host:port``, ``host`` or ``[::1]:port``; each source knows its usual port."""
+    match = re.fullmatch(r"(\[[0-9a-fA-F:]+\]|[\w.-]+)(?::(\d{1,5}))?/?", place)
+    if match is None or int(match[2] or 0) > 65535:
+        raise SourceError(f"expected host:port, got {place!r}")
+    return {"host": match[1].strip("[]")} | ({"port": int(match[2])} if match[2] else {})
+
+
+def _device_address(place: str) -> dict[str, Any]:
+    """An address, and perhaps a device as Tango writes it: HOST:PORT/domain/family/member."""
+    address, _, device = place.rstrip("/").partition("/")
+    return _address(address) | ({"microscope": device} if device else {})
+
+
+@dataclass(frozen=True)
+class SourceKind:
+    """How sources of one kind are made from their names.
+
+    Parameters
+    ----------
+    made_by : str
+        Module and class, which are imported when such a source is asked for.
+    place : callable
+        Turns what stands behind the colon into arguments of the class.
+    options : mapping
+        Option -> the parameter of the class that it sets, and what turns its text into a value.
+        Where one is not given, the class's own default holds.
+    """
+
+    made_by: str
+    place: Callable[[str], dict[str, Any]]
+    options: Mapping[str, tuple[str, Callable[[str], Any]]]
+
+
+_INSTRUMENT = {
+    "timeout": ("timeout_s", _positive),
+    "interval": ("interval_s", _not_negative),
+    "pixel_size": ("pixel_size_nm", _positive),
+}
+
+SOURCES: dict[str, SourceKind] = {
+    "sim": SourceKind(
+        "samstar_rl.sources.simulated:SimulatedSource",
+        lambda place: {"preset": place or "particles"},
+        {
+            **{name: (name, int) for name in ("seed", "size", "length", "survey")},
+            **{name: (name, _not_negative) for name in ("drift", "fps")},
+        },
+    ),
+    "folder": SourceKind(
+        "samstar_rl.sources.folder:FolderSource",
+        lambda place: {"path": place},
+        {
+            "watch": ("watch", _flag),
+            "settle": ("settle_s", _not_negative),
+            "poll": ("poll_s", _not_negative),
+            "attempts": ("attempts", int),
+        },
+    ),
+    "file": SourceKind("samstar_rl.sources.file:FileSource", lambda place: {"path": place}, {}),
+    "asyncroscopy": SourceKind(
+        "samstar_rl.sources.instruments.asyncroscopy:AsyncroscopySource",
+        _address,
+        {
+            "central": ("central", _flag),
+            "detector": ("detector", str),
+            "size": ("size", int),
+            "dwell_time": ("dwell_time_s", _not_negative),
+            **_INSTRUMENT,
+        },
+    ),
+    "tango": SourceKind(
+        "samstar_rl.sources.instruments.tango:TangoSource",
+        _device_address,
+        {
+            "dbase": ("database", _flag),
+            "version": ("version", int),
+            **{name: (name, str) for name in ("scan", "microscope", "data", "detector")},
+            "size": ("size", int),
+            "dwell_time": ("dwell_time_s", _not_negative),
+            "save_path": ("save_path", str),
+            "tiled": ("tiled", str),
+            **_INSTRUMENT,
+        },
+    ),
+    "dtmicroscope": SourceKind(
+        "samstar_rl.sources.instruments.dtmicroscope:DTMicroscopeSource",
+        _address,
+        {"microscope": ("microscope", str), "data": ("data", str), **_INSTRUMENT},
+    ),
+    "pva": SourceKind(
+        "samstar_rl.sources.instruments.pva:PvaSource",
+        lambda place: {"channel": place},
+        {"pixel_size": ("pixel_size_nm", _positive)},
+    ),
+}

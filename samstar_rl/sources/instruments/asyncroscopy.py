@@ -127,7 +127,19 @@ class AsyncroscopySource(InstrumentSource):
         if central is None:
             central = port != INSTRUMENT_PORT
         self.scan_s = size * size * dwell_time_s
-        _refuse_impossible_scans(size, self.scan_s, central=central)
+        if self.scan_s > LONGEST_SCAN_S:
+            raise SourceError(
+                f"a scan of {self.scan_s:.4g} s is refused by the server, which takes at most "
+                f"{LONGEST_SCAN_S:.0f} s (dwell_time times size squared): choose a smaller size or "
+                "dwell_time"
+            )
+        limit = CENTRAL_LIMIT_BYTES if central else MAX_REPLY_BYTES
+        if size * size > limit:
+            way = ", or ask the instrument's own server (port 9001)" if central else ""
+            raise SourceError(
+                f"an image of {size} x {size} px never arrives: at most {limit} bytes are passed "
+                f"on; choose a smaller size{way}"
+            )
         self.address = (host, port)
         self.size, self.detector = size, detector
         self._connection: socket.socket | None = None
@@ -144,13 +156,19 @@ class AsyncroscopySource(InstrumentSource):
         with socket.create_connection(self.address, timeout=self.timeout_s) as connection:
             self._connection = connection
             try:
-                send_message(connection, self.request.encode())
-                image = decode_image(receive_message(connection, deadline=deadline))
+                payload = self.request.encode()
+                connection.sendall(struct.pack(">I", len(payload)) + payload)
+                image = decode_image(_receive_message(connection, deadline=deadline))
             except TimeoutError as error:
                 raise ConnectionLostError(self.lengthen_timeout()) from error
             finally:
                 self._connection = None
-        self._note_differences(image)
+        self.remark_size(image, self.size)
+        if self.detector != SCANNED_DETECTOR:
+            self.remark(
+                f"may have scanned {SCANNED_DETECTOR} instead of {self.detector}: these servers do "
+                "so whatever is asked for, and their replies do not say"
+            )
         return image
 
     def interrupt(self) -> None:
@@ -160,64 +178,11 @@ class AsyncroscopySource(InstrumentSource):
             with suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
 
-    def _note_differences(self, image: NDArray[np.generic]) -> None:
-        if image.shape != (self.size, self.size):
-            shape = " x ".join(str(length) for length in image.shape)
-            self.remark(f"sends {shape} px where {self.size} x {self.size} were asked for")
-        if self.detector != SCANNED_DETECTOR:
-            self.remark(
-                f"may have scanned {SCANNED_DETECTOR} instead of {self.detector}: these servers do "
-                "so whatever is asked for, and their replies do not say"
-            )
 
-
-def _refuse_impossible_scans(size: int, scan_s: float, *, central: bool) -> None:
-    if scan_s > LONGEST_SCAN_S:
-        raise SourceError(
-            f"a scan of {scan_s:.4g} s is refused by the server, which takes at most "
-            f"{LONGEST_SCAN_S:.0f} s (dwell_time times size squared): choose a smaller size or "
-            "dwell_time"
-        )
-    limit = CENTRAL_LIMIT_BYTES if central else MAX_REPLY_BYTES
-    if size * size > limit:
-        way = ", or ask the instrument's own server (port 9001)" if central else ""
-        raise SourceError(
-            f"an image of {size} x {size} px never arrives: at most {limit} bytes are passed on; "
-            f"choose a smaller size{way}"
-        )
-
-
-def send_message(connection: socket.socket, payload: bytes) -> None:
-    """Send a length and the bytes."""
-    connection.sendall(struct.pack(">I", len(payload)) + payload)
-
-
-def receive_message(
+def _receive_message(
     connection: socket.socket, limit: int = MAX_REPLY_BYTES, *, deadline: float = math.inf
 ) -> bytes:
-    """Receive a length and so many bytes.
-
-    Parameters
-    ----------
-    connection : socket
-    limit : int
-        Most bytes that are taken.
-    deadline : float
-        On the clock of `time.monotonic`: a server that sends a byte now and then hangs as well.
-
-    Returns
-    -------
-    bytes
-
-    Raises
-    ------
-    BadReplyError
-        If the length is beyond the limit: it is garbage, or nothing that fits here.
-    ConnectionError
-        If the other side closes before the end.
-    TimeoutError
-        If the end has not come by the deadline.
-    """
+    """Receive a length and so many bytes."""
     (length,) = struct.unpack(">I", _receive_exactly(connection, 4, deadline))
     if length > limit:
         other = OTHER_PROTOCOLS.get(struct.pack(">I", length))

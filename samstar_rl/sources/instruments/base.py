@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -12,7 +11,7 @@ from numpy.typing import NDArray
 
 from samstar_rl.errors import SamstarError
 from samstar_rl.frames.frame import Frame
-from samstar_rl.sources.base import Fault, SourceBase, SourceError
+from samstar_rl.sources.base import Fault, SourceBase
 
 FIRST_BACKOFF_S = 0.25
 LONGEST_BACKOFF_S = 10.0
@@ -120,6 +119,12 @@ class InstrumentSource(SourceBase):
             self._remarks.add(reason)
             self.on_fault(Fault(self.name, reason, cost_a_frame=False, trouble=False))
 
+    def remark_size(self, image: NDArray[np.generic], size: int) -> None:
+        """Say once that images are not square of the side that was asked for."""
+        if image.shape != (size, size):
+            shape = " x ".join(str(length) for length in image.shape)
+            self.remark(f"sends {shape} px where {size} x {size} were asked for")
+
     def __iter__(self) -> Iterator[Frame]:
         backoff = Backoff()
         try:
@@ -147,7 +152,10 @@ class InstrumentSource(SourceBase):
             if not self.stopped:
                 self._report(str(error), cost_a_frame=True)
             if isinstance(error, RefusedError):
-                self._give_up_after_refusals(error)
+                self._n_refusals += 1
+                if not self._granted or self._n_refusals >= MAX_REFUSALS:
+                    times = "" if self._n_refusals == 1 else f" {self._n_refusals} times in a row"
+                    raise SourceBrokenError(f"{self.name} refuses{times}: {error}") from error
         except OSError as error:
             if not self._away and not self.stopped:
                 self._report(f"does not answer ({error}); asking again", cost_a_frame=False)
@@ -157,12 +165,6 @@ class InstrumentSource(SourceBase):
             self._report(reason, cost_a_frame=True)
         self.disconnect()
         return None
-
-    def _give_up_after_refusals(self, error: RefusedError) -> None:
-        self._n_refusals += 1
-        if not self._granted or self._n_refusals >= MAX_REFUSALS:
-            times = "" if self._n_refusals == 1 else f" {self._n_refusals} times in a row"
-            raise SourceBrokenError(f"{self.name} refuses{times}: {error}") from error
 
     def _report(self, reason: str, *, cost_a_frame: bool) -> None:
         self.on_fault(Fault(self.name, reason, cost_a_frame=cost_a_frame))
@@ -237,17 +239,3 @@ def as_image(array: NDArray[np.generic]) -> NDArray[np.float32]:
         )
     with np.errstate(over="ignore"):
         return np.asarray(image, dtype=np.float32)
-
-
-def parse_address(place: str, default_port: int) -> tuple[str, int]:
-    """Split ``host:port``, ``host`` or ``[::1]:port``.
-
-    Raises
-    ------
-    SourceError
-        If there is no host, or the port is no number.
-    """
-    match = re.fullmatch(r"(\[[0-9a-fA-F:]+\]|[\w.-]+)(?::(\d{1,5}))?/?", place)
-    if match is None or int(match[2] or default_port) > 65535:
-        raise SourceError(f"expected host:port, got {place!r}")
-    return match[1].strip("[]"), int(match[2] or default_port)

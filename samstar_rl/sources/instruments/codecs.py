@@ -109,17 +109,14 @@ def _bitshuffled_lz4(data: bytes, n_bytes: int, itemsize: int) -> bytes:
     while left >= 8:
         n_values = min(block_values, left // 8 * 8)
         block, position = _next_block(data, position)
-        blocks.append(_unshuffle(_lz4_block(block, n_values * itemsize), n_values, itemsize))
+        rows = np.frombuffer(_lz4_block(block, n_values * itemsize), np.uint8).reshape(
+            8 * itemsize, n_values // 8
+        )
+        bits = np.unpackbits(rows, axis=1, bitorder="little")
+        blocks.append(np.packbits(bits.T, axis=1, bitorder="little").tobytes())
         left -= n_values
     blocks.append(data[position : position + left * itemsize])
     return b"".join(blocks)
-
-
-def _unshuffle(block: bytes, n_values: int, itemsize: int) -> bytes:
-    """From one row a bit of the values to one row a value."""
-    rows = np.frombuffer(block, np.uint8).reshape(8 * itemsize, n_values // 8)
-    bits = np.unpackbits(rows, axis=1, bitorder="little")
-    return np.packbits(bits.T, axis=1, bitorder="little").tobytes()
 
 
 def _begins_with_size(data: bytes, n_bytes: int) -> bool:

@@ -117,38 +117,27 @@ class PvaSource(SourceBase):
             for _ in range(self._updates.take_n_lost()):
                 self.on_fault(Fault(self.channel, "left out for newer frames", trouble=False))
             update = self._updates.get(IDLE_S)
-            self._note_silence()
+            silent_s = time.monotonic() - self._started
+            if not self._answered and not self._said_unanswered and silent_s > UNANSWERED_S:
+                self._said_unanswered = True
+                self._report(
+                    f"has not answered for {silent_s:.0f} s: check the channel's name, and that "
+                    "EPICS_PVA_ADDR_LIST reaches its server; waiting for it",
+                    cost_a_frame=False,
+                )
             if isinstance(update, Exception):
-                self._note_disconnection(update)
-                if self._is_final(update):
+                if self._connected:
+                    self._report("is disconnected; waiting for it", cost_a_frame=False)
+                elif not isinstance(update, self._disconnected):
+                    self._report(str(update) or type(update).__name__, cost_a_frame=False)
+                self._connected = False
+                # a lost connection the subscription restores by itself; by all else it has ended
+                if isinstance(update, self._finished) or not isinstance(update, self._disconnected):
                     return
             elif update is not None:
                 frame = self._to_frame(update)
                 if frame is not None:
                     yield frame
-
-    def _is_final(self, update: Exception) -> bool:
-        """Whether the subscription has ended; a lost connection it restores by itself."""
-        lost = isinstance(update, self._disconnected)
-        return isinstance(update, self._finished) or not lost
-
-    def _note_disconnection(self, update: Exception) -> None:
-        if self._connected:
-            self._report("is disconnected; waiting for it", cost_a_frame=False)
-        elif not isinstance(update, self._disconnected):
-            self._report(str(update) or type(update).__name__, cost_a_frame=False)
-        self._connected = False
-
-    def _note_silence(self) -> None:
-        """Say once that nobody has answered at all."""
-        silent_s = time.monotonic() - self._started
-        if not self._answered and not self._said_unanswered and silent_s > UNANSWERED_S:
-            self._said_unanswered = True
-            self._report(
-                f"has not answered for {silent_s:.0f} s: check the channel's name, and that "
-                "EPICS_PVA_ADDR_LIST reaches its server; waiting for it",
-                cost_a_frame=False,
-            )
 
     def _to_frame(self, update: Any) -> Frame | None:
         """The update as a frame; None if it is no new image."""
@@ -160,10 +149,10 @@ class PvaSource(SourceBase):
             if _is_empty(update):
                 self._remark("has no image yet: the detector is idle")
                 return None
-            stamp, unique_id = _stamp_s(update), _unique_id(update)
+            stamp, unique_id = _stamp_s(update), int(update.get("uniqueId") or 0)
             if self._is_known(stamp, unique_id):
                 return None
-            image = as_image(decode_ndarray(update))
+            image = as_image(_decode_ndarray(update))
         except BadReplyError as error:
             self._report(str(error), cost_a_frame=True)
             return None
@@ -196,24 +185,8 @@ class PvaSource(SourceBase):
         self.on_fault(Fault(self.channel, reason, cost_a_frame=cost_a_frame))
 
 
-def decode_ndarray(update: Any) -> NDArray[np.generic]:
-    """Turn an NTNDArray into an array.
-
-    Parameters
-    ----------
-    update : p4p.Value
-
-    Returns
-    -------
-    (H, W) array
-        Of colour images the luminance.
-
-    Raises
-    ------
-    BadReplyError
-        If it is something else, is compressed in a way that is not read here, or its dimensions do
-        not fit its data.
-    """
+def _decode_ndarray(update: Any) -> NDArray[np.generic]:
+    """Turn an NTNDArray into an array."""
     kind = update.getID()
     if "NTNDArray" not in kind:
         raise BadReplyError(f"expected an NTNDArray, the channel publishes {kind}")
@@ -267,11 +240,6 @@ def _colour_mode(update: Any) -> int | None:
 def _is_empty(update: Any) -> bool:
     """Whether an NTNDArray has never been given an image."""
     return "NTNDArray" in update.getID() and update.value is None and not len(update.dimension)
-
-
-def _unique_id(update: Any) -> int:
-    """The detector's count of images; 0 where it does not count."""
-    return int(update.get("uniqueId") or 0)
 
 
 def _stamp_s(update: Any) -> float:

@@ -126,7 +126,7 @@ class PvaSimulator:
             image = np.clip(self.specimen.scan(self.size), 0, 255).astype(np.uint8)
         self.n_published += 1
         value = self._new_value()
-        fill_ndarray(value, image, codec=self.codec, colour_mode=self.colour_mode)
+        _fill_ndarray(value, image, codec=self.codec, colour_mode=self.colour_mode)
         value.uniqueId = self.n_published if unique_id is None else unique_id
         value.timeStamp.secondsPastEpoch, value.timeStamp.nanoseconds = divmod(
             round((time.time() if time_s is None else time_s) * 1e9), 10**9
@@ -143,19 +143,10 @@ class PvaSimulator:
             self.publish()
 
 
-def fill_ndarray(
+def _fill_ndarray(
     value: Any, image: NDArray[Any], *, codec: str = "", colour_mode: int | None = None
 ) -> None:
-    """Put an image into an NTNDArray as areaDetector does.
-
-    Parameters
-    ----------
-    value : p4p.Value
-    image : (H, W) array
-    codec : {"", "blosc", "lz4", "bslz4"}
-    colour_mode : int, optional
-        2, 3 or 4: the image in three equal colours, in that order of axes.
-    """
+    """Put an image into an NTNDArray as areaDetector does."""
     if colour_mode is not None:
         image = np.stack([image] * 3, axis=image.ndim + 1 + COLOUR_AXES[colour_mode])
     value.attribute = [

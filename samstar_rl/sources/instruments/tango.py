@@ -134,7 +134,17 @@ class TangoSource(InstrumentSource):
             timeout_s=timeout_s,
             pixel_size_nm=pixel_size_nm,
         )
-        _refuse_impossible_scans(size, dwell_time_s, version)
+        if size is not None and not 1 <= size <= math.isqrt(MAX_REPLY_BYTES):
+            raise SourceError(
+                f"size must be from 1 to {math.isqrt(MAX_REPLY_BYTES)}: an image of "
+                f"{MAX_REPLY_BYTES} bytes is the largest that is taken; got {size}"
+            )
+        low, high = DWELL_LIMITS_S[3 if version == 3 else 2]
+        if dwell_time_s is not None and not low <= dwell_time_s <= high:
+            raise SourceError(
+                f"dwell_time must be from {low:g} to {high:g} s, which the scan device takes; got "
+                f"{dwell_time_s:g}"
+            )
         if version not in (None, *DEVICES):
             raise SourceError(f"version must be 2 or 3, got {version}")
         if not re.fullmatch(r"[\w.-]+", detector):
@@ -161,17 +171,24 @@ class TangoSource(InstrumentSource):
         try:
             if not self._devices:
                 self._connect()
-            size, scan_s = self._set_scan()
+            scan = self._devices["scan"]
+            if self.size is not None:
+                scan.write_attribute("imsize", self.size)
+            if self.dwell_time_s is not None:
+                scan.write_attribute("dwell_time", self.dwell_time_s)
+            size = int(scan.read_attribute("imsize").value)
+            scan_s = size * size * float(scan.read_attribute("dwell_time").value)
             if self._found_version == 2:
-                image = self._acquire_directly(scan_s)
+                header, body = self._command("microscope", "get_scanned_image", scan_s=scan_s)
+                image, detector = decode_scanned_image(header, body)
+                if detector and detector.casefold() != self.detector.casefold():
+                    self.remark(f"scans {detector}, not {self.detector}: the device decides")
             else:
                 image = self._acquire_by_key(scan_s)
             self._note_pixel_size(image.shape[-1])
         except self._tango.DevFailed as error:
             raise self._explain(error) from error
-        if image.shape != (size, size):
-            shape = " x ".join(str(length) for length in image.shape)
-            self.remark(f"sends {shape} px where {size} x {size} were asked for")
+        self.remark_size(image, size)
         return image
 
     def disconnect(self) -> None:
@@ -202,23 +219,6 @@ class TangoSource(InstrumentSource):
             name = f"{self.address}/{name}" + ("" if self.database else "#dbase=no")
         return self._tango.DeviceProxy(name)
 
-    def _set_scan(self) -> tuple[int, float]:
-        """Write what was asked for; return the image's side and the scan's duration in s."""
-        scan = self._devices["scan"]
-        if self.size is not None:
-            scan.write_attribute("imsize", self.size)
-        if self.dwell_time_s is not None:
-            scan.write_attribute("dwell_time", self.dwell_time_s)
-        size = int(scan.read_attribute("imsize").value)
-        return size, size * size * float(scan.read_attribute("dwell_time").value)
-
-    def _acquire_directly(self, scan_s: float) -> NDArray[np.generic]:
-        header, body = self._command("microscope", "get_scanned_image", scan_s=scan_s)
-        image, detector = decode_scanned_image(header, body)
-        if detector and detector.casefold() != self.detector.casefold():
-            self.remark(f"scans {detector}, not {self.detector}: the device decides")
-        return image
-
     def _acquire_by_key(self, scan_s: float) -> NDArray[np.generic]:
         key = self._command(
             "microscope", "acquire_scanned_image", [self.detector.lower()], scan_s=scan_s
@@ -227,12 +227,12 @@ class TangoSource(InstrumentSource):
             raise BadReplyError(f"expected the key of an image, got {key!r}")
         if self.save_path is not None:
             return _read_saved(self.save_path, key)
-        config = parse_json(self._command("data", "get_config"), "get_config")
+        config = _parse_json(self._command("data", "get_config"), "get_config")
         uri = self.tiled or str(config.get("uri", ""))
         if urlsplit(uri).scheme not in ("http", "https"):
             raise BadReplyError(f"the data device names no Tiled server, but {uri!r}")
         try:
-            return fetch_from_tiled(uri, key.strip(), self.detector, self.timeout_s)
+            return _fetch_from_tiled(uri, key.strip(), self.detector, self.timeout_s)
         except OSError as error:  # the scan is done: it must not be repeated for this
             raise RefusedError(
                 f"the image {key} cannot be fetched from {uri} ({error}): tiled=http://HOST:PORT "
@@ -300,22 +300,6 @@ class TangoSource(InstrumentSource):
         return RefusedError(f"the device says: {said}")
 
 
-def _refuse_impossible_scans(
-    size: int | None, dwell_time_s: float | None, version: int | None
-) -> None:
-    if size is not None and not 1 <= size <= math.isqrt(MAX_REPLY_BYTES):
-        raise SourceError(
-            f"size must be from 1 to {math.isqrt(MAX_REPLY_BYTES)}: an image of "
-            f"{MAX_REPLY_BYTES} bytes is the largest that is taken; got {size}"
-        )
-    low, high = DWELL_LIMITS_S[3 if version == 3 else 2]
-    if dwell_time_s is not None and not low <= dwell_time_s <= high:
-        raise SourceError(
-            f"dwell_time must be from {low:g} to {high:g} s, which the scan device takes; got "
-            f"{dwell_time_s:g}"
-        )
-
-
 def _read_saved(folder: Path, key: str) -> NDArray[np.generic]:
     """The image's file, by its last name only: no path that a reply names is opened."""
     path = folder / re.split(r"[/\\]", key.strip())[-1]
@@ -350,33 +334,17 @@ def decode_scanned_image(header: str, body: bytes) -> tuple[NDArray[np.generic],
     BadReplyError
         If header and bytes do not fit.
     """
-    described = parse_json(header, "get_scanned_image")
+    described = _parse_json(header, "get_scanned_image")
     try:
         shape = tuple(int(length) for length in described["shape"])
         dtype = np.dtype(str(described["dtype"]))
     except (KeyError, TypeError, ValueError) as error:
         raise BadReplyError(f"expected shape and dtype of an image: {described}") from error
-    return as_array(body, shape, dtype), str(described.get("detector", ""))
+    return _as_array(body, shape, dtype), str(described.get("detector", ""))
 
 
-def as_array(body: bytes, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[np.generic]:
-    """Read bytes in C order as an array of real numbers.
-
-    Parameters
-    ----------
-    body : bytes
-    shape : tuple of int
-    dtype : numpy.dtype
-
-    Returns
-    -------
-    array of that shape
-
-    Raises
-    ------
-    BadReplyError
-        If they are of another length, or no real numbers.
-    """
+def _as_array(body: bytes, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[np.generic]:
+    """Read bytes in C order as an array of real numbers."""
     if dtype.kind not in "buif" or not shape or min(shape) < 1:
         raise BadReplyError(f"expected an image of real numbers, got {shape} of {dtype}")
     if math.prod(shape) * dtype.itemsize != len(body):
@@ -384,14 +352,8 @@ def as_array(body: bytes, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArr
     return np.frombuffer(body, dtype).reshape(shape)
 
 
-def parse_json(text: Any, source: str) -> dict[str, Any]:
-    """A JSON object.
-
-    Raises
-    ------
-    BadReplyError
-        If the text is none.
-    """
+def _parse_json(text: Any, source: str) -> dict[str, Any]:
+    """A JSON object."""
     try:
         found = json.loads(text)
     except (TypeError, ValueError) as error:
@@ -401,31 +363,8 @@ def parse_json(text: Any, source: str) -> dict[str, Any]:
     return found
 
 
-def fetch_from_tiled(uri: str, key: str, detector: str, timeout_s: float) -> NDArray[np.generic]:
-    """Fetch an image of a file that a Tiled server offers.
-
-    Parameters
-    ----------
-    uri : str
-        Of the server.
-    key : str
-        Of the file.
-    detector : str
-        The image is ``image/DETECTOR``, or the first channel of an NSID file.
-    timeout_s : float
-        For each of the two requests.
-
-    Returns
-    -------
-    (H, W) array
-
-    Raises
-    ------
-    OSError
-        If the server does not answer, or does not have it.
-    BadReplyError
-        If what it gives does not fit what it announces.
-    """
+def _fetch_from_tiled(uri: str, key: str, detector: str, timeout_s: float) -> NDArray[np.generic]:
+    """Fetch an image of a file that a Tiled server offers."""
     last: Exception | None = None
     for name in dict.fromkeys((f"image/{detector.upper()}", f"image/{detector}", "Channel_000")):
         path = quote(f"{key}/{name}")
@@ -436,11 +375,11 @@ def fetch_from_tiled(uri: str, key: str, detector: str, timeout_s: float) -> NDA
                 raise
             last = error
             continue
-        shape, dtype = _structure(parse_json(text, "Tiled"))
+        shape, dtype = _structure(_parse_json(text, "Tiled"))
         if math.prod(shape) * dtype.itemsize > MAX_REPLY_BYTES:
             raise BadReplyError(f"an image of {shape}; at most {MAX_REPLY_BYTES} bytes are taken")
         query = "format=application/octet-stream"
-        return as_array(_get(f"{uri}/api/v1/array/full/{path}?{query}", timeout_s), shape, dtype)
+        return _as_array(_get(f"{uri}/api/v1/array/full/{path}?{query}", timeout_s), shape, dtype)
     raise last or URLError("nothing was asked for")
 
 

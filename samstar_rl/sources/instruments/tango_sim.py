@@ -127,16 +127,8 @@ class TangoSimulator:
             self._temporary.cleanup()
 
 
-def serve(port: int, folder: Path, behaviour: Behaviour) -> None:
-    """Serve the devices until the process ends.
-
-    Parameters
-    ----------
-    port : int
-    folder : Path
-        Where version 3 saves its files.
-    behaviour : Behaviour
-    """
+def _serve(port: int, folder: Path, behaviour: Behaviour) -> None:
+    """Serve the devices until the process ends."""
     from tango.server import run
 
     microscope = Microscope(folder, behaviour)
@@ -167,7 +159,7 @@ class Microscope:
         self.saved: dict[str, NDArray[np.float32]] = {}
         self.tiled: ThreadingHTTPServer | None = None
         if behaviour.version == 3 and behaviour.tiled:
-            self.tiled = start_tiled(self.saved)
+            self.tiled = _start_tiled(self.saved)
 
     @property
     def uri(self) -> str:
@@ -204,12 +196,7 @@ class Microscope:
 
 
 def make_devices(microscope: Microscope) -> dict[str, Any]:
-    """The classes of the devices of the microscope's version, by role.
-
-    Parameters
-    ----------
-    microscope : Microscope
-    """
+    """The classes of the devices of the microscope's version, by role."""
     from tango import AttrWriteType, DevEncoded, DevVarStringArray
     from tango.server import Device, attribute, command
 
@@ -275,14 +262,8 @@ def make_devices(microscope: Microscope) -> dict[str, Any]:
     return {"scan": RegionScan, "microscope": Keyed, "data": Data}
 
 
-def start_tiled(images: dict[str, NDArray[np.float32]]) -> ThreadingHTTPServer:
-    """Start an HTTP server on loopback that offers images as Tiled does.
-
-    Parameters
-    ----------
-    images : dict
-        By key; may grow.
-    """
+def _start_tiled(images: dict[str, NDArray[np.float32]]) -> ThreadingHTTPServer:
+    """Start an HTTP server on loopback that offers images as Tiled does."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -292,7 +273,13 @@ def start_tiled(images: dict[str, NDArray[np.float32]]) -> ThreadingHTTPServer:
                 key, _, name = path.removeprefix(prefix).partition("/")
                 if path.startswith(prefix) and key in images and name == "image/HAADF":
                     image = images[key]
-                    body = image.tobytes() if "array" in prefix else metadata_of(image)
+                    body = image.tobytes()
+                    if "metadata" in prefix:
+                        kind: dict[str, Any] = {"endianness": "little"}
+                        kind |= {"kind": image.dtype.kind, "itemsize": image.dtype.itemsize}
+                        structure = {"data_type": kind, "shape": list(image.shape)}
+                        described = {"data": {"attributes": {"structure": structure}}}
+                        body = json.dumps(described).encode()
                     self._answer(HTTPStatus.OK, body)
                     return
             self._answer(HTTPStatus.NOT_FOUND, b'{"detail": "No such entry."}')
@@ -311,13 +298,6 @@ def start_tiled(images: dict[str, NDArray[np.float32]]) -> ThreadingHTTPServer:
     return server
 
 
-def metadata_of(image: NDArray[Any]) -> bytes:
-    """What Tiled says of an array."""
-    kind = {"kind": image.dtype.kind, "itemsize": image.dtype.itemsize, "endianness": "little"}
-    structure = {"data_type": kind, "shape": list(image.shape)}
-    return json.dumps({"data": {"attributes": {"structure": structure}}}).encode()
-
-
 def _free_port() -> int:
     import socket
 
@@ -333,4 +313,4 @@ if __name__ == "__main__":
     parser.add_argument("behaviour", type=json.loads)
     given = parser.parse_args()
     os.environ.pop("TANGO_HOST", None)
-    serve(given.port, given.folder, Behaviour(**given.behaviour))
+    _serve(given.port, given.folder, Behaviour(**given.behaviour))

@@ -76,23 +76,18 @@ def iterate_frames(images: Any, *, pixel_size_nm: float | None = None) -> Iterat
 
 def _array_of(images: Any) -> tuple[Any, str, float | None]:
     """The array, its name, and the pixel size where it is known."""
-    if hasattr(images, "axes_manager"):
-        return _array_of_signal(images)
+    if hasattr(images, "axes_manager"):  # HyperSpy's: navigation axes first, then y and x
+        axes = images.axes_manager.signal_axes
+        if len(axes) != 2:
+            raise FrameReadError(
+                f"the signal has {len(axes)} signal axes, an image has two: "
+                "signal.as_signal2D((x, y)) makes images of it"
+            )
+        x, y = ({"scale": axis.scale, "units": axis.units} for axis in axes)
+        title = str(images.metadata.get_item("General.title", "") or "image")
+        return images.data, title, axes_pixel_size_nm([y, x])
     # dask, Zarr and HDF5 arrays can be indexed as they are: nothing is read yet. Tables, which have
     # no dtype, are indexed otherwise.
     if all(hasattr(images, name) for name in ("shape", "dtype", "__getitem__")):
         return images, "image", None
     return np.asarray(images), "image", None
-
-
-def _array_of_signal(signal: Any) -> tuple[Any, str, float | None]:
-    """HyperSpy's: navigation axes first, then y and x."""
-    axes = signal.axes_manager.signal_axes
-    if len(axes) != 2:
-        raise FrameReadError(
-            f"the signal has {len(axes)} signal axes, an image has two: "
-            "signal.as_signal2D((x, y)) makes images of it"
-        )
-    x, y = ({"scale": axis.scale, "units": axis.units} for axis in axes)
-    title = str(signal.metadata.get_item("General.title", "") or "image")
-    return signal.data, title, axes_pixel_size_nm([y, x])

@@ -46,7 +46,15 @@ def iterate_file(path: str | Path, *, pixel_size_nm: float | None = None) -> Ite
         If the file needs a library of the extra `files` that is not installed.
     """
     path = Path(path)
-    read = _reader(path)
+    read = READERS.get(path.suffix.lower())
+    if path.is_dir() and path.suffix.lower() not in FOLDER_SUFFIXES:
+        if not is_zarr_node(path):
+            raise FrameReadError(f"{path} is a folder: list its files with list_image_files")
+        read = read_zarr
+    if read is None:
+        raise FrameReadError(
+            f"{path} is of an unknown kind: expected one of {', '.join(READERS)}; convert it"
+        )
     index = -1
     try:
         time = path.stat().st_mtime
@@ -206,19 +214,6 @@ READERS: dict[str, Callable[[Path], Iterator[tuple[Plane, int, float | None]]]] 
 }
 #: what looks like one file to people and is a folder on disk
 FOLDER_SUFFIXES = (".zarr", ".zspy")
-
-
-def _reader(path: Path) -> Callable[[Path], Iterator[tuple[Plane, int, float | None]]]:
-    reader = READERS.get(path.suffix.lower())
-    if path.is_dir() and path.suffix.lower() not in FOLDER_SUFFIXES:
-        if not is_zarr_node(path):
-            raise FrameReadError(f"{path} is a folder: list its files with list_image_files")
-        reader = read_zarr
-    if reader is None:
-        raise FrameReadError(
-            f"{path} is of an unknown kind: expected one of {', '.join(READERS)}; convert it"
-        )
-    return reader
 
 
 def _first_line(error: BaseException) -> str:

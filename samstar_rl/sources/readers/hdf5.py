@@ -11,7 +11,13 @@ import numpy as np
 
 from samstar_rl.errors import MissingExtraError
 from samstar_rl.sources.readers.pixel_size import square_nm, to_nm
-from samstar_rl.sources.readers.planes import FrameReadError, Plane, count_planes, iterate_planes
+from samstar_rl.sources.readers.planes import (
+    FrameReadError,
+    Plane,
+    count_planes,
+    is_colour,
+    iterate_planes,
+)
 
 # kinds of NSID's data sets whose last two axes are no image
 NO_IMAGES = ("SPECTRUM", "SPECTRAL_IMAGE", "LINE_PLOT", "POINT_CLOUD", "IMAGE_4D")
@@ -44,7 +50,8 @@ def read_hdf5(path: Path) -> Iterator[tuple[Plane, int, float | None]]:
         raise MissingExtraError("HDF5 files", "h5py", "files") from error
     with h5py.File(path, "r") as file:
         images = _find_images(file, h5py.Dataset, path)
-        size = images[0].shape[:2] if _is_colour(images[0]) else images[0].shape[-2:]
+        first = images[0].shape
+        size = first[:2] if len(first) == 3 and is_colour(first) else first[-2:]
         images = [one for one in images if one.shape[-2:] == size or one.shape[:2] == size]
         n_planes = sum(count_planes(one.shape) for one in images)
         for image in images:
@@ -55,7 +62,13 @@ def read_hdf5(path: Path) -> Iterator[tuple[Plane, int, float | None]]:
 
 def _find_images(file: Any, kind: Any, path: Path) -> list[Any]:
     found: list[tuple[str, Any]] = []
-    file.visititems(lambda name, item: found.append((name, item)) if _is_data(item, kind) else None)
+
+    def note(name: str, item: Any) -> None:
+        """Take arrays of numbers, but not the scales of others' axes."""
+        if isinstance(item, kind) and item.dtype.kind in "buifc" and not item.is_scale:
+            found.append((name, item))
+
+    file.visititems(note)
     by_detector = [item for name, item in found if re.match(r"(.*/)?image(/|$)", name)]
     channels = [item for name, item in found if re.search(r"(^|/)Channel_\d+(/|$)", name)]
     images = [item for item in by_detector or channels if _is_image(item)]
@@ -67,19 +80,10 @@ def _find_images(file: Any, kind: Any, path: Path) -> list[Any]:
     return images
 
 
-def _is_data(item: Any, kind: Any) -> bool:
-    """Whether it is an array of numbers, and not the scale of another one's axis."""
-    return isinstance(item, kind) and item.dtype.kind in "buifc" and not item.is_scale
-
-
 def _is_image(item: Any) -> bool:
     kind = _text(item.attrs.get("data_type", ""))
     real = item.dtype.kind != "c"
     return real and item.ndim >= 2 and kind.upper().rpartition(".")[2] not in NO_IMAGES
-
-
-def _is_colour(item: Any) -> bool:
-    return bool(item.ndim == 3 and item.shape[-1] in (3, 4) and min(item.shape[:2]) > 4)
 
 
 def _pixel_size_nm(image: Any, file: Any) -> float | None:

@@ -59,10 +59,10 @@ def iterate_planes(array: Any, name: str) -> Iterator[Plane]:
             "(frames, height, width) or (height, width, 3)"
         )
     for index in np.ndindex(shape[:-n_axes]):
-        yield as_plane(array[index])
+        yield _as_plane(array[index])
 
 
-def as_plane(values: Any) -> Plane:
+def _as_plane(values: Any) -> Plane:
     """One image as a plain array: masked pixels become NaN, HyperSpy's colours a last axis."""
     if hasattr(values, "compute"):  # dask's own conversion forgets masks
         values = values.compute()

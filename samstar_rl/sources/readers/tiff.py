@@ -219,7 +219,9 @@ def _as_on_a_screen(
         else:
             yield _looked_up(indices, page.colormap)
     elif kind == PHOTOMETRIC.SEPARATED and plane.ndim == 3 and plane.shape[2] >= 4:
-        yield _of_inks(plane)
+        # cyan, magenta, yellow and black as red, green and blue
+        full = np.iinfo(plane.dtype).max if plane.dtype.kind in "ui" else 1
+        yield (full - plane[..., :3].astype(np.float64)) * (full - plane[..., 3:4]) / full
     elif kind == PHOTOMETRIC.YCBCR and page.compression in JPEG:
         yield plane
     elif plane.ndim == 3 and (kind in LIGHTNESS_FIRST or plane.shape[2] < 3):
@@ -267,9 +269,3 @@ def _is_ramp(colours: NDArray[np.int64]) -> bool:
         return True
     ramp = np.linspace(0, 255, colours.shape[1])
     return bool((grey & (abs(colours[0] - ramp) <= RAMP_TOLERANCE)).mean() >= RAMP_SHARE)
-
-
-def _of_inks(plane: NDArray[Any]) -> NDArray[Any]:
-    """Cyan, magenta, yellow and black as red, green and blue."""
-    full = np.iinfo(plane.dtype).max if plane.dtype.kind in "ui" else 1
-    return (full - plane[..., :3].astype(np.float64)) * (full - plane[..., 3:4]) / full

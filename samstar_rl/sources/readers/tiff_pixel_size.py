@@ -170,7 +170,9 @@ def _olympus(tiff: TiffFile, series: TiffPageSeries) -> Sizes | None:
 def _imagej(tiff: TiffFile, series: TiffPageSeries) -> Sizes | None:
     if not tiff.imagej_metadata:
         return None
-    unit = _unescaped(str(tiff.imagej_metadata.get("unit", "")))
+    unit = str(tiff.imagej_metadata.get("unit", ""))
+    # ImageJ writes the micro sign as the six characters \u00B5
+    unit = re.sub(r"\\u([0-9a-fA-F]{4})", lambda match: chr(int(match[1], 16)), unit)
     return _both(*(to_nm(1 / per_px, unit) for per_px in _resolution(series)))
 
 
@@ -232,8 +234,3 @@ def _printed_nm(series: TiffPageSeries, units: tuple[RESUNIT, ...]) -> Sizes:
 
 def _both(width_nm: float | None, height_nm: float | None) -> Sizes | None:
     return None if width_nm is None or height_nm is None else (width_nm, height_nm)
-
-
-def _unescaped(unit: str) -> str:
-    r"""ImageJ writes the micro sign as the six characters \u00B5."""
-    return re.sub(r"\\u([0-9a-fA-F]{4})", lambda match: chr(int(match[1], 16)), unit)

@@ -41,7 +41,6 @@ from samstar_rl.sources.instruments.base import (
     InstrumentSource,
     RefusedError,
     SourceBrokenError,
-    parse_address,
 )
 from samstar_rl.sources.instruments.codecs import decompress
 from samstar_rl.sources.instruments.dtmicroscope import decode_overview
@@ -373,7 +372,7 @@ def test_ids_stay_apart_when_the_clock_stands_or_jumps_back():
     [("host", ("host", 9000)), ("1.2.3.4:80", ("1.2.3.4", 80)), ("[::1]:5/", ("::1", 5))],
 )
 def test_addresses(place, expected):
-    assert parse_address(place, 9000) == expected
+    assert open_source(f"asyncroscopy://{place}").address == expected
 
 
 @pytest.mark.parametrize(
