@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 FRAME_STEP = 20
 """Every twentieth frame of an experiment, as in the benchmark: a few frames show its drift."""
 BUDGETS = (75.0, 150.0, 300.0, 600.0, 1200.0)
+ZOOMS = (1.0, 2.0, 3.0, 4.0, 6.0)
 
 
 def headroom(
@@ -67,7 +68,7 @@ def headroom(
     from samstar_rl.tasks.task import load_task
     from samstar_rl.tuning.objective import Objective
 
-    loaded = with_gaze(load_task(task), zoom or (1.0, 2.0, 3.0, 4.0, 6.0), prompts)
+    loaded = with_gaze(load_task(task), zooms=zoom or ZOOMS, most_prompts=prompts)
     images = find_labelled(frames, labels, names)
     budgets = [*sorted(budget or BUDGETS), math.inf]
     RunFolder(out).record(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -54,7 +55,7 @@ def measure_pace(
     objective = Objective(task)
     zoom = plan.zooms[len(plan.zooms) // 2]
     settings = task.static.replace(n_prompts=plan.most_prompts, zoom=zoom)
-    limits = [budget for budget in plan.budgets if budget is not None] or [None]
+    limits = plan.limits
     measured = []
     indices = np.linspace(0, len(bank) - 1, LIVE_FRAMES + 1).round().astype(int).tolist()
     for k, index in enumerate(indices):
@@ -62,8 +63,9 @@ def measure_pace(
         # what is known of the frame of the bank is not to be found again
         frame = Frame(known.image, known.pixel_size_nm, known.id, known.time)
         started = time.perf_counter()
+        limit = limits[k % len(limits)]
         evaluator = FrameEvaluator(
-            LiveFrame(engine, frame), objective, cost_limit=limits[k % len(limits)]
+            LiveFrame(engine, frame), objective, cost_limit=None if math.isinf(limit) else limit
         )
         cost = evaluator(settings).cost
         measured.append((cost, 1e3 * (time.perf_counter() - started)))

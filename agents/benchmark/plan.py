@@ -288,7 +288,7 @@ class BenchmarkPlan:
 
     def task(self, name: str) -> Task:
         """A task with the plan's zooms and numbers of prompts."""
-        return with_gaze(load_task(name), self.zooms, self.most_prompts)
+        return with_gaze(load_task(name), zooms=self.zooms, most_prompts=self.most_prompts)
 
     def prompts(self, name: str, part: str) -> tuple[PromptSettings, ...]:
         """What SAM computes for each frame of ``train`` or ``test``."""

@@ -17,7 +17,7 @@ from samstar_rl.agents.learning.neuroevolution import evolve_policy
 from samstar_rl.agents.learning.normalisation import fit_normalisation
 from samstar_rl.agents.learning.plan import TrainingPlan
 from samstar_rl.agents.learning.train import bundle_trained, train_multi_policy, train_policy
-from samstar_rl.agents.search.gazes import BUDGET_RANGE, evaluate_gazes, gazes_of
+from samstar_rl.agents.search.gazes import evaluate_gazes, gazes_of
 from samstar_rl.agents.search.settings_file import settings_toml
 from samstar_rl.agents.search.static import FIRST_FRAMES, search_static
 from samstar_rl.agents.tuners.fixed import ForeignStaticTuner, ScriptedTuner
@@ -26,6 +26,7 @@ from samstar_rl.agents.tuners.rule import RuleTuner
 from samstar_rl.agents.tuners.search import Nsga2Tuner, SearchTuner
 from samstar_rl.bank.split import split_streams
 from samstar_rl.envs import STREAM_ID
+from samstar_rl.envs.observation.schema import BUDGET_RANGE
 from samstar_rl.envs.wrappers import VARIATION
 from samstar_rl.errors import SamstarError
 from samstar_rl.settings import Settings

@@ -98,7 +98,7 @@ def _write_budgets(events: CurveWriter, rows: pd.DataFrame, limits: Sequence[flo
     for measure in ("score", "f1"):
         if measure in rows:
             for budget, mean in rows.groupby("budget")[measure].mean().items():
-                step = round(min(float(budget), unlimited))  # type: ignore[arg-type]
+                step = round(min(float(budget), unlimited))
                 events.scalar(f"{BY_BUDGET}/{measure}", float(mean), step)
 
 

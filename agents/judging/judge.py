@@ -91,9 +91,10 @@ class Judge:
             there is truth, ``setting_*``.
         """
         rows = []
+        cost_limit = None if math.isinf(budget) else budget
         for number, stream in enumerate(self.streams):
             sources = map(self.frames.source, stream)
-            tuned_frames = run_tuner(tuner, sources, self.objective, budget=budget)
+            tuned_frames = run_tuner(tuner, sources, self.objective, cost_limit=cost_limit)
             for index, tuned in zip(stream, tuned_frames, strict=True):
                 row = {"tuner": tuner.name, "budget": budget, **columns}
                 row |= {"stream": number, "frame_index": index}

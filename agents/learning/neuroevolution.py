@@ -6,7 +6,6 @@ the weights differs. A small network, since a genetic algorithm searches all its
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -75,7 +74,7 @@ def evolve_policy(
     normalisation: Normalisation,
     *,
     n_evaluations: int,
-    budgets: tuple[float, float] = (math.inf, math.inf),
+    budgets: tuple[float, float] | None = None,
     seed: int,
     window: int = 8,
     windows_per_generation: int = 2,
@@ -96,7 +95,7 @@ def evolve_policy(
     normalisation : Normalisation
     n_evaluations : int
         One is one frame segmented.
-    budgets : (float, float)
+    budgets : (float, float), optional
         The cost that frames may have is drawn log-uniformly between these, for each window.
     seed : int
     window : int
@@ -158,23 +157,21 @@ def _draw_windows(
     return chosen
 
 
-def _draw_budget(rng: np.random.Generator, budgets: tuple[float, float]) -> float:
-    if math.isinf(budgets[1]):
-        return math.inf
-    return float(np.exp(rng.uniform(*np.log(budgets))))
+def _draw_budget(rng: np.random.Generator, budgets: tuple[float, float] | None) -> float | None:
+    return None if budgets is None else float(np.exp(rng.uniform(*np.log(budgets))))
 
 
 def _mean_reward(
     network: PolicyNetwork,
     frames: BankFrames,
     windows: Sequence[range],
-    budgets: Sequence[float],
+    budgets: Sequence[float | None],
     objective: Objective,
 ) -> float:
     tuner = PolicyTuner(network, frames.builder, frames=frames)
     rewards = [
         tuned.evaluation.reward
         for window, budget in zip(windows, budgets, strict=True)
-        for tuned in run_tuner(tuner, map(frames.source, window), objective, budget=budget)
+        for tuned in run_tuner(tuner, map(frames.source, window), objective, cost_limit=budget)
     ]
     return float(np.mean(rewards))

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from samstar_rl.agents.learning.hyperparameters import algorithm_name, load_hyperparameters
 from samstar_rl.envs import STREAM_ID
+from samstar_rl.envs.observation.schema import BUDGET_RANGE
 from samstar_rl.envs.wrappers import VARIATION
-from samstar_rl.tuning.tuner import COST_WEIGHT
+from samstar_rl.tuning.objective import PRICE
 
 if TYPE_CHECKING:
     from samstar_rl.tasks.task import Task
@@ -27,7 +28,10 @@ class TrainingPlan:
     hyperparameters : dict
         As in agents/learning/hyperparams.
     seed : int
-    cost_weight : float
+    price : float
+        Score that 1,000 of cost must gain, see `Objective`.
+    budget : float or (float, float)
+        The cost that frames may have, see `StreamOptions`.
     variation : float
         Share by which targets vary from episode to episode, see `vary_targets`.
     without : tuple of str
@@ -37,7 +41,8 @@ class TrainingPlan:
     algorithm: str
     hyperparameters: Mapping[str, Any]
     seed: int = 0
-    cost_weight: float = COST_WEIGHT
+    price: float = PRICE
+    budget: float | tuple[float, float] = BUDGET_RANGE
     variation: float = 0.0
     without: tuple[str, ...] = ()
 
@@ -69,6 +74,8 @@ def plan_training(
     steps: int | None = None,
     path: str | Path | None = None,
     seed: int = 0,
+    price: float = PRICE,
+    budget: float | tuple[float, float] = BUDGET_RANGE,
     without: tuple[str, ...] = (),
 ) -> TrainingPlan:
     """Plan a training with the hyperparameters that ship for its learner and its tasks.
@@ -85,6 +92,10 @@ def plan_training(
     path : path, optional
         A TOML file of hyperparameters, applied on top of those that ship.
     seed : int
+    price : float
+        Score that 1,000 of cost must gain, see `Objective`.
+    budget : float or (float, float)
+        The cost that frames may have, see `StreamOptions`.
     without : tuple of str
         Blocks of the observation that the policy does not see.
 
@@ -107,4 +118,12 @@ def plan_training(
         overrides={} if steps is None else {"total_steps": steps},
     )
     variation = 0.0 if is_one else VARIATION
-    return TrainingPlan(name, hyperparameters, seed=seed, variation=variation, without=without)
+    return TrainingPlan(
+        name,
+        hyperparameters,
+        seed=seed,
+        price=price,
+        budget=budget,
+        variation=variation,
+        without=without,
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -27,7 +28,7 @@ from samstar_rl.agents.reporting.curve_writer import CurveWriter, HeldCurves
 from samstar_rl.agents.search.static import FINALISTS, SEARCH_FRAMES, search_static
 from samstar_rl.agents.tuners.policy import PolicyTuner
 from samstar_rl.bank.split import split_streams
-from samstar_rl.envs import STREAM_ID, StreamEnv
+from samstar_rl.envs import STREAM_ID, StreamEnv, StreamOptions
 from samstar_rl.envs.bank_frames import BankFrames
 from samstar_rl.envs.observation.schema import LAST_FRAME
 from samstar_rl.envs.task_union import TaskUnion
@@ -113,7 +114,7 @@ def train_policy(
     resume: bool = False,
     on_progress: OnProgress | None = None,
 ) -> Trained:
-    """Train a policy for one task in `samstar/Stream-v0`.
+    """Train a policy for one task in `samstar/Stream-v1`.
 
     Parameters
     ----------
@@ -303,6 +304,14 @@ def _train(run: _Run, resume: bool, on_progress: OnProgress | None) -> Trained:
     return Trained(monitor.best, monitor.progress)
 
 
+def validation_budgets(budget: float | tuple[float, float]) -> tuple[float, ...]:
+    """The budgets at which a training is judged: the middles of three equal parts of its range."""
+    if not isinstance(budget, tuple):
+        return (budget,)
+    low, high = np.log(budget)
+    return tuple(np.exp(low + (high - low) * np.array([1, 3, 5]) / 6).tolist())
+
+
 class _TaskFrames:
     """One task with its bank: what to train on, what to validate on."""
 
@@ -312,7 +321,7 @@ class _TaskFrames:
         self.task, self.bank, self.plan, self.union = task, bank, plan, union
         self.training, self.validation = split_streams(bank.streams)
         self.frames = BankFrames(bank, task, union=union)
-        self.objective = Objective(task, plan.cost_weight)
+        self.objective = Objective(task, plan.price)
 
     def make_env(self) -> gymnasium.Env:
         """An environment on the training streams, wrapped as trainings have it."""
@@ -320,8 +329,7 @@ class _TaskFrames:
             self.task,
             self.bank,
             streams=self.training,
-            cost_weight=self.plan.cost_weight,
-            union=self.union,
+            options=StreamOptions(price=self.plan.price, budget=self.plan.budget, union=self.union),
         )
         if self.plan.variation > 0:
             env = VaryTargets(env, self.plan.variation)
@@ -352,6 +360,7 @@ class _TaskFrames:
             self.objective,
             algorithm="refined",
             n_evaluations=n_evaluations,
+            budget=float(np.median(validation_budgets(self.plan.budget))),
             seed=self.plan.seed,
         )
         rewards, usual = map(self._mean_rewards, (found.settings, self.task.static))
@@ -364,10 +373,19 @@ class _TaskFrames:
         return np.array([np.mean([e.reward for e in es]) for es in self._evaluate(tuner)])
 
     def _evaluate(self, tuner: Tuner) -> list[list[Evaluation]]:
-        """What a tuner comes to on each validation stream, frame by frame."""
+        """What a tuner comes to on each validation stream, frame by frame, at several budgets."""
         return [
-            [t.evaluation for t in run_tuner(tuner, map(self.frames.source, s), self.objective)]
-            for s in self.validation
+            [
+                tuned.evaluation
+                for budget in validation_budgets(self.plan.budget)
+                for tuned in run_tuner(
+                    tuner,
+                    map(self.frames.source, stream),
+                    self.objective,
+                    cost_limit=None if math.isinf(budget) else budget,
+                )
+            ]
+            for stream in self.validation
         ]
 
     def encoded(self, settings: Settings) -> Array:
@@ -490,7 +508,8 @@ class _Run:
             "tasks": [one.task.to_dict() for one in self.task_frames],
             "algorithm": plan.algorithm,
             "seed": plan.seed,
-            "cost_weight": plan.cost_weight,
+            "price": plan.price,
+            "budget": plan.budget,
             "variation": plan.variation,
             "without": list(plan.without),
             "hyperparameters": dict(plan.hyperparameters),

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from samstar_rl.agents.policies.network import Array, PolicyNetwork
 
 FORMAT = "samstar_rl policy bundle"
-VERSION = 1
+VERSION = 2
 _POLICY, _SHEET = "policy.onnx", "bundle.json"
 _KEYS = (
     "format", "version", "name", "env_id", "task", "settings", "observation", "normalisation",
@@ -329,6 +329,8 @@ def _read_sheet(folder: Path) -> dict[str, Any]:
         raise BundleError(f"{path} is damaged ({error}): copy the bundle anew") from error
     if not isinstance(sheet, dict) or sheet.get("format") != FORMAT:
         raise BundleError(f"{path} does not describe a policy bundle: expected format {FORMAT!r}")
+    if sheet.get("version") == 1:
+        raise BundleError(f"{path} was made for Stream-v0: train again or use samstar_rl 0.1")
     if sheet.get("version") != VERSION:
         raise BundleError(
             f"{path} is version {sheet.get('version')!r}, this program reads {VERSION}: train the "

@@ -117,6 +117,3 @@ def evaluate_gazes(
             values[:, b, g] = known[key]
     reward, score, cost, f1 = values
     return GazeValues(reward, score, cost, f1, len(known))
-
-
-BUDGET_RANGE = (60.0, 2000.0)

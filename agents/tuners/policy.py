@@ -74,7 +74,4 @@ class PolicyTuner:
         features = context.features
         known = None if self._frames is None else self._frames.known_part(context.frame)
         part = self.builder.frame_part(context.frame, features) if known is None else known
-        if context.last_settings is None or context.last_score is None:
-            return self.builder.build(part)
-        last_action = self.builder.encode(context.last_settings)
-        return self.builder.build(part, last_action, context.last_score)
+        return self.builder.build(part, context.budget, context.last)

@@ -255,13 +255,7 @@ class _Build:
     def _compute(self, path: Path, frame: Frame) -> str:
         engine = self.engine
         embedding = engine.embed(frame)
-        features = engine.features(frame, embedding=embedding)
-        arrays: dict[str, NDArray[Any]] = {
-            "image": frame.image,
-            "pooled": features.pooled,
-            "probe_iou_pred": features.probe_iou_pred,
-            "probe_stability": features.probe_stability,
-        }
+        arrays: dict[str, NDArray[Any]] = {"image": frame.image, "pooled": embedding.pooled}
         counts = []
         for position, prompt in enumerate(self.prompts):
             proposals = engine.propose(
@@ -274,8 +268,7 @@ class _Build:
             "id": frame.id,
             "pixel_size_nm": frame.pixel_size_nm,
             "time": frame.time,
-            "probe_n_prompts": features.n_prompts_decoded,
-            "probe_seconds": features.seconds,
+            "encoding_seconds": embedding.seconds,
             "proposals": counts,
         }
         return write_arrays(path, arrays, header, version=VERSION)

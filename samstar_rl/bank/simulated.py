@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from samstar_rl.sam.engine import ProposalEngine
 
 FALLBACK_PRESET = "particles"
-FEWEST_PROMPTS = 8
-"""That a task may choose unless it says otherwise."""
 
 
 @dataclass(frozen=True)
@@ -143,14 +141,17 @@ def preset_of(task: Task) -> str:
 
 
 def with_ladder(task: Task, points_per_side: Sequence[int] | None) -> Task:
-    """The same task with another ladder of prompt densities, the static one snapped to it.
+    """The same task with the stock generator's grid, of these densities, in place of its gaze.
 
-    Without any densities the task itself.
+    The static density is the nearest one. Without any densities the task itself.
     """
     if not points_per_side:
         return task
     ladder = sorted(set(points_per_side))
     data: dict[str, Any] = task.to_dict()
+    for name in ("n_prompts", "zoom"):
+        data["settings"].pop(name, None)
+        data["static"].pop(name, None)
     wanted = data["static"]["points_per_side"]
     nearest = min(ladder, key=lambda side: abs(side - wanted))
     data["settings"]["points_per_side"] = {"ladder": ladder}
@@ -158,39 +159,42 @@ def with_ladder(task: Task, points_per_side: Sequence[int] | None) -> Task:
     return Task.from_dict(data)
 
 
-def with_gaze(task: Task, zooms: Sequence[float], most_prompts: int) -> Task:
-    """The same task with another gaze that may move; the static one is kept to it.
+def with_gaze(
+    task: Task, *, most_prompts: int | None = None, zooms: Sequence[float] | None = None
+) -> Task:
+    """The same task with a gaze of fewer choices, whose bank costs SAM less.
 
     Parameters
     ----------
     task : Task
-    zooms : sequence of float
-        The ladder.
-    most_prompts : int
-        Prompts at most; a task that looks by grids gets numbers of prompts in their place.
+        One that leaves ``n_prompts`` and ``zoom`` free is narrowed; any other is returned as it is.
+    most_prompts : int, optional
+        At each zoom; by default the task's.
+    zooms : sequence of float, optional
+        By default the task's.
 
     Returns
     -------
     Task
+        Its static settings keep to the same bounds.
+
+    Raises
+    ------
+    SettingsError
+        If there are fewer prompts than the least that the task takes.
     """
+    if not {"n_prompts", "zoom"} <= set(task.space.names):
+        return task
     data: dict[str, Any] = task.to_dict()
-    static, settings = data["static"], data["settings"]
-    settings.pop("points_per_side", None)
-    low = settings.get("n_prompts", {}).get("low", FEWEST_PROMPTS)
-    wanted = static.get("n_prompts", most_prompts)
-    data["static"] = static | {
-        "crop_n_layers": 0,
-        "n_prompts": min(max(wanted, low), most_prompts),
-        "zoom": min(zooms, key=lambda zoom: abs(zoom - static.get("zoom", 1.0))),
-    }
-    moving: dict[str, Any] = {
-        "n_prompts": {"low": low, "high": most_prompts, "scale": "log"},
-    }
-    if len(zooms) > 1:
-        moving = {"zoom": {"ladder": sorted(zooms)}} | moving
-    data["settings"] = moving | {
-        name: bound for name, bound in settings.items() if name not in ("zoom", "n_prompts")
-    }
+    low, high = task.space.limits("n_prompts")
+    high = min(high, most_prompts or high)
+    ladder = sorted({float(zoom) for zoom in zooms}) if zooms else None
+    data["settings"]["n_prompts"] = {"low": low, "high": high, "scale": "log"}
+    if ladder is not None:
+        data["settings"]["zoom"] = {"ladder": ladder}
+        wanted = data["static"].get("zoom", 1.0)
+        data["static"]["zoom"] = min(ladder, key=lambda zoom: abs(zoom - wanted))
+    data["static"]["n_prompts"] = min(data["static"].get("n_prompts", high), high)
     return Task.from_dict(data)
 
 

@@ -21,7 +21,7 @@ from samstar_rl.frames.frame import Frame
 from samstar_rl.frames.intensity import unit_to_rgb
 from samstar_rl.masks.particle_table import Scene
 from samstar_rl.sam.device import choose_device
-from samstar_rl.sam.embedding import Embedding, FrameFeatures
+from samstar_rl.sam.embedding import Embedding
 from samstar_rl.sam.gaze import Looked, look
 from samstar_rl.sam.mask_collector import Collection, Crop, CropCollector
 from samstar_rl.sam.point_decoder import Arithmetic, Backend, PointDecoder, Precision, one_ahead
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
 __all__ = [
     "Embedding",
     "Floor",
-    "FrameFeatures",
     "ProposalEngine",
     "Proposals",
     "ProposalsError",
@@ -49,9 +48,6 @@ RGB = NDArray[np.uint8]
 VIEW_COSTS = {"tiny": 36.0, "vit_b": 268.0, "vit_l": 824.0, "vit_h": 1645.0}
 """What encoding a view costs, in prompts decoded. Of the embedded SAM the ratio of their times, 57
 to 1.6 ms; of the others that of their operations, as torch's FlopCounterMode counts them."""
-
-PROBE_POINTS_PER_SIDE = 6
-"""Points along a side of the coarse probe that observations look at."""
 
 
 class ProposalEngine:
@@ -127,46 +123,6 @@ class ProposalEngine:
         seconds = time.perf_counter() - started
         return Embedding(features, input_size, (rgb.shape[0], rgb.shape[1]), scene, seconds)
 
-    def features(self, frame: Frame | RGB, *, embedding: Embedding | None = None) -> FrameFeatures:
-        """Pooled embedding and coarse probe of a frame: what an observation is made of."""
-        embedding = embedding or self.embed(frame)
-        iou_pred, stability, seconds = self.probe(embedding, PROBE_POINTS_PER_SIDE)
-        return FrameFeatures(
-            pooled=embedding.pooled,
-            probe_iou_pred=iou_pred,
-            probe_stability=stability,
-            n_prompts_decoded=PROBE_POINTS_PER_SIDE**2,
-            seconds=embedding.seconds + seconds,
-        )
-
-    @torch.no_grad()
-    def probe(
-        self, embedding: Embedding, points_per_side: int = PROBE_POINTS_PER_SIDE
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32], float]:
-        """Decode a coarse grid of points without upsampling any mask.
-
-        Returns
-        -------
-        iou_pred, stability : (P, 3) float32 arrays
-            The stability is that of the low-resolution logits at the offset 1.
-        seconds : float
-        """
-        started = time.perf_counter()
-        height, width = embedding.picture_size
-        points = _grid_points(build_point_grid(points_per_side), (0, 0, width, height))
-        starts = range(0, len(points), self.points_per_batch)
-        batches = [
-            self._decoder.decode_all(embedding, points[start : start + self.points_per_batch])
-            for start in starts
-        ]
-        iou_pred = torch.cat([iou for iou, _ in batches])
-        low = torch.cat([low for _, low in batches])
-        threshold = self.sam.mask_threshold
-        high = (low > threshold + 1).sum(dim=(-1, -2))
-        stability = torch.nan_to_num(high / (low > threshold - 1).sum(dim=(-1, -2)))
-        seconds = time.perf_counter() - started
-        return iou_pred.cpu().numpy(), stability.cpu().numpy(), seconds
-
     def propose(
         self,
         frame: Frame | RGB,
@@ -231,9 +187,9 @@ class ProposalEngine:
             crop_index=np.array(collection.crop_index, dtype=np.int32),
             crop_boxes=boxes,
             n_prompts_decoded=n_prompts,
+            view_cost=self.view_cost,
             prompt_index=prompt_index,
             effort=effort,
-            view_cost=self.view_cost,
             seconds=time.perf_counter() - started + encoded_seconds,
             pixel_size_nm=frame.pixel_size_nm if isinstance(frame, Frame) else None,
         )

@@ -349,7 +349,11 @@ class Ranking:
 
     def first(self, m: int) -> Ranking:
         """The ranking of the first m proposals: it remembers overlaps together with this one."""
+        return self.among(np.arange(len(self.order)) < m)
+
+    def among(self, chosen: NDArray[np.bool_]) -> Ranking:
+        """The ranking in which only the chosen ones of all proposals, (M,), take part."""
         ranking = object.__new__(Ranking)
         ranking.__dict__.update(self.__dict__)
-        ranking.whole = self.whole & (self.order < m)
+        ranking.whole = self.whole & chosen[self.order]
         return ranking

@@ -23,7 +23,7 @@ from samstar_rl.tuning.tuner import FrameContext, FrameEvaluator
 
 @pytest.fixture(scope="module")
 def task():
-    return with_gaze(load_task("particles"), (1.0, 2.0), 24)
+    return with_gaze(load_task("particles"), zooms=(1.0, 2.0), most_prompts=24)
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +93,7 @@ def test_a_search_at_a_budget_pays_for_all_that_it_looks_at(conditions):
 def test_the_rule_comes_closer_to_smaller_particles_as_far_as_it_is_paid_for(conditions, task):
     def zoom(diameter_px, budget):
         aimed = load_task("size").with_targets(size={"median_diameter": diameter_px})
-        tuner = RuleTuner(with_gaze(aimed, (1.0, 2.0, 4.0), 24), view_cost=36.0)
+        tuner = RuleTuner(with_gaze(aimed, zooms=(1.0, 2.0, 4.0), most_prompts=24), view_cost=36.0)
         limit = None if math.isinf(budget) else budget
         source = BankFrame(conditions.test, 0)
         evaluator = FrameEvaluator(source, conditions.objective, cost_limit=limit)

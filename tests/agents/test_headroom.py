@@ -32,7 +32,7 @@ BUDGETS = (75.0, 200.0, math.inf)
 
 @pytest.fixture(scope="module")
 def task():
-    return with_gaze(load_task("particles"), (1.0, 2.0), 24)
+    return with_gaze(load_task("particles"), zooms=(1.0, 2.0), most_prompts=24)
 
 
 @pytest.fixture(scope="module")

@@ -38,7 +38,7 @@ def test_the_settings_found_score_no_worse_and_segment_reads_them(
 
 def test_a_deadline_becomes_the_cost_that_settings_are_found_for(samstar, images, tmp_path):
     task = tmp_path / "gaze.toml"
-    task.write_text(task_toml(with_gaze(load_task("particles"), (1.0, 2.0), 32)))
+    task.write_text(task_toml(with_gaze(load_task("particles"), zooms=(1.0, 2.0), most_prompts=32)))
     out = tmp_path / "tuned"
     done = samstar(
         *("tune", images, "--task", task, "--budget-ms", 60_000, "--evaluations", 30, "-o", out)
