@@ -88,7 +88,18 @@ def check_claims(plan: BenchmarkPlan, results: BenchmarkResults) -> list[Claim]:
 
 
 def tables_of(rows: pd.DataFrame, condition: str, task: str) -> Tables:
-    """Rows of a task under a condition by contender, in the order in which they were judged."""
+    """Rows of a task under a condition by contender, in the order in which they were judged.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        As `BenchmarkResults` holds them.
+    condition, task : str
+
+    Returns
+    -------
+    dict of str to DataFrame
+    """
     if rows.empty:
         return {}
     own = rows[(rows["task"] == task) & (rows["condition"] == condition)]
@@ -96,7 +107,18 @@ def tables_of(rows: pd.DataFrame, condition: str, task: str) -> Tables:
 
 
 def best_policy(results: BenchmarkResults, condition: str, task: str) -> str | None:
-    """The learner whose seeds did best on the validation streams, before any test."""
+    """The learner whose seeds did best on the validation streams, before any test.
+
+    Parameters
+    ----------
+    results : BenchmarkResults
+    condition, task : str
+
+    Returns
+    -------
+    str or None
+        The contender's name, None where no learner is done.
+    """
     scores: dict[str, list[float]] = {}
     for unit, sheet in results.sheets.items():
         is_learner = CONTENDERS[unit.contender].is_learner

@@ -10,7 +10,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pandas as pd
 
 from samstar_rl.agents.judging.judge import Judge
@@ -196,14 +195,3 @@ class ValidationCurve:
             self._best_reward, self.best = values["reward"], candidate
         self._events.point(values, evaluations=evaluations, seconds=self.seconds)
         self._clock = time.perf_counter()
-
-
-def mean_curve(curves: Sequence[Sequence[Sequence[float]]]) -> list[tuple[float, float, float]]:
-    """The mean of several curves.
-
-    Parameters
-    ----------
-    curves : sequence of curves, each a sequence of (evaluations, seconds, score)
-        Their n-th points belong together; where one has fewer, the rest of the others is left out.
-    """
-    return [tuple(np.mean(points, axis=0).tolist()) for points in zip(*curves, strict=False)]

@@ -13,10 +13,9 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
 
-from samstar_rl.agents.benchmark.conditions import mean_curve
 from samstar_rl.agents.benchmark.contenders import FRONT_FILE
 from samstar_rl.agents.benchmark.units import bank_path
-from samstar_rl.agents.judging.statistics import Estimate, cells_of, mean_interval
+from samstar_rl.agents.judging.statistics import Estimate, cells_of, mean_curve, mean_interval
 from samstar_rl.agents.reporting.figures import COLOURS, FAINT, INK, label, new_figure
 from samstar_rl.bank.bank import Bank
 from samstar_rl.results.overlay import draw_outlines
@@ -131,7 +130,18 @@ def milliseconds(cost: float, pace: Mapping[str, float]) -> float:
 
 
 def curves_of(results: BenchmarkResults, condition: str, task: str) -> Curves:
-    """The learning curves of a task under a condition."""
+    """The learning curves of a task under a condition.
+
+    Parameters
+    ----------
+    results : BenchmarkResults
+    condition, task : str
+
+    Returns
+    -------
+    dict of str to list of curves
+        By contender, a curve a seed.
+    """
     curves: Curves = {}
     for unit, sheet in results.sheets.items():
         if (unit.condition, unit.task) == (condition, task) and sheet["curve"]:
@@ -155,7 +165,18 @@ def draw_seed_curves(curves: Curves) -> Figure:
 
 
 def front_of(results: BenchmarkResults, condition: str, task: str) -> dict[str, Any] | None:
-    """What NSGA-II tried on one frame of a task."""
+    """What NSGA-II tried on one frame of a task.
+
+    Parameters
+    ----------
+    results : BenchmarkResults
+    condition, task : str
+
+    Returns
+    -------
+    dict or None
+        ``frame_id, score, cost, optimal, chosen``; None where it did not take part.
+    """
     for unit in results.sheets:
         path = unit.folder(results.root) / FRONT_FILE
         if (unit.condition, unit.task) == (condition, task) and path.is_file():

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from samstar_rl._io import atomic
-from samstar_rl.agents.benchmark.conditions import Prepared, ValidationCurve, mean_curve
+from samstar_rl.agents.benchmark.conditions import Prepared, ValidationCurve
 from samstar_rl.agents.benchmark.contenders import FRONT_FILE
+from samstar_rl.agents.judging.statistics import mean_curve
 from samstar_rl.agents.learning.hyperparameters import load_hyperparameters
 from samstar_rl.agents.learning.imitation import EMBEDDING_GAIN, imitate, search_gazes
 from samstar_rl.agents.learning.neuroevolution import evolve_policy

@@ -26,7 +26,6 @@ from samstar_rl.agents.benchmark.claims import (
     claimed,
     tables_of,
 )
-from samstar_rl.agents.benchmark.conditions import mean_curve
 from samstar_rl.agents.benchmark.figures import (
     NO_LIMIT,
     draw_front,
@@ -35,6 +34,7 @@ from samstar_rl.agents.benchmark.figures import (
     pictures_of,
 )
 from samstar_rl.agents.benchmark.units import short_name
+from samstar_rl.agents.judging.statistics import mean_curve
 from samstar_rl.agents.reporting.curve_writer import BY_EVALUATIONS, BY_SECONDS, CurveWriter
 
 if TYPE_CHECKING:
@@ -58,7 +58,18 @@ _SHOWN_HYPERPARAMETERS = ("learning_rate", "batch_size", "n_steps", "gamma", "in
 
 
 def events_folder(folder: Path, condition: str, task: str) -> Path:
-    """Where the runs of a task under a condition lie."""
+    """Where the runs of a task under a condition lie.
+
+    Parameters
+    ----------
+    folder : path
+        Of all runs.
+    condition, task : str
+
+    Returns
+    -------
+    Path
+    """
     return folder / f"{condition}-{short_name(task)}"
 
 

@@ -14,13 +14,13 @@ from dying_worker import always_die, work
 
 from samstar_rl.agents.benchmark import run as module
 from samstar_rl.agents.benchmark.claims import check_claims, common_frames, cost_to_reach
-from samstar_rl.agents.benchmark.conditions import mean_curve
 from samstar_rl.agents.benchmark.contenders import CONTENDERS, LEARNERS
 from samstar_rl.agents.benchmark.plan import BenchmarkError, BenchmarkPlan, RealFrames, read_plan
 from samstar_rl.agents.benchmark.report import headline_table, moves_of, write_benchmark_report
 from samstar_rl.agents.benchmark.run import BenchmarkResults, read_results, run_benchmark
 from samstar_rl.agents.benchmark.tensorboard import write_events
 from samstar_rl.agents.benchmark.units import Unit
+from samstar_rl.agents.judging.statistics import mean_curve
 from samstar_rl.tasks.task import load_task
 
 TINY = BenchmarkPlan(
@@ -38,7 +38,7 @@ TINY = BenchmarkPlan(
     n_frames=2,
     n_test_streams=2,
     n_test_frames=2,
-    size_px=96,
+    size_px=64,
     steps=64,
     n_evaluations=8,
     slow_every=2,

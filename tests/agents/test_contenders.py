@@ -110,11 +110,11 @@ def test_the_rule_comes_closer_to_smaller_particles_as_far_as_it_is_paid_for(con
 
 
 def test_lengths_of_another_task_come_in_the_unit_of_this_one(conditions):
-    foreign = load_task("size")  # in nm, 1 nm a px here; this task counts in shares of the frame
+    foreign = load_task("size")  # in nm; this task counts in shares of the frame
     tuner = ForeignStaticTuner(foreign, conditions.task)
     source = conditions.judge.frames.source(0)
     evaluator = FrameEvaluator(source, Objective(conditions.task))
     settings = tuner.propose(FrameContext(evaluator))
-    side = source.frame.short_side_px
-    assert settings.min_diameter == pytest.approx(foreign.static.min_diameter / side)
+    side_nm = source.frame.short_side_px * source.frame.pixel_size_nm
+    assert settings.min_diameter == pytest.approx(foreign.static.min_diameter / side_nm)
     assert settings.pred_iou_thresh == foreign.static.pred_iou_thresh

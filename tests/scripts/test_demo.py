@@ -17,7 +17,7 @@ def test_the_demo_compares_a_policy_with_search_defaults_and_static_settings():
     counts = [one.streams("survey", "size", "train")[0] for one in (quick, plan)]
     assert counts[0] <= counts[1] / 4
     _, streams = plan.streams("survey", "size", "train")
-    assert next(iter(next(streams))).frame.id.startswith("size-2000-")
+    assert next(iter(next(streams))).frame.id.startswith("size-survey1-2000-")
 
 
 def test_another_demo_begins_anew_and_leaves_what_is_not_its_own(tmp_path):
