@@ -1,7 +1,11 @@
-"""Letting SAM compute all proposals of frames that a search can ask for, here or by workers."""
+"""Letting SAM compute all proposals of frames that a search can ask for, here or by workers.
+
+`cost_of_deadline` says what frames may cost on this machine to be done in time.
+"""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -9,7 +13,9 @@ from typing import TYPE_CHECKING
 
 from samstar_rl._io.workers import spread
 from samstar_rl.segmenter import load_engine
+from samstar_rl.tuning.budget import DeadlineBudget, GazeOptions
 from samstar_rl.tuning.evaluable_frames import DecodedFrame
+from samstar_rl.tuning.tuner import FrameEvaluator
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -82,3 +88,36 @@ def decode_frames(
         decoded.append(one)
         on_progress(len(decoded) / len(frames))
     return decoded
+
+
+TIMED_FRAMES = 8
+
+
+def cost_of_deadline(segmenter: Segmenter, frames: Sequence[Frame], deadline_ms: float) -> float:
+    """The cost that a frame may have to be done in time on this machine, from a few live frames.
+
+    Parameters
+    ----------
+    segmenter : Segmenter
+    frames : sequence of Frame
+        At least one.
+    deadline_ms : float
+        From a frame's preparation to its score.
+
+    Returns
+    -------
+    float
+        As the live loop would allow it with ``--budget-ms``.
+    """
+    settings = GazeOptions(budget_ms=deadline_ms).apply(segmenter.task.static)
+    budget = DeadlineBudget(deadline_ms)
+    for frame in frames[:TIMED_FRAMES]:
+        prepared = segmenter.prepare(frame)
+        if not budget.is_calibrated:
+            budget.calibrate(segmenter.engine, prepared.source, 1e3 * prepared.seconds)
+        started = time.perf_counter()
+        limit = budget.cost_limit()
+        evaluator = FrameEvaluator(prepared.source, segmenter.objective, cost_limit=limit)
+        cost = evaluator(settings).cost
+        budget.observe(cost, 1e3 * (prepared.seconds + time.perf_counter() - started))
+    return budget.cost_limit()
