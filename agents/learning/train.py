@@ -363,6 +363,7 @@ class _TaskFrames:
             self.objective,
             algorithm="refined",
             n_evaluations=n_evaluations,
+            budget=float(np.median(validation_budgets(self.plan.budget))),
             seed=self.plan.seed,
         )
         rewards, usual = map(self._mean_rewards, (found.settings, self.task.static))

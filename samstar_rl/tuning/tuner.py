@@ -348,6 +348,10 @@ class FrameContext:
         """Different settings evaluated so far on this frame."""
         return self._evaluator.expense.n_evaluations
 
+    def try_out(self, settings: Settings) -> Evaluation:
+        """Try settings on the frame: what comes out, its score and its cost. Counted."""
+        return self._evaluator(settings)
+
     def evaluate(self, settings: Settings) -> Score:
         """Try settings on the frame and return the score. The evaluation is counted."""
         return self._evaluator(settings).score

@@ -170,7 +170,7 @@ def test_judge_measures_against_truth_and_charges(task, bank, objective):
     assert rows["f1"].between(0, 1).all()
     assert (rows["n_evaluations"] == 1).all()
     assert (rows["cost"] == rows["n_prompts"] + VIEW_COST).all()
-    assert (rows["budget"] == np.inf).all() and (rows["stopped_by"] == "grid").all()
+    assert (rows["budget"] == np.inf).all() and (rows["stopped_by"] == "n_prompts").all()
     summary = summarise(rows)
     assert summary["score"][0] == pytest.approx(rows["score"].mean())
 
