@@ -43,6 +43,9 @@ logger = logging.getLogger(__name__)
 
 MASKS_PER_POINT = 3
 
+VIEWS = 8
+"""Views encoded together where not every thread encodes one of its own."""
+
 TOKEN_BYTES = 3 << 20
 """Image tokens of the prompts that a core decodes together: what its cache holds."""
 
@@ -112,24 +115,38 @@ class PointDecoder:
     @torch.no_grad()
     def encode(self, picture: NDArray[np.uint8]) -> tuple[Tensor, tuple[int, int]]:
         """Encode a picture (H, W, 3): its features (1, C, h, w), and the size that SAM saw."""
-        sam = self.sam
-        resized = torch.as_tensor(self._resize.apply_image(picture), device=sam.device)
-        images = resized.permute(2, 0, 1).contiguous()[None]
-        input_size = (images.shape[-2], images.shape[-1])
-        images = sam.preprocess(images)
-        exported = self._onnx
-        if exported is not None and exported.encodes:
-            return exported.encode(images), input_size
-        with self.autocast():
-            return sam.image_encoder(images).float(), input_size
+        images, input_size = self._prepared(picture)
+        return self._encoded(images), input_size
 
+    @torch.no_grad()
     def encode_many(
         self, pictures: Sequence[NDArray[np.uint8]]
     ) -> list[tuple[Tensor, tuple[int, int]]]:
         """Encode pictures side by side, as `encode` does each."""
-        if self._pool is None or len(pictures) < 2:
+        if self._pool is not None and len(pictures) > 1:
+            return list(self._pool.map(self.encode, pictures))
+        if self.sam.device.type == "cpu":
             return [self.encode(picture) for picture in pictures]
-        return list(self._pool.map(self.encode, pictures))
+        prepared = [self._prepared(picture) for picture in pictures]
+        features = [
+            self._encoded(torch.cat([images for images, _ in prepared[start : start + VIEWS]]))
+            for start in range(0, len(prepared), VIEWS)
+        ]
+        parts = torch.cat(features).split(1) if features else ()
+        return [(part, size) for part, (_, size) in zip(parts, prepared, strict=True)]
+
+    def _prepared(self, picture: NDArray[np.uint8]) -> tuple[Tensor, tuple[int, int]]:
+        """A picture as the encoder takes it, (1, 3, S, S), and its size without padding."""
+        resized = torch.as_tensor(self._resize.apply_image(picture), device=self.sam.device)
+        images = resized.permute(2, 0, 1).contiguous()[None]
+        return self.sam.preprocess(images), (images.shape[-2], images.shape[-1])
+
+    def _encoded(self, images: Tensor) -> Tensor:
+        exported = self._onnx
+        if exported is not None and exported.encodes:
+            return exported.encode(images)
+        with self.autocast():
+            return self.sam.image_encoder(images).float()
 
     def begin(
         self,

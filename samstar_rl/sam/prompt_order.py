@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import Any
 
 import cv2
 import numpy as np
@@ -270,18 +271,24 @@ def _innermost_and_farthest(
 
 def _likely_cells(probability: NDArray[np.float32], labels: NDArray[np.integer]) -> Index:
     """x, y of the likeliest pixel of each cell that no body reaches, the likeliest first."""
-    height, width = probability.shape
-    outside = np.where(labels > 0, 0, probability)
-    cell = (np.arange(height) // CELL_PX)[:, None] * (width // CELL_PX + 1) + (
-        np.arange(width) // CELL_PX
-    )
-    order = np.lexsort((outside.ravel(), cell.ravel()))
-    last = order[np.flatnonzero(np.diff(cell.ravel()[order], append=cell.max() + 1))]
-    with_body = np.unique(cell[labels > 0])
-    likely = outside.ravel()[last]
-    chosen = (likely > POSSIBLE) & ~np.isin(cell.ravel()[last], with_body)
-    best = last[chosen][np.argsort(-likely[chosen], kind="stable")]
-    return np.stack([best % width, best // width], axis=1)
+    outside = _by_cell(np.where(labels > 0, 0, probability), fill=-1)
+    # of equal pixels the last one
+    last = CELL_PX**2 - 1 - outside[..., ::-1].argmax(axis=2)
+    likely = np.take_along_axis(outside, last[..., None], axis=2)[..., 0]
+    chosen = (likely > POSSIBLE) & ~_by_cell(labels > 0, fill=False).any(axis=2)
+    rows, columns = np.nonzero(chosen)
+    within_y, within_x = np.divmod(last[chosen], CELL_PX)
+    xy = np.stack([columns * CELL_PX + within_x, rows * CELL_PX + within_y], axis=1)
+    return xy[np.argsort(-likely[chosen], kind="stable")]
+
+
+def _by_cell(field: NDArray[Any], *, fill: float) -> NDArray[Any]:
+    """The pixels of each cell of a field (h, w): (rows, columns, CELL_PX^2), short ones filled."""
+    below, right = -field.shape[0] % CELL_PX, -field.shape[1] % CELL_PX
+    padded = np.pad(field, ((0, below), (0, right)), constant_values=fill)
+    rows, columns = padded.shape[0] // CELL_PX, padded.shape[1] // CELL_PX
+    cells = padded.reshape(rows, CELL_PX, columns, CELL_PX).swapaxes(1, 2)
+    return cells.reshape(rows, columns, CELL_PX**2)
 
 
 @lru_cache(maxsize=4)
