@@ -80,6 +80,11 @@ class Segmenter:
     exclude_border : bool
         Leave particles that the border cuts out of tables and size statistics.
 
+    Attributes
+    ----------
+    budget : DeadlineBudget or None
+        What turns the time that a frame may take into cost; None without a deadline.
+
     Raises
     ------
     SamstarError
@@ -115,9 +120,9 @@ class Segmenter:
         self.keep_proposals = keep_proposals
         self.gaze = gaze or GazeOptions()
         self.exclude_border = exclude_border
-        self._budget: DeadlineBudget | None = None
+        self.budget: DeadlineBudget | None = None
         if self.gaze.budget_ms:
-            self._budget = DeadlineBudget(self.gaze.budget_ms, engine.view_cost)
+            self.budget = DeadlineBudget(self.gaze.budget_ms, engine.view_cost)
         self._last: Evaluation | None = None
         tuner.reset()
 
@@ -252,9 +257,9 @@ class Segmenter:
                 notes += tuner.take_notes()
         proposals = tuned.evaluation.segmentation.proposals
         effort = proposals.effort
-        if effort is not None and self._budget is not None and settings is None:
+        if effort is not None and self.budget is not None and settings is None:
             took_ms = (prepared.seconds + tuned.seconds) * 1e3
-            self._budget.observe(effort.cost, took_ms, proposals.looking_seconds * 1e3)
+            self.budget.observe(effort.cost, took_ms, proposals.looking_seconds * 1e3)
         if effort is not None and effort.stopped_by == "budget":
             notes.append(f"stopped by its budget, {effort.n_tiles_left_out} tiles not looked at")
         if len(tuned.evaluation.segmentation) == 0:
@@ -303,11 +308,11 @@ class Segmenter:
 
     def _cost_limit(self, prepared: PreparedFrame) -> float | None:
         """What the frame may cost; milliseconds become cost before the frame begins."""
-        if self._budget is None:
+        if self.budget is None:
             return None
-        if not self._budget.is_calibrated:
-            self._calibrate(self._budget, prepared.source.frame)
-        return self._budget.cost_limit()
+        if not self.budget.is_calibrated:
+            self._calibrate(self.budget, prepared.source.frame)
+        return self.budget.cost_limit()
 
     def _calibrate(self, budget: DeadlineBudget, frame: Frame) -> None:
         """Measure how long a frame takes, on one of which nothing is known yet."""

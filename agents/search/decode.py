@@ -5,23 +5,20 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
 from samstar_rl._io.workers import spread
-from samstar_rl.segmenter import load_engine
-from samstar_rl.tuning.budget import DeadlineBudget, GazeOptions
+from samstar_rl.segmenter import Segmenter, load_engine
+from samstar_rl.tuning.budget import GazeOptions
 from samstar_rl.tuning.evaluable_frames import DecodedFrame
-from samstar_rl.tuning.tuner import FrameEvaluator
 
 if TYPE_CHECKING:
     from distributed import Client
 
     from samstar_rl.frames.frame import Frame
-    from samstar_rl.segmenter import Segmenter
     from samstar_rl.settings import PromptSettings
 
 
@@ -109,15 +106,9 @@ def cost_of_deadline(segmenter: Segmenter, frames: Sequence[Frame], deadline_ms:
     float
         As the live loop would allow it with ``--budget-ms``.
     """
-    settings = GazeOptions(budget_ms=deadline_ms).apply(segmenter.task.static)
-    budget = DeadlineBudget(deadline_ms)
+    gaze = GazeOptions(budget_ms=deadline_ms)
+    live = Segmenter(segmenter.objective, segmenter.engine, gaze=gaze)
     for frame in frames[:TIMED_FRAMES]:
-        prepared = segmenter.prepare(frame)
-        if not budget.is_calibrated:
-            budget.calibrate(segmenter.engine, prepared.source, 1e3 * prepared.seconds)
-        started = time.perf_counter()
-        limit = budget.cost_limit()
-        evaluator = FrameEvaluator(prepared.source, segmenter.objective, cost_limit=limit)
-        cost = evaluator(settings).cost
-        budget.observe(cost, 1e3 * (prepared.seconds + time.perf_counter() - started))
-    return budget.cost_limit()
+        live(frame)
+    assert live.budget is not None
+    return live.budget.cost_limit()

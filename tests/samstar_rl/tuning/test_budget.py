@@ -108,6 +108,6 @@ def test_the_pace_is_measured_with_tiles_before_the_first_frame(frame):
     segmenter = Segmenter.load("particles", gaze=GazeOptions(budget_ms=60_000))
     record = segmenter(frame).to_record()
     assert record["cost_limit"] > 36 + 100
-    (beyond, took_ms, looking_ms), _ = segmenter._budget._measured
+    (beyond, took_ms, looking_ms), _ = segmenter.budget._measured
     # 40 prompts and at least two tiles
     assert beyond >= 40 + 2 * 36 and 0 < looking_ms < took_ms
