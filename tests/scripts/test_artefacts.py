@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+import pytest
 from rich.console import Console
 from synthetic_bank import SyntheticBank
 
@@ -10,7 +12,7 @@ from samstar_rl.agents.policies.bundle import PolicyBundle
 from samstar_rl.agents.tuner_names import shipped_folder
 from samstar_rl.scripts.maintain import artefacts
 from samstar_rl.tasks.task import load_task
-from samstar_rl.truth.metrics import Truth
+from samstar_rl.truth.metrics import Truth, f1_at
 from samstar_rl.tuning.evaluable_frames import BankFrame
 
 
@@ -33,11 +35,19 @@ def test_static_settings_by_truth_keep_to_the_cost_of_a_live_frame(monkeypatch):
     truths = [Truth(bank.truth(frame.index)) for frame in frames]
     settings, f1 = artefacts.static_by_truth(task, frames, truths, seed=0)
     physics = artefacts.PhysicsReward(task)
-    found = [
-        source.segment(
-            settings, cost_limit=artefacts.LIVE_COST, **physics.gauge(source.frame)
-        ).proposals
-        for source in frames
-    ]
-    assert f1 > 0.5
-    assert all(proposals.cost <= artefacts.LIVE_COST for proposals in found)
+
+    def found_by(chosen):
+        return [
+            source.segment(chosen, cost_limit=artefacts.LIVE_COST, **physics.gauge(source.frame))
+            for source in frames
+        ]
+
+    def mean_f1(segmentations):
+        return np.mean(
+            [f1_at(one, truth) for one, truth in zip(segmentations, truths, strict=True)]
+        )
+
+    found = found_by(settings)
+    assert f1 == pytest.approx(mean_f1(found))
+    assert f1 >= mean_f1(found_by(task.static))
+    assert all(one.proposals.cost <= artefacts.LIVE_COST for one in found)
