@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from samstar_rl.agents.benchmark.run import BenchmarkResults
 
 
-def print_comparison(summary: pd.DataFrame, *, title: str) -> None:
+def _print_comparison(summary: pd.DataFrame, *, title: str) -> None:
     """Print a comparison of tuners as one table, the best of each measure in bold."""
     from samstar_rl.agents.reporting.figures import FORMATS, HEADINGS
     from samstar_rl.agents.reporting.html import format_cells
@@ -40,7 +40,7 @@ def print_comparison(summary: pd.DataFrame, *, title: str) -> None:
     console.print(table)
 
 
-def print_outputs(report: Path | None, tensorboard: Path | None) -> None:
+def _print_outputs(report: Path | None, tensorboard: Path | None) -> None:
     """Say what was written and how to look at it."""
     if report is not None:
         console.print(
@@ -79,6 +79,6 @@ def report_benchmark(plan: BenchmarkPlan, results: BenchmarkResults, out: Path) 
         rows = results.rows[results.rows["task"] == name]
         if len(rows):
             where = "Fresh streams" if plan.real is None else "Images"
-            print_comparison(summarise_task(rows), title=f"{where}, task '{name}'")
+            _print_comparison(summarise_task(rows), title=f"{where}, task '{name}'")
     # one task: TensorBoard opens with nothing selected where there are more than 40 runs
-    print_outputs(report, out / "tensorboard" / short_name(plan.tasks[0]))
+    _print_outputs(report, out / "tensorboard" / short_name(plan.tasks[0]))

@@ -139,6 +139,11 @@ def static_by_truth(
         Of the genetic search.
     points_per_side : sequence of int
         Prompt densities to choose from.
+
+    Returns
+    -------
+    Settings, float, str
+        The settings, their F1, and what was searched, for people.
     """
     engine = ProposalEngine(load_sam("tiny"))
     frames = [Frame(image.astype(np.float32), id=str(k)) for k, (image, _) in enumerate(pairs)]
