@@ -85,8 +85,10 @@ class BankFrames:
 
 
 def _check_prompts(bank: Bank, task: Task) -> None:
-    held: set[PromptSettings] = set(bank.prompts)
-    missing = [prompt for prompt in task.space.prompts() if prompt not in held]
+    held: tuple[PromptSettings, ...] = bank.prompts
+    missing = [
+        prompt for prompt in task.space.prompts() if not any(one.holds(prompt) for one in held)
+    ]
     if missing:
         raise SamstarError(
             f"the bank lacks the prompt settings {missing[0]} (and {len(missing) - 1} more) that "

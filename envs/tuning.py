@@ -1,7 +1,8 @@
-"""`samstar/Tuning-v0`: improve the settings for one frame in a few steps."""
+"""`samstar/Tuning-v1`: look at one frame several times, until it is enough."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -14,52 +15,61 @@ from numpy.typing import NDArray
 from samstar_rl.envs.bank_frames import BankFrames
 from samstar_rl.envs.observation.schema import Vector
 from samstar_rl.envs.opening import choose_streams, open_bank, open_task
+from samstar_rl.envs.options import StreamOptions
+from samstar_rl.envs.stream import describe
 from samstar_rl.errors import SamstarError
 from samstar_rl.tuning.objective import Objective
-from samstar_rl.tuning.tuner import COST_WEIGHT, FrameEvaluator
+from samstar_rl.tuning.tuner import FrameEvaluator
 
 if TYPE_CHECKING:
     from samstar_rl.bank.bank import Bank
     from samstar_rl.tasks.task import Task
     from samstar_rl.tuning.tuner import Evaluation
 
-STEPS = 5
+MOST_LOOKS = 8
 
 
 class TuningEnv(gymnasium.Env[Vector, Vector]):
-    """Improve the settings for one frame, step by step.
+    """Look at one frame several times, each look knowing what the last ones found.
 
-    Reset draws a frame of the bank and evaluates the task's static settings on it. Each step
-    evaluates other settings on the same frame; what counts is the best so far.
+    Reset draws a frame of the bank and a budget. Each step chooses settings, gaze and filters. What
+    SAM decodes for them is charged to the budget; its masks join those found before, and the
+    filters choose among all of them, so that duplicates fall. More prompts at a zoom that was
+    looked at go on where that look stopped. What is looked at next may therefore depend on what
+    was found, which no single answer to a frame can.
 
-    Action: ``Box(-1, 1, (n,), float32)``, absolute settings, encoded as in `samstar/Stream-v0`.
+    Action: ``Box(-1, 1, (n + 1,), float32)``, settings encoded as in `samstar/Stream-v1`, and
+    whether this look is the last: above 0 it is enough.
 
-    Observation: the blocks of `samstar/Stream-v0`, where ``last_settings`` and ``last_terms`` are
-    those of the step before on this same frame (after reset, of the static settings) and
-    ``has_last`` is 1, followed by
+    Observation: the blocks of `samstar/Stream-v1`, where ``budget`` is what is left of it,
+    ``last_settings``, ``last_terms`` and ``last_cost`` are those of all looks so far at this same
+    frame and ``has_last`` says whether there were any, followed by
 
     | block | numbers | range | what |
     |---|---|---|---|
-    | search | 2 | [0, 1] | best score so far; share of the steps that are left |
+    | search | 3 + g | [0, 8.3] | see below |
 
-    Reward: ``max(0, value - best value so far)`` with ``value = score - cost_weight * prompts of
-    these settings and the probe / prompts of the dearest``, so that an episode's rewards add up to
-    what was gained over the static settings.
+    search: the logarithms of 1 + what is left of the budget, the share of the looks that may
+    follow, the logarithm of 1 + the masks found, and, for each of the g gazes of
+    ``task.space.prompts()`` (one a zoom), that of 1 + the prompts decoded at it.
 
-    Episode: truncated, never terminated, after ``steps`` steps. Unlike in the stream, early steps
-    inform later ones: learn it with a gamma near 1.
+    Reward: the gain in ``score - price * cost / 1000`` over the look before; before the first look
+    that is 0. An episode's rewards add up to what it came to: learn it with gamma 1.
 
-    Info: as in `samstar/Stream-v0`, of the settings tried last (after reset, of the static ones),
-    and ``best_score``, ``best_settings``.
+    Episode: terminated when the action says that it is enough, when the budget is used up, or after
+    8 looks.
+
+    Info: as in `samstar/Stream-v1`, of all looks so far, with ``n_looks``; ``budget`` is the
+    episode's. After reset only ``frame_id``, ``frame_index``, ``budget`` and ``n_looks``.
 
     Truth is never read, whether the bank holds it or not.
 
     Parameters
     ----------
-    task, bank, streams, cost_weight, render_mode
-        As for `samstar/Stream-v0`.
-    steps : int
-        Steps per episode.
+    task, bank, streams, render_mode
+        As for `samstar/Stream-v1`.
+    options : StreamOptions
+        Price and budgets; a window or a union means nothing here.
 
     Raises
     ------
@@ -75,71 +85,70 @@ class TuningEnv(gymnasium.Env[Vector, Vector]):
         bank: Bank | str | Path | None = None,
         *,
         streams: Sequence[range] | None = None,
-        steps: int = STEPS,
-        cost_weight: float = COST_WEIGHT,
+        options: StreamOptions = StreamOptions(),  # noqa: B008
         render_mode: str | None = None,
     ) -> None:
-        if steps < 1:
-            raise SamstarError(f"steps must be at least 1, got {steps}")
         if render_mode not in (None, "rgb_array"):
             raise SamstarError(f"render_mode must be None or 'rgb_array', got {render_mode!r}")
-        self.task = open_task(task)
-        self.bank = open_bank(bank, self.task)
-        self.steps = steps
-        self.objective = Objective(self.task, cost_weight)
+        if options.union is not None:
+            raise SamstarError("samstar/Tuning-v1 has no union of tasks: use samstar/Stream-v1")
+        self.task, self.bank = open_bank(bank, open_task(task))
+        self.options = options
+        self.objective = Objective(self.task, options.price)
         self.render_mode = render_mode
         self._frames = BankFrames(self.bank, self.task, tuning=True)
         self.schema = self._frames.builder.schema
         self.observation_space = cast("spaces.Space[Vector]", self.schema.space())
-        bounds = spaces.Box(-1.0, 1.0, (self.task.space.n,), np.float32)
+        bounds = spaces.Box(-1.0, 1.0, (self._frames.builder.n_actions,), np.float32)
         self.action_space = cast("spaces.Space[Vector]", bounds)
         chosen = choose_streams(self.bank, streams)
         self._indices = np.concatenate([np.asarray(stream) for stream in chosen])
-        self._index = self._steps_left = 0
-        self._evaluator: FrameEvaluator | None = None
-        self._current: Evaluation | None = None
-        self._best: Evaluation | None = None
+        self._index = self._n_looks = 0
+        self._budget = math.inf
+        self._evaluate: FrameEvaluator | None = None
+        self._found: Evaluation | None = None
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Vector, dict[str, Any]]:
-        """Draw a frame and evaluate the static settings on it.
+        """Draw a frame and a budget.
 
         Parameters
         ----------
         seed : int, optional
             Of the environment's own generator.
         options : dict, optional
-            ``{"frame": index}`` takes that frame of the bank instead of a random one.
+            ``{"frame": index}`` takes that frame of the bank instead of a random one,
+            ``{"budget": cost}`` that budget.
         """
         super().reset(seed=seed)
         self._index = self._draw_frame(options or {})
-        self._steps_left = self.steps
+        self._budget = self.options.draw_budget(self.np_random, options)
+        self._n_looks, self._found = 0, None
+        limit = None if math.isinf(self._budget) else self._budget
         source = self._frames.source(self._index)
-        self._evaluator = FrameEvaluator(source, self.objective)
-        _ = self._evaluator.features  # the observation shows them: their prompts are charged
-        self._current = self._best = self._evaluator(self.task.static)
+        self._evaluate = FrameEvaluator(source, self.objective, cost_limit=limit)
+        self._evaluate.pools = True
         return self._observe(), self._info()
 
     def step(self, action: Vector) -> tuple[Vector, float, bool, bool, dict[str, Any]]:
-        """Try settings on the frame."""
-        if self._evaluator is None or self._best is None:
+        """Look at the frame once more."""
+        if self._evaluate is None:
             raise gymnasium.error.ResetNeeded("call reset() before step()")
-        settings = self.task.space.decode(np.clip(action, -1.0, 1.0))
-        self._current = self._evaluator(settings)
-        gain = max(0.0, self._current.reward - self._best.reward)
-        if gain > 0:
-            self._best = self._current
-        self._steps_left -= 1
-        return self._observe(), gain, False, self._steps_left <= 0, self._info()
+        action = np.clip(action, -1.0, 1.0)
+        before = 0.0 if self._found is None else self._found.reward
+        self._found = self._evaluate(self._frames.builder.decode(action))
+        self._n_looks += 1
+        terminated = is_over(float(action[-1]), self._n_looks, self._evaluate.left)
+        return self._observe(), self._found.reward - before, terminated, False, self._info()
 
     def render(self) -> NDArray[np.uint8] | None:
-        """Draw the frame with the masks, settings and terms tried last, (H, W, 3) uint8."""
+        """Draw the frame with all masks found, the last settings and terms, (H, W, 3) uint8."""
         if self.render_mode != "rgb_array":
             return None
         from samstar_rl.envs.render import draw_step
 
-        return draw_step(self._frames.source(self._index).frame, self.task, self._current)
+        return draw_step(self._frames.source(self._index).frame, self.task, self._found)
 
     def _draw_frame(self, options: dict[str, Any]) -> int:
         if "frame" not in options:
@@ -150,31 +159,40 @@ class TuningEnv(gymnasium.Env[Vector, Vector]):
         return index
 
     def _observe(self) -> Vector:
-        current, best = self._require()
-        return self._frames.builder.build(
-            self._frames.part(self._index),
-            self.task.space.encode(current.settings),
-            current.score,
-            search=(best.score.total, self._steps_left / self.steps),
+        assert self._evaluate is not None
+        evaluate, builder, found = self._evaluate, self._frames.builder, self._found
+        searched = builder.searched(
+            evaluate.expense.looks,
+            evaluate.left,
+            1 - self._n_looks / MOST_LOOKS,
+            0 if found is None else len(found.segmentation),
         )
+        return builder.build(self._frames.part(self._index), evaluate.left, found, searched)
 
     def _info(self) -> dict[str, Any]:
-        current, best = self._require()
-        return {
-            "frame_id": current.segmentation.frame_id,
+        info = {
+            "frame_id": self._frames.source(self._index).frame.id,
             "frame_index": self._index,
-            "score": current.score.total,
-            "terms": dict(current.score.terms),
-            "settings": current.settings,
-            "n_masks": len(current.segmentation),
-            "n_prompts_decoded": self._evaluator.expense.n_prompts_decoded
-            if self._evaluator
-            else 0,
-            "best_score": best.score.total,
-            "best_settings": best.settings,
+            "budget": self._budget,
+            "n_looks": self._n_looks,
         }
+        return info if self._found is None else info | describe(self._found)
 
-    def _require(self) -> tuple[Evaluation, Evaluation]:
-        if self._current is None or self._best is None:
-            raise gymnasium.error.ResetNeeded("call reset() first")
-        return self._current, self._best
+
+def is_over(enough: float, n_looks: int, left: float) -> bool:
+    """Whether no further look follows.
+
+    Parameters
+    ----------
+    enough : float
+        The action's last entry.
+    n_looks : int
+        So far.
+    left : float
+        Of the budget; a prompt costs 1.
+
+    Returns
+    -------
+    bool
+    """
+    return enough > 0 or n_looks >= MOST_LOOKS or left < 1

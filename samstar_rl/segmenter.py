@@ -16,23 +16,26 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 from segment_anything.modeling import Sam
 
 from samstar_rl.errors import SamstarError
+from samstar_rl.frames.frame import Frame
 from samstar_rl.frames.quality import UnusableFrameError, inspect_frame
 from samstar_rl.results.result import FrameResult
 from samstar_rl.sam.engine import ProposalEngine
 from samstar_rl.sam.load import load_sam
+from samstar_rl.sam.prompt_order import MOST_LONG_SIDE_PX, find_bodies
+from samstar_rl.sam.views import closer_zoom
 from samstar_rl.settings import Settings
 from samstar_rl.tasks.task import Task, load_task
-from samstar_rl.tuning.budget import DeadlineBudget, GazeOptions
+from samstar_rl.tuning.budget import CALIBRATION_GAZE, DeadlineBudget, GazeOptions
 from samstar_rl.tuning.evaluable_frames import LiveFrame
 from samstar_rl.tuning.objective import Objective
 from samstar_rl.tuning.tuner import Evaluation, FrameEvaluator, StaticTuner, Tuner, tune_frame
 from samstar_rl.tuning.wrapper import TunerWrapper
 
 if TYPE_CHECKING:
-    from samstar_rl.frames.frame import Frame
     from samstar_rl.sam.point_decoder import Precision
 
 
@@ -77,6 +80,11 @@ class Segmenter:
     exclude_border : bool
         Leave particles that the border cuts out of tables and size statistics.
 
+    Attributes
+    ----------
+    budget : DeadlineBudget or None
+        What turns the time that a frame may take into cost; None without a deadline.
+
     Raises
     ------
     SamstarError
@@ -112,7 +120,9 @@ class Segmenter:
         self.keep_proposals = keep_proposals
         self.gaze = gaze or GazeOptions()
         self.exclude_border = exclude_border
-        self._budget = DeadlineBudget(self.gaze.budget_ms) if self.gaze.budget_ms else None
+        self.budget: DeadlineBudget | None = None
+        if self.gaze.budget_ms:
+            self.budget = DeadlineBudget(self.gaze.budget_ms, engine.view_cost)
         self._last: Evaluation | None = None
         tuner.reset()
 
@@ -245,13 +255,16 @@ class Segmenter:
             if isinstance(tuner, TunerWrapper):
                 tuner.observe(tuned)
                 notes += tuner.take_notes()
-        effort = tuned.evaluation.segmentation.proposals.effort
-        if effort is not None and self._budget is not None and settings is None:
-            self._budget.observe(effort.cost, (prepared.seconds + tuned.seconds) * 1e3)
+        proposals = tuned.evaluation.segmentation.proposals
+        effort = proposals.effort
+        if effort is not None and self.budget is not None and settings is None:
+            took_ms = (prepared.seconds + tuned.seconds) * 1e3
+            self.budget.observe(effort.cost, took_ms, proposals.looking_seconds * 1e3)
         if effort is not None and effort.stopped_by == "budget":
             notes.append(f"stopped by its budget, {effort.n_tiles_left_out} tiles not looked at")
         if len(tuned.evaluation.segmentation) == 0:
             notes.append("no particle was found")
+        notes += self._too_small(prepared.source.frame, tuned.evaluation)
         result = FrameResult.of(
             tuned,
             task=self.task.name,
@@ -273,13 +286,44 @@ class Segmenter:
         """
         return map(self, frames)
 
+    def _too_small(self, frame: Frame, evaluation: Evaluation) -> list[str]:
+        """Say that particles are too small for SAM at this zoom, and which zoom would do."""
+        evidence = self.objective.physics.gauge(frame)["evidence"]
+        diameter_px = evidence.foreground.typical_diameter_px
+        if diameter_px is None and len(evaluation.segmentation) == 0:
+            # so small that nothing of them is left in a small picture of the frame
+            bodies = find_bodies(evaluation.segmentation.proposals.scene.unit, MOST_LONG_SIDE_PX)
+            diameter_px = float(np.median(bodies.width_px)) if len(bodies.width_px) else None
+        if diameter_px is None:
+            return []
+        zoom, picture_px = evaluation.settings.zoom, self.engine.sam.image_encoder.img_size
+        closer = closer_zoom(diameter_px, frame.shape, zoom, picture_px)
+        if closer is None:
+            return []
+        seen_px = diameter_px * zoom * picture_px / max(frame.shape)
+        return [
+            f"most particles are about {seen_px:.0f} px wide in SAM's picture, too small for it: "
+            f"--zoom {closer:g} shows them {closer / zoom:.2g} times as large"
+        ]
+
     def _cost_limit(self, prepared: PreparedFrame) -> float | None:
         """What the frame may cost; milliseconds become cost before the frame begins."""
-        if self._budget is None:
+        if self.budget is None:
             return None
-        if not self._budget.is_calibrated:
-            self._budget.calibrate(self.engine, prepared.source, prepared.seconds * 1e3)
-        return self._budget.cost_limit()
+        if not self.budget.is_calibrated:
+            self._calibrate(self.budget, prepared.source.frame)
+        return self.budget.cost_limit()
+
+    def _calibrate(self, budget: DeadlineBudget, frame: Frame) -> None:
+        """Measure how long a frame takes, on one of which nothing is known yet."""
+        settings = CALIBRATION_GAZE.apply(self.task.static)
+        trial = Segmenter(self.objective, self.engine, settings)
+        for _ in range(2):  # what is done once and never again falls to the first time
+            started = time.perf_counter()
+            unknown = Frame(frame.image, frame.pixel_size_nm, frame.id)
+            found = trial(unknown).segmentation.proposals
+            took_ms = (time.perf_counter() - started) * 1e3
+        budget.observe(found.cost, took_ms, found.looking_seconds * 1e3)
 
     def _keeps(self) -> bool:
         return self.keep_proposals or self.tuner.searches

@@ -23,7 +23,7 @@ def ablate(
         list[str] | None,
         typer.Option(
             "--block",
-            metavar="image|foreground|embedding|probe|targets|last frame",
+            metavar="image|foreground|embedding|gaze|targets|budget|last frame",
             help="Leave out only these, one at a time; repeatable.",
         ),
     ] = None,

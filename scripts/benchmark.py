@@ -34,13 +34,29 @@ def benchmark(
         list[str] | None,
         typer.Option("--tuner", metavar="NAME", help="Repeatable; by default all contenders."),
     ] = None,
+    condition: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--condition",
+            metavar="drift|survey|real",
+            help="Repeatable; by default drifting streams, surveys, and with --frames real images.",
+        ),
+    ] = None,
+    budget: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--budget",
+            metavar="COST|none",
+            help="That each frame may have; repeatable, by default 75 to 1200 and none.",
+        ),
+    ] = None,
     out: options.Out = Path("runs/benchmark"),
     quick: Annotated[
-        bool, typer.Option("--quick", help="One task, the main contenders, two seeds: 10 minutes.")
+        bool, typer.Option("--quick", help="One task, the main contenders, few frames: minutes.")
     ] = False,
     frames: Annotated[
         Path | None,
-        typer.Option("--frames", metavar="FOLDER", help="Images in place of simulated streams."),
+        typer.Option("--frames", metavar="FOLDER", help="Real images to fit and judge on."),
     ] = None,
     labels: options.Labels = None,
     names: Annotated[
@@ -97,12 +113,18 @@ def benchmark(
     test_frames: Annotated[
         int | None, typer.Option("--test-frames", min=1, help="In each.", rich_help_panel=SIZES)
     ] = None,
+    survey_frames: Annotated[
+        int | None,
+        typer.Option(
+            "--survey-frames", min=1, help="In each survey to judge on.", rich_help_panel=SIZES
+        ),
+    ] = None,
     slow_every: Annotated[
         int | None,
         typer.Option(
             "--slow-every",
             min=1,
-            help="Judge NSGA-II on one in so many test frames; 1.",
+            help="Judge NSGA-II on one in so many test frames; 6.",
             rich_help_panel=SIZES,
         ),
     ] = None,
@@ -110,17 +132,28 @@ def benchmark(
         int | None,
         typer.Option("--size", min=64, help="Side of simulated frames.", rich_help_panel=SIZES),
     ] = None,
-    points_per_side: Annotated[
-        list[int] | None,
-        typer.Option("--points-per-side", min=1, help="Repeatable.", rich_help_panel=SIZES),
+    zoom: Annotated[
+        list[float] | None,
+        typer.Option("--zoom", min=1, help="That SAM computes; repeatable.", rich_help_panel=SIZES),
+    ] = None,
+    prompts: Annotated[
+        int | None,
+        typer.Option("--prompts", min=9, help="At each zoom; 375.", rich_help_panel=SIZES),
+    ] = None,
+    grid: Annotated[
+        int | None,
+        typer.Option(
+            "--grid", min=1, help="Points a side of SAM's defaults; 32.", rich_help_panel=SIZES
+        ),
     ] = None,
 ) -> None:
     """Compare tuners on the same unseen frames.
 
     Every contender gets the same frames to learn from, the same number of evaluations and the same
-    objective, and is judged on frames that none has seen: simulated streams, or with --frames real
-    images. Run again, it goes on where it was stopped. OUT/report.html tells all, OUT/table.md is
-    its headline, OUT/results.parquet every frame; OUT/tensorboard overlays RL and genetic search.
+    objective, and is judged at each budget on frames that none has seen: simulated streams that
+    drift, simulated surveys, and with --frames real images. Run again, it goes on where it was
+    stopped. OUT/report.html tells all, OUT/budgets.png is F1 over the budget, OUT/table.md the
+    headline, OUT/results.parquet every frame; OUT/tensorboard overlays RL and genetic search.
     """
     # what is mistyped fails before the heavy libraries are loaded
     unknown = [name for name in contender or () if name not in CONTENDERS]
@@ -138,17 +171,19 @@ def benchmark(
         report_benchmark(plan, read_results(plan, out), out)
         typer.echo((out / "table.md").read_text(encoding="utf-8"))
         return
-    chosen = tuple(task or ())
+    real = None
     if frames is not None:
         real = choose_images(frames, labels, names, fit_names, pixel_size)
-        plan = BenchmarkPlan.on(real, *chosen[:1])
     elif labels is not None or names is not None or fit_names is not None:
         raise SamstarError("--labels, --names and --fit-names go with --frames")
-    else:
-        plan = BenchmarkPlan.quick(*chosen[:1]) if quick else BenchmarkPlan()
+    plan = BenchmarkPlan.quick() if quick else BenchmarkPlan()
+    if real is not None:
+        plan = plan.on(real)
     changes: dict[str, Any] = {
-        "tasks": chosen,
+        "tasks": tuple(task or ()),
         "contenders": tuple(contender or ()),
+        "conditions": tuple(condition or ()),
+        "budgets": tuple(map(_budget, budget or ())),
         "n_seeds": seeds,
         "steps": steps,
         "n_evaluations": evaluations,
@@ -156,13 +191,25 @@ def benchmark(
         "n_frames": stream_frames,
         "n_test_streams": test_streams,
         "n_test_frames": test_frames,
+        "n_survey_frames": survey_frames,
         "slow_every": slow_every,
         "size_px": size,
-        "points_per_side": tuple(points_per_side or ()),
+        "zooms": tuple(zoom or ()),
+        "most_prompts": prompts,
+        "grid": grid,
     }
     plan = replace(plan, **{name: value for name, value in changes.items() if value})
     RunFolder(out).record({"plan": asdict(plan), "workers": workers, "scheduler": scheduler})
     report_benchmark(plan, _run(plan, out, workers, scheduler), out)
+
+
+def _budget(text: str) -> float | None:
+    if text == "none":
+        return None
+    try:
+        return float(text)
+    except ValueError as error:
+        raise SamstarError(f"--budget must be a cost or none, got {text!r}") from error
 
 
 def choose_images(

@@ -17,7 +17,7 @@ STEPS_HELP = "Evaluations that PPO, and the search for a static choice, may spen
 def demo(
     out: Out = Path("runs/demo"),
     task: Task = "particles",
-    steps: Annotated[int, typer.Option("--steps", min=1000, help=STEPS_HELP)] = 20_000,
+    steps: Annotated[int, typer.Option("--steps", min=1000, help=STEPS_HELP)] = 10_000,
     quick: Annotated[
         bool, typer.Option("--quick", help="A tenth of everything: a minute, and no fair picture.")
     ] = False,
@@ -25,10 +25,10 @@ def demo(
 ) -> None:
     """Simulate, train, compare all tuners: a table and a report.
 
-    Simulates micrographs that drift, lets SAM propose masks, trains a PPO policy, runs the genetic
-    search on the same frames and budget, judges all tuners on fresh streams, and writes an HTML
-    report. Takes less than five minutes on two cores. Stopped at any moment, the same command goes
-    on; where OUT holds another demo, it begins anew.
+    Simulates a survey that moves from field to field at changing magnification, lets SAM propose
+    masks, trains a PPO policy, runs the genetic search on the same frames and budgets, judges all
+    tuners on fresh streams, and writes an HTML report. Takes about five minutes on two cores.
+    Stopped at any moment, the same command goes on; where OUT holds another demo, it begins anew.
     """
     from samstar_rl._io.run_folder import RunFolder
     from samstar_rl.agents.benchmark.plan import BenchmarkPlan
@@ -43,7 +43,7 @@ def demo(
     with StageDisplay() as display:
         results = run_benchmark(plan, out, announce=display.announce)
     report_benchmark(plan, results, out)
-    policy = Unit(task, "ppo", 0).folder(out) / "policy.bundle"
+    policy = Unit(plan.conditions[0], task, "ppo", 0).folder(out) / "policy.bundle"
     typer.echo(f"use the policy: samstar segment IMAGES --task {task} --tuner {policy}")
 
 

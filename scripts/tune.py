@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -64,6 +65,7 @@ def tune(
             help="Also choose for each frame, its scores drawn towards the mean over the others.",
         ),
     ] = False,
+    budget_ms: options.BudgetMs = None,
     out: options.Out = Path("out"),
     pixel_size: options.PixelSize = None,
     max_frames: Annotated[
@@ -81,11 +83,14 @@ def tune(
     OUT/settings.toml is what --tuner static:OUT/settings.toml of segment and deploy reads. With
     --pareto the file holds a whole front besides, of which static:OUT/settings.toml#7 is the
     seventh point; OUT/front.csv and OUT/front.png show it. With --per-frame it holds settings for
-    each of the frames.
+    each of the frames. With --budget-ms SAM stops on each frame when the time is up, so that zoom
+    and number of prompts are those that serve best in that time on this machine.
     """
     # what is wrong is said before the heavy libraries are loaded
     if pareto and per_frame:
         raise SamstarError("give either --pareto or --per-frame, not both")
+    if pareto and budget_ms is not None:
+        raise SamstarError("--budget-ms is about one choice for frames: leave out --pareto")
     if pareto and algo != "genetic":
         raise SamstarError(f"--pareto searches by NSGA-II: leave out --algo, got {algo!r}")
     if not pareto and (terms is not None or pick != "weights"):
@@ -93,7 +98,7 @@ def tune(
 
     from samstar_rl._io.run_folder import RunFolder
     from samstar_rl._io.workers import open_client
-    from samstar_rl.agents.search.decode import Decoding, decode_frames
+    from samstar_rl.agents.search.decode import Decoding, cost_of_deadline, decode_frames
     from samstar_rl.agents.search.over_frames import evaluate_over
     from samstar_rl.agents.search.pareto import check_pick, checked_terms, search_pareto
     from samstar_rl.agents.search.static import search_per_frame, search_static
@@ -103,6 +108,11 @@ def tune(
     segmenter = Segmenter.load(task, sam=sam, device=device)
     loaded, objective = segmenter.task, segmenter.objective
     names: tuple[str, ...] = ()
+    if budget_ms is not None and loaded.static.n_prompts is None:
+        raise SamstarError(
+            f"task {loaded.name!r} looks at a grid, which no budget stops: give it n_prompts among "
+            "its settings and static settings, or leave out --budget-ms"
+        )
     if pareto:
         check_pick(pick, loaded)
         names = checked_terms(loaded, [name.strip() for name in terms.split(",")] if terms else [])
@@ -111,12 +121,19 @@ def tune(
     run.record(
         {"inputs": inputs, "task": loaded.to_dict(), "algo": algo, "pareto": pareto,
          "per_frame": per_frame, "terms": names, "pick": pick, "evaluations": evaluations,
-         "frames": [frame.id for frame in frames],
+         "budget_ms": budget_ms, "frames": [frame.id for frame in frames],
          "sam": {"name": sam, "sha256": segmenter.engine.sha256}, "device": device, "seed": seed}
     )  # fmt: skip
     facts: dict[str, Any] = {
         "task": loaded.name, "algorithm": algo, "frames": len(frames), "seed": seed,
     }  # fmt: skip
+    limit = math.inf
+    if budget_ms is not None:
+        if not frames:
+            raise SamstarError("there are no frames to search static settings for: give some")
+        limit = cost_of_deadline(segmenter, frames, budget_ms)
+        facts |= {"budget_ms": budget_ms, "budget": limit}
+        typer.echo(f"on this machine {budget_ms:g} ms pay for a cost of {limit:.0f}")
     with StageDisplay() as display:
         with open_client(workers, scheduler) as client:
             sources = decode_frames(
@@ -128,22 +145,25 @@ def tune(
         def on_round(done: int, *_: object) -> None:
             display.announce("evaluations", done / evaluations)
 
-        budget: dict[str, Any] = {
+        spend: dict[str, Any] = {
             "n_evaluations": evaluations, "seed": seed, "on_round": on_round,
         }  # fmt: skip
         if pareto:
-            front = search_pareto(sources, objective, terms=names, **budget)
+            front = search_pareto(sources, objective, terms=names, **spend)
             said = _write_front(run, loaded, front, pick, facts)
         elif per_frame:
-            each = search_per_frame(sources, objective, algorithm=algo, **budget)
+            each = search_per_frame(sources, objective, algorithm=algo, budget=limit, **spend)
             said = _write_each(run, each, facts)
         else:
-            found = search_static(sources, objective, algorithm=algo, **budget)
-            after = evaluate_over(sources, objective, found.settings).score
-            before = evaluate_over(sources, objective, loaded.static).score
+            found = search_static(sources, objective, algorithm=algo, budget=limit, **spend)
+            after = evaluate_over(sources, objective, found.settings, budget=limit).score
+            before = evaluate_over(sources, objective, loaded.static, budget=limit).score
             said = _write_static(run, found, facts, after, before)
     file = run.path / SETTINGS_FILE
-    typer.echo(f"{said}\nuse it: samstar segment IMAGES --task {task} --tuner static:{file}")
+    in_time = "" if budget_ms is None else f" --budget-ms {budget_ms:g}"
+    typer.echo(
+        f"{said}\nuse it: samstar segment IMAGES --task {task} --tuner static:{file}{in_time}"
+    )
     if pareto:
         typer.echo(
             f"or another point of the front: --tuner static:{file}#1 (numbers as in front.csv)"

@@ -26,6 +26,17 @@ def validate(
     n_settings: Annotated[
         int, typer.Option("--settings", min=2, help="Settings drawn for each frame.")
     ] = 200,
+    every: Annotated[
+        int, typer.Option("--every", min=1, help="Takes every so many-th of the images.")
+    ] = 1,
+    gaze: Annotated[
+        bool,
+        typer.Option(
+            "--gaze",
+            help="Draw zoom (1 to 4) and number of prompts (16 to 128) in place of a grid, and "
+            "see how much F1 is lost where the score chooses them.",
+        ),
+    ] = False,
     size: Annotated[
         int, typer.Option("--size", min=64, help="Side of simulated frames in px.")
     ] = 512,
@@ -56,16 +67,19 @@ def validate(
     from samstar_rl.scripts._shared.inputs import find_labelled
     from samstar_rl.tasks.from_simulation import task_for_stream
     from samstar_rl.tasks.task import load_task
+    from samstar_rl.truth.gazes import with_gaze
     from samstar_rl.truth.validity import draw_settings
 
     loaded, images = load_task(task), find_labelled(frames, labels, names)
+    if gaze:
+        loaded = with_gaze(loaded)
     streams: Iterable[Iterable[LabelledFrame]]
     if images is None or labels is None:
         places = simulated_places(loaded, n_frames, size_px=size, seed=seed)
         streams = [draw_from(places)]
         tasks = [task_for_stream(loaded, stream) for stream, _ in places]
     else:
-        images = images[:n_frames]
+        images = images[::every][:n_frames]
         streams, tasks = read_labelled(images, labels), [loaded] * len(images)
     engine = ProposalEngine(load_sam(sam, device=device), device=device)
     with StageDisplay() as display:
@@ -75,7 +89,7 @@ def validate(
         )  # fmt: skip
         settings = draw_settings(loaded.space, n_settings, seed)
         validities = validate_bank(
-            tasks, bank, settings, seed=seed, on_progress=display.stage("frames")
+            tasks, bank, settings, seed=seed, gaze=gaze, on_progress=display.stage("frames")
         )
     figures = write_validity(out, validities, tasks, bank, settings)
     _print(validities, figures)
@@ -107,7 +121,11 @@ def _print(validities: Sequence[FrameValidity], figures: dict[str, Any]) -> None
         f"{figures['regret']['mean']:.3f}",
         f"none on {figures['adversaries']['share_below_truth']:.0%} of frames",
     )
-    Console().print(table)
+    console = Console()
+    console.print(table)
+    if "gaze" in figures:
+        lost = figures["gaze"]["lost_f1"]
+        console.print(f"F1 lost by choosing the gaze by score instead of by truth: {lost:.3f}")
 
 
 if __name__ == "__main__":

@@ -1,14 +1,16 @@
-"""The conditions of a benchmark: the same frames, objective, budget and clock for all."""
+"""The conditions of a benchmark: the same frames, objective, budgets and clock for all."""
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import pandas as pd
 
 from samstar_rl.agents.judging.judge import Judge
 from samstar_rl.agents.reporting.curve_writer import CurveWriter
@@ -30,14 +32,18 @@ class Conditions:
     ----------
     task : Task
     bank, test : Bank
+    budgets : tuple of float
+        The cost that frames may have, rising; infinite for no limit.
     steps : int
-        Evaluations that each learner, and the search for a static choice, may spend.
+        Evaluations that each learner, and the search for a static choice at one budget, may spend.
     n_evaluations : int
         That a search may spend on each test frame.
     folder : Path
         Gets checkpoints and TensorBoard's events of this contender.
     every : int
         The contender is judged on every so many-th test frame: 1, but for the slowest searches.
+    own : int
+        Streams at the end of the bank that are like those to be judged on; policies learn from all.
     others : mapping of str to (Task, Bank)
         The other tasks with what there is to learn from, for contenders that never see this one.
     """
@@ -45,10 +51,12 @@ class Conditions:
     task: Task
     bank: Bank
     test: Bank
+    budgets: tuple[float, ...]
     steps: int
     n_evaluations: int
     folder: Path
     every: int = 1
+    own: int | None = None
     others: dict[str, tuple[Task, Bank]] = field(default_factory=dict)
 
     @cached_property
@@ -76,29 +84,28 @@ class Conditions:
 
     @property
     def training(self) -> tuple[range, ...]:
-        """Streams to learn from."""
-        return split_streams(self.bank.streams)[0]
+        """Streams to search on that are like those to be judged on."""
+        return self._own(split_streams(self.bank.streams)[0]) or self.validation
 
     @property
     def validation(self) -> tuple[range, ...]:
         """Streams of the same bank on which learning is watched."""
-        return split_streams(self.bank.streams)[1]
+        return self._own(split_streams(self.bank.streams)[1])
 
     @property
     def training_frames(self) -> list[int]:
-        """Indices of the frames to learn from."""
+        """Indices of the frames to search on."""
         return [index for stream in self.training for index in stream]
+
+    def _own(self, streams: tuple[range, ...]) -> tuple[range, ...]:
+        first = 0 if self.own is None else self.bank.streams[-self.own].start
+        return tuple(stream for stream in streams if stream.start >= first)
 
 
 def sam_seconds(bank: Bank) -> float:
     """What SAM took for the frames of a bank."""
-    return float(
-        sum(
-            bank.features(index).seconds
-            + sum(bank.proposals(index, prompt).seconds for prompt in bank.prompts)
-            for index in range(len(bank))
-        )
-    )
+    indices = range(len(bank))
+    return float(sum(bank.proposals(i, prompt).seconds for i in indices for prompt in bank.prompts))
 
 
 @dataclass(eq=False)
@@ -107,11 +114,12 @@ class Prepared:
 
     Attributes
     ----------
-    tuner : Tuner
+    at : callable
+        Maps a budget to the tuner that is judged at it.
     curve : list of (evaluations, seconds, score)
         On the validation streams while it learned or searched.
     evaluations : int
-        Spent on getting ready.
+        Spent on getting ready; of who gets ready for each budget anew, for one of them.
     seconds : float
         Wall time of getting ready, watching left out.
     learned_from : tuple of Bank
@@ -122,8 +130,8 @@ class Prepared:
         Called with the contender's folder after it was judged, to leave more there.
     """
 
-    tuner: Tuner
-    curve: list[tuple[int, float, float]] = field(default_factory=list)
+    at: Callable[[float], Tuner]
+    curve: Sequence[tuple[float, float, float]] = ()
     evaluations: int = 0
     seconds: float = 0.0
     learned_from: tuple[Bank, ...] = ()
@@ -137,6 +145,8 @@ class ValidationCurve:
     Parameters
     ----------
     conditions : Conditions
+    budgets : sequence of float
+        Judged at each of them; the means count.
 
     Attributes
     ----------
@@ -144,9 +154,10 @@ class ValidationCurve:
         The candidate with the best reward there so far, as a training keeps its best policy.
     """
 
-    def __init__(self, conditions: Conditions) -> None:
+    def __init__(self, conditions: Conditions, budgets: Sequence[float]) -> None:
         self.seconds = 0.0
         self.points: list[tuple[int, float, float]] = []
+        self._budgets = budgets
         self._judge = Judge(
             conditions.bank, conditions.objective, conditions.validation, against_truth=False
         )
@@ -176,7 +187,8 @@ class ValidationCurve:
             The candidate, as it is kept.
         """
         self.seconds += time.perf_counter() - self._clock
-        rows = self._judge.judge(tuner)
+        judged = [self._judge.judge(tuner, budget=budget) for budget in self._budgets]
+        rows = pd.concat(judged, ignore_index=True)
         values = {name: float(rows[name].mean()) for name in ("score", "reward")}
         self.points.append((evaluations, self.seconds, values["score"]))
         if values["reward"] > self._best_reward:

@@ -1,8 +1,9 @@
-"""Figures of a benchmark: learning curves, searches, profiles, a front, pictures of frames."""
+"""Figures of a benchmark: F1 over the budget, learning curves, a front, pictures of frames."""
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -12,15 +13,16 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
 
-from samstar_rl.agents.benchmark.contenders import CONTENDERS, FRONT_FILE, SEARCH_FILE
+from samstar_rl.agents.benchmark.contenders import FRONT_FILE
 from samstar_rl.agents.benchmark.units import bank_path
-from samstar_rl.agents.judging.statistics import performance_profile
+from samstar_rl.agents.judging.statistics import Estimate, cells_of, mean_curve, mean_interval
 from samstar_rl.agents.reporting.figures import COLOURS, FAINT, INK, label, new_figure
 from samstar_rl.bank.bank import Bank
 from samstar_rl.results.overlay import draw_outlines
 from samstar_rl.segmentation.segmentation import Segmentation
 
 if TYPE_CHECKING:
+    from samstar_rl.agents.benchmark.claims import Tables
     from samstar_rl.agents.benchmark.run import BenchmarkResults
 
 Curves = dict[str, list[list[list[float]]]]
@@ -34,15 +36,115 @@ BESIDE = 3
 TRUTH = "truth"
 Pictures = dict[str, NDArray[np.uint8]]
 
-_PROFILED = ("ppo", "sac", "genetic", "frozen-start", "hindsight", "static-search", "static",
-             "default")  # fmt: skip
+NO_LIMIT = 2.0
+"""Where 'no limit' stands on an axis of budgets: at the greatest one times this."""
+DRAWN = ("static", "rule", "static-search", "frozen-start", "genetic", "mlp", "ppo", "sac",
+         "oracle")  # fmt: skip
+"""Contenders of the figure of budgets; all are in the table."""
+_COLOUR_OF = dict(zip(DRAWN, (*COLOURS, INK), strict=True))
 
 
-def curves_of(results: BenchmarkResults, task: str) -> Curves:
-    """The learning curves of a task."""
+def over_budgets(rows: pd.DataFrame, measure: str) -> dict[float, Estimate]:
+    """A contender's mean at each budget with its interval over seeds and streams.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        One contender's.
+    measure : str
+
+    Returns
+    -------
+    dict of float to Estimate
+    """
+    return {
+        float(budget): mean_interval(cells_of(own, measure))
+        for budget, own in rows.groupby("budget")
+    }
+
+
+def draw_budgets(
+    conditions: Mapping[str, Tables], measure: str, pace: Mapping[str, float] | None = None
+) -> Figure:
+    """A measure over the budget, a panel for each condition, bands for 95 % intervals.
+
+    Parameters
+    ----------
+    conditions : mapping of str to dict of str to DataFrame
+        Rows by contender under each condition.
+    measure : {"f1", "score"}
+    pace : mapping, optional
+        From `pace.json`: a second axis shows milliseconds.
+
+    Returns
+    -------
+    Figure
+    """
+    figure, axes = new_figure(
+        4.6 * len(conditions) + 1.4, 4.2, ncols=len(conditions), sharey=True, squeeze=False
+    )
+    names = {"score": "score", "f1": "F1 at IoU 0.5"}
+    for axis, (condition, tables) in zip(axes[0], conditions.items(), strict=True):
+        finite = sorted(
+            {b for rows in tables.values() for b in rows["budget"].unique() if not math.isinf(b)}
+        )
+        unlimited = NO_LIMIT * max(finite, default=1.0)
+        shown = [name for name in DRAWN if name in tables and measure in tables[name]]
+        for name in shown:
+            colour = _COLOUR_OF[name]
+            values = over_budgets(tables[name], measure)
+            x = [min(budget, unlimited) for budget in values]
+            style = "--" if name == "oracle" else "-"
+            axis.plot(x, [v.value for v in values.values()], color=colour, label=name,
+                      linewidth=1.8, linestyle=style, marker="o", markersize=3)  # fmt: skip
+            axis.fill_between(x, [v.low for v in values.values()],
+                              [v.high for v in values.values()], color=colour, alpha=0.12,
+                              linewidth=0)  # fmt: skip
+        if "default" in tables and measure in tables["default"]:
+            rows = tables["default"]
+            axis.plot(rows["cost"].mean(), rows[measure].mean(), color=FAINT, marker="*",
+                      markersize=11, linestyle="none", label="default")  # fmt: skip
+        axis.set_xscale("log")
+        axis.set_xticks([*finite, unlimited], [*(f"{b:g}" for b in finite), "none"])
+        axis.minorticks_off()
+        label(axis, "budget (cost)", names[measure] if axis is axes[0][0] else "", condition)
+        if pace is not None:
+            _add_milliseconds(axis, finite, pace)
+    axes[0][-1].legend(frameon=False, fontsize=9, **_OUTSIDE)
+    return figure
+
+
+def _add_milliseconds(axis: Any, budgets: Sequence[float], pace: Mapping[str, float]) -> None:
+    top = axis.twiny()
+    top.set_xscale("log")
+    top.set_xlim(axis.get_xlim())
+    shown = [f"{milliseconds(budget, pace):.0f}" for budget in budgets]
+    top.set_xticks(list(budgets), shown)
+    top.minorticks_off()
+    top.set_xlabel("ms of a frame on this machine", fontsize=8)
+
+
+def milliseconds(cost: float, pace: Mapping[str, float]) -> float:
+    """What a frame of some cost takes on the machine whose pace was measured."""
+    return pace["constant_ms"] + pace["ms_per_unit"] * cost
+
+
+def curves_of(results: BenchmarkResults, condition: str, task: str) -> Curves:
+    """The learning curves of a task under a condition.
+
+    Parameters
+    ----------
+    results : BenchmarkResults
+    condition, task : str
+
+    Returns
+    -------
+    dict of str to list of curves
+        By contender, a curve a seed.
+    """
     curves: Curves = {}
     for unit, sheet in results.sheets.items():
-        if unit.task == task and sheet["curve"]:
+        if (unit.condition, unit.task) == (condition, task) and sheet["curve"]:
             curves.setdefault(unit.contender, []).append(sheet["curve"])
     return curves
 
@@ -62,114 +164,53 @@ def draw_seed_curves(curves: Curves) -> Figure:
     return figure
 
 
-def mean_curve(curves: Sequence[Sequence[Sequence[float]]]) -> list[tuple[float, float, float]]:
-    """The mean of the seeds' curves.
+def front_of(results: BenchmarkResults, condition: str, task: str) -> dict[str, Any] | None:
+    """What NSGA-II tried on one frame of a task.
 
     Parameters
     ----------
-    curves : sequence of curves, each a sequence of (evaluations, seconds, score)
-        Their n-th points belong together; where one has fewer, the rest of the others is left out.
+    results : BenchmarkResults
+    condition, task : str
+
+    Returns
+    -------
+    dict or None
+        ``frame_id, score, cost, optimal, chosen``; None where it did not take part.
     """
-    return [tuple(np.mean(points, axis=0).tolist()) for points in zip(*curves, strict=False)]
-
-
-def draw_profiles(rows: pd.DataFrame) -> Figure:
-    """Performance profiles of score and F1."""
-    measures = [name for name in ("score", "f1") if name in rows]
-    figure, axes = new_figure(9.6, 3.4, ncols=len(measures), sharey=True)
-    thresholds = np.linspace(0, 1, 101)
-    present = set(rows["tuner"])
-    chosen = [name for name in _PROFILED if name in present]
-    for axis, measure in zip(np.ravel(axes), measures, strict=True):
-        for colour, name in zip(COLOURS, chosen, strict=False):
-            profile = performance_profile(rows[rows["tuner"] == name], measure, thresholds)
-            axis.plot(thresholds, profile, color=colour, linewidth=1.8, label=name)
-        axis.axvline(0.5, color=FAINT, linewidth=0.6)
-        names = {"score": "score", "f1": "F1 at IoU 0.5"}
-        label(axis, names[measure], "share of frames above" if measure == measures[0] else "")
-    np.ravel(axes)[-1].legend(frameon=False, fontsize=9, **_OUTSIDE)
-    return figure
-
-
-def searches_of(results: BenchmarkResults, task: str) -> dict[str, NDArray[np.float64]]:
-    """Mean best reward after each evaluation on a frame, for each search of a task."""
-    searches = {}
-    for unit in results.sheets:
-        path = unit.folder(results.root) / SEARCH_FILE
-        if unit.task == task and path.is_file():
-            content = json.loads(path.read_text(encoding="utf-8"))
-            searches[unit.contender] = np.asarray(content["best_reward"])
-    return searches
-
-
-def draw_searches(
-    searches: Mapping[str, NDArray[np.float64]], levels: Mapping[str, float]
-) -> Figure:
-    """What a search has reached after so many evaluations of a frame, beside single answers.
-
-    Parameters
-    ----------
-    searches : mapping of name to (N,) array
-        Mean best reward after each evaluation.
-    levels : mapping of name to float
-        Mean reward of what answers with one evaluation.
-    """
-    figure, axis = new_figure(9.6, 3.8)
-    for colour, (name, rewards) in zip(COLOURS, searches.items(), strict=False):
-        axis.plot(np.arange(1, len(rewards) + 1), rewards, color=colour, linewidth=2, label=name)
-    styles = ("-", "--", ":", "-.", (0, (1, 4)))
-    for style, (name, level) in zip(styles, levels.items(), strict=False):
-        axis.axhline(level, color=INK, linewidth=1.2, linestyle=style, label=f"{name} (1)")
-    axis.set_xscale("log")
-    label(axis, "evaluations of a frame", "best reward so far")
-    axis.legend(frameon=False, fontsize=9, **_OUTSIDE)
-    return figure
-
-
-def levels_of(rows: pd.DataFrame) -> dict[str, float]:
-    """Mean reward of what answers with one evaluation, as far as a figure should show it."""
-    learners = [name for name, one in CONTENDERS.items() if one.is_learner]
-    present = set(rows["tuner"])
-    names = [name for name in (*learners, "static", "static-search") if name in present]
-    return {name: float(rows.loc[rows["tuner"] == name, "reward"].mean()) for name in names}
-
-
-def front_of(results: BenchmarkResults, task: str) -> dict[str, Any] | None:
-    """What NSGA-II tried on one frame of a task."""
     for unit in results.sheets:
         path = unit.folder(results.root) / FRONT_FILE
-        if unit.task == task and path.is_file():
+        if (unit.condition, unit.task) == (condition, task) and path.is_file():
             content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
             return content
     return None
 
 
 def draw_front(front: Mapping[str, Any]) -> Figure:
-    """The two terms that contradict each other most, over all that was tried on the frame."""
-    values, optimal = np.asarray(front["values"]), np.asarray(front["optimal"])
-    first, second = _opposed(values[optimal][:, :-1])  # the last is the cost: a few steps
+    """Score against cost of all that NSGA-II tried on the frame."""
+    cost, score = np.asarray(front["cost"]), np.asarray(front["score"])
+    optimal, chosen = np.asarray(front["optimal"]), front["chosen"]
     figure, axis = new_figure(6.4, 4.4)
-    axis.scatter(*values[~optimal][:, [first, second]].T, s=14, color=FAINT, alpha=0.5,
-                 linewidths=0, label="dominated")  # fmt: skip
-    axis.scatter(*values[optimal][:, [first, second]].T, s=22, color=COLOURS[0], linewidths=0,
+    axis.scatter(cost[~optimal], score[~optimal], s=14, color=FAINT, alpha=0.5, linewidths=0,
+                 label="dominated")  # fmt: skip
+    axis.scatter(cost[optimal], score[optimal], s=22, color=COLOURS[0], linewidths=0,
                  label="on the front")  # fmt: skip
-    axis.scatter(*values[front["chosen"], [first, second]], s=110, marker="*", color=COLOURS[1],
-                 zorder=3, label="by the task's weights")  # fmt: skip
-    names = front["names"]
-    label(axis, names[first], names[second])
+    axis.scatter(cost[chosen], score[chosen], s=110, marker="*", color=COLOURS[1], zorder=3,
+                 label="highest reward")  # fmt: skip
+    axis.set_xscale("log")
+    label(axis, "cost", "score")
     axis.legend(frameon=False, fontsize=9, **_OUTSIDE)
     return figure
 
 
 def pictures_of(
-    results: BenchmarkResults, task: str, contenders: Sequence[str] = ()
+    results: BenchmarkResults, condition: str, task: str, contenders: Sequence[str] = ()
 ) -> list[tuple[int, Pictures]]:
     """The pictures that the first seeds of contenders left, frame by frame.
 
     Parameters
     ----------
     results : BenchmarkResults
-    task : str
+    condition, task : str
     contenders : sequence of str
         In this order; by default all. Who did not take part, or did not meet a frame, is left out.
 
@@ -179,7 +220,11 @@ def pictures_of(
         Where there is ground truth, ``truth`` stands last.
     """
     found: dict[int, Pictures] = {}
-    units = {u.contender: u for u in results.sheets if u.task == task and u.seed == 0}
+    units = {
+        u.contender: u
+        for u in results.sheets
+        if (u.condition, u.task, u.seed) == (condition, task, 0)
+    }
     for name in contenders or units:
         if name in units:
             for path in sorted(units[name].folder(results.root).glob("frame-*.png")):
@@ -187,7 +232,7 @@ def pictures_of(
                 found.setdefault(index, {})[name] = np.asarray(Image.open(path))
     if not found:
         return []
-    test = Bank(bank_path(results.root, task, "test"))
+    test = Bank(bank_path(results.root, condition, task, "test"))
     for index, pictures in found.items():
         if test.frame_truth_exists(index):
             frame = test.frame(index)
@@ -207,13 +252,3 @@ def draw_together(pictures: Mapping[str, NDArray[np.uint8]]) -> Figure:
         panel.imshow(picture)
         panel.set_title(name, fontsize=11)
     return figure
-
-
-def _opposed(values: NDArray[np.float64]) -> tuple[int, int]:
-    """The pair of columns with the most negative correlation; the first two if none varies."""
-    moving = np.flatnonzero(np.ptp(values, axis=0) > 1e-9)
-    if len(moving) < 2:
-        return 0, 1
-    correlations = np.corrcoef(values[:, moving].T)
-    i, j = np.unravel_index(int(np.argmin(correlations)), correlations.shape)
-    return int(moving[min(i, j)]), int(moving[max(i, j)])

@@ -2,19 +2,37 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from samstar_rl._io import atomic
-from samstar_rl.agents.benchmark.contenders import CONTENDERS
-from samstar_rl.agents.benchmark.units import PLAN, Unit, short_name
+from samstar_rl.agents.benchmark.contenders import (
+    CONTENDERS,
+    LEARNERS,
+    ONCE,
+    STATICS,
+    Contender,
+)
+from samstar_rl.agents.benchmark.units import (
+    CONDITIONS,
+    DRIFT,
+    PLAN,
+    REAL,
+    SURVEY,
+    TEST,
+    TRAIN,
+    Unit,
+    short_name,
+)
 from samstar_rl.bank.labelled import read_labelled
-from samstar_rl.bank.simulated import SimulatedStreams, with_ladder
+from samstar_rl.bank.simulated import SimulatedStreams, with_gaze
 from samstar_rl.errors import SamstarError
+from samstar_rl.settings import PromptSettings
 from samstar_rl.simulator.seeds import first_seed
 from samstar_rl.tasks.task import load_task
 
@@ -69,25 +87,34 @@ class BenchmarkPlan:
     Attributes
     ----------
     tasks : tuple of str
-        Names of shipped tasks, or TOML files. The first one is met by all contenders, the others
-        by those of ``everywhere``.
+        Names of shipped tasks, or TOML files. All contenders meet the first one, under each
+        condition; the others drift, and are met by contenders that are to take part everywhere.
     contenders : tuple of str
         Names of `CONTENDERS`.
-    everywhere : tuple of str
-        Contenders that take part in every task.
-    n_seeds : int
-        Seeds of the contenders that carry claims; the others run once.
-    n_streams, n_frames, n_test_streams, n_test_frames : int
-        Simulated streams to learn from and to be judged on, and frames in each.
-    frame_step, test_frame_step : int
-        Distance of those frames in the simulated experiment, which is that many times longer.
+    conditions : tuple of str
+        Of ``drift``, ``survey`` and ``real``: simulated experiments that drift, simulated automated
+        acquisitions of one sample type and of two in turn, and the images of ``real``.
+    budgets : tuple of float or None
+        The cost that each frame may have; None for no limit.
+    zooms : tuple of float
+        Ladder of zooms that SAM computes for each frame.
+    most_prompts : int
+        Prompts at each zoom at most.
+    grid : int
+        Points along a side of the stock generator's grid, for SAM's defaults.
+    n_seeds, n_static_seeds : int
+        Seeds of the learners, and of searches for a static choice and what stands beside them.
+    n_streams, n_frames, n_test_streams, n_test_frames, n_survey_frames : int
+        Simulated streams to learn from and to be judged on, and frames in each; the last one of
+        surveys to be judged on.
+    frame_step, test_frame_step, survey_step : int
+        Distance of those frames in the simulated experiment, which is that many times longer; the
+        last one of the frames to learn from in a survey, whose test frames follow one another.
     size_px : int
     drift : float
         1 is an ordinary experiment.
-    points_per_side : tuple of int
-        Ladder of prompt densities that SAM computes for each frame.
     steps : int
-        Evaluations that a learner, or the search for a static choice, may spend.
+        Evaluations that a learner, or the search for a static choice at one budget, may spend.
     n_evaluations : int
         That a search may spend on each test frame.
     slow_every : int
@@ -95,37 +122,43 @@ class BenchmarkPlan:
     seed : int
         Chooses the simulated samples.
     real : RealFrames, optional
-        Images to fit and judge on in place of simulated streams. Each is a stream of its own:
-        contenders that need streams do not take part.
+        Images to fit and judge on. Each is a stream of its own: contenders that need streams do
+        not take part. Policies learn from the first conditions' simulated streams as well.
 
     Raises
     ------
     BenchmarkError
-        If a contender does not exist or cannot take part, or a number makes no sense.
+        If a contender does not exist, a condition cannot be, or a number makes no sense.
     """
 
     tasks: tuple[str, ...] = ("particles", "overlap", "morphology", "size")
     contenders: tuple[str, ...] = tuple(CONTENDERS)
-    everywhere: tuple[str, ...] = tuple(n for n, one in CONTENDERS.items() if one.everywhere)
+    conditions: tuple[str, ...] = (DRIFT, SURVEY)
+    budgets: tuple[float | None, ...] = (75, 150, 300, 600, 1200, None)
+    zooms: tuple[float, ...] = (1.0, 2.0, 3.0, 4.0)
+    most_prompts: int = 375
+    grid: int = 32
     n_seeds: int = 5
-    n_streams: int = 60
+    n_static_seeds: int = 3
+    n_streams: int = 40
     n_frames: int = 2
     frame_step: int = 30
     n_test_streams: int = 6
-    n_test_frames: int = 24
+    n_test_frames: int = 8
+    n_survey_frames: int = 24
     test_frame_step: int = 20
+    survey_step: int = 12
     size_px: int = 512
     drift: float = 1.0
-    points_per_side: tuple[int, ...] = (8, 16, 32)
     steps: int = 40_000
     n_evaluations: int = 300
-    slow_every: int = 1
+    slow_every: int = 6
     seed: int = 0
     real: RealFrames | None = None
 
     @classmethod
     def demo(
-        cls, task: str = "particles", *, steps: int = 20_000, seed: int = 0, quick: bool = False
+        cls, task: str = "particles", *, steps: int = 10_000, seed: int = 0, quick: bool = False
     ) -> BenchmarkPlan:
         """What the demo runs: a policy beside a genetic search, SAM's defaults and static settings.
 
@@ -144,47 +177,52 @@ class BenchmarkPlan:
         """
         plan = cls(
             tasks=(task,),
-            contenders=("default", "random", "static", "static-search", "genetic", "ppo"),
-            everywhere=(),
+            contenders=("default", "static", "rule", "static-search", "genetic", "ppo"),
+            conditions=(SURVEY,),
+            budgets=(75, 150, 300, 600),
+            zooms=(1.0, 2.0, 4.0),
+            most_prompts=128,
             n_seeds=1,
-            n_streams=40,
-            frame_step=1,
-            n_test_streams=4,
-            n_test_frames=8,
-            test_frame_step=1,
-            size_px=256,
-            drift=1.5,
-            points_per_side=(8, 16),
+            n_static_seeds=1,
+            n_streams=12,
+            n_frames=1,
+            n_test_streams=2,
+            n_survey_frames=6,
             steps=steps,
+            n_evaluations=100,
             seed=seed,
         )
         if not quick:
             return plan
         return replace(
-            plan, n_streams=3, n_frames=3, n_test_streams=2, n_test_frames=2, steps=2000,
-            n_evaluations=40,
+            plan, budgets=(150, None), zooms=(1.0, 2.0), most_prompts=32, grid=8, n_streams=3,
+            n_test_streams=2, n_survey_frames=2, size_px=256, steps=600, n_evaluations=40,
         )  # fmt: skip
 
     @classmethod
     def quick(cls, task: str = "particles") -> BenchmarkPlan:
-        """One task, the contenders that matter most, two seeds: about ten minutes."""
+        """One task, the contenders that matter most, few budgets and frames: minutes."""
         return cls(
             tasks=(task,),
             contenders=tuple(name for name, one in CONTENDERS.items() if one.quick),
-            everywhere=(),
+            budgets=(75, 150, 300, None),
+            zooms=(1.0, 2.0, 4.0),
+            most_prompts=192,
             n_seeds=2,
-            n_streams=40,
-            n_test_streams=4,
-            n_test_frames=12,
-            test_frame_step=40,
-            points_per_side=(8, 16),
+            n_static_seeds=1,
+            n_streams=16,
+            n_frames=1,
+            n_test_streams=2,
+            n_survey_frames=12,
+            size_px=256,
+            steps=10_000,
+            n_evaluations=100,
         )
 
-    @classmethod
-    def on(cls, real: RealFrames, task: str = "particles") -> BenchmarkPlan:
-        """One task on labelled images, all contenders that can take part."""
-        contenders = tuple(n for n, one in CONTENDERS.items() if not one.needs_streams)
-        return cls(tasks=(task,), contenders=contenders, everywhere=(), real=real)
+    def on(self, real: RealFrames) -> BenchmarkPlan:
+        """The same plan with labelled images besides."""
+        others = tuple(name for name in self.conditions if name != REAL)
+        return replace(self, conditions=(*others, REAL), real=real)
 
     def to_dict(self) -> dict[str, Any]:
         """The content as plain types, fit for JSON."""
@@ -197,84 +235,130 @@ class BenchmarkPlan:
             raise BenchmarkError(
                 f"no contender {unknown[0]!r}: expected some of {', '.join(CONTENDERS)}"
             )
-        if self.real is not None:
-            streaming = [name for name in self.contenders if CONTENDERS[name].needs_streams]
-            if streaming:
-                raise BenchmarkError(
-                    f"{streaming[0]!r} needs streams, single images are none: leave it out, or "
-                    "benchmark on simulated streams"
-                )
+        strange = [name for name in self.conditions if name not in CONDITIONS]
+        if strange or not self.conditions:
+            raise BenchmarkError(
+                f"conditions must be some of {', '.join(CONDITIONS)}, got {self.conditions}"
+            )
+        if (REAL in self.conditions) != (self.real is not None):
+            raise BenchmarkError(
+                "the condition 'real' and labelled images belong together: give --frames FOLDER "
+                "with --labels, or leave it out"
+            )
         if len({short_name(task) for task in self.tasks}) < len(self.tasks) or not self.tasks:
             raise BenchmarkError(f"tasks must be named, each once, got {', '.join(self.tasks)}")
-        self._check_counts()
-
-    def _check_counts(self) -> None:
+        if not self.budgets or any(b is not None and not 0 < b < math.inf for b in self.budgets):
+            raise BenchmarkError(f"budgets must be positive costs or none, got {self.budgets}")
         for name, value in asdict(self).items():
             if isinstance(value, int) and value < (0 if name == "seed" else 1):
                 raise BenchmarkError(f"{name} must be at least 1, got {value}")
         if self.n_streams * self.n_frames < 2:
             raise BenchmarkError("one frame cannot be split into training and validation")
 
-    def units(self) -> Iterator[Unit]:
-        """Every task, contender and seed."""
-        for position, task in enumerate(self.tasks):
-            for name in self.contenders:
-                if position == 0 or name in self.everywhere:
-                    for seed in range(self._n_seeds(name)):
-                        yield Unit(task, name, seed)
+    @property
+    def limits(self) -> tuple[float, ...]:
+        """The budgets as numbers, rising: no limit is infinite."""
+        return tuple(sorted(math.inf if budget is None else budget for budget in self.budgets))
 
-    def _n_seeds(self, contender: str) -> int:
+    def units(self) -> Iterator[Unit]:
+        """Every condition, task, contender and seed."""
+        for condition, task in self.banks():
+            for name in self.contenders:
+                one = CONTENDERS[name]
+                if task != self.tasks[0] and not one.everywhere:
+                    continue
+                if one.transfers and condition != DRIFT:
+                    continue
+                if one.needs_streams and condition == REAL:
+                    continue
+                for seed in range(self._n_seeds(one)):
+                    yield Unit(condition, task, name, seed)
+
+    def banks(self) -> Iterator[tuple[str, str]]:
+        """Every condition with its tasks."""
+        for condition in self.conditions:
+            for task in self.tasks if condition == DRIFT else self.tasks[:1]:
+                yield condition, task
+
+    def _n_seeds(self, contender: Contender) -> int:
         n_others = len(self.tasks) - 1
-        if contender == "others-static":  # one for each of the other tasks
-            return n_others
-        if CONTENDERS[contender].transfers and n_others == 0:
+        if contender.transfers and n_others == 0:
             return 0
-        return self.n_seeds if CONTENDERS[contender].carries_claims else 1
+        if contender.name == "others-static":  # one for each of the other tasks
+            return n_others
+        return {ONCE: 1, STATICS: self.n_static_seeds, LEARNERS: self.n_seeds}[contender.seeds]
 
     def task(self, name: str) -> Task:
-        """A task with the plan's ladder of prompt densities."""
-        return with_ladder(load_task(name), self.points_per_side)
+        """A task with the plan's zooms and numbers of prompts."""
+        return with_gaze(load_task(name), zooms=self.zooms, most_prompts=self.most_prompts)
 
-    def _simulated(self, part: str) -> SimulatedStreams:
-        is_test = part == "test"
-        return SimulatedStreams(
-            n_streams=self.n_test_streams if is_test else self.n_streams,
-            n_frames=self.n_test_frames if is_test else self.n_frames,
-            size_px=self.size_px,
-            drift=self.drift,
-            every=self.test_frame_step if is_test else self.frame_step,
-            first_seed=first_seed("test" if is_test else "training", self.seed),
+    def prompts(self, name: str, part: str) -> tuple[PromptSettings, ...]:
+        """What SAM computes for each frame of ``train`` or ``test``."""
+        prompts = self.task(name).space.prompts()
+        if part == TEST and "default" in self.contenders:
+            prompts += (PromptSettings(self.grid),)
+        return tuple(dict.fromkeys(prompts))
+
+    def streams(
+        self, condition: str, task: str, part: str
+    ) -> tuple[int, Iterator[Iterable[LabelledFrame]]]:
+        """The streams of ``train`` or ``test``, with the truth that only the judge will see.
+
+        Parameters
+        ----------
+        condition, task, part : str
+
+        Returns
+        -------
+        n_frames : int
+            In all streams.
+        streams : iterator of streams
+        """
+        if condition != REAL:
+            own = self._simulated(condition, part)
+            loaded = load_task(task)
+            return sum(map(len, own)), chain.from_iterable(s.streams(loaded) for s in own)
+        assert self.real is not None
+        images = self.real.judge if part == TEST else self.real.fit
+        real = read_labelled(images, self.real.labels, pixel_size_nm=self.real.pixel_size_nm)
+        if part == TEST:
+            return len(images), real
+        # policies learn from simulations as well; the images come last, where validation is
+        count, simulated = 0, list[SimulatedStreams]()
+        for one in self._simulated(SURVEY, TRAIN):
+            n_streams = max(min(one.n_streams, len(images)), 1)
+            simulated.append(replace(one, n_streams=n_streams))
+            count += len(simulated[-1])
+        loaded = load_task(task)
+        return count + len(images), chain(
+            chain.from_iterable(s.streams(loaded) for s in simulated), real
         )
 
-    def count_frames(self, part: str) -> int:
-        """Frames in ``train`` or ``test``."""
-        if self.real is not None:
-            return len(self.real.fit if part == "train" else self.real.judge)
-        return len(self._simulated(part))
-
-    def streams(self, task: str, part: str) -> Iterator[Iterable[LabelledFrame]]:
-        """The streams of ``train`` or ``test``, with the truth that only the judge will see."""
-        if self.real is None:
-            return self._simulated(part).streams(load_task(task))
-        images = self.real.fit if part == "train" else self.real.judge
-        return read_labelled(images, self.real.labels, pixel_size_nm=self.real.pixel_size_nm)
-
-
-def check_extras(plan: BenchmarkPlan) -> None:
-    """See that all contenders can run before hours have passed.
-
-    Raises
-    ------
-    BenchmarkError
-        If one needs a package that is not installed.
-    """
-    for name in plan.contenders:
-        package, extra = CONTENDERS[name].needs or ("", "")
-        if package and importlib.util.find_spec(package) is None:
-            raise BenchmarkError(
-                f"the contender {name!r} needs {package}: pip install 'samstar-rl[{extra}]', or "
-                "choose others with --tuner"
-            )
+    def _simulated(self, condition: str, part: str) -> list[SimulatedStreams]:
+        """The simulated streams of a part; of a survey those of one sample type, then of two."""
+        is_test, is_survey = part == TEST, condition == SURVEY
+        n_streams = self.n_test_streams if is_test else self.n_streams
+        first = first_seed("test" if is_test else "training", self.seed)
+        step = self.test_frame_step if is_test else self.frame_step
+        n_test_frames = self.n_test_frames
+        if is_survey:
+            step, n_test_frames = 1 if is_test else self.survey_step, self.n_survey_frames
+        streams = SimulatedStreams(
+            n_streams=n_streams,
+            n_frames=n_test_frames if is_test else self.n_frames,
+            size_px=self.size_px,
+            drift=self.drift,
+            every=step,
+            first_seed=first,
+        )
+        if not is_survey:
+            return [streams]
+        half = (n_streams + 1) // 2
+        parts = [
+            replace(streams, survey=1, n_streams=half),
+            replace(streams, survey=2, n_streams=n_streams - half, first_seed=first + half),
+        ]
+        return [one for one in parts if one.n_streams]
 
 
 def begin(plan: BenchmarkPlan, root: Path) -> None:

@@ -1,4 +1,4 @@
-"""How each contender of a benchmark is made ready with the same budget."""
+"""How each contender of a benchmark is made ready with the same budgets."""
 
 from __future__ import annotations
 
@@ -10,174 +10,182 @@ import numpy as np
 
 from samstar_rl._io import atomic
 from samstar_rl.agents.benchmark.conditions import Prepared, ValidationCurve
-from samstar_rl.agents.benchmark.contenders import FRONT_FILE, SEARCH_FILE
+from samstar_rl.agents.benchmark.contenders import FRONT_FILE
+from samstar_rl.agents.judging.statistics import mean_curve
 from samstar_rl.agents.learning.hyperparameters import load_hyperparameters
-from samstar_rl.agents.learning.imitation import EMBEDDING_GAIN, imitate, search_each_frame
+from samstar_rl.agents.learning.imitation import EMBEDDING_GAIN, imitate, search_gazes
 from samstar_rl.agents.learning.neuroevolution import evolve_policy
 from samstar_rl.agents.learning.normalisation import fit_normalisation
 from samstar_rl.agents.learning.plan import TrainingPlan
 from samstar_rl.agents.learning.train import bundle_trained, train_multi_policy, train_policy
-from samstar_rl.agents.search.ask_tell import make_search, maximise
-from samstar_rl.agents.search.static import search_static
-from samstar_rl.agents.tuners.fixed import (
-    ForeignStaticTuner,
-    RandomTuner,
-    ScriptedTuner,
-    default_tuner,
-)
+from samstar_rl.agents.search.gazes import evaluate_gazes, gazes_of
+from samstar_rl.agents.search.settings_file import settings_toml
+from samstar_rl.agents.search.static import FIRST_FRAMES, search_static
+from samstar_rl.agents.tuners.fixed import ForeignStaticTuner, ScriptedTuner
 from samstar_rl.agents.tuners.policy import PolicyTuner
+from samstar_rl.agents.tuners.rule import RuleTuner
 from samstar_rl.agents.tuners.search import Nsga2Tuner, SearchTuner
+from samstar_rl.bank.split import split_streams
 from samstar_rl.envs import STREAM_ID
 from samstar_rl.envs.wrappers import VARIATION
 from samstar_rl.errors import SamstarError
-from samstar_rl.truth.metrics import f1_at
+from samstar_rl.settings import Settings
+from samstar_rl.tuning.budget import BUDGET_RANGE
 from samstar_rl.tuning.evaluable_frames import BankFrame
-from samstar_rl.tuning.tuner import FrameEvaluator, StaticTuner
+from samstar_rl.tuning.tuner import StaticTuner
 
 if TYPE_CHECKING:
     from samstar_rl.agents.benchmark.conditions import Conditions
     from samstar_rl.agents.learning.train import Trained
     from samstar_rl.agents.policies.network import PolicyNetwork
-    from samstar_rl.settings import Settings
-    from samstar_rl.truth.metrics import Truth
     from samstar_rl.tuning.tuner import Tuner
+
+WATCHED = (100.0, 300.0, 1000.0)
+"""Budgets at which an evolved policy is watched on the validation streams."""
+BUDGETS_IMITATED = 6
+"""Budgets for each frame whose best gaze is imitated, spread evenly by their logarithm."""
 
 
 def default(conditions: Conditions, seed: int) -> Prepared:
-    """SAM's own defaults."""
-    return Prepared(default_tuner(conditions.task))
+    """SAM's own defaults: the stock grid, whatever it costs."""
+    grid = next(prompt for prompt in conditions.test.prompts if prompt.n_prompts is None)
+    settings = Settings(points_per_side=grid.points_per_side)
+    return Prepared(lambda budget: StaticTuner(settings, "default"))
 
 
 def static(conditions: Conditions, seed: int) -> Prepared:
     """The static settings that the task ships with."""
-    return Prepared(StaticTuner(conditions.task.static))
+    return Prepared(lambda budget: StaticTuner(conditions.task.static))
 
 
-def random(conditions: Conditions, seed: int) -> Prepared:
-    """Random settings, one draw a frame."""
-    return Prepared(RandomTuner(conditions.task, seed=seed))
+def rule(conditions: Conditions, seed: int) -> Prepared:
+    """The zoom that shows particles at the width that SAM likes."""
+    return Prepared(lambda budget: RuleTuner(conditions.task, conditions.test.view_cost))
 
 
 def static_search(conditions: Conditions, seed: int) -> Prepared:
-    """One static choice, searched on the training frames by a genetic algorithm and refined.
+    """One static choice for each budget, searched by a genetic algorithm and refined.
 
-    What SAM* as published would do, with the learners' budget; as theirs, its best on the
-    validation streams is kept.
+    What SAM* as published would do, with as many evaluations for each budget as a learner has in
+    all; as theirs, its best on the validation streams is kept. Curves are means over budgets.
     """
     sources = [conditions.frames.source(index) for index in conditions.training_frames]
-    with ValidationCurve(conditions) as curve:
+    best: dict[float, Settings] = {}
+    curves, spent, seconds = [], 0, 0.0
+    for budget in conditions.budgets:
+        with ValidationCurve(conditions, [budget]) as curve:
 
-        def add(spent: int, settings: Settings, reward: float = 0.0) -> None:
-            curve.add(spent, StaticTuner(settings), settings)
+            def add(
+                spent: int, settings: Settings, reward: float = 0.0, curve: ValidationCurve = curve
+            ) -> None:
+                curve.add(spent, StaticTuner(settings), settings)
 
-        add(0, conditions.task.static)
-        found = search_static(
-            sources,
-            conditions.objective,
-            algorithm="refined",
-            n_evaluations=conditions.steps,
-            seed=seed,
-            on_round=add,
-        )
-        add(found.n_evaluations, found.settings)
-    tuner, spent = StaticTuner(curve.best, "static-search"), found.n_evaluations
-    return Prepared(tuner, curve.points, spent, curve.seconds, (conditions.bank,))
+            add(0, conditions.task.static)
+            found = search_static(
+                sources,
+                conditions.objective,
+                algorithm="refined",
+                n_evaluations=conditions.steps,
+                budget=budget,
+                seed=seed,
+                on_round=add,
+            )
+            add(found.n_evaluations, found.settings)
+        best[budget] = curve.best
+        curves.append(curve.points)
+        spent, seconds = max(spent, found.n_evaluations), seconds + curve.seconds
+
+    def keep(folder: Path) -> None:
+        for budget, settings in best.items():
+            text = settings_toml(settings, {"task": conditions.task.name, "budget": budget})
+            atomic.write_text(folder / f"budget-{budget:g}.toml", text)
+
+    return Prepared(
+        lambda budget: StaticTuner(best[budget], "static-search"),
+        mean_curve(curves),
+        spent,
+        seconds / len(conditions.budgets),
+        (conditions.bank,),
+        keep=keep,
+    )
 
 
-def frozen(conditions: Conditions, seed: int, *, n_frames: int | None, name: str) -> Prepared:
-    """The best static choice for each test stream's first frames, or for all of it in hindsight.
-
-    Parameters
-    ----------
-    conditions : Conditions
-    seed : int
-    n_frames : int, optional
-        Frames at the start of each stream; all of it by default.
-    name : str
-        Of the tuner.
-
-    Returns
-    -------
-    Prepared
-    """
-    script, spent, started = [], 0, time.perf_counter()
-    for number, stream in enumerate(conditions.test.streams):
-        sources = [BankFrame(conditions.test, index) for index in stream[:n_frames]]
-        found = search_static(
-            sources,
-            conditions.objective,
-            algorithm="refined",
-            n_evaluations=conditions.n_evaluations * len(sources),
-            seed=seed + number,
-        )
-        script.append([found.settings])
-        spent += found.n_evaluations
-    return Prepared(ScriptedTuner(script, name), [], spent, time.perf_counter() - started)
+def frozen_start(conditions: Conditions, seed: int) -> Prepared:
+    """The best static choice for each test stream's first frames at the budget: an operator's."""
+    started, spent = time.perf_counter(), 0
+    scripts: dict[float, list[list[Settings]]] = {}
+    for budget in conditions.budgets:
+        spent, scripts[budget] = 0, []
+        for number, stream in enumerate(conditions.test.streams):
+            sources = [BankFrame(conditions.test, index) for index in stream[:FIRST_FRAMES]]
+            found = search_static(
+                sources,
+                conditions.objective,
+                algorithm="refined",
+                n_evaluations=conditions.n_evaluations * len(sources),
+                budget=budget,
+                seed=seed + number,
+            )
+            scripts[budget].append([found.settings])
+            spent += found.n_evaluations
+    seconds = (time.perf_counter() - started) / len(conditions.budgets)
+    return Prepared(
+        lambda budget: ScriptedTuner(scripts[budget], "frozen-start"), [], spent, seconds
+    )
 
 
 def oracle(conditions: Conditions, seed: int) -> Prepared:
-    """The settings of each frame that are best by ground truth: nobody's to have, a bound."""
-    space = conditions.task.space
+    """The gaze of each frame that is best by ground truth, static filters: a bound, nobody's."""
+    gazes, limits = gazes_of(conditions.task), conditions.budgets
 
-    def best(index: int) -> Settings:
-        evaluator = FrameEvaluator(BankFrame(conditions.test, index), conditions.objective)
-        truth: Truth | None = conditions.judge.truth(index)
+    def best(index: int) -> list[Settings]:
+        """For each budget."""
+        truth = conditions.judge.truth(index)
         if truth is None:
             raise SamstarError("the oracle needs ground truth: judge on frames with labels")
-        found = maximise(
-            make_search("refined", conditions.task, seed=seed + index),
-            lambda vector: f1_at(evaluator(space.decode(vector)).segmentation, truth),
-            conditions.n_evaluations,
-        )
-        return space.decode(found.vector)
+        source = BankFrame(conditions.test, index)
+        values = evaluate_gazes(source, conditions.objective, gazes, limits, truth)
+        return [gazes[g] for g in np.argmax(values.f1, axis=1).tolist()]
 
-    script = [[best(index) for index in stream] for stream in conditions.streams]
-    return Prepared(ScriptedTuner(script, "oracle"))
+    chosen = [[best(index) for index in stream] for stream in conditions.streams]
+
+    def at(budget: float) -> Tuner:
+        b = limits.index(budget)
+        return ScriptedTuner([[frame[b] for frame in stream] for stream in chosen], "oracle")
+
+    return Prepared(at)
 
 
-def genetic(conditions: Conditions, seed: int, *, warm: bool = False) -> Prepared:
-    """A genetic search on each frame; warm, it goes on from the last frame's population.
-
-    Parameters
-    ----------
-    conditions : Conditions
-    seed : int
-    warm : bool
-
-    Returns
-    -------
-    Prepared
-    """
-    tuner = SearchTuner(
-        conditions.task, n_evaluations=conditions.n_evaluations, warm=warm, seed=seed
+def genetic(conditions: Conditions, seed: int) -> Prepared:
+    """A genetic search on each frame within its budget, from the last frame's population on."""
+    task, n_evaluations = conditions.task, conditions.n_evaluations
+    return Prepared(
+        lambda budget: SearchTuner(task, n_evaluations=n_evaluations, warm=True, seed=seed)
     )
-    progress: list[np.ndarray] = []
-    tuner.on_found = lambda found: progress.append(found.best_so_far())
-
-    def keep(folder: Path) -> None:
-        mean = np.mean(progress, axis=0)
-        atomic.write_json(folder / SEARCH_FILE, {"best_reward": [float(r) for r in mean]})
-
-    return Prepared(tuner, keep=keep)
 
 
 def nsga2(conditions: Conditions, seed: int) -> Prepared:
-    """NSGA-II over the terms on each frame; the task's weights choose from its front."""
-    tuner = Nsga2Tuner(conditions.task, n_evaluations=conditions.n_evaluations, seed=seed)
+    """NSGA-II of score against cost on each frame within its budget."""
+    tuners: dict[float, Nsga2Tuner] = {}
+
+    def at(budget: float) -> Tuner:
+        task, n_evaluations = conditions.task, conditions.n_evaluations
+        tuners[budget] = Nsga2Tuner(task, n_evaluations=n_evaluations, seed=seed)
+        return tuners[budget]
 
     def keep(folder: Path) -> None:
-        # of the first stream's middle frame
-        front = tuner.fronts[len(conditions.streams[0]) // 2]
+        # of the first stream's middle frame, at the greatest budget
+        front = tuners[max(tuners)].fronts[len(conditions.streams[0]) // 2]
         content = {
             "frame_id": front.frame_id,
-            "names": list(front.names),
-            "values": front.values.tolist(),
+            "score": front.values[:, 0].tolist(),
+            "cost": (-front.values[:, 1]).tolist(),
             "optimal": front.optimal.tolist(),
             "chosen": front.chosen,
         }
         atomic.write_json(folder / FRONT_FILE, content)
 
-    return Prepared(tuner, keep=keep)
+    return Prepared(at, keep=keep)
 
 
 def learner(conditions: Conditions, seed: int, *, algorithm: str) -> Prepared:
@@ -219,7 +227,7 @@ def others_static(conditions: Conditions, seed: int) -> Prepared:
     The seed says of which of the other tasks.
     """
     foreign, _ = list(conditions.others.values())[seed]
-    return Prepared(ForeignStaticTuner(foreign, conditions.task))
+    return Prepared(lambda budget: ForeignStaticTuner(foreign, conditions.task))
 
 
 def evolved(conditions: Conditions, seed: int) -> Prepared:
@@ -228,9 +236,11 @@ def evolved(conditions: Conditions, seed: int) -> Prepared:
     Like a training it begins at the static settings, and never ends below them there.
     """
     frames, unmoved = conditions.frames, StaticTuner(conditions.task.static)
-    parts = (frames.part(index) for index in conditions.training_frames)
-    normalisation = fit_normalisation(frames.builder.schema, parts, embedding_gain=EMBEDDING_GAIN)
-    with ValidationCurve(conditions) as curve:
+    normalisation = fit_normalisation(
+        frames.builder.schema, map(frames.part, range(len(frames.bank))),
+        embedding_gain=EMBEDDING_GAIN,
+    )  # fmt: skip
+    with ValidationCurve(conditions, WATCHED) as curve:
 
         def add(spent: int, network: PolicyNetwork) -> None:
             curve.add(spent, PolicyTuner(network, frames.builder, frames=frames), network)
@@ -238,28 +248,30 @@ def evolved(conditions: Conditions, seed: int) -> Prepared:
         curve.add(0, unmoved, None)
         _, spent = evolve_policy(
             frames,
-            conditions.training,
+            split_streams(conditions.bank.streams)[0],
             conditions.objective,
             normalisation,
             n_evaluations=conditions.steps,
+            budgets=BUDGET_RANGE,
             seed=seed,
             on_generation=add,
         )
     best: PolicyNetwork | None = curve.best
-    tuner = unmoved if best is None else _judged(conditions, best, "evolved")
-    return Prepared(tuner, curve.points, spent, curve.seconds, (conditions.bank,))
+    tuner: Tuner = unmoved if best is None else _judged(conditions, best, "evolved")
+    return Prepared(lambda budget: tuner, curve.points, spent, curve.seconds, (conditions.bank,))
 
 
 def mlp(conditions: Conditions, seed: int) -> Prepared:
-    """A perceptron fitted to the searched optima of the training frames."""
-    started, indices = time.perf_counter(), conditions.training_frames
-    actions = search_each_frame(
-        conditions.frames, indices, conditions.objective,
-        n_evaluations=conditions.steps, seed=seed,
-    )  # fmt: skip
-    tuner = imitate(conditions.frames, indices, actions, seed=seed, judged=conditions.judge.frames)
-    spent = conditions.steps // len(indices) * len(indices)
-    return Prepared(tuner, [], spent, time.perf_counter() - started, (conditions.bank,))
+    """A perceptron fitted to the gaze of highest reward of each training frame at each budget."""
+    started, frames = time.perf_counter(), conditions.frames
+    indices = [i for stream in split_streams(conditions.bank.streams)[0] for i in stream]
+    budgets = np.geomspace(*BUDGET_RANGE, BUDGETS_IMITATED).tolist()
+    examples, spent = search_gazes(
+        frames, indices, conditions.objective, budgets, most=conditions.steps
+    )
+    tuner = imitate(frames, examples, seed=seed, judged=conditions.judge.frames)
+    seconds = time.perf_counter() - started
+    return Prepared(lambda budget: tuner, [], spent, seconds, (conditions.bank,))
 
 
 def _training_plan(
@@ -274,7 +286,7 @@ def _training_plan(
 def _of_training(trained: Trained, plan: TrainingPlan, tuner: Tuner) -> Prepared:
     progress = trained.progress
     return Prepared(
-        tuner,
+        lambda budget: tuner,
         [(int(p["steps"]), p["seconds"], p["score"]) for p in progress.curve],
         progress.steps,
         progress.seconds,

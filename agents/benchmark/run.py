@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
+import math
 import multiprocessing
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,15 +21,30 @@ from PIL import Image
 from samstar_rl._io import atomic
 from samstar_rl._io.workers import spread
 from samstar_rl.agents.benchmark.conditions import Conditions, sam_seconds
-from samstar_rl.agents.benchmark.contenders import CONTENDERS
-from samstar_rl.agents.benchmark.plan import BenchmarkError, begin, check_extras
-from samstar_rl.agents.benchmark.units import PARTS, PLAN, ROWS, SHEET, UNITS, bank_path
+from samstar_rl.agents.benchmark.contenders import CONTENDERS, ONCE
+from samstar_rl.agents.benchmark.pace import measure_pace
+from samstar_rl.agents.benchmark.plan import BenchmarkError, begin
+from samstar_rl.agents.benchmark.units import (
+    BANKS,
+    PACE,
+    PARTS,
+    PLAN,
+    REAL,
+    ROWS,
+    SHEET,
+    SURVEY,
+    TEST,
+    TRAIN,
+    UNITS,
+    bank_path,
+)
 from samstar_rl.bank.bank import Bank
-from samstar_rl.bank.build import build_for_task
+from samstar_rl.bank.build import BankProgress, build_bank
 from samstar_rl.bank.shards import PartPlan, compute_by_workers
 from samstar_rl.results.overlay import draw_outlines
 from samstar_rl.sam.engine import ProposalEngine
 from samstar_rl.sam.load import load_sam
+from samstar_rl.segmentation.proposals import Floor
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -51,7 +68,7 @@ class BenchmarkResults:
     root : Path
         Its folder.
     rows : DataFrame
-        One row a task, contender, seed and frame.
+        One row a condition, task, contender, seed, budget and frame.
     sheets : dict of Unit to dict
         ``curve``, ``evaluations``, ``seconds`` of getting ready, ``hyperparameters``, ...
     """
@@ -98,16 +115,16 @@ def run_benchmark(
     BenchmarkError
         If the folder holds another benchmark, or workers die again and again.
     """
-    check_extras(plan)
     begin(plan, root)
-    for task in plan.tasks:
-        build_banks(plan, root, task, announce, client)
+    for condition, task in plan.banks():
+        build_banks(plan, root, condition, task, announce, client)
     waiting = sorted(
         (unit for unit in plan.units() if not unit.is_done(root)),
-        # task by task, since units of a task share what they compute; the longest first
+        # bank by bank, since units of one share what they compute; the longest first
         key=lambda unit: (
+            plan.conditions.index(unit.condition),
             plan.tasks.index(unit.task),
-            not CONTENDERS[unit.contender].carries_claims,
+            CONTENDERS[unit.contender].seeds == ONCE,
         ),
     )
     announce("contenders", 0.0)
@@ -119,6 +136,8 @@ def run_benchmark(
     for done, _ in enumerate(finished, start=1):
         announce("contenders", done / len(waiting))
     announce("contenders", 1.0)
+    # at the end, when nothing else of the benchmark runs
+    measure_pace(plan, root, partial(announce, "live frames"))
     return read_results(plan, root)
 
 
@@ -126,7 +145,8 @@ def clear_other(plan: BenchmarkPlan, root: Path) -> None:
     """Empty a benchmark's folder if it holds another plan; what is no benchmark's is left alone."""
     if (root / PLAN).is_file() and atomic.read_json(root / PLAN) != plan.to_dict():
         (root / PLAN).unlink()
-        for name in (UNITS, "banks", "tensorboard"):
+        (root / PACE).unlink(missing_ok=True)
+        for name in (UNITS, BANKS, "tensorboard"):
             shutil.rmtree(root / name, ignore_errors=True)
 
 
@@ -154,16 +174,27 @@ def run_unit(plan: BenchmarkPlan, root: Path, unit: Unit) -> Unit:
     shutil.rmtree(folder / "tensorboard", ignore_errors=True)  # of an attempt that was killed
     folder.mkdir(parents=True, exist_ok=True)
     conditions = open_conditions(plan, root, unit)
-    prepared = CONTENDERS[unit.contender].prepare(conditions, unit.seed)
+    contender = CONTENDERS[unit.contender]
+    prepared = contender.prepare(conditions, unit.seed)
     wanted = shown_frames(conditions.test.streams)
+    budgets = plan.limits if contender.has_budget else (math.inf,)
+    drawn_at = budgets[len(budgets) // 2]
+    tables = []
+    for budget in budgets:
 
-    def draw(index: int, tuned: TunedFrame) -> None:
-        if index in wanted:
-            picture = draw_outlines(tuned.frame, tuned.evaluation.segmentation, 2)
-            with atomic.replacing(folder / f"frame-{index:05d}.png") as temporary:
-                Image.fromarray(picture).save(temporary)
+        def draw(index: int, tuned: TunedFrame, budget: float = budget) -> None:
+            if index in wanted and budget == drawn_at:
+                picture = draw_outlines(tuned.frame, tuned.evaluation.segmentation, 2)
+                with atomic.replacing(folder / f"frame-{index:05d}.png") as temporary:
+                    Image.fromarray(picture).save(temporary)
 
-    rows = conditions.judge.judge(prepared.tuner, on_frame=draw, seed=unit.seed, task=unit.task)
+        tables.append(
+            conditions.judge.judge(
+                prepared.at(budget), budget=budget, on_frame=draw, seed=unit.seed,
+                task=unit.task, condition=unit.condition,
+            )
+        )  # fmt: skip
+    rows = pd.concat(tables, ignore_index=True)
     rows["tuner"] = unit.contender
     if prepared.keep is not None:
         prepared.keep(folder)
@@ -199,13 +230,17 @@ def open_conditions(plan: BenchmarkPlan, root: Path, unit: Unit) -> Conditions:
     others = [name for name in plan.tasks if contender.transfers and name != unit.task]
     return Conditions(
         task=plan.task(unit.task),
-        bank=_open_shared(root, unit.task),
-        test=_open(root, unit.task, "test"),
+        bank=_open_shared(root, unit.condition, unit.task),
+        test=_open(root, unit.condition, unit.task, TEST),
+        budgets=plan.limits,
         steps=plan.steps,
         n_evaluations=plan.n_evaluations,
         folder=unit.folder(root),
         every=plan.slow_every if contender.slow else 1,
-        others={name: (plan.task(name), _open(root, name, "train")) for name in others},
+        own=len(plan.real.fit) if unit.condition == REAL and plan.real is not None else None,
+        others={
+            name: (plan.task(name), _open(root, unit.condition, name, TRAIN)) for name in others
+        },
     )
 
 
@@ -222,7 +257,12 @@ def read_results(plan: BenchmarkPlan, root: Path) -> BenchmarkResults:
 
 
 def build_banks(
-    plan: BenchmarkPlan, root: Path, name: str, announce: Announce, client: Client | None = None
+    plan: BenchmarkPlan,
+    root: Path,
+    condition: str,
+    name: str,
+    announce: Announce,
+    client: Client | None = None,
 ) -> None:
     """Let SAM compute the proposals of a task's frames, or finish what was begun.
 
@@ -230,6 +270,7 @@ def build_banks(
     ----------
     plan : BenchmarkPlan
     root : path
+    condition : str
     name : str
         Of the task.
     announce : callable
@@ -239,35 +280,46 @@ def build_banks(
     """
     task, engine = plan.task(name), ProposalEngine(load_sam("tiny"))
     for part in PARTS:
-        path, total = bank_path(root, name, part).absolute(), plan.count_frames(part)
+        path = bank_path(root, condition, name, part).absolute()
+        total, streams = plan.streams(condition, name, part)
+        prompts, floor = plan.prompts(name, part), Floor.under(task.space)
+        stage = f"{condition}, {name}: SAM proposes masks to {part} on"
         if client is not None:
-            work = PartPlan.of_task(task, path)
-            stage = f"{name}: workers propose masks to {part} on"
+            work = replace(PartPlan.of_task(task, path), prompts=prompts)
             compute_by_workers(
-                client, work, plan.streams(name, part),
+                client, work, plan.streams(condition, name, part)[1],
                 lambda count, stage=stage, total=total: announce(stage, count / total),  # type: ignore[misc]
             )  # fmt: skip
-        build_for_task(
-            task,
-            plan.streams(name, part),
-            path,
-            engine,
-            n_frames=total,
-            on_progress=partial(announce, f"{name}: SAM proposes masks to {part} on"),
-        )
+        announce(stage, 0.0)
+        if (condition, part) == (REAL, TRAIN):
+            _take_over(bank_path(root, SURVEY, name, TRAIN), path)
+
+        def on_frame(progress: BankProgress, stage: str = stage, total: int = total) -> None:
+            announce(stage, progress.n_frames / total)
+
+        build_bank(streams, path, engine, prompts, floor=floor, on_progress=on_frame)
 
 
-def _open(root: Path, task: str, part: str) -> Bank:
-    return Bank(bank_path(root, task, part), cached_proposals=2048)
+def _take_over(surveys: Path, path: Path) -> None:
+    """Give a bank that begins with simulated surveys what SAM has proposed to these already."""
+    (path / "frames").mkdir(parents=True, exist_ok=True)
+    for file in surveys.glob("frames/*.bin"):
+        # where files cannot be linked, and where another frame stands there, SAM works anew
+        with contextlib.suppress(OSError):
+            os.link(file, path / "frames" / file.name)
+
+
+def _open(root: Path, condition: str, task: str, part: str) -> Bank:
+    return Bank(bank_path(root, condition, task, part), cached_proposals=2048)
 
 
 @lru_cache(maxsize=1)
-def _open_shared(root: Path, task: str) -> Bank:
+def _open_shared(root: Path, condition: str, task: str) -> Bank:
     """The bank to learn from, kept open: what a unit computed of its masks serves the next.
 
-    Not so the bank to be judged on: what a frame takes is measured there.
+    Not so the bank to be judged on: what a tuner takes is measured there.
     """
-    return _open(root, task, "train")
+    return _open(root, condition, task, TRAIN)
 
 
 def shown_frames(streams: Sequence[range]) -> list[int]:

@@ -13,7 +13,7 @@ pandas 3, and it knows neither paired differences nor a contender with a single 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -197,3 +197,14 @@ def performance_profile(
     """
     values = rows[measure].to_numpy(dtype=float)
     return (values[:, None] > thresholds[None, :]).mean(axis=0)
+
+
+def mean_curve(curves: Sequence[Sequence[Sequence[float]]]) -> list[tuple[float, float, float]]:
+    """The mean of several curves.
+
+    Parameters
+    ----------
+    curves : sequence of curves, each a sequence of (evaluations, seconds, score)
+        Their n-th points belong together; where one has fewer, the rest of the others is left out.
+    """
+    return [tuple(np.mean(points, axis=0).tolist()) for points in zip(*curves, strict=False)]

@@ -1,12 +1,14 @@
-"""Imitation: learn from each training frame's searched optimum, then answer at once.
+"""Imitation: learn from each training frame's best gaze at a budget, then answer at once.
 
 The baseline that any reviewer asks for: no reinforcement, just regression from what a policy sees
-to what a genetic search found. Same observation, same action, same number of evaluations.
+to the gaze of the highest reward among all zooms and some numbers of prompts. Same observation,
+same action, no more evaluations.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,10 +17,9 @@ from torch import nn
 
 from samstar_rl.agents.learning.normalisation import fit_normalisation
 from samstar_rl.agents.policies.network import Normalisation
-from samstar_rl.agents.search.ask_tell import make_search, maximise
+from samstar_rl.agents.search.gazes import evaluate_gazes, gazes_of
 from samstar_rl.agents.tuners.policy import PolicyTuner
-from samstar_rl.errors import SamstarError
-from samstar_rl.tuning.tuner import FrameEvaluator
+from samstar_rl.envs.observation.schema import LAST_FRAME
 
 if TYPE_CHECKING:
     from samstar_rl.agents.policies.network import Array
@@ -30,16 +31,33 @@ EMBEDDING_GAIN = 0.25
 WIDTH, EPOCHS = 64, 400
 
 
-def search_each_frame(
+@dataclass(frozen=True, eq=False)
+class Example:
+    """A frame, what it may cost, and the action of its best gaze.
+
+    Attributes
+    ----------
+    index : int
+        Of the frame in the bank.
+    budget : float
+    action : (n,) float32 array
+    """
+
+    index: int
+    budget: float
+    action: Array
+
+
+def search_gazes(
     frames: BankFrames,
     indices: Sequence[int],
     objective: Objective,
+    budgets: Sequence[float],
     *,
-    n_evaluations: int,
-    seed: int,
+    most: int,
     on_frame: Callable[[int], None] | None = None,
-) -> Array:
-    """The best action that a genetic search finds on each frame.
+) -> tuple[list[Example], int]:
+    """The gaze of the highest reward on each frame at each budget.
 
     Parameters
     ----------
@@ -47,56 +65,45 @@ def search_each_frame(
     indices : sequence of int
         Of the frames in the bank.
     objective : Objective
-    n_evaluations : int
-        For all frames together.
-    seed : int
+    budgets : sequence of float
+    most : int
+        No further frame is looked at after so many evaluations.
     on_frame : callable, optional
         Called with the number of frames done.
 
     Returns
     -------
-    (N, n) float32 array
-
-    Raises
-    ------
-    SamstarError
-        If there are fewer evaluations than frames.
+    examples : list of Example
+    n_evaluations : int
+        Spent.
     """
-    each = n_evaluations // len(indices)
-    if each < 1:
-        raise SamstarError(f"{n_evaluations} evaluations do not suffice for {len(indices)} frames")
-    space, best = objective.task.space, []
+    gazes, examples, spent = gazes_of(objective.task), list[Example](), 0
     for done, index in enumerate(indices, start=1):
-        evaluator = FrameEvaluator(frames.source(index), objective)
-        found = maximise(
-            make_search("genetic", objective.task, seed=seed + index),
-            lambda vector, evaluator=evaluator: evaluator(space.decode(vector)).reward,  # type: ignore[misc]
-            each,
-        )
-        best.append(found.vector)
+        values = evaluate_gazes(frames.source(index), objective, gazes, budgets)
+        for budget, best in zip(budgets, values.reward.argmax(axis=1).tolist(), strict=True):
+            examples.append(Example(index, budget, frames.builder.encode(gazes[best])))
+        spent += values.n_evaluations
         if on_frame is not None:
             on_frame(done)
-    return np.asarray(best, dtype=np.float32)
+        if spent >= most:
+            break
+    return examples, spent
 
 
 def imitate(
     frames: BankFrames,
-    indices: Sequence[int],
-    actions: Array,
+    examples: Sequence[Example],
     *,
     seed: int = 0,
     judged: BankFrames | None = None,
 ) -> PolicyTuner:
-    """Fit a small multilayer perceptron from observations to searched actions.
+    """Fit a small multilayer perceptron from observations to the actions of the best gazes.
 
     Parameters
     ----------
     frames : BankFrames
         The training bank's.
-    indices : sequence of int
-        The training frames in it.
-    actions : (N, n) array
-        From `search_each_frame`.
+    examples : sequence of Example
     seed : int
     judged : BankFrames, optional
         Of the bank on which the tuner will be judged, to look observations up.
@@ -104,13 +111,18 @@ def imitate(
     Returns
     -------
     PolicyTuner
-        It does not look at the last frame: a search's optimum does not depend on it.
+        It does not look at the last frame: the best gaze does not depend on it.
     """
-    # normalise what the frame alone decides
-    parts = np.stack([frames.part(index) for index in indices])
-    whole = fit_normalisation(frames.builder.schema, parts, embedding_gain=EMBEDDING_GAIN)
-    width = parts.shape[1]
+    # normalise what frame and budget decide
+    builder = frames.builder
+    indices = dict.fromkeys(example.index for example in examples)
+    whole = fit_normalisation(
+        builder.schema, [frames.part(i) for i in indices], embedding_gain=EMBEDDING_GAIN
+    )
+    width = builder.schema[LAST_FRAME[0]].start
     normalisation = Normalisation(whole.mean[:width], whole.scale[:width], whole.limit)
+    seen = np.stack([builder.build(frames.part(e.index), e.budget)[:width] for e in examples])
+    actions = np.stack([example.action for example in examples])
 
     # minimise the squared error of the actions
     torch.manual_seed(seed)
@@ -122,7 +134,7 @@ def imitate(
         nn.Linear(WIDTH, actions.shape[1]),
     )
     optimiser = torch.optim.AdamW(network.parameters(), lr=3e-3, weight_decay=1e-2)
-    x, y = torch.as_tensor(normalisation(parts)), torch.as_tensor(actions)
+    x, y = torch.as_tensor(normalisation(seen)), torch.as_tensor(actions)
     for _ in range(EPOCHS):
         optimiser.zero_grad()
         nn.functional.mse_loss(network(x), y).backward()
@@ -133,4 +145,4 @@ def imitate(
         found: Array = network(torch.as_tensor(normalisation(observation[None, :width])))[0].numpy()
         return np.clip(found, -1.0, 1.0)
 
-    return PolicyTuner(act, frames.builder, "mlp", frames=judged)
+    return PolicyTuner(act, builder, "mlp", frames=judged)

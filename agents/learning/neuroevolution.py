@@ -74,6 +74,7 @@ def evolve_policy(
     normalisation: Normalisation,
     *,
     n_evaluations: int,
+    budgets: tuple[float, float] | None = None,
     seed: int,
     window: int = 8,
     windows_per_generation: int = 2,
@@ -94,6 +95,8 @@ def evolve_policy(
     normalisation : Normalisation
     n_evaluations : int
         One is one frame segmented.
+    budgets : (float, float), optional
+        The cost that frames may have is drawn log-uniformly between these, for each window.
     seed : int
     window : int
         Consecutive frames that an individual runs through.
@@ -122,12 +125,13 @@ def evolve_policy(
     def evaluate(genes: Vectors) -> NDArray[np.float64] | None:
         nonlocal spent
         chosen = _draw_windows(rng, streams, window, windows_per_generation)
+        limits = [_draw_budget(rng, budgets) for _ in chosen]
         cost = len(genes) * sum(map(len, chosen))
         if spent and spent + cost > n_evaluations:
             return None
         spent += cost
         return np.array(
-            [_mean_reward(genome.express(one), frames, chosen, objective) for one in genes]
+            [_mean_reward(genome.express(one), frames, chosen, limits, objective) for one in genes]
         )
 
     def keep_best(*_: object) -> None:
@@ -153,13 +157,21 @@ def _draw_windows(
     return chosen
 
 
+def _draw_budget(rng: np.random.Generator, budgets: tuple[float, float] | None) -> float | None:
+    return None if budgets is None else float(np.exp(rng.uniform(*np.log(budgets))))
+
+
 def _mean_reward(
-    network: PolicyNetwork, frames: BankFrames, windows: Sequence[range], objective: Objective
+    network: PolicyNetwork,
+    frames: BankFrames,
+    windows: Sequence[range],
+    budgets: Sequence[float | None],
+    objective: Objective,
 ) -> float:
     tuner = PolicyTuner(network, frames.builder, frames=frames)
     rewards = [
         tuned.evaluation.reward
-        for window in windows
-        for tuned in run_tuner(tuner, map(frames.source, window), objective)
+        for window, budget in zip(windows, budgets, strict=True)
+        for tuned in run_tuner(tuner, map(frames.source, window), objective, cost_limit=budget)
     ]
     return float(np.mean(rewards))

@@ -13,7 +13,7 @@ from samstar_rl.errors import SamstarError
 if TYPE_CHECKING:
     from samstar_rl.envs.observation.schema import ObservationSchema, Vector
 
-_SENSED = ("image", "foreground", "embedding", "probe", "targets", "free")
+_SENSED = ("image", "foreground", "embedding", "gaze", "targets", "free")
 _LEAST_STD = 1e-4
 
 

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from samstar_rl.agents.learning.hyperparameters import algorithm_name, load_hyperparameters
-from samstar_rl.envs import STREAM_ID
+from samstar_rl.envs import STREAM_ID, TUNING_ID
 from samstar_rl.envs.wrappers import VARIATION
-from samstar_rl.tuning.tuner import COST_WEIGHT
+from samstar_rl.errors import SamstarError
+from samstar_rl.tuning.budget import BUDGET_RANGE, PRICE
 
 if TYPE_CHECKING:
     from samstar_rl.tasks.task import Task
@@ -27,19 +28,26 @@ class TrainingPlan:
     hyperparameters : dict
         As in agents/learning/hyperparams.
     seed : int
-    cost_weight : float
+    price : float
+        Score that 1,000 of cost must gain, see `Objective`.
+    budget : float or (float, float)
+        The cost that frames may have, see `StreamOptions`.
     variation : float
         Share by which targets vary from episode to episode, see `vary_targets`.
     without : tuple of str
         Blocks of the observation that the policy does not see.
+    env_id : str
+        `samstar/Stream-v1` or `samstar/Tuning-v1`.
     """
 
     algorithm: str
     hyperparameters: Mapping[str, Any]
     seed: int = 0
-    cost_weight: float = COST_WEIGHT
+    price: float = PRICE
+    budget: float | tuple[float, float] = BUDGET_RANGE
     variation: float = 0.0
     without: tuple[str, ...] = ()
+    env_id: str = STREAM_ID
 
 
 @dataclass
@@ -69,7 +77,10 @@ def plan_training(
     steps: int | None = None,
     path: str | Path | None = None,
     seed: int = 0,
+    price: float = PRICE,
+    budget: float | tuple[float, float] = BUDGET_RANGE,
     without: tuple[str, ...] = (),
+    env_id: str = STREAM_ID,
 ) -> TrainingPlan:
     """Plan a training with the hyperparameters that ship for its learner and its tasks.
 
@@ -85,8 +96,14 @@ def plan_training(
     path : path, optional
         A TOML file of hyperparameters, applied on top of those that ship.
     seed : int
+    price : float
+        Score that 1,000 of cost must gain, see `Objective`.
+    budget : float or (float, float)
+        The cost that frames may have, see `StreamOptions`.
     without : tuple of str
         Blocks of the observation that the policy does not see.
+    env_id : str
+        `samstar/Stream-v1` or `samstar/Tuning-v1`.
 
     Returns
     -------
@@ -95,16 +112,30 @@ def plan_training(
     Raises
     ------
     SamstarError
-        If there is no such learner, or a hyperparameter is unknown or of the wrong type.
+        If there is no such learner, a hyperparameter is unknown or of the wrong type, or several
+        tasks are to be learned in `samstar/Tuning-v1`.
     """
     name = algorithm_name(algorithm)
+    if env_id == TUNING_ID and len(tasks) > 1:
+        raise SamstarError(
+            f"{TUNING_ID} is learned for one task, got {len(tasks)}: give one, or learn {STREAM_ID}"
+        )
     is_one = len(tasks) == 1
     hyperparameters = load_hyperparameters(
         name,
         task=tasks[0].name if is_one else "all",
-        env_id=STREAM_ID,
+        env_id=env_id,
         path=path,
         overrides={} if steps is None else {"total_steps": steps},
     )
     variation = 0.0 if is_one else VARIATION
-    return TrainingPlan(name, hyperparameters, seed=seed, variation=variation, without=without)
+    return TrainingPlan(
+        name,
+        hyperparameters,
+        seed=seed,
+        price=price,
+        budget=budget,
+        variation=variation,
+        without=without,
+        env_id=env_id,
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -25,9 +26,10 @@ from samstar_rl.agents.learning.plan import TrainingProgress
 from samstar_rl.agents.policies.bundle import PolicyBundle
 from samstar_rl.agents.reporting.curve_writer import CurveWriter, HeldCurves
 from samstar_rl.agents.search.static import FINALISTS, SEARCH_FRAMES, search_static
+from samstar_rl.agents.tuners.looking import LookingTuner
 from samstar_rl.agents.tuners.policy import PolicyTuner
 from samstar_rl.bank.split import split_streams
-from samstar_rl.envs import STREAM_ID, StreamEnv
+from samstar_rl.envs import TUNING_ID, StreamEnv, StreamOptions, TuningEnv
 from samstar_rl.envs.bank_frames import BankFrames
 from samstar_rl.envs.observation.schema import LAST_FRAME
 from samstar_rl.envs.task_union import TaskUnion
@@ -46,6 +48,9 @@ if TYPE_CHECKING:
 
 CHECKPOINTS = 20
 """How often a training is checkpointed and judged on the validation frames."""
+
+ONE_LOOK = 0.25
+"""What an untrained policy says to whether a look is the last: it begins as one that looks once."""
 
 LEAST_CHOICES = 20
 """A search of static settings to start from tries at least so many, or is left out."""
@@ -113,7 +118,7 @@ def train_policy(
     resume: bool = False,
     on_progress: OnProgress | None = None,
 ) -> Trained:
-    """Train a policy for one task in `samstar/Stream-v0`.
+    """Train a policy for one task in the environment that the plan names.
 
     Parameters
     ----------
@@ -271,9 +276,9 @@ def bundle_trained(
     return PolicyBundle.of(
         trained.network,
         name=name or (task.name if union is None else "many"),
-        env_id=STREAM_ID,
+        env_id=plan.env_id,
         task=task,
-        schema=BankFrames(bank, task, union=union).builder.schema,
+        schema=BankFrames(bank, task, tuning=plan.env_id == TUNING_ID, union=union).builder.schema,
         sam_name=bank.sam_name or "unknown",
         sam_sha256=bank.sam_sha256 or "",
         training={
@@ -303,6 +308,14 @@ def _train(run: _Run, resume: bool, on_progress: OnProgress | None) -> Trained:
     return Trained(monitor.best, monitor.progress)
 
 
+def validation_budgets(budget: float | tuple[float, float]) -> tuple[float, ...]:
+    """The budgets at which a training is judged: the middles of three equal parts of its range."""
+    if not isinstance(budget, tuple):
+        return (budget,)
+    low, high = np.log(budget)
+    return tuple(np.exp(low + (high - low) * np.array([1, 3, 5]) / 6).tolist())
+
+
 class _TaskFrames:
     """One task with its bank: what to train on, what to validate on."""
 
@@ -311,18 +324,16 @@ class _TaskFrames:
     ) -> None:
         self.task, self.bank, self.plan, self.union = task, bank, plan, union
         self.training, self.validation = split_streams(bank.streams)
-        self.frames = BankFrames(bank, task, union=union)
-        self.objective = Objective(task, plan.cost_weight)
+        self.frames = BankFrames(bank, task, tuning=plan.env_id == TUNING_ID, union=union)
+        self.objective = Objective(task, plan.price)
 
     def make_env(self) -> gymnasium.Env:
         """An environment on the training streams, wrapped as trainings have it."""
-        env: gymnasium.Env = StreamEnv(
-            self.task,
-            self.bank,
-            streams=self.training,
-            cost_weight=self.plan.cost_weight,
-            union=self.union,
-        )
+        plan = self.plan
+        options = StreamOptions(price=plan.price, budget=plan.budget, union=self.union)
+        if plan.env_id == TUNING_ID:
+            return TuningEnv(self.task, self.bank, streams=self.training, options=options)
+        env: gymnasium.Env = StreamEnv(self.task, self.bank, streams=self.training, options=options)
         if self.plan.variation > 0:
             env = VaryTargets(env, self.plan.variation)
         return HideLastFrame(env)
@@ -352,6 +363,7 @@ class _TaskFrames:
             self.objective,
             algorithm="refined",
             n_evaluations=n_evaluations,
+            budget=float(np.median(validation_budgets(self.plan.budget))),
             seed=self.plan.seed,
         )
         rewards, usual = map(self._mean_rewards, (found.settings, self.task.static))
@@ -364,22 +376,34 @@ class _TaskFrames:
         return np.array([np.mean([e.reward for e in es]) for es in self._evaluate(tuner)])
 
     def _evaluate(self, tuner: Tuner) -> list[list[Evaluation]]:
-        """What a tuner comes to on each validation stream, frame by frame."""
+        """What a tuner comes to on each validation stream, frame by frame, at several budgets."""
         return [
-            [t.evaluation for t in run_tuner(tuner, map(self.frames.source, s), self.objective)]
-            for s in self.validation
+            [
+                tuned.evaluation
+                for budget in validation_budgets(self.plan.budget)
+                for tuned in run_tuner(
+                    tuner,
+                    map(self.frames.source, stream),
+                    self.objective,
+                    cost_limit=None if math.isinf(budget) else budget,
+                )
+            ]
+            for stream in self.validation
         ]
 
     def encoded(self, settings: Settings) -> Array:
         """The action that asks for the settings, NaN for what the task fixes."""
         encoded = self.frames.builder.encode(settings)
+        if self.plan.env_id == TUNING_ID:
+            return np.append(encoded, np.float32(ONE_LOOK))
         if self.union is None:
             return encoded
         return np.where(self.union.free(self.task.space) > 0, encoded, np.nan)
 
     def judge(self, network: PolicyNetwork) -> dict[str, float]:
         """Mean score and reward on the validation streams."""
-        tuner = PolicyTuner(network, self.frames.builder, frames=self.frames)
+        kind = LookingTuner if self.plan.env_id == TUNING_ID else PolicyTuner
+        tuner = kind(network, self.frames.builder, frames=self.frames)
         evaluations = [e for of_stream in self._evaluate(tuner) for e in of_stream]
         return {
             "score": float(np.mean([e.score.total for e in evaluations])),
@@ -489,8 +513,10 @@ class _Run:
         return {
             "tasks": [one.task.to_dict() for one in self.task_frames],
             "algorithm": plan.algorithm,
+            "env_id": plan.env_id,
             "seed": plan.seed,
-            "cost_weight": plan.cost_weight,
+            "price": plan.price,
+            "budget": plan.budget,
             "variation": plan.variation,
             "without": list(plan.without),
             "hyperparameters": dict(plan.hyperparameters),

@@ -1,4 +1,7 @@
-"""Letting SAM compute all proposals of frames that a search can ask for, here or by workers."""
+"""Letting SAM compute all proposals of frames that a search can ask for, here or by workers.
+
+`cost_of_deadline` says what frames may cost on this machine to be done in time.
+"""
 
 from __future__ import annotations
 
@@ -8,14 +11,14 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from samstar_rl._io.workers import spread
-from samstar_rl.segmenter import load_engine
+from samstar_rl.segmenter import Segmenter, load_engine
+from samstar_rl.tuning.budget import GazeOptions
 from samstar_rl.tuning.evaluable_frames import DecodedFrame
 
 if TYPE_CHECKING:
     from distributed import Client
 
     from samstar_rl.frames.frame import Frame
-    from samstar_rl.segmenter import Segmenter
     from samstar_rl.settings import PromptSettings
 
 
@@ -82,3 +85,30 @@ def decode_frames(
         decoded.append(one)
         on_progress(len(decoded) / len(frames))
     return decoded
+
+
+TIMED_FRAMES = 8
+
+
+def cost_of_deadline(segmenter: Segmenter, frames: Sequence[Frame], deadline_ms: float) -> float:
+    """The cost that a frame may have to be done in time on this machine, from a few live frames.
+
+    Parameters
+    ----------
+    segmenter : Segmenter
+    frames : sequence of Frame
+        At least one.
+    deadline_ms : float
+        From a frame's preparation to its score.
+
+    Returns
+    -------
+    float
+        As the live loop would allow it with ``--budget-ms``.
+    """
+    gaze = GazeOptions(budget_ms=deadline_ms)
+    live = Segmenter(segmenter.objective, segmenter.engine, gaze=gaze)
+    for frame in frames[:TIMED_FRAMES]:
+        live(frame)
+    assert live.budget is not None
+    return live.budget.cost_limit()

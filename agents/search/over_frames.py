@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -40,7 +41,11 @@ class OverFrames:
 
 
 def evaluate_over(
-    frames: Sequence[FrameSource], objective: Objective, settings: Settings
+    frames: Sequence[FrameSource],
+    objective: Objective,
+    settings: Settings,
+    *,
+    budget: float = math.inf,
 ) -> OverFrames:
     """Evaluate one choice of settings on several frames, each by itself.
 
@@ -50,12 +55,15 @@ def evaluate_over(
         At least one.
     objective : Objective
     settings : Settings
+    budget : float
+        The cost that each frame may have: the engine stops there.
 
     Returns
     -------
     OverFrames
     """
-    found = [FrameEvaluator(frame, objective)(settings) for frame in frames]
+    limit = None if math.isinf(budget) else budget
+    found = [FrameEvaluator(frame, objective, cost_limit=limit)(settings) for frame in frames]
     rewards = np.array([evaluation.reward for evaluation in found])
     scores = [evaluation.score for evaluation in found]
     terms = {name: float(np.mean([one.terms[name] for one in scores])) for name in scores[0].terms}

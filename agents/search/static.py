@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -54,6 +55,7 @@ def search_static(
     *,
     algorithm: str = "genetic",
     n_evaluations: int,
+    budget: float = math.inf,
     seed: int = 0,
     on_round: Callable[[int, Settings, float], None] | None = None,
 ) -> StaticFound:
@@ -69,6 +71,8 @@ def search_static(
     algorithm : {"genetic", "refined"}
     n_evaluations : int
         In all; one is one choice of settings on one frame.
+    budget : float
+        The cost that each frame may have: the engine stops there.
     seed : int
     on_round : callable, optional
         Called after each round with evaluations, best settings so far and their reward.
@@ -101,6 +105,9 @@ def search_static(
             f"{reserved + 2 * len(panel)}, or fewer frames"
         )
 
+    def evaluate(frames: Sequence[FrameSource], settings: Settings) -> float:
+        return evaluate_over(frames, objective, settings, budget=budget).reward
+
     # search on the panel
     curve: list[tuple[int, Settings, float]] = []
 
@@ -111,7 +118,7 @@ def search_static(
 
     found = maximise(
         search,
-        lambda vector: evaluate_over(panel, objective, task.space.decode(vector)).reward,
+        lambda vector: evaluate(panel, task.space.decode(vector)),
         choices,
         on_round=record,
     )
@@ -125,7 +132,7 @@ def search_static(
     spent = len(found.vectors) * len(panel)
     if rest:
         for settings, on_panel in finalists.items():
-            others = evaluate_over(rest, objective, settings).reward
+            others = evaluate(rest, settings)
             spent += len(rest)
             total = on_panel * len(panel) + others * len(rest)
             finalists[settings] = total / len(sources)
@@ -161,6 +168,7 @@ def search_per_frame(
     *,
     algorithm: str = "genetic",
     n_evaluations: int,
+    budget: float = math.inf,
     shrinkage: float = SHRINKAGE,
     seed: int = 0,
     on_round: Callable[[int], None] | None = None,
@@ -178,6 +186,8 @@ def search_per_frame(
     algorithm : {"genetic", "refined"}
     n_evaluations : int
         In all; one is one choice of settings on one frame.
+    budget : float
+        The cost that each frame may have.
     shrinkage : float
         0 looks at each frame alone, infinity would give all frames the same.
     seed : int
@@ -205,7 +215,7 @@ def search_per_frame(
     rewards: list[NDArray[np.float64]] = []
 
     def mean_reward(vector: Vectors) -> float:
-        tried = evaluate_over(sources, objective, space.decode(vector))
+        tried = evaluate_over(sources, objective, space.decode(vector), budget=budget)
         rewards.append(tried.rewards)
         return tried.reward
 

@@ -29,8 +29,9 @@ BLOCKS: dict[str, tuple[str, ...]] = {
     "image": ("image",),
     "foreground": ("foreground",),
     "embedding": ("embedding",),
-    "probe": ("probe",),
+    "gaze": ("gaze",),
     "targets": ("targets",),
+    "budget": ("budget",),
     "last frame": LAST_FRAME,
 }
 """What is left out together, by the name under which the table has it."""
@@ -102,7 +103,7 @@ def ablate(
     variants = _variants(blocks)
     if not seeds:
         raise SamstarError("an ablation needs at least one seed")
-    judge = Judge(test, Objective(task, plan.cost_weight), against_truth=False)
+    judge = Judge(test, Objective(task, plan.price), against_truth=False)
     units = [(name, without, seed) for name, without in variants.items() for seed in seeds]
     tables = []
     for done, (name, without, seed) in enumerate(units, start=1):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ from samstar_rl.segmentation.filters import segment
 from samstar_rl.segmentation.segmentation import Segmentation
 from samstar_rl.simulator import SimulatedStream
 from samstar_rl.simulator.seeds import first_seed
+from samstar_rl.truth.gazes import compare_gazes
 from samstar_rl.truth.validity import validate_frame, validity_figures
 
 if TYPE_CHECKING:
@@ -75,6 +77,7 @@ def validate_bank(
     settings: Sequence[Settings],
     *,
     seed: int,
+    gaze: bool = False,
     on_progress: Callable[[float], None],
 ) -> list[FrameValidity]:
     """Compare score and truth on all frames of a bank, each by its own task.
@@ -87,6 +90,8 @@ def validate_bank(
         With truth.
     settings : sequence of Settings
     seed : int
+    gaze : bool
+        Whether to ask what the gaze alone is worth; the bank must be of tasks `with_gaze`.
     on_progress : callable
         Called with the share that is done, in [0, 1].
 
@@ -98,7 +103,10 @@ def validate_bank(
     for index, task in enumerate(tasks):
         labelled = LabelledFrame(bank.frame(index), bank.truth(index))
         proposals = partial(bank.proposals, index)
-        validities.append(validate_frame(task, labelled, proposals, settings, seed + index))
+        validity = validate_frame(task, labelled, proposals, settings, seed + index)
+        if gaze:
+            validity = replace(validity, gaze=compare_gazes(task, labelled, proposals))
+        validities.append(validity)
         on_progress((index + 1) / len(tasks))
     return validities
 

@@ -1,8 +1,9 @@
 """Tuners that search the settings anew on each frame: a genetic algorithm, and NSGA-II.
 
-`Nsga2Tuner` is the multi-objective search that SAM* publishes: it looks for the whole front of
-compromises between the terms of the score (and the prompts that they cost), then takes the one that
-the task's own weights prefer.
+A frame's budget holds for the whole search: each zoom's views and longest prefix of prompts are
+charged once, filters are free, and what the budget no longer pays for is not decoded. `Nsga2Tuner`
+looks for the whole front of compromises between the score and its cost, then takes the one of the
+highest reward.
 """
 
 from __future__ import annotations
@@ -37,8 +38,6 @@ if TYPE_CHECKING:
 
 EVALUATIONS = 300
 """Evaluations that a search spends on a frame unless told otherwise."""
-
-COST = "cost"
 
 
 class SearchTuner:
@@ -118,16 +117,12 @@ class Front:
     Attributes
     ----------
     frame_id : str
-    names : tuple of str
-        Of the objectives: the task's terms, then ``cost``.
-    values : (N, m) array
-        Of each evaluation, all to be maximised.
+    values : (N, 2) array
+        Score, and minus the cost, of each evaluation.
     rewards : (N,) array
-        The same by the task's weights.
     """
 
     frame_id: str
-    names: tuple[str, ...]
     values: NDArray[np.float64]
     rewards: NDArray[np.float64]
 
@@ -138,12 +133,12 @@ class Front:
 
     @property
     def chosen(self) -> int:
-        """The evaluation on the front that the task's weights prefer."""
+        """The evaluation on the front of the highest reward."""
         return int(np.argmax(np.where(self.optimal, self.rewards, -np.inf)))
 
 
 class Nsga2Tuner:
-    """NSGA-II on each frame; of its front, the compromise that the task's weights prefer.
+    """NSGA-II of score against cost on each frame; of its front, the highest reward.
 
     Parameters
     ----------
@@ -173,25 +168,20 @@ class Nsga2Tuner:
     def propose(self, context: FrameContext) -> Settings:
         """Search the front, and return its best compromise."""
         task, rewards = self.task, list[float]()
-        names = (*task.terms, COST)
 
         def evaluate(vectors: Vectors) -> NDArray[np.float64]:
-            objectives = []
-            for settings in map(task.space.decode, vectors):
-                score, reward = context.evaluate(settings), context.reward(settings)
-                rewards.append(reward)
-                terms = [score.terms[name] for name in task.terms]
-                objectives.append([*terms, reward - score.total])
-            return np.asarray(objectives)
+            tried = [context.try_out(task.space.decode(vector)) for vector in vectors]
+            rewards.extend(one.reward for one in tried)
+            return np.array([[one.score.total, -one.cost] for one in tried])
 
         search = GeneticSearch(
             task.space.n,
             seed=derive_seed(self.seed, len(self.fronts)),
             population=2 * POPULATION,
             start=static_start(task),
-            n_objectives=len(names),
+            n_objectives=2,
         )
         vectors, values = run_search(search, evaluate, self.n_evaluations)
-        front = Front(context.frame.id, names, values, np.asarray(rewards))
+        front = Front(context.frame.id, values, np.asarray(rewards))
         self.fronts.append(front)
         return task.space.decode(vectors[front.chosen])

@@ -8,26 +8,31 @@ stores the schema and refuses to run where it differs.
 from __future__ import annotations
 
 import copy
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from samstar_rl.envs.observation.features import (
     foreground_statistics,
+    gaze_statistics,
     image_statistics,
-    probe_statistics,
 )
-from samstar_rl.envs.observation.schema import ObservationSchema
+from samstar_rl.envs.observation.schema import MOST_COST, ObservationSchema
 from samstar_rl.errors import SamstarError
+from samstar_rl.tuning.budget import BUDGET_RANGE
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from samstar_rl.envs.observation.schema import Vector
     from samstar_rl.envs.task_union import TaskUnion
     from samstar_rl.frames.frame import Frame
-    from samstar_rl.rewards.reward import Score
     from samstar_rl.sam.embedding import FrameFeatures
+    from samstar_rl.segmentation.proposals import Proposals
     from samstar_rl.settings import Settings
     from samstar_rl.tasks.task import Task
+    from samstar_rl.tuning.tuner import Evaluation
 
 
 class ObservationBuilder:
@@ -49,11 +54,14 @@ class ObservationBuilder:
     ) -> None:
         self.task = task
         self.union = union
+        self.tuning = tuning
         self.schema = ObservationSchema.for_task(task, n_channels, tuning=tuning, union=union)
         self._low, self._high = self.schema.limits()
         self._term_names = tuple(task.terms) if union is None else union.terms
         self._template = np.zeros(self.schema.size, dtype=np.float32)
-        self._frame_part = slice(0, self.schema["last_settings"].start)
+        self._frame_part = slice(0, self.schema["budget"].start)
+        self._budget = self.schema["budget"].start
+        self._last_cost = self.schema["last_cost"].start
         self._settings = self.schema["last_settings"].slice
         self._terms = self.schema["last_terms"].slice
         self._has_last = self.schema["has_last"].start
@@ -66,21 +74,21 @@ class ObservationBuilder:
 
     @property
     def n_actions(self) -> int:
-        """Length of the action."""
-        return self.task.space.n if self.union is None else self.union.n
+        """Length of the action; when tuning its last entry says whether this look is the last."""
+        return (self.task.space.n if self.union is None else self.union.n) + self.tuning
 
     def encode(self, settings: Settings) -> Vector:
-        """The action that asks for these settings, (n_actions,) in [-1, 1]."""
+        """The action's entries that ask for these settings, in [-1, 1]."""
         space = self.task.space
         return space.encode(settings) if self.union is None else self.union.encode(space, settings)
 
     def decode(self, action: Vector) -> Settings:
         """The settings that an action asks for; what lies outside of [-1, 1] is clipped."""
-        space = self.task.space
+        space, action = self.task.space, action[:-1] if self.tuning else action
         return space.decode(action) if self.union is None else self.union.decode(space, action)
 
     def sense(self, frame: Frame, features: FrameFeatures) -> Vector:
-        """The blocks image, foreground, embedding, probe: what is seen, whatever the task.
+        """The blocks image, foreground, embedding, gaze: what is seen, whatever the task.
 
         Raises
         ------
@@ -97,7 +105,7 @@ class ObservationBuilder:
             image_statistics(frame.image),
             foreground_statistics(frame),
             features.pooled,
-            probe_statistics(features),
+            gaze_statistics(frame),
         ]
         return np.concatenate(parts).astype(np.float32)
 
@@ -116,12 +124,38 @@ class ObservationBuilder:
         """The blocks that the frame decides, without the stream: `sense` and `targets`."""
         return np.concatenate([self.sense(frame, features), self.targets(frame)])
 
+    def searched(
+        self, looks: Sequence[Proposals], left: float, looks_left: float, n_masks: int
+    ) -> Vector:
+        """The block search: how far the looks at a frame are.
+
+        Parameters
+        ----------
+        looks : sequence of Proposals
+            What was decoded, of each gaze as much as there is.
+        left : float
+            What is left of the budget.
+        looks_left : float
+            Share of the looks that may follow.
+        n_masks : int
+            Found so far.
+
+        Returns
+        -------
+        (S,) float32 array
+        """
+        shown = [math.log1p(min(max(left, 0.0), MOST_COST)), looks_left, math.log1p(n_masks)]
+        for gaze in self.task.space.prompts():
+            n_prompts = [k.n_prompts_decoded for k in looks if gaze.holds(k.prompt)]
+            shown.append(math.log1p(max(n_prompts, default=0)))
+        return np.array(shown, dtype=np.float32)
+
     def build(
         self,
         frame_part: Vector,
-        last_action: Vector | None = None,
-        last_score: Score | None = None,
-        search: tuple[float, float] | None = None,
+        budget: float,
+        last: Evaluation | None = None,
+        search: Vector | None = None,
     ) -> Vector:
         """Put the observation together.
 
@@ -129,12 +163,12 @@ class ObservationBuilder:
         ----------
         frame_part : (D,) array
             From `frame_part`.
-        last_action : (n_actions,) array, optional
-            Encoded settings of the last frame; None where there was none.
-        last_score : Score, optional
-            Their score; given exactly when ``last_action`` is.
-        search : (best score, share of steps left), optional
-            For `samstar/Tuning-v0`.
+        budget : float
+            The cost that the frame may have; infinite where there is no limit.
+        last : Evaluation, optional
+            What the last frame came to; None where there was none.
+        search : (S,) array, optional
+            From `searched`, for `samstar/Tuning-v1`.
 
         Returns
         -------
@@ -143,12 +177,21 @@ class ObservationBuilder:
         """
         observation = self._template.copy()
         observation[self._frame_part] = frame_part
-        if last_action is not None and last_score is not None:
-            observation[self._settings] = last_action
-            terms = last_score.terms
+        observation[self._budget] = scaled_budget(budget)
+        if last is not None:
+            observation[self._settings] = self.encode(last.settings)
+            terms = last.score.terms
             known = [terms.get(name, 0.0) for name in self._term_names]
-            observation[self._terms] = [*known, last_score.total]
+            observation[self._terms] = [*known, last.score.total]
+            observation[self._last_cost] = math.log1p(last.cost)
             observation[self._has_last] = 1.0
         if search is not None:
             observation[self.schema["search"].slice] = search
         return np.clip(observation, self._low, self._high, out=observation)
+
+
+def scaled_budget(budget: float) -> float:
+    """A budget as an observation shows it: logarithmic, -1 and 1 at the ends of `BUDGET_RANGE`."""
+    low, high = map(math.log, BUDGET_RANGE)
+    share = (min(math.log(max(budget, 1e-9)), high) - low) / (high - low)
+    return max(2 * share - 1, -1.0)

@@ -1,4 +1,4 @@
-"""Numbers that describe a frame: its image, where particles are likely, and a probe by SAM.
+"""Numbers that describe a frame: its image, where particles are likely, what a gaze would find.
 
 What each number is says `samstar_rl.envs.observation.schema`.
 """
@@ -13,19 +13,19 @@ from numpy.typing import NDArray
 
 from samstar_rl._io.opencv import avoid_ipp
 from samstar_rl.envs.observation.schema import (
+    BODY_QUANTILES,
     FOREGROUND_STATISTICS,
+    GAZE_STATISTICS,
+    GAZE_ZOOMS,
     IMAGE_STATISTICS,
-    IOU_MARKS,
-    PROBE_STATISTICS,
-    QUANTILES,
     SIZE_QUANTILES,
 )
 from samstar_rl.foreground.network import at_working_size, maps_of
 from samstar_rl.frames.intensity import normalise
+from samstar_rl.sam.prompt_order import FEW_BODIES, LONG_SIDE_PX, bodies_of, lay_tiles
 
 if TYPE_CHECKING:
     from samstar_rl.frames.frame import Frame
-    from samstar_rl.sam.embedding import FrameFeatures
 
 _SMALLEST_SHARE = float(np.exp(-7.0))
 
@@ -66,33 +66,6 @@ def image_statistics(image: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.clip(np.asarray(numbers, dtype=np.float32), low, high)
 
 
-def probe_statistics(features: FrameFeatures) -> NDArray[np.float32]:
-    """Statistics of SAM's answers to a coarse grid of points, `PROBE_STATISTICS`.
-
-    The best of a point's three masks is the one with the highest predicted IoU.
-
-    Returns
-    -------
-    (27,) float32 array
-    """
-    iou = np.asarray(features.probe_iou_pred, dtype=np.float32)
-    stability = np.nan_to_num(np.asarray(features.probe_stability, dtype=np.float32))
-    best = iou.argmax(axis=1)
-    points = np.arange(len(iou))
-    best_iou, best_stability = iou[points, best], stability[points, best]
-    numbers = [
-        *np.quantile(best_iou, QUANTILES),
-        *np.quantile(best_stability, QUANTILES),
-        *iou.mean(axis=0),
-        *stability.mean(axis=0),
-        *((best_iou > mark).mean() for mark in IOU_MARKS),
-        *(np.bincount(best, minlength=3) / len(best)),
-        _correlation(best_iou, best_stability),
-    ]
-    low, high = _limits(PROBE_STATISTICS)
-    return np.clip(np.asarray(numbers, dtype=np.float32), low, high)
-
-
 def foreground_statistics(frame: Frame) -> NDArray[np.float32]:
     """Statistics of where particles are likely, `FOREGROUND_STATISTICS`.
 
@@ -117,6 +90,32 @@ def foreground_statistics(frame: Frame) -> NDArray[np.float32]:
         _contrast(at_working_size(normalise(frame.image)), probability),
     ]
     low, high = _limits(FOREGROUND_STATISTICS)
+    return np.clip(np.asarray(numbers, dtype=np.float32), low, high)
+
+
+def gaze_statistics(frame: Frame) -> NDArray[np.float32]:
+    """Statistics of what looking closer would find and cost, `GAZE_STATISTICS`.
+
+    They come from the foreground alone: nothing is decoded for them.
+
+    Returns
+    -------
+    (21,) float32 array
+    """
+    shape = frame.shape
+    bodies = bodies_of(maps_of(frame), shape)
+    widths = bodies.width_px if len(bodies.width_px) else np.zeros(1)
+    widths = np.maximum(widths * LONG_SIDE_PX / max(shape), 1e-3)
+    numbers = [np.log1p(len(bodies.width_px)), *np.log(np.quantile(widths, BODY_QUANTILES))]
+    for zoom in GAZE_ZOOMS:
+        layout = lay_tiles(bodies, shape, zoom)
+        in_tiles = np.bincount(layout.view, minlength=len(layout.boxes))[1:]
+        numbers += [
+            np.log1p(np.count_nonzero(in_tiles)),
+            np.log1p(np.count_nonzero(in_tiles >= FEW_BODIES)),
+            (layout.view == 0).mean() if len(layout.view) else 0.0,
+        ]
+    low, high = _limits(GAZE_STATISTICS)
     return np.clip(np.asarray(numbers, dtype=np.float32), low, high)
 
 
@@ -222,10 +221,3 @@ def _shading(image: NDArray[np.float32]) -> tuple[float, float, float]:
         float(lower - raster[:2].mean()),
         float(centre - rim),
     )
-
-
-def _correlation(first: NDArray[np.float32], second: NDArray[np.float32]) -> float:
-    spread = float(first.std() * second.std())
-    if spread < 1e-9:
-        return 0.0
-    return float(((first - first.mean()) * (second - second.mean())).mean() / spread)

@@ -50,19 +50,6 @@ IMAGE_STATISTICS: tuple[tuple[str, float, float], ...] = (
     ("shading_centre", -1.0, 1.0),  # centre less rim
 )
 
-QUANTILES = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
-IOU_MARKS = (0.5, 0.7, 0.88)
-
-PROBE_STATISTICS: tuple[tuple[str, float, float], ...] = (
-    *((f"best_iou_quantile_{round(100 * q):03d}", 0.0, 1.0) for q in QUANTILES),
-    *((f"best_stability_quantile_{round(100 * q):03d}", 0.0, 1.0) for q in QUANTILES),
-    *((f"mean_iou_mask_{i}", 0.0, 1.0) for i in range(3)),
-    *((f"mean_stability_mask_{i}", 0.0, 1.0) for i in range(3)),
-    *((f"share_iou_above_{round(100 * mark):03d}", 0.0, 1.0) for mark in IOU_MARKS),
-    *((f"share_best_mask_{i}", 0.0, 1.0) for i in range(3)),
-    ("iou_stability_correlation", -1.0, 1.0),
-)
-
 SIZE_QUANTILES = (0.1, 0.5, 0.9)
 
 FOREGROUND_STATISTICS: tuple[tuple[str, float, float], ...] = (
@@ -75,7 +62,29 @@ FOREGROUND_STATISTICS: tuple[tuple[str, float, float], ...] = (
     ("contrast", -1.0, 1.0),  # mean intensity of what is probably a particle less that of the rest
 )
 
-LAST_FRAME = ("last_settings", "last_terms", "has_last")
+GAZE_ZOOMS = (1.5, 2.0, 3.0, 4.0, 6.0)
+"""Zooms of which an observation tells what they would find, whatever a task's ladder."""
+BODY_QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9)
+
+GAZE_STATISTICS: tuple[tuple[str, float, float], ...] = (
+    ("log_bodies", 0.0, 8.0),  # log of 1 + the bodies that the foreground network tells apart
+    # log of the bodies' widths, in px of the picture of the whole frame that SAM sees
+    *((f"log_width_quantile_{round(100 * q):02d}", -1.0, 6.0) for q in BODY_QUANTILES),
+    *(
+        (f"{name}_zoom_{zoom:g}", 0.0, high)
+        for zoom in GAZE_ZOOMS
+        for name, high in (
+            ("log_tiles", 5.0),  # log of 1 + the tiles in which bodies would be prompted
+            ("log_crowded", 5.0),  # of those that hold at least three
+            ("share_whole", 1.0),  # share of the bodies that is prompted in the whole frame
+        )
+    ),
+)
+
+MOST_COST = 4000.0
+"""A cost is shown as log(1 + cost), clipped to that of this."""
+
+LAST_FRAME = ("last_settings", "last_terms", "last_cost", "has_last")
 """Blocks that tell of the last frame."""
 
 EMBEDDING_LIMIT = 10.0
@@ -135,7 +144,7 @@ class ObservationSchema:
         n_channels : int
             Channels of the SAM's embedding.
         tuning : bool
-            Add the block ``search`` of `samstar/Tuning-v0`.
+            Add the block ``search`` of `samstar/Tuning-v1`.
         union : TaskUnion, optional
             Speak of the settings and terms of many tasks, and add the block ``free``.
 
@@ -149,18 +158,20 @@ class ObservationSchema:
             ("image", IMAGE_STATISTICS),
             ("foreground", FOREGROUND_STATISTICS),
             ("embedding", _numbered("channel", n_channels, EMBEDDING_LIMIT)),
-            ("probe", PROBE_STATISTICS),
+            ("gaze", GAZE_STATISTICS),
             ("targets", [(n, -TARGET_LIMIT, TARGET_LIMIT) for n in task.target_vector_names()]),
         ]
         if union is not None:
             limits.append(("free", _free_limits(union)))
         limits += [
+            ("budget", [("log_budget", -1.0, 1.0)]),
             ("last_settings", [(name, -1.0, 1.0) for name in settings]),
             ("last_terms", [(name, 0.0, 1.0) for name in (*terms, "score")]),
+            ("last_cost", [("log_cost", 0.0, float(np.log1p(MOST_COST)))]),
             ("has_last", [("has_last", 0.0, 1.0)]),
         ]
         if tuning:
-            limits.append(("search", [("best_score", 0.0, 1.0), ("steps_left", 0.0, 1.0)]))
+            limits.append(("search", _search_limits(task)))
         return cls.from_limits(limits)
 
     @classmethod
@@ -250,6 +261,13 @@ def _free_limits(union: TaskUnion) -> list[tuple[str, float, float]]:
     flags = [(name, 0.0, 1.0) for name in union.settings]
     ends = [f"{name}_{end}" for name in union.lengths for end in ("low", "high")]
     return flags + [(end, 0.0, RANGE_LIMIT) for end in ends]
+
+
+def _search_limits(task: Task) -> list[tuple[str, float, float]]:
+    cost = float(np.log1p(MOST_COST))
+    gazes = [f"log_prompts_{number}" for number, _ in enumerate(task.space.prompts())]
+    names = [("log_left", cost), ("looks_left", 1.0), ("log_masks", 8.0)]
+    return [(name, 0.0, high) for name, high in names] + [(name, 0.0, cost) for name in gazes]
 
 
 def _shorten(entries: Sequence[str], count: int = 8) -> str:

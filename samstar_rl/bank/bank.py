@@ -127,15 +127,9 @@ class Bank:
         return np.asarray(self._open(truth_path(self.path, index), sha256)["labels"])
 
     def features(self, index: int) -> FrameFeatures:
-        """Pooled embedding and coarse probe, as `ProposalEngine.features` gives them."""
+        """The whole frame's embedding, pooled."""
         file = self._file(index)
-        return FrameFeatures(
-            pooled=file["pooled"],
-            probe_iou_pred=file["probe_iou_pred"],
-            probe_stability=file["probe_stability"],
-            n_prompts_decoded=file.header["probe_n_prompts"],
-            seconds=file.header["probe_seconds"],
-        )
+        return FrameFeatures(file["pooled"], file.header["encoding_seconds"])
 
     def proposals(
         self, index: int, prompt: PromptSettings, cost_limit: float | None = None
@@ -246,9 +240,9 @@ def _load_proposals(file: ArrayFile, position: int, bank: Bank) -> Proposals:
         crop_index=array("crop_index"),
         crop_boxes=array("crop_boxes"),
         n_prompts_decoded=n_prompts,
+        view_cost=bank.view_cost,
         prompt_index=None if effort is None else array("prompt_index"),
         effort=effort,
-        view_cost=bank.view_cost,
         seconds=seconds,
         pixel_size_nm=file.header["pixel_size_nm"],
         known_descriptors=array("descriptors"),

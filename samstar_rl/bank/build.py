@@ -36,6 +36,9 @@ if TYPE_CHECKING:
     from samstar_rl.settings import PromptSettings
     from samstar_rl.tasks.task import Task
 
+MOST_PROMPTS_A_ZOOM, MOST_PROMPTS = 384, 1500
+"""Prompts of a frame that a task's bank holds, for each zoom and in all."""
+
 Streams = Iterable[Iterable[Frame | LabelledFrame]]
 """Streams of frames; a stream may be a source that must be opened."""
 
@@ -89,7 +92,8 @@ def build_for_task(
     Raises
     ------
     BankError
-        If another process builds this bank, or the folder holds another bank.
+        If another process builds this bank, the folder holds another bank, or the task asks for
+        more prompts than a bank holds.
     """
     announce = on_progress or (lambda share: None)
     announce(0.0)
@@ -97,11 +101,24 @@ def build_for_task(
         streams,
         path,
         engine,
-        task.space.prompts(),
+        _within_limits(task.space.prompts()),
         floor=Floor.under(task.space),
         on_progress=lambda progress: announce(progress.n_frames / max(n_frames, progress.n_frames)),
     )
     return open_whole(path)
+
+
+def _within_limits(prompts: tuple[PromptSettings, ...]) -> tuple[PromptSettings, ...]:
+    """Refuse numbers of prompts that would make a frame's record too large and slow to build."""
+    numbers = [prompt.n_prompts for prompt in prompts if prompt.n_prompts is not None]
+    most = min(MOST_PROMPTS_A_ZOOM, MOST_PROMPTS // max(len(numbers), 1))
+    if max(numbers, default=0) > MOST_PROMPTS_A_ZOOM or sum(numbers) > MOST_PROMPTS:
+        raise BankError(
+            f"a bank holds at most {MOST_PROMPTS_A_ZOOM} prompts a zoom and {MOST_PROMPTS} in all, "
+            f"the task asks for up to {max(numbers)} at each of {len(numbers)} zooms: set "
+            f"high = {most} under [settings.n_prompts], or fewer zooms"
+        )
+    return prompts
 
 
 def open_whole(path: str | Path) -> Bank:
@@ -255,13 +272,7 @@ class _Build:
     def _compute(self, path: Path, frame: Frame) -> str:
         engine = self.engine
         embedding = engine.embed(frame)
-        features = engine.features(frame, embedding=embedding)
-        arrays: dict[str, NDArray[Any]] = {
-            "image": frame.image,
-            "pooled": features.pooled,
-            "probe_iou_pred": features.probe_iou_pred,
-            "probe_stability": features.probe_stability,
-        }
+        arrays: dict[str, NDArray[Any]] = {"image": frame.image, "pooled": embedding.pooled}
         counts = []
         for position, prompt in enumerate(self.prompts):
             proposals = engine.propose(
@@ -274,8 +285,7 @@ class _Build:
             "id": frame.id,
             "pixel_size_nm": frame.pixel_size_nm,
             "time": frame.time,
-            "probe_n_prompts": features.n_prompts_decoded,
-            "probe_seconds": features.seconds,
+            "encoding_seconds": embedding.seconds,
             "proposals": counts,
         }
         return write_arrays(path, arrays, header, version=VERSION)

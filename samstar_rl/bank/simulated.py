@@ -79,6 +79,9 @@ TO_LEARN_FROM = SimulatedStreams(n_streams=60, n_frames=2, size_px=512, every=30
 """Two frames of each of many experiments: what a policy learns is limited by how many samples it
 meets, and SAM's proposals are what a training spends its time on."""
 
+SMALL = SimulatedStreams(n_streams=8, n_frames=3, size_px=256, every=30)
+"""Few and small frames, which SAM treats in a minute: what the environments take by themselves."""
+
 SURVEYS = {
     name: SimulatedStreams(n_streams=8, n_frames=24, size_px=512, survey=n_samples)
     for name, n_samples in (("survey", 1), ("survey-of-two", 2))
@@ -141,18 +144,60 @@ def preset_of(task: Task) -> str:
 
 
 def with_ladder(task: Task, points_per_side: Sequence[int] | None) -> Task:
-    """The same task with another ladder of prompt densities, the static one snapped to it.
+    """The same task with the stock generator's grid, of these densities, in place of its gaze.
 
-    Without any densities the task itself.
+    The static density is the nearest one. Without any densities the task itself.
     """
     if not points_per_side:
         return task
     ladder = sorted(set(points_per_side))
     data: dict[str, Any] = task.to_dict()
+    for name in ("n_prompts", "zoom"):
+        data["settings"].pop(name, None)
+        data["static"].pop(name, None)
     wanted = data["static"]["points_per_side"]
     nearest = min(ladder, key=lambda side: abs(side - wanted))
     data["settings"]["points_per_side"] = {"ladder": ladder}
     data["static"] = data["static"] | {"points_per_side": nearest}
+    return Task.from_dict(data)
+
+
+def with_gaze(
+    task: Task, *, most_prompts: int | None = None, zooms: Sequence[float] | None = None
+) -> Task:
+    """The same task with a gaze of fewer choices, whose bank costs SAM less.
+
+    Parameters
+    ----------
+    task : Task
+        One that leaves ``n_prompts`` and ``zoom`` free is narrowed; any other is returned as it is.
+    most_prompts : int, optional
+        At each zoom; by default the task's.
+    zooms : sequence of float, optional
+        By default the task's.
+
+    Returns
+    -------
+    Task
+        Its static settings keep to the same bounds.
+
+    Raises
+    ------
+    SettingsError
+        If there are fewer prompts than the least that the task takes.
+    """
+    if not {"n_prompts", "zoom"} <= set(task.space.names):
+        return task
+    data: dict[str, Any] = task.to_dict()
+    low, high = task.space.limits("n_prompts")
+    high = min(high, most_prompts or high)
+    ladder = sorted({float(zoom) for zoom in zooms}) if zooms else None
+    data["settings"]["n_prompts"] = {"low": low, "high": high, "scale": "log"}
+    if ladder is not None:
+        data["settings"]["zoom"] = {"ladder": ladder}
+        wanted = data["static"].get("zoom", 1.0)
+        data["static"]["zoom"] = min(ladder, key=lambda zoom: abs(zoom - wanted))
+    data["static"]["n_prompts"] = min(data["static"].get("n_prompts", high), high)
     return Task.from_dict(data)
 
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from samstar_rl.evidence.facets import count_sides
 from samstar_rl.evidence.likeness import describe_masks, packaged_likeness
 from samstar_rl.evidence.mask_evidence import EVIDENCE, MaskDescriber, count_bodies_in
+from samstar_rl.evidence.polar_views import Pyramid, polar_views
 from samstar_rl.foreground.estimate import Foreground, estimate_foreground
 from samstar_rl.foreground.network import LazyMaps
 from samstar_rl.masks.column_cache import MaskColumns
@@ -63,6 +64,7 @@ class FrameEvidence:
         # not the frame itself, which keeps this object: nothing is to wait for the collector
         self._image = frame.image
         self._maps = LazyMaps.of(frame)
+        self._image_pyramid: Pyramid | None = None
         self._of_stores: WeakKeyDictionary[MaskStore, _OfMasks] = WeakKeyDictionary()
 
     @classmethod
@@ -103,17 +105,6 @@ class FrameEvidence:
             - ``purity``: share of the mask that is foreground
             - ``inside_std``: standard deviation of the normalised intensity inside
             - ``rim_support``: mean step, those of the wrong sign counting 0
-            - ``weakest_arc``: mean step, signs kept, on the weakest fifth or so of the outline
-            - ``step_0`` to ``step_5``: steps of 16 sectors about the centre, from the weakest to
-              the strongest; means of 1, 1, 2, 4, 4 and 4 of them
-            - ``ring``: share of the surroundings, 3 px wide, that is foreground
-            - ``rim_core``: mean of the network's core map on the outline
-            - ``probability``, ``probability_std``: mean and spread inside of the network's
-              probability
-            - ``core``: share of the mask in the network's cores
-            - ``body_iou``, ``body_share``, ``body_cover``: IoU with the foreground's body that fits
-              best, share of the mask in it, and share of it in the mask
-            - ``n_bodies``: bodies that lie in the mask by half or more
 
         Returns
         -------
@@ -126,20 +117,22 @@ class FrameEvidence:
 
         return tuple(known.get(name, table.ids, len(store), describe) for name in names)
 
-    def description(self, table: ParticleTable) -> Column:
-        """All evidence of K masks, (K, E), in the order of `likeness.EVIDENCE`."""
-        return describe_masks(table, self.columns(table, *EVIDENCE), self.foreground)
-
     def likeness(self, table: ParticleTable) -> Column:
         """Estimated probability that a mask matches a particle at an IoU of 0.5, (K,)."""
 
         def weigh(ids: Ids) -> Column:
             positions = np.unique(table.ids, return_index=True)[1]
-            missing = positions[np.isin(table.ids[positions], ids)]
-            return packaged_likeness().of(self.description(table.part(missing)))[:, None]
+            missing = table.part(positions[np.isin(table.ids[positions], ids)])
+            views = polar_views(self._pyramid(table), missing)
+            return packaged_likeness().of(views, describe_masks(missing))[:, None]
 
         known = self._of(table.store).likeness
         return known.get("likeness", table.ids, len(table.store), weigh)
+
+    def _pyramid(self, table: ParticleTable) -> Pyramid:
+        if self._image_pyramid is None:
+            self._image_pyramid = Pyramid(table.scene.unit)
+        return self._image_pyramid
 
     def sides(self, table: ParticleTable) -> tuple[Column, Column]:
         """Sides and facetting of masks, both (K,), as `facets.count_sides` counts them."""

@@ -1,135 +1,177 @@
-"""How likely a mask is a particle, all evidence of it taken together by a small network."""
+"""How likely a mask is a particle, by a small network that sees it at its own size.
+
+It looks at the polar views of `polar_views` and at a few figures that do not depend on the frame
+around the mask either: SAM's own judgement, shape, and size in pixels. Quarter turns, flips and an
+inversion of contrast leave what it says as it is.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from functools import lru_cache
 from importlib import resources
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
-from safetensors.numpy import load_file
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from torch.nn import functional as F
 
-from samstar_rl.evidence.mask_evidence import EVIDENCE as EVIDENCE_OF_MASKS
+from samstar_rl.errors import SamstarError
+from samstar_rl.evidence.polar_views import N_CHANNELS, RADII
 
 if TYPE_CHECKING:
-    from samstar_rl.foreground.estimate import Foreground
     from samstar_rl.masks.particle_table import ParticleTable
 
-Weights = NDArray[np.float64]
-
 WEIGHTS = "plausibility.safetensors"
-_OF_TABLE = (
+#: Names of the figures beside the views, in the order of `describe_masks`.
+EVIDENCE = (
     "predicted_iou",
     "stability_score",
     "circularity",
     "solidity",
-    "aspect_ratio",
-    "contrast",
-    "edge_strength",
-    "touches_border",
+    "log_aspect_ratio",
     "log_diameter",
-    "log_relative_diameter",
+    "touches_border",
 )
-#: Names of the evidence, in the order of `describe_masks`.
-EVIDENCE = (*_OF_TABLE, *EVIDENCE_OF_MASKS)
-_LEAST_DIAMETER = 0.003
-_MOST_ASPECT, _MOST_EDGE, _MOST_RELATIVE, _MOST_BODIES = 6.0, 2.0, 2.5, 4.0
-#: Evidence farther from its mean than this, in standard deviations, counts as that far.
-_MOST_DEVIATIONS = 4.0
+_MOST_ASPECT = 6.0
+#: Larger masks are drawn as finely as the views can show: their size in px says nothing more.
+_LARGEST_DIAMETER_PX = 64.0
+#: Masks that are judged together. Always as many, so that the last bits of a judgement do not
+#: depend on the company.
+BATCH = 32
+_WIDTHS = (16, 32, 40, 40)
+_HIDDEN = 64
 
 
-@dataclass(frozen=True, eq=False)
+class LikenessNetwork(nn.Module):
+    """Convolutions of polar views, around in angle, beside a few figures.
+
+    Attributes
+    ----------
+    mean, spread : (E,) buffers
+        By which the figures are standardised.
+    scale, offset : buffers
+        Of the logit, fitted at last for calibration.
+    """
+
+    mean: Tensor
+    spread: Tensor
+    scale: Tensor
+    offset: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        first, second, third, fourth = _WIDTHS
+        self.first = nn.Conv2d(N_CHANNELS, first, 5, stride=2)
+        self.second = nn.Conv2d(first, second, 3)
+        self.third = nn.Conv2d(second, third, 3, stride=2)
+        self.fourth = nn.Conv2d(third, fourth, 3)
+        self.along_radius = nn.Conv2d(fourth, _HIDDEN, (len(RADII) // 4, 1))
+        self.around = nn.Conv2d(_HIDDEN, _HIDDEN, (1, 3))
+        self.mixed = nn.Linear(2 * _HIDDEN + len(EVIDENCE), _HIDDEN)
+        self.out = nn.Linear(_HIDDEN, 1)
+        for name in ("mean", "spread"):
+            self.register_buffer(name, torch.full((len(EVIDENCE),), float(name == "spread")))
+        self.register_buffer("scale", torch.ones(1))
+        self.register_buffer("offset", torch.zeros(1))
+
+    def forward(self, views: Tensor, figures: Tensor) -> Tensor:
+        """Logits (B,) of views (B, 2, R, A) and figures (B, E)."""
+        seen = F.relu(self.first(_wrapped(views, 2, 2)))
+        seen = F.relu(self.second(_wrapped(seen, 1, 1)))
+        seen = F.relu(self.third(_wrapped(seen, 1, 1)))
+        seen = F.relu(self.fourth(_wrapped(seen, 1, 1)))
+        seen = F.relu(self.along_radius(seen))
+        seen = F.relu(self.around(_wrapped(seen, 0, 1)))[:, :, 0]
+        known = (figures - self.mean) / self.spread
+        gathered = torch.cat([seen.mean(dim=2), seen.amax(dim=2), known], dim=1)
+        logits = self.out(F.relu(self.mixed(gathered)))[:, 0]
+        return logits * self.scale + self.offset
+
+
+def _wrapped(views: Tensor, radial: int, around: int) -> Tensor:
+    """Views with a margin: around in angle, as at their ends in radius."""
+    views = F.pad(views, (around, around, 0, 0), mode="circular")
+    return F.pad(views, (0, 0, radial, radial), mode="replicate") if radial else views
+
+
+def reversed_views(views: Tensor) -> Tensor:
+    """Views of the flipped frame: angles backwards, the first staying the first."""
+    return views.flip(-1).roll(1, -1)
+
+
 class Likeness:
-    """A network of one hidden layer: evidence of masks to the probability of a match.
+    """A fitted network, ready to judge.
 
     Parameters
     ----------
-    mean, spread : (E,) arrays
-        By which evidence is standardised.
-    hidden, hidden_bias : (E, H) and (H,) arrays
-    out, out_bias : (H,) and (1,) arrays
+    network : LikenessNetwork
     """
 
-    mean: Weights
-    spread: Weights
-    hidden: Weights
-    hidden_bias: Weights
-    out: Weights
-    out_bias: Weights
+    def __init__(self, network: LikenessNetwork) -> None:
+        self.network = network.eval()
 
-    def of(self, evidence: NDArray[np.float64]) -> NDArray[np.float64]:
-        """The probability of each mask, (K,), of its evidence, (K, E)."""
-        deviation = standardise(evidence, self.mean, self.spread)
-        # Summed one after the other: a matrix product's order, and its last bits, depend on K.
-        inner = np.tile(self.hidden_bias, (len(evidence), 1))
-        for column, weights in zip(deviation.T, self.hidden, strict=True):
-            inner += column[:, None] * weights
-        logit = np.full(len(evidence), self.out_bias[0])
-        for column, weight in zip(np.tanh(inner).T, self.out, strict=True):
-            logit += column * weight
-        return np.asarray(1 / (1 + np.exp(-logit)))
+    def of(self, views: NDArray[np.float32], figures: NDArray[np.float32]) -> NDArray[np.float64]:
+        """The probability of each mask, (K,), of its view (K, 2, R, A) and figures (K, E)."""
+        found = [
+            self._judge(views[start : start + BATCH], figures[start : start + BATCH])
+            for start in range(0, len(views), BATCH)
+        ]
+        return np.concatenate([np.zeros(0), *found])
+
+    @torch.no_grad()
+    def _judge(
+        self, views: NDArray[np.float32], figures: NDArray[np.float32]
+    ) -> NDArray[np.float64]:
+        n_masks, missing = len(views), BATCH - len(views)
+        both = torch.from_numpy(np.pad(views, ((0, missing), (0, 0), (0, 0), (0, 0))))
+        known = torch.from_numpy(np.pad(figures, ((0, missing), (0, 0))))
+        logits = self.network(both, known) + self.network(reversed_views(both), known)
+        return np.asarray(torch.sigmoid(logits.double() / 2).numpy()[:n_masks])
 
 
-def standardise(evidence: Weights, mean: Weights, spread: Weights) -> Weights:
-    """Express evidence in standard deviations from its mean, outliers drawn in.
+def load_likeness(path: Path) -> Likeness:
+    """Read the weights of a fitted network.
 
-    Parameters
-    ----------
-    evidence : (K, E) array
-    mean, spread : (E,) arrays
-
-    Returns
-    -------
-    (K, E) array
+    Raises
+    ------
+    SamstarError
+        If the file is missing or holds something else.
     """
-    return np.clip((evidence - mean) / spread, -_MOST_DEVIATIONS, _MOST_DEVIATIONS)
+    network = LikenessNetwork()
+    try:
+        weights: Mapping[str, Tensor] = load_file(path)
+        network.load_state_dict({name: value.float() for name, value in weights.items()})
+    except (RuntimeError, OSError, SafetensorError) as error:
+        raise SamstarError(
+            f"{path} does not fit the network of plausibility: {str(error).splitlines()[0]}; "
+            "expected what `samstar dev fit-plausibility` writes"
+        ) from error
+    return Likeness(network)
 
 
 @lru_cache(maxsize=1)
 def packaged_likeness() -> Likeness:
     """The fitted network of the package; `samstar dev fit-plausibility` fits it."""
-    file = resources.files("samstar_rl.evidence") / WEIGHTS
-    with resources.as_file(file) as path:
-        arrays = load_file(path)
-    return Likeness(**{name: array.astype(np.float64) for name, array in arrays.items()})
+    with resources.as_file(resources.files("samstar_rl.evidence") / WEIGHTS) as path:
+        return load_likeness(path)
 
 
-def describe_masks(
-    table: ParticleTable, columns: Sequence[NDArray[np.float64]], foreground: Foreground
-) -> NDArray[np.float64]:
-    """Gather the evidence of each mask.
-
-    Parameters
-    ----------
-    table : ParticleTable
-        Of K masks.
-    columns : sequence of (K,) arrays
-        How they lie on image and foreground, in the order of `mask_evidence.EVIDENCE`.
-    foreground : Foreground
-
-    Returns
-    -------
-    (K, E) array
-        In the order of `EVIDENCE`.
-    """
-    share = table.equivalent_diameter_area / min(table.store.shape)
-    relative = np.log(np.maximum(table.area, 1) / foreground.particle_area_px) / 2
-    of_masks = dict(zip(EVIDENCE_OF_MASKS, columns, strict=True))
-    of_masks["n_bodies"] = np.minimum(of_masks["n_bodies"], _MOST_BODIES)
-    evidence = (
+def describe_masks(table: ParticleTable) -> NDArray[np.float32]:
+    """Gather the figures of K masks, (K, E), in the order of `EVIDENCE`."""
+    diameter = np.clip(table.equivalent_diameter_area, 1, _LARGEST_DIAMETER_PX)
+    figures = (
         table.predicted_iou,
         table.stability_score,
         table.circularity,
         table.solidity,
-        np.minimum(table.aspect_ratio, _MOST_ASPECT),
-        np.clip(foreground.polarity * table.contrast, -0.5, 0.8),
-        np.clip(table.edge_strength / foreground.full_slope, 0, _MOST_EDGE),
+        np.log(np.clip(table.aspect_ratio, 1, _MOST_ASPECT)),
+        np.log(diameter),
         table.touches_border,
-        np.log(share + _LEAST_DIAMETER),
-        np.clip(relative, -_MOST_RELATIVE, _MOST_RELATIVE),
-        *of_masks.values(),
     )
-    return np.nan_to_num(np.stack(evidence, axis=1))
+    return np.nan_to_num(np.stack(figures, axis=1)).astype(np.float32)

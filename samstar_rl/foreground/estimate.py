@@ -15,7 +15,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Literal
 
 import cv2
@@ -29,6 +29,7 @@ from samstar_rl.foreground.network import (
     ForegroundMaps,
     map_particles,
     packaged_network,
+    threads,
 )
 from samstar_rl.frames.intensity import normalise
 from samstar_rl.frames.slopes import slopes
@@ -47,6 +48,10 @@ WORKING_SHORT_SIDE_PX = 256
 #: On frames with particles the network is surer than this somewhere (0.98 and more on 140 real and
 #: 64 simulated ones), on noise it is not.
 LEAST_CERTAINTY = 0.7
+#: Larger frames are reduced to this short side for the estimate.
+MOST_SHORT_SIDE_PX = 768
+#: Medians over a frame are taken of a regular subset of about this many pixels.
+MOST_MEDIAN_PIXELS = 1 << 19
 FINER_SHORT_SIDE_PX = 1024
 #: Widths (Gaussian, as a share of the short side) of the backgrounds taken off; None takes none.
 BACKGROUND_WIDTHS: tuple[float | None, ...] = (None, 0.5, 0.25)
@@ -135,6 +140,12 @@ class Foreground:
         pixels[0] = np.inf
         return pixels * (self.mask.size / self.bodies.size)
 
+    @property
+    def typical_diameter_px(self) -> float | None:
+        """Median equivalent diameter of the bodies in px of the frame; None of no bodies."""
+        areas = self.body_areas_px[1:]
+        return float(np.median(np.sqrt(4 / np.pi * areas))) if len(areas) else None
+
     def at_working_size(self, y: Index, x: Index) -> tuple[Index, Index]:
         """Rows and columns of ``bodies`` and ``maps`` at rows and columns of the frame."""
         rows, columns = self._working_places
@@ -206,10 +217,20 @@ def estimate_foreground(
     Foreground
     """
     avoid_ipp()
-    valid = ~annotation_pixels(image)
     unit = normalise(image)
     maps = maps or map_particles(packaged_network(), unit)
-    work = _Work.of(unit, valid, maps, min_diameter_px, max_diameter_px)
+    # A large frame is looked at as a smaller picture: outlines to a pixel of that are fine enough.
+    height, width = image.shape
+    shrink = min(1.0, MOST_SHORT_SIDE_PX / min(height, width))
+    size = (max(round(width * shrink), 8), max(round(height * shrink), 8))
+    small, seen = unit, image
+    if shrink < 1:
+        small = np.asarray(cv2.resize(unit, size, interpolation=cv2.INTER_AREA))
+        # drawn marks are told by their greys, which are not to be mixed
+        seen = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_NEAREST))
+    valid = ~annotation_pixels(seen)
+    smallest, largest = (d and d * shrink for d in (min_diameter_px, max_diameter_px))
+    work = _Work.of(small, valid, maps, smallest, largest)
     candidates = [c for c in draw_candidates(work) if contrast in ("either", c.contrast)]
     if is_empty(unit, maps):
         candidates = []
@@ -219,15 +240,17 @@ def estimate_foreground(
         slope, bodies = _full_slope(unit, nothing), np.zeros(work.valid.shape, dtype=np.uint16)
         return Foreground(nothing, -1 if contrast == "dark" else 1, slope, 0, bodies, said)
     share, polarity = _weighted_mean(work, candidates)
-    height, width = image.shape
-    enlarged = cv2.resize(share, (width, height), interpolation=cv2.INTER_LINEAR)
-    scale = min(height, width) / min(work.valid.shape)
-    mask = _with_outlines_refined(enlarged > 0.5, unit, scale) & valid
+    enlarged = cv2.resize(share, size, interpolation=cv2.INTER_LINEAR)
+    scale = min(small.shape) / min(work.valid.shape)
+    mask = _with_outlines_refined(enlarged > 0.5, small, scale) & valid
     if sizes == "alike":
         mask = _without_small_bodies(mask)
     bodies = _share_out(mask, maps.core)
     count = len(body_peaks(mask)) if arrangement == "overlapping" else _count(bodies, sizes)
     count = max(count, int(mask.any()))
+    if shrink < 1:
+        enlarged = cv2.resize(mask.astype(np.float32), (width, height))
+        mask = (enlarged > 0.5) & np.isfinite(image)
     return Foreground(mask, polarity, _full_slope(unit, mask), count, bodies, said)
 
 
@@ -296,10 +319,12 @@ def _full_slope(unit: Field, mask: Mask) -> float:
 
     The noise is taken to be twice the median steepness of what is not foreground.
     """
-    steepness = cv2.magnitude(*slopes(unit))
     pixels = mask.astype(np.uint8)
     rim = cv2.dilate(pixels, _BLOCK) != cv2.erode(pixels, _BLOCK)
-    rest = ~mask & ~rim
+    every = max(1, round((unit.size / MOST_MEDIAN_PIXELS) ** 0.5))
+    steepness = cv2.magnitude(*slopes(unit))[::every, ::every]
+    rest = ~(mask | rim)[::every, ::every]
+    rim = rim[::every, ::every]
     step = float(np.median(steepness[rim])) if rim.any() else 0.0
     noise = float(np.median(steepness[rest])) if rest.any() else 0.0
     return max(0.5 * step, 2 * noise, 1e-6)
@@ -443,9 +468,8 @@ class _Work:
         smallest: float | None,
         largest: float | None,
     ) -> _Work:
-        height, width = unit_full.shape
-        scale = min(1.0, WORKING_SHORT_SIDE_PX / min(height, width))
-        size = (max(round(width * scale), 8), max(round(height * scale), 8))
+        size = maps.probability.shape[::-1]
+        scale = min(maps.probability.shape) / min(unit_full.shape)
         unit = cv2.resize(unit_full, size, interpolation=cv2.INTER_AREA)
         despeckled = cv2.medianBlur((unit * 255).astype(np.uint8), 5).astype(np.float32) / 255
         smooth = cv2.GaussianBlur(despeckled, (0, 0), 1.0)
@@ -463,18 +487,25 @@ def draw_candidates(work: _Work) -> Iterator[Candidate]:
     """All candidate foregrounds of an image at working size."""
     if np.count_nonzero(work.valid) < 64:
         return
-    for width in BACKGROUND_WIDTHS:
-        flat = work.smooth if width is None else work.smooth - _background(work, width)
-        for level in _thresholds(flat[work.valid]):
-            for contrast, above in (("bright", flat > level), ("dark", flat < level)):
-                opened = _without_specks(above & work.valid, work.smallest_px)
-                if not _LEAST_SHARE < opened.mean() < _LARGEST_SHARE:
-                    continue
-                yield Candidate(opened, contrast)  # type: ignore[arg-type]
-                filled = _with_holes_filled(opened, work.largest_hole_px)
-                if np.count_nonzero(filled) > 1.01 * np.count_nonzero(opened):
-                    yield Candidate(filled, contrast)  # type: ignore[arg-type]
+    for drawn in threads().map(partial(_draw_on_background, work), BACKGROUND_WIDTHS):
+        yield from drawn
     yield from _opinion_of_network(work)
+
+
+def _draw_on_background(work: _Work, width: float | None) -> list[Candidate]:
+    """The candidates on a background of this width."""
+    flat = work.smooth if width is None else work.smooth - _background(work, width)
+    drawn = []
+    for level in _thresholds(flat[work.valid]):
+        for contrast, above in (("bright", flat > level), ("dark", flat < level)):
+            opened = _without_specks(above & work.valid, work.smallest_px)
+            if not _LEAST_SHARE < opened.mean() < _LARGEST_SHARE:
+                continue
+            drawn.append(Candidate(opened, contrast))  # type: ignore[arg-type]
+            filled = _with_holes_filled(opened, work.largest_hole_px)
+            if np.count_nonzero(filled) > 1.01 * np.count_nonzero(opened):
+                drawn.append(Candidate(filled, contrast))  # type: ignore[arg-type]
+    return drawn
 
 
 def describe_candidates(work: _Work, candidates: list[Candidate]) -> NDArray[np.float64]:
@@ -483,23 +514,22 @@ def describe_candidates(work: _Work, candidates: list[Candidate]) -> NDArray[np.
     rim = frame_rim_indices(work.valid)
     spread = float(work.smooth[work.valid].std()) + 1e-6
     steepest = float(np.percentile(work.gradient[work.valid], 99)) + 1e-6
-    rows = []
-    for candidate, agreed in zip(candidates, agreement, strict=True):
+
+    def describe(candidate: Candidate, agreed: float) -> tuple[float, ...]:
         shapes = _describe_bodies(candidate.mask)
         outside = work.valid & ~candidate.mask
         rest = work.smooth[outside]
-        rows.append(
-            (
-                *shapes[:3],
-                float(candidate.mask[rim].mean()),
-                shapes[3],
-                float(rest.std()) / spread if len(rest) else 0.0,
-                agreed,
-                float(work.gradient[outside].mean()) / steepest if len(rest) else 0.0,
-                _soft_dice(candidate.mask, work.probability),
-            )
+        return (
+            *shapes[:3],
+            float(candidate.mask[rim].mean()),
+            shapes[3],
+            float(rest.std()) / spread if len(rest) else 0.0,
+            agreed,
+            float(work.gradient[outside].mean()) / steepest if len(rest) else 0.0,
+            _soft_dice(candidate.mask, work.probability),
         )
-    return np.array(rows, dtype=np.float64)
+
+    return np.array(list(threads().map(describe, candidates, agreement)), dtype=np.float64)
 
 
 def _soft_dice(mask: Mask, probability: Field) -> float:

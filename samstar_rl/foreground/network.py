@@ -7,6 +7,8 @@ of the contrast's sign. Its weights are packaged; `samstar dev pretrain-foregrou
 from __future__ import annotations
 
 import copy
+import logging
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from importlib import resources
@@ -23,16 +25,23 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from samstar_rl._io.onnx_export import open_session
 from samstar_rl._io.opencv import avoid_ipp
 from samstar_rl.errors import SamstarError
 from samstar_rl.frames.intensity import normalise
 
 if TYPE_CHECKING:
+    from onnxruntime import InferenceSession
+
     from samstar_rl.frames.frame import Frame
+
+logger = logging.getLogger(__name__)
 
 Field = NDArray[np.float32]
 
 WEIGHTS = "foreground.safetensors"
+#: Of what is exported; to be raised with any change of `ForegroundNetwork.forward`.
+VERSION = 1
 #: Short side in px at which the network sees an image; smaller images are not enlarged.
 WORKING_SHORT_SIDE_PX = 256
 #: Both sides of the network's input are multiples of this.
@@ -155,9 +164,15 @@ def map_particles(
     if work is None:
         shape = working_shape(unit.shape, short_side_px)
         return read_maps(np.zeros((network.maps, *shape), dtype=np.float32))
-    with torch.no_grad():
-        # one at a time: the activations of one image stay within a core's cache
-        views = [_undone(raw_maps(network, _done(work, k)), k) for k in range(symmetries)]
+
+    # one at a time in a thread: the activations of one image stay within a core's cache
+    def look(symmetry: int) -> Field:
+        return _undone(raw_maps(network, _done(work, symmetry)), symmetry)
+
+    if network.session is None or symmetries == 1:
+        views = [look(symmetry) for symmetry in range(symmetries)]
+    else:
+        views = list(threads().map(look, range(symmetries)))
     return read_maps(np.stack(views).mean(axis=0))
 
 
@@ -206,6 +221,9 @@ class ForegroundNetwork(nn.Module):
     maps : int
         How many maps it draws: 2 (particle, core) or 4 (rim and logarithm of the diameter too).
     """
+
+    session: InferenceSession | None = None
+    """Runs the exported network in place of torch, where there is one."""
 
     def __init__(
         self,
@@ -306,8 +324,26 @@ def packaged_weights_path() -> Path:
 
 @lru_cache(maxsize=1)
 def packaged_network() -> ForegroundNetwork:
-    """The network with the packaged weights, loaded at the first call."""
-    return load_network(packaged_weights_path())
+    """The network with the packaged weights, loaded at the first call; ONNX Runtime runs it."""
+    network = load_network(packaged_weights_path())
+    side = WORKING_SHORT_SIDE_PX
+    try:
+        network.session = open_session(
+            network,
+            VERSION,
+            {"image": torch.zeros(1, 1, side, side)},
+            ["maps"],
+            varying={"image": [2, 3], "maps": [2, 3]},
+        )
+    except Exception as error:  # of the exporter, of ONNX Runtime: a dozen types
+        logger.warning("torch estimates foregrounds, ONNX Runtime cannot: %s", error)
+    return network
+
+
+@lru_cache(maxsize=1)
+def threads() -> ThreadPoolExecutor:
+    """Threads in which parts of a frame's foreground are computed side by side."""
+    return ThreadPoolExecutor(torch.get_num_threads(), "samstar-foreground")
 
 
 def _convolution(
@@ -334,10 +370,15 @@ def raw_maps(network: ForegroundNetwork, work: Field) -> Field:
     height, width = work.shape
     below, right = -height % LARGEST_STRIDE, -width % LARGEST_STRIDE
     # NumPy reflects as often as needed; torch not beyond the image's own size
-    padded = np.pad(work, ((0, below), (0, right)), mode="reflect")
-    with torch.no_grad():
-        logits = network(torch.from_numpy(padded)[None, None])[0, :, :height, :width]
-        logits[: MAPS - 1].sigmoid_()
+    padded = np.pad(work, ((0, below), (0, right)), mode="reflect")[None, None]
+    if network.session is not None:
+        (whole,) = network.session.run(None, {"image": padded})
+        whole = torch.from_numpy(whole)
+    else:
+        with torch.no_grad():
+            whole = network(torch.from_numpy(padded))
+    logits = whole[0, :, :height, :width]
+    logits[: MAPS - 1].sigmoid_()
     return np.asarray(logits.numpy())
 
 

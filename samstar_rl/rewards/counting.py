@@ -65,6 +65,36 @@ def uncovered_bodies(segmentation: Segmentation, evidence: FrameEvidence) -> flo
     return float((1 - np.minimum(covered[1:], 1)).sum())
 
 
+def unfound_bodies(
+    likeness: NDArray[np.float64], segmentation: Segmentation, evidence: FrameEvidence
+) -> float:
+    r"""How many of the foreground's bodies the masks are expected to leave unfound.
+
+    .. math:: \sum_b \Big(1 - \max_k p_k \frac{|m_k \cap b|}{|b|}\Big)
+
+    A body that no mask meets counts 1, one that a certain particle covers 0; so does one of many
+    bodies in a single large particle, and it does not matter that they are many.
+
+    Parameters
+    ----------
+    likeness : (K,) array
+        Probability of each mask to match a particle.
+    segmentation : Segmentation
+    evidence : FrameEvidence
+        Of the segmented frame.
+
+    Returns
+    -------
+    float
+    """
+    areas = evidence.foreground.body_areas_px
+    found = np.zeros(len(areas))
+    shares = evidence.body_shares(segmentation.table)
+    for (bodies, pixels), probability in zip(shares, likeness.tolist(), strict=True):
+        found[bodies] = np.maximum(found[bodies], probability * pixels / areas[bodies])
+    return float((1 - np.minimum(found[1:], 1)).sum())
+
+
 def mean_over_expected(
     values: NDArray[np.float64], segmentation: Segmentation, evidence: FrameEvidence
 ) -> float:

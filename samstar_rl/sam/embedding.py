@@ -49,6 +49,11 @@ class Embedding:
         pooled = self.features[0, :, :height, :width].float().mean(dim=(1, 2))
         return np.asarray(pooled.cpu().numpy(), dtype=np.float32)
 
+    @property
+    def frame_features(self) -> FrameFeatures:
+        """What an observation may know of the frame that was encoded."""
+        return FrameFeatures(self.pooled, self.seconds)
+
 
 @dataclass(frozen=True, eq=False)
 class FrameFeatures:
@@ -58,17 +63,9 @@ class FrameFeatures:
     ----------
     pooled : (C,) float32 array
         SAM's embedding averaged over the frame.
-    probe_iou_pred, probe_stability : (P, 3) float32 arrays
-        Of the masks at a coarse grid of points; the stability is that of the low-resolution
-        logits at the offset 1, and 0 for an empty mask.
-    n_prompts_decoded : int
-        P.
     seconds : float
-        What encoding and probing took.
+        What encoding took.
     """
 
     pooled: NDArray[np.float32]
-    probe_iou_pred: NDArray[np.float32]
-    probe_stability: NDArray[np.float32]
-    n_prompts_decoded: int
     seconds: float

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from segment_anything import SamPredictor
 from segment_anything.modeling import Sam
 from segment_anything.utils.amg import build_point_grid, generate_crop_boxes
 
@@ -22,10 +21,10 @@ from samstar_rl.frames.frame import Frame
 from samstar_rl.frames.intensity import unit_to_rgb
 from samstar_rl.masks.particle_table import Scene
 from samstar_rl.sam.device import choose_device
-from samstar_rl.sam.embedding import Embedding, FrameFeatures
+from samstar_rl.sam.embedding import Embedding
 from samstar_rl.sam.gaze import Looked, look
 from samstar_rl.sam.mask_collector import Collection, Crop, CropCollector
-from samstar_rl.sam.point_decoder import Arithmetic, PointDecoder, Precision, one_ahead
+from samstar_rl.sam.point_decoder import Arithmetic, Backend, PointDecoder, Precision, one_ahead
 from samstar_rl.sam.prompt_order import plan_prompts
 from samstar_rl.sam.upsampling import LogitUpsampler
 from samstar_rl.segmentation.filters import segment
@@ -39,7 +38,6 @@ if TYPE_CHECKING:
 __all__ = [
     "Embedding",
     "Floor",
-    "FrameFeatures",
     "ProposalEngine",
     "Proposals",
     "ProposalsError",
@@ -47,12 +45,10 @@ __all__ = [
 
 RGB = NDArray[np.uint8]
 
-VIEW_COSTS = {"tiny": 36.0, "vit_b": 268.0, "vit_l": 824.0, "vit_h": 1645.0}
+VIEW_COSTS = {"tiny": 36.0, "vit_t": 21.0, "vit_b": 268.0, "vit_l": 824.0, "vit_h": 1645.0}
 """What encoding a view costs, in prompts decoded. Of the embedded SAM the ratio of their times, 57
-to 1.6 ms; of the others that of their operations, as torch's FlopCounterMode counts them."""
-
-PROBE_POINTS_PER_SIDE = 6
-"""Points along a side of the coarse probe that observations look at."""
+to 1.6 ms; of the others that of their operations, as torch's FlopCounterMode counts them in the
+encoder and, for a prompt, in the stock decoder."""
 
 
 class ProposalEngine:
@@ -72,6 +68,10 @@ class ProposalEngine:
         move by about 1e-5, so that rare single pixels on a mask's rim may flip.
     points_per_batch : int
         Prompts decoded together.
+    backend : {"auto", "torch", "onnxruntime"}
+        What computes. ONNX Runtime works on CPUs, in the folded arithmetic and in float32, where it
+        is faster and steadier, logits being within 1e-3 of torch's; networks are exported at their
+        first use and kept in the user's cache. "auto" takes it wherever it works.
 
     Raises
     ------
@@ -87,9 +87,11 @@ class ProposalEngine:
         precision: Precision = "float32",
         arithmetic: Arithmetic = "folded",
         points_per_batch: int = 64,
+        backend: Backend = "auto",
     ) -> None:
         _check_option("precision", precision, ("float32", "bfloat16", "float16"))
         _check_option("arithmetic", arithmetic, ("folded", "stock"))
+        _check_option("backend", backend, ("auto", "torch", "onnxruntime"))
         if points_per_batch < 1:
             raise SamstarError(f"points_per_batch must be at least 1, got {points_per_batch}")
         if arithmetic == "stock" and precision != "float32":
@@ -103,7 +105,14 @@ class ProposalEngine:
         self.name: str | None = getattr(sam, "samstar_name", None)
         self.sha256: str | None = getattr(sam, "samstar_sha256", None)
         self.view_cost: float = VIEW_COSTS.get(self.name or "tiny", VIEW_COSTS["vit_b"])
-        self._decoder = PointDecoder(sam, arithmetic=arithmetic, precision=precision)
+        self._decoder = PointDecoder(
+            self.sam, arithmetic=arithmetic, precision=precision, backend=backend
+        )
+
+    @property
+    def backend(self) -> Backend:
+        """What computes: "torch" or "onnxruntime"."""
+        return self._decoder.backend
 
     @torch.no_grad()
     def embed(self, image: Frame | RGB) -> Embedding:
@@ -111,55 +120,19 @@ class ProposalEngine:
         started = time.perf_counter()
         scene = _scene_of(image)
         rgb = unit_to_rgb(scene.unit) if isinstance(image, Frame) else image
-        # a predictor keeps its picture: a stream, which encodes the next frame beside the crops of
-        # the last one, would mix them up in a common one
-        predictor = SamPredictor(self.sam)
-        with self._decoder.autocast():
-            predictor.set_image(rgb)
-        features = predictor.get_image_embedding().float()
-        height, width = predictor.input_size
+        features, input_size = self._decoder.encode(rgb)
         seconds = time.perf_counter() - started
-        return Embedding(features, (height, width), (rgb.shape[0], rgb.shape[1]), scene, seconds)
+        return Embedding(features, input_size, (rgb.shape[0], rgb.shape[1]), scene, seconds)
 
-    def features(self, frame: Frame | RGB, *, embedding: Embedding | None = None) -> FrameFeatures:
-        """Pooled embedding and coarse probe of a frame: what an observation is made of."""
-        embedding = embedding or self.embed(frame)
-        iou_pred, stability, seconds = self.probe(embedding, PROBE_POINTS_PER_SIDE)
-        return FrameFeatures(
-            pooled=embedding.pooled,
-            probe_iou_pred=iou_pred,
-            probe_stability=stability,
-            n_prompts_decoded=PROBE_POINTS_PER_SIDE**2,
-            seconds=embedding.seconds + seconds,
-        )
-
-    @torch.no_grad()
-    def probe(
-        self, embedding: Embedding, points_per_side: int = PROBE_POINTS_PER_SIDE
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32], float]:
-        """Decode a coarse grid of points without upsampling any mask.
-
-        Returns
-        -------
-        iou_pred, stability : (P, 3) float32 arrays
-            The stability is that of the low-resolution logits at the offset 1.
-        seconds : float
-        """
+    def _embed_many(self, pictures: list[RGB]) -> list[Embedding]:
+        """As `embed`, side by side."""
         started = time.perf_counter()
-        height, width = embedding.picture_size
-        points = _grid_points(build_point_grid(points_per_side), (0, 0, width, height))
-        starts = range(0, len(points), self.points_per_batch)
-        batches = [
-            self._decoder.decode_all(embedding, points[start : start + self.points_per_batch])
-            for start in starts
+        encoded = self._decoder.encode_many(pictures)
+        seconds = (time.perf_counter() - started) / max(len(pictures), 1)
+        return [
+            Embedding(features, input_size, picture.shape[:2], Scene(picture), seconds)
+            for picture, (features, input_size) in zip(pictures, encoded, strict=True)
         ]
-        iou_pred = torch.cat([iou for iou, _ in batches])
-        low = torch.cat([low for _, low in batches])
-        threshold = self.sam.mask_threshold
-        high = (low > threshold + 1).sum(dim=(-1, -2))
-        stability = torch.nan_to_num(high / (low > threshold - 1).sum(dim=(-1, -2)))
-        seconds = time.perf_counter() - started
-        return iou_pred.cpu().numpy(), stability.cpu().numpy(), seconds
 
     def propose(
         self,
@@ -199,6 +172,7 @@ class ProposalEngine:
         started = time.perf_counter()
         encoded_seconds = embedding.seconds if embedding else 0.0
         embedding = embedding or self.embed(frame)
+        looking_from = time.perf_counter()
         floor, columns = floor or Floor(), tuple(float(offset) for offset in offsets)
         collection, n_prompts = Collection(), 0
         prompt_index: NDArray[np.int32] | None = None
@@ -225,10 +199,11 @@ class ProposalEngine:
             crop_index=np.array(collection.crop_index, dtype=np.int32),
             crop_boxes=boxes,
             n_prompts_decoded=n_prompts,
+            view_cost=self.view_cost,
             prompt_index=prompt_index,
             effort=effort,
-            view_cost=self.view_cost,
             seconds=time.perf_counter() - started + encoded_seconds,
+            looking_seconds=time.perf_counter() - looking_from,
             pixel_size_nm=frame.pixel_size_nm if isinstance(frame, Frame) else None,
         )
 
@@ -303,15 +278,18 @@ class ProposalEngine:
         plan = plan_prompts(embedding.scene.unit, prompt.zoom)
         rgb = unit_to_rgb(embedding.scene.unit) if isinstance(frame, Frame) else frame
 
-        def open_view(number: int) -> Embedding:
-            if number == 0:
-                return embedding
-            x0, y0, x1, y1 = plan.boxes[number]
-            return self.embed(np.ascontiguousarray(rgb[y0:y1, x0:x1]))
+        def open_views(numbers: Sequence[int]) -> list[Embedding]:
+            if list(numbers) == [0]:
+                return [embedding]
+            pictures = [
+                np.ascontiguousarray(rgb[y0:y1, x0:x1])
+                for x0, y0, x1, y1 in plan.boxes[numbers].tolist()
+            ]
+            return self._embed_many(pictures)
 
         looked = look(
             plan,
-            open_view,
+            open_views,
             self._decoder,
             n_prompts=prompt.most_prompts,
             view_cost=self.view_cost,

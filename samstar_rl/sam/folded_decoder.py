@@ -106,7 +106,7 @@ def run_transformer(
     """
     transformer = mask_decoder.transformer
     learned = torch.cat([mask_decoder.iou_token.weight, mask_decoder.mask_tokens.weight])
-    query_pe = torch.cat([learned.expand(len(sparse), -1, -1), sparse], dim=1)
+    query_pe = torch.cat([learned.expand(sparse.shape[0], -1, -1), sparse], dim=1)
     queries = query_pe
     image_tokens = (image_embedding + dense_prompt).flatten(2).transpose(1, 2)
     image_pe = dense_pe.flatten(2).transpose(1, 2)
@@ -219,11 +219,15 @@ def image_to_tokens(
     offset = torch.einsum("mthd,hd->mht", per_head, query_bias)
     scores = folded.reshape(images, -1, channels) @ (image_tokens + image_pe).transpose(1, 2)
     scores = scores.view(prompts, heads, tokens, positions) + offset.unsqueeze(-1)
-    weights = scores.softmax(dim=2).flatten(1, 2)
+    # by hand: ONNX Runtime transposes all scores for a softmax that is not over the last axis
+    exponentials = (scores - scores.amax(dim=2, keepdim=True)).exp()
+    weights = (exponentials / exponentials.sum(dim=2, keepdim=True)).flatten(1, 2)
     out_weight = attention.out_proj.weight.unflatten(1, (heads, -1))
     value = attention.v_proj(values).unflatten(-1, (heads, -1))
-    folded_value = torch.einsum("mthd,chd->mhtc", value, out_weight).flatten(1, 2)
-    attended = weights.transpose(1, 2) @ folded_value + attention.out_proj.bias
+    folded_value = torch.einsum("mthd,chd->mhtc", value, out_weight)
+    # the weights of a head sum to 1: spread over the heads, the bias goes through them
+    folded_value = (folded_value + attention.out_proj.bias / heads).flatten(1, 2)
+    attended = weights.transpose(1, 2) @ folded_value
     if images == prompts:
         return image_tokens + attended
     repeated = attended.view(images, -1, positions, channels) + image_tokens.unsqueeze(1)
@@ -231,7 +235,11 @@ def image_to_tokens(
 
 
 def upscale_masks(
-    mask_decoder: MaskDecoder, queries: Tensor, image_tokens: Tensor, grid: tuple[int, int]
+    mask_decoder: MaskDecoder,
+    queries: Tensor,
+    image_tokens: Tensor,
+    grid: tuple[int, int],
+    chosen: Tensor | None = None,
 ) -> Tensor:
     """Compute masks from the transformer's output.
 
@@ -245,16 +253,19 @@ def upscale_masks(
     image_tokens : (M, h * w, C) tensor
     grid : tuple of int
         h and w.
+    chosen : (K,) int tensor, optional
+        Numbers of the masks wanted, counted through all M * n_masks; by default all.
 
     Returns
     -------
-    (M, n_masks, 4 h, 4 w) tensor
+    (M, n_masks, 4 h, 4 w) or (K, 4 h, 4 w) tensor
         Logits.
     """
     height, width = grid
+    prompts, _, channels = image_tokens.shape
     first, norm, activation, second, last_activation = mask_decoder.output_upscaling
-    children = _to_children(image_tokens, first)
-    children = F.layer_norm(children, children.shape[-1:], norm.weight, norm.bias, norm.eps)
+    children = _to_children(image_tokens.reshape(-1, channels), first)
+    children = F.layer_norm(children, norm.weight.shape, norm.weight, norm.bias, norm.eps)
     features = last_activation(_to_children(activation(children), second))
     hyper = torch.stack(
         [
@@ -263,16 +274,19 @@ def upscale_masks(
         ],
         dim=1,
     )
-    prompts, masks = hyper.shape[:2]
-    logits = hyper @ features.reshape(prompts, -1, features.shape[-1]).transpose(1, 2)
+    masks = len(mask_decoder.output_hypernetworks_mlps)
+    logits = hyper @ features.reshape(prompts, -1, hyper.shape[-1]).transpose(1, 2)
+    logits = logits.flatten(0, 1)
+    if chosen is not None:
+        logits = logits[chosen]
     # (row, column) x (child row, child column) x (grandchild row, grandchild column)
-    logits = logits.view(prompts, masks, height, width, 2, 2, 2, 2)
-    return logits.permute(0, 1, 2, 4, 6, 3, 5, 7).reshape(prompts, masks, 4 * height, 4 * width)
+    logits = logits.view(-1, height, width, 2, 2, 2, 2).permute(0, 1, 3, 5, 2, 4, 6)
+    logits = logits.reshape(-1, 4 * height, 4 * width)
+    return logits if chosen is not None else logits.view(prompts, masks, 4 * height, 4 * width)
 
 
 def _to_children(tokens: Tensor, layer: torch.nn.ConvTranspose2d) -> Tensor:
-    """Apply a 2x2 transposed convolution to tokens (..., C): (..., 4, C'), row-major children."""
+    """Apply a 2x2 transposed convolution to tokens (N, C): (4 N, C'), row-major children."""
     weight = layer.weight.permute(2, 3, 1, 0).flatten(0, 2)
     bias = None if layer.bias is None else layer.bias.repeat(4)
-    children = F.linear(tokens, weight, bias)
-    return children.unflatten(-1, (4, -1))
+    return F.linear(tokens, weight, bias).reshape(-1, layer.weight.shape[1])

@@ -9,8 +9,9 @@ differently: predicted IoUs move by about 1e-7.)
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby
 from typing import TYPE_CHECKING
 
@@ -51,7 +52,7 @@ class Looked:
 
 def look(
     plan: PromptPlan,
-    open_view: Callable[[int], Embedding],
+    open_views: Callable[[Sequence[int]], Sequence[Embedding]],
     decoder: PointDecoder,
     *,
     n_prompts: int,
@@ -65,8 +66,8 @@ def look(
     Parameters
     ----------
     plan : PromptPlan
-    open_view : callable
-        Encodes the view of this number; called once for each view that is needed.
+    open_views : callable
+        Encodes the views of these numbers side by side; called once for each view that is needed.
     decoder : PointDecoder
     n_prompts : int
         To decode at most.
@@ -84,7 +85,9 @@ def look(
     Looked
     """
     threshold = decoder.sam.mask_threshold
-    collection, views = Collection(), {0: _View(plan, 0, open_view(0), decoder, threshold)}
+    collection = Collection()
+    views = {0: _View(plan, 0, open_views([0])[0], decoder, threshold)}
+    waiting: list[Callable[[], None]] = []
     covered = np.zeros(len(plan.xy), dtype=bool)
     decoded: list[int] = []
     costs: list[float] = []
@@ -109,26 +112,34 @@ def look(
             opened.add(number)
             affordable.append(prompt)
             costs.append(cost)
-        # Decode them, view by view as they come.
+        # Encode what is looked at for the first time, and decode, view by view as they come.
+        numbers = plan.view[affordable].tolist()
+        unseen = [number for number in dict.fromkeys(numbers) if number not in views]
+        for number, embedding in zip(unseen, open_views(unseen), strict=True):
+            views[number] = _View(plan, number, embedding, decoder, threshold)
         running = []
         for number, group in groupby(affordable, key=lambda prompt: int(plan.view[prompt])):
-            if number not in views:
-                embedding = open_view(number)
-                views[number] = _View(plan, number, embedding, decoder, threshold)
             prompts, view = np.array(list(group)), views[number]
             points = view.crop.points_px[prompts]
             running.append((view, decoder.begin(view.embedding, points, prompts, low_floor)))
-        # Keep what is new, and note which later prompts lie in it.
+        # Bring the masks before these to full size meanwhile.
+        for collect in waiting:
+            collect()
+        # Choose what is new, and note which later prompts lie in it.
+        waiting = []
         for view, decoding in running:
             masks = decoding.finish()
             low = masks.low.cpu().numpy()
             view.cover(plan, covered, masks.iou_pred, low, position)
             new = view.seen.new(low > threshold, masks.iou_pred)
             kept = new & ((masks.iou_pred > floor.iou_pred) | (floor.iou_pred <= 0))
-            view.collect(collection, masks, np.flatnonzero(kept), floor, offsets)
+            chosen = np.flatnonzero(kept)
+            waiting.append(partial(view.collect, collection, masks, chosen, floor, offsets))
         decoded += affordable
         if stopped_by == "budget":
             break
+    for collect in waiting:
+        collect()
     rank = np.full(len(plan.xy), -1, dtype=np.int32)
     rank[decoded] = np.arange(len(decoded))
     effort = Effort(

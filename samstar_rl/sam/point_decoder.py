@@ -3,11 +3,15 @@
 On a CPU the folded decoder works through few prompts at a time, so that their image tokens stay in
 a core's cache, and on as many such groups at once as torch has threads, each on one thread: for
 tensors of this size that is two to three times faster than all threads on one operation. The
-groups do not depend on the number of threads, and so neither does any result.
+groups do not depend on the number of threads, and so neither does any result. ONNX Runtime
+computes them there, two to three times as fast as torch and far steadier where other programs
+take a core; torch does on other devices, at other precisions, and in the stock arithmetic.
 """
 
 from __future__ import annotations
 
+import logging
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
@@ -22,7 +26,9 @@ from segment_anything.modeling import Sam
 from segment_anything.utils.transforms import ResizeLongestSide
 from torch import Tensor
 
+from samstar_rl.errors import SamstarError
 from samstar_rl.sam import folded_decoder as decoder
+from samstar_rl.sam.backends.onnx_sam import OnnxSam
 from samstar_rl.sam.mask_collector import Decoded
 from samstar_rl.segmentation.proposals import Floor
 
@@ -31,10 +37,16 @@ if TYPE_CHECKING:
 
 Arithmetic = Literal["folded", "stock"]
 Precision = Literal["float32", "bfloat16", "float16"]
+Backend = Literal["auto", "torch", "onnxruntime"]
+
+logger = logging.getLogger(__name__)
 
 MASKS_PER_POINT = 3
 
-TOKEN_BYTES = 6 << 20
+VIEWS = 8
+"""Views encoded together where not every thread encodes one of its own."""
+
+TOKEN_BYTES = 3 << 20
 """Image tokens of the prompts that a core decodes together: what its cache holds."""
 
 
@@ -72,14 +84,69 @@ class PointDecoder:
     sam : Sam
     arithmetic : {"folded", "stock"}
     precision : {"float32", "bfloat16", "float16"}
+    backend : {"auto", "torch", "onnxruntime"}
         As for `ProposalEngine`.
+
+    Raises
+    ------
+    SamstarError
+        If ONNX Runtime is asked for what only torch does.
     """
 
-    def __init__(self, sam: Sam, *, arithmetic: Arithmetic, precision: Precision) -> None:
+    def __init__(
+        self, sam: Sam, *, arithmetic: Arithmetic, precision: Precision, backend: Backend = "auto"
+    ) -> None:
         self.sam = sam
         self.arithmetic = arithmetic
         self.precision = precision
-        self._transform_points = ResizeLongestSide(sam.image_encoder.img_size)
+        self._resize = ResizeLongestSide(sam.image_encoder.img_size)
+        may_be_onnx = (sam.device.type, arithmetic, precision) == ("cpu", "folded", "float32")
+        if backend == "onnxruntime" and not may_be_onnx:
+            raise SamstarError(
+                "backend='onnxruntime' computes on a CPU, in the folded arithmetic and in float32; "
+                f"asked for were {sam.device.type}, {arithmetic} and {precision}: take "
+                "backend='torch'"
+            )
+        self._backend_asked_for = backend
+        self._exported: OnnxSam | None = None
+        self._opening = threading.Lock()
+        self.backend: Backend = "onnxruntime" if may_be_onnx and backend != "torch" else "torch"
+
+    @torch.no_grad()
+    def encode(self, picture: NDArray[np.uint8]) -> tuple[Tensor, tuple[int, int]]:
+        """Encode a picture (H, W, 3): its features (1, C, h, w), and the size that SAM saw."""
+        images, input_size = self._prepared(picture)
+        return self._encoded(images), input_size
+
+    @torch.no_grad()
+    def encode_many(
+        self, pictures: Sequence[NDArray[np.uint8]]
+    ) -> list[tuple[Tensor, tuple[int, int]]]:
+        """Encode pictures side by side, as `encode` does each."""
+        if self._pool is not None and len(pictures) > 1:
+            return list(self._pool.map(self.encode, pictures))
+        if self.sam.device.type == "cpu":
+            return [self.encode(picture) for picture in pictures]
+        prepared = [self._prepared(picture) for picture in pictures]
+        features = [
+            self._encoded(torch.cat([images for images, _ in prepared[start : start + VIEWS]]))
+            for start in range(0, len(prepared), VIEWS)
+        ]
+        parts = torch.cat(features).split(1) if features else ()
+        return [(part, size) for part, (_, size) in zip(parts, prepared, strict=True)]
+
+    def _prepared(self, picture: NDArray[np.uint8]) -> tuple[Tensor, tuple[int, int]]:
+        """A picture as the encoder takes it, (1, 3, S, S), and its size without padding."""
+        resized = torch.as_tensor(self._resize.apply_image(picture), device=self.sam.device)
+        images = resized.permute(2, 0, 1).contiguous()[None]
+        return self.sam.preprocess(images), (images.shape[-2], images.shape[-1])
+
+    def _encoded(self, images: Tensor) -> Tensor:
+        exported = self._onnx
+        if exported is not None and exported.encodes:
+            return exported.encode(images)
+        with self.autocast():
+            return self.sam.image_encoder(images).float()
 
     def begin(
         self,
@@ -131,6 +198,23 @@ class PointDecoder:
             return nullcontext()
         dtype = {"bfloat16": torch.bfloat16, "float16": torch.float16}[self.precision]
         return torch.autocast(self.sam.device.type, dtype=dtype)
+
+    @property
+    def _onnx(self) -> OnnxSam | None:
+        """The exported networks, made when first asked for; None where torch computes."""
+        with self._opening:
+            if self.backend == "onnxruntime" and self._exported is None:
+                try:
+                    self._exported = OnnxSam(self.sam, torch.get_num_threads())
+                except Exception as error:  # of the exporter, of ONNX Runtime: a dozen types
+                    if self._backend_asked_for == "onnxruntime":
+                        raise SamstarError(
+                            f"this SAM does not export to ONNX Runtime ({error}): take "
+                            "backend='torch'"
+                        ) from error
+                    logger.warning("torch computes, ONNX Runtime cannot: %s", error)
+                    self.backend = "torch"
+            return self._exported
 
     @cached_property
     def _pool(self) -> ThreadPoolExecutor | None:
@@ -187,6 +271,8 @@ class PointDecoder:
 
     def _transform(self, embedding: Embedding, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Run the two-way transformer: predicted IoU (P, 3), query tokens, image tokens."""
+        if (exported := self._onnx) is not None:
+            return exported.transform(embedding.features, tokens)
         prompt_encoder = self.sam.prompt_encoder
         with self.autocast():
             queries, image_tokens = decoder.run_transformer(
@@ -209,9 +295,15 @@ class PointDecoder:
             return embedding.features.new_zeros((0, 4 * grid[0], 4 * grid[1]))
         # a single prompt's image tokens are those of the picture where no layer changed them
         tokens = image_tokens[prompts] if len(image_tokens) == len(queries) else image_tokens
+        # counted through the masks of these prompts, the single mask first, which nobody asked for
+        rows, columns = torch.nonzero(above[prompts]).T
+        chosen = rows * (1 + MASKS_PER_POINT) + 1 + columns
+        if (exported := self._onnx) is not None:
+            return exported.upscale(queries[prompts], tokens, chosen)
         with self.autocast():
-            low = decoder.upscale_masks(self.sam.mask_decoder, queries[prompts], tokens, grid)
-        return low[:, 1:][above[prompts]].float()
+            return decoder.upscale_masks(
+                self.sam.mask_decoder, queries[prompts], tokens, grid, chosen
+            ).float()
 
     def _point_tokens(self, embedding: Embedding, points_px: NDArray[np.float64]) -> Tensor:
         """Prompt tokens (P, 2, C): each point and the padding that SAM adds to it."""
@@ -221,7 +313,7 @@ class PointDecoder:
         return decoder.point_tokens(self.sam.prompt_encoder, coords, labels)
 
     def _input_coords(self, embedding: Embedding, points_px: NDArray[np.float64]) -> Tensor:
-        coords = self._transform_points.apply_coords(points_px, embedding.picture_size)
+        coords = self._resize.apply_coords(points_px, embedding.picture_size)
         return torch.as_tensor(coords, device=self.sam.device)
 
 

@@ -16,14 +16,15 @@ The order depends on the frame and the zoom alone: fewer prompts are the first o
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from samstar_rl.foreground.network import map_particles, packaged_network
+from samstar_rl.foreground.network import ForegroundMaps, map_particles, packaged_network
 from samstar_rl.sam.views import WIDEST_IN_TILE, Boxes, deepest_tile, tile_boxes, tile_pitch_px
 
 Points = NDArray[np.float64]
@@ -113,18 +114,8 @@ def plan_prompts(unit: NDArray[np.float32], zoom: float) -> PromptPlan:
     """
     shape = (unit.shape[0], unit.shape[1])
     bodies = find_bodies(unit, round(min(LONG_SIDE_PX * zoom, MOST_LONG_SIDE_PX)))
-    # Wide bodies are looked at in the whole frame, the others in the tile where they lie deepest.
-    wide = bodies.width_px > WIDEST_IN_TILE * tile_pitch_px(shape, zoom)
-    largest = float(bodies.width_px[~wide].max(initial=0.0))
-    tiles = tile_boxes(shape, zoom, largest)
-    boxes = np.concatenate([[[0, 0, shape[1], shape[0]]], tiles]).astype(np.int64)
-
-    def view_of(points: Points, whole: NDArray[np.bool_]) -> Index:
-        if len(tiles) == 0 or len(points) == 0:
-            return np.zeros(len(points), dtype=np.intp)
-        return np.where(whole, 0, 1 + deepest_tile(tiles, points, shape))
-
-    view = view_of(bodies.first_xy, wide)
+    layout = lay_tiles(bodies, shape, zoom)
+    boxes, view, view_of = layout.boxes, layout.view, layout.view_of
     count = np.bincount(view, minlength=len(boxes))
     # Tiles with most bodies first, and the whole frame before them.
     place = np.empty(len(boxes), dtype=np.intp)
@@ -150,6 +141,55 @@ def plan_prompts(unit: NDArray[np.float32], zoom: float) -> PromptPlan:
     return PromptPlan(boxes, all_xy, all_views.astype(np.intp), stages.astype(np.intp))
 
 
+@dataclass(frozen=True, eq=False)
+class TileLayout:
+    """Views of a frame at a zoom, and which bodies are prompted where.
+
+    Attributes
+    ----------
+    boxes : (V, 4) int array
+        x0, y0, x1, y1 of the views in px, half-open; the first is the whole frame.
+    view : (B,) int array
+        The view in which each body is prompted: wide ones in the whole frame.
+    wide : (B,) bool array
+        Bodies wider than half a tile.
+    """
+
+    boxes: Boxes
+    view: Index
+    wide: NDArray[np.bool_]
+
+    def view_of(self, points: Points, whole: NDArray[np.bool_]) -> Index:
+        """The tile in which each point lies deepest, the whole frame where told."""
+        if len(self.boxes) == 1 or len(points) == 0:
+            return np.zeros(len(points), dtype=np.intp)
+        _, _, width, height = self.boxes[0].tolist()
+        return np.where(whole, 0, 1 + deepest_tile(self.boxes[1:], points, (height, width)))
+
+
+def lay_tiles(bodies: Bodies, shape: tuple[int, int], zoom: float) -> TileLayout:
+    """Lay tiles over a frame, and share its bodies out among them.
+
+    Parameters
+    ----------
+    bodies : Bodies
+    shape : (int, int)
+        Height and width of the frame in px.
+    zoom : float
+
+    Returns
+    -------
+    TileLayout
+    """
+    # Wide bodies are looked at in the whole frame, the others in the tile where they lie deepest.
+    wide = bodies.width_px > WIDEST_IN_TILE * tile_pitch_px(shape, zoom)
+    largest = float(bodies.width_px[~wide].max(initial=0.0))
+    tiles = tile_boxes(shape, zoom, largest)
+    boxes = np.concatenate([[[0, 0, shape[1], shape[0]]], tiles]).astype(np.int64)
+    layout = TileLayout(boxes, np.zeros(len(wide), dtype=np.intp), wide)
+    return replace(layout, view=layout.view_of(bodies.first_xy, wide))
+
+
 def find_bodies(unit: NDArray[np.float32], long_side_px: int) -> Bodies:
     """Find bodies, and places that may be some, by the foreground network.
 
@@ -167,7 +207,23 @@ def find_bodies(unit: NDArray[np.float32], long_side_px: int) -> Bodies:
     # one orientation: it is to be fast, and a point may lie anywhere in its body
     short_side_px = max(round(long_side_px * min(unit.shape) / max(unit.shape)), 8)
     maps = map_particles(packaged_network(), unit, symmetries=1, short_side_px=short_side_px)
-    scale = np.array(unit.shape[::-1]) / np.array(maps.core.shape[::-1])
+    return bodies_of(maps, (unit.shape[0], unit.shape[1]))
+
+
+def bodies_of(maps: ForegroundMaps, shape: tuple[int, int]) -> Bodies:
+    """The bodies that maps of the foreground show.
+
+    Parameters
+    ----------
+    maps : ForegroundMaps
+    shape : (int, int)
+        Height and width of the frame in px.
+
+    Returns
+    -------
+    Bodies
+    """
+    scale = np.array(shape[::-1]) / np.array(maps.core.shape[::-1])
     n, labels, stats, _ = cv2.connectedComponentsWithStats(
         (maps.core > LIKELY).astype(np.uint8), connectivity=4
     )
@@ -215,18 +271,24 @@ def _innermost_and_farthest(
 
 def _likely_cells(probability: NDArray[np.float32], labels: NDArray[np.integer]) -> Index:
     """x, y of the likeliest pixel of each cell that no body reaches, the likeliest first."""
-    height, width = probability.shape
-    outside = np.where(labels > 0, 0, probability)
-    cell = (np.arange(height) // CELL_PX)[:, None] * (width // CELL_PX + 1) + (
-        np.arange(width) // CELL_PX
-    )
-    order = np.lexsort((outside.ravel(), cell.ravel()))
-    last = order[np.flatnonzero(np.diff(cell.ravel()[order], append=cell.max() + 1))]
-    with_body = np.unique(cell[labels > 0])
-    likely = outside.ravel()[last]
-    chosen = (likely > POSSIBLE) & ~np.isin(cell.ravel()[last], with_body)
-    best = last[chosen][np.argsort(-likely[chosen], kind="stable")]
-    return np.stack([best % width, best // width], axis=1)
+    outside = _by_cell(np.where(labels > 0, 0, probability), fill=-1)
+    # of equal pixels the last one
+    last = CELL_PX**2 - 1 - outside[..., ::-1].argmax(axis=2)
+    likely = np.take_along_axis(outside, last[..., None], axis=2)[..., 0]
+    chosen = (likely > POSSIBLE) & ~_by_cell(labels > 0, fill=False).any(axis=2)
+    rows, columns = np.nonzero(chosen)
+    within_y, within_x = np.divmod(last[chosen], CELL_PX)
+    xy = np.stack([columns * CELL_PX + within_x, rows * CELL_PX + within_y], axis=1)
+    return xy[np.argsort(-likely[chosen], kind="stable")]
+
+
+def _by_cell(field: NDArray[Any], *, fill: float) -> NDArray[Any]:
+    """The pixels of each cell of a field (h, w): (rows, columns, CELL_PX^2), short ones filled."""
+    below, right = -field.shape[0] % CELL_PX, -field.shape[1] % CELL_PX
+    padded = np.pad(field, ((0, below), (0, right)), constant_values=fill)
+    rows, columns = padded.shape[0] // CELL_PX, padded.shape[1] // CELL_PX
+    cells = padded.reshape(rows, CELL_PX, columns, CELL_PX).swapaxes(1, 2)
+    return cells.reshape(rows, columns, CELL_PX**2)
 
 
 @lru_cache(maxsize=4)

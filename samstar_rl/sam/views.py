@@ -7,8 +7,12 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from samstar_rl.settings import ZOOMS
+
 Boxes = NDArray[np.int64]
 
+LEAST_SEEN_PX = 10
+"""Width in SAM's picture below which particles are mostly not found."""
 SMALLEST_TILE_PX = 64
 LEAST_OVERLAP = 0.1
 """Neighbouring tiles share at least this part of the distance between them."""
@@ -87,3 +91,33 @@ def deepest_tile(boxes: Boxes, points_xy: NDArray[np.float64], shape: tuple[int,
     x, y = points_xy[:, :1], points_xy[:, 1:]
     depth = np.minimum.reduce([x - inner[:, 0], y - inner[:, 1], inner[:, 2] - x, inner[:, 3] - y])
     return np.asarray(depth.argmax(axis=1))
+
+
+def closer_zoom(
+    diameter_px: float, shape: tuple[int, int], zoom: float, picture_px: int
+) -> float | None:
+    """The zoom that particles need to be seen by SAM, where that in use is too small.
+
+    Parameters
+    ----------
+    diameter_px : float
+        Of a usual particle, in px of the frame.
+    shape : tuple of int
+        Height and width of the frame in px.
+    zoom : float
+        That is in use.
+    picture_px : int
+        Side of SAM's picture.
+
+    Returns
+    -------
+    float or None
+        The smallest zoom at which the particle is `LEAST_SEEN_PX` wide, or the largest there is.
+    """
+    seen_px = diameter_px * picture_px / max(shape)
+    if seen_px * zoom >= LEAST_SEEN_PX:
+        return None
+    most = max(shape) / SMALLEST_TILE_PX
+    larger = [z for z in ZOOMS if zoom < z <= most]
+    enough = [z for z in larger if seen_px * z >= LEAST_SEEN_PX]
+    return min(enough) if enough else max(larger, default=None)

@@ -149,6 +149,8 @@ class Proposals:
         Cost of encoding a view, in prompts.
     seconds : float
         What encoding and decoding took.
+    looking_seconds : float
+        Of these, all but encoding the whole frame.
     pixel_size_nm : float or None
         The frame's.
     """
@@ -169,6 +171,7 @@ class Proposals:
     effort: Effort | None = None
     view_cost: float = 0.0
     seconds: float = 0.0
+    looking_seconds: float = 0.0
     pixel_size_nm: float | None = None
     known_descriptors: NDArray[np.float32] | None = field(default=None, repr=False)
 
@@ -349,7 +352,11 @@ class Ranking:
 
     def first(self, m: int) -> Ranking:
         """The ranking of the first m proposals: it remembers overlaps together with this one."""
+        return self.among(np.arange(len(self.order)) < m)
+
+    def among(self, chosen: NDArray[np.bool_]) -> Ranking:
+        """The ranking in which only the chosen ones of all proposals, (M,), take part."""
         ranking = object.__new__(Ranking)
         ranking.__dict__.update(self.__dict__)
-        ranking.whole = self.whole & (self.order < m)
+        ranking.whole = self.whole & chosen[self.order]
         return ranking

@@ -16,15 +16,19 @@ file says ``median_diameter_nm``, and a name with another unit is an error, not 
     median_diameter_nm = 20.0
     geometric_std = 1.2
 
-    [settings.points_per_side]      # settings that may move, within these bounds
-    ladder = [8, 16, 32]
+    [settings.n_prompts]            # settings that may move, within these bounds
+    low = 12
+    high = 375
+
+    [settings.zoom]
+    ladder = [1, 2, 3, 4]
 
     [settings.pred_iou_thresh]
     low = 0.0
     high = 0.95
 
     [static]                        # the best settings when nothing adapts
-    points_per_side = 32
+    n_prompts = 256
     pred_iou_thresh = 0.7
 """
 
@@ -180,6 +184,10 @@ class Task(BaseModel):
     def _check_static(self) -> Self:
         for name, setting in self.settings.items():
             value = getattr(self.static, name)
+            if value is None:
+                raise SamstarError(
+                    f"static.{name}: is missing, settings.{name} allows {_allowed(setting)}"
+                )
             if not setting.allows(name, value):
                 raise SamstarError(
                     f"static.{name}: lies outside settings.{name}, which allows "

@@ -24,6 +24,7 @@ from samstar_rl.truth.metrics import Truth, f1_at
 if TYPE_CHECKING:
     from samstar_rl.frames.frame import LabelledFrame
     from samstar_rl.tasks.task import Task
+    from samstar_rl.truth.gazes import GazeChoice
 
 #: Settings of the best scores among which ranks are looked at once more: where tuning happens.
 TOP = 100
@@ -46,6 +47,8 @@ class FrameValidity:
         Of the ground truth.
     adversary_scores : dict of str to Score
         Of each adversary.
+    gaze : GazeChoice, optional
+        What the gaze alone is worth, where it was asked for.
     """
 
     frame_id: str
@@ -54,6 +57,7 @@ class FrameValidity:
     terms: Mapping[str, NDArray[np.float64]]
     truth_score: Score
     adversary_scores: Mapping[str, Score]
+    gaze: GazeChoice | None = None
 
     @property
     def spearman(self) -> float:
@@ -212,7 +216,10 @@ def validity_figures(frames: Sequence[FrameValidity]) -> dict[str, Any]:
         name: float(np.mean([name not in frame.better_than_truth for frame in frames]))
         for name in names
     }
+    lost = {frame.frame_id: frame.gaze.lost_f1 for frame in frames if frame.gaze is not None}
+    gaze = {"gaze": {"lost_f1": _mean(list(lost.values())), "per_frame": lost}} if lost else {}
     return {
+        **gaze,
         "spearman": {
             "mean": _mean([frame.spearman for frame in frames]),
             "per_frame": {frame.frame_id: frame.spearman for frame in frames},

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -10,13 +9,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from samstar_rl.errors import SamstarError
-from samstar_rl.settings import SETTINGS, PromptSettings
+from samstar_rl.settings import SETTINGS
 
 if TYPE_CHECKING:
-    from samstar_rl.sam.engine import ProposalEngine
     from samstar_rl.settings import Settings
-    from samstar_rl.tuning.evaluable_frames import LiveFrame
 
+PRICE = 0.02
+"""Score that 1,000 of cost must gain to be worth it."""
+BUDGET_RANGE = (60.0, 2000.0)
+"""Budgets, in cost, that policies are trained for and told apart; beyond there is no limit."""
 DEFAULT_N_PROMPTS = 300
 """Prompts where a zoom is asked for and nothing says how many."""
 WINDOW = 32
@@ -24,8 +25,9 @@ WINDOW = 32
 RESERVE_QUANTILE = 0.95
 """Share of the last frames that would have been in time with the reserve that is kept."""
 FIRST_RESERVE = 0.15
-"""Share of the deadline that is kept free before any frame was seen."""
-CALIBRATION_PROMPTS = (8, 40)
+"""Share of the deadline that is kept free before ..."""
+LEAST_FRAMES = 8
+"""... so many frames were seen."""
 
 
 @dataclass(frozen=True)
@@ -72,67 +74,57 @@ class GazeOptions:
         return settings.replace(n_prompts=n_prompts, zoom=zoom, crop_n_layers=0)
 
 
+CALIBRATION_GAZE = GazeOptions(n_prompts=40, zoom=2.0)
+"""What the pace is first measured with: it opens tiles as well."""
+
+
 class DeadlineBudget:
     """Milliseconds that a frame may take, turned into the cost that it may have.
 
-    The time of a frame is taken to be a constant (reading, encoding, foreground, score) and so much
-    for each unit of cost beyond the whole frame's view. Both are measured on the first frame and
-    followed from then on; a reserve covers nearly all of the differences between frames.
+    The time of a frame is taken to be so much for each unit of cost beyond the whole frame's view,
+    and a constant for all else (reading, encoding, foreground, score). Both are the medians of the
+    last frames; a reserve covers nearly all of the differences between frames.
 
     Parameters
     ----------
     deadline_ms : float
+    view_cost : float
+        Cost of a view, that of the whole frame being part of the constant.
     """
 
-    def __init__(self, deadline_ms: float) -> None:
+    def __init__(self, deadline_ms: float, view_cost: float) -> None:
         self.deadline_ms = deadline_ms
-        self._measured: deque[tuple[float, float]] = deque(maxlen=WINDOW)
-        self._calibration: list[tuple[float, float]] = []
-        self._view_cost = 0.0
+        self.view_cost = view_cost
+        self._measured: deque[tuple[float, float, float]] = deque(maxlen=WINDOW)
 
     @property
     def is_calibrated(self) -> bool:
         """Whether a frame was seen."""
-        return bool(self._calibration)
+        return bool(self._measured)
 
-    def calibrate(self, engine: ProposalEngine, source: LiveFrame, prepared_ms: float) -> None:
-        """Measure the pace on a frame that was prepared.
+    def observe(self, cost: float, took_ms: float, looking_ms: float) -> None:
+        """Learn from a frame.
 
         Parameters
         ----------
-        engine : ProposalEngine
-        source : LiveFrame
-        prepared_ms : float
-            What preparing it took.
+        cost : float
+        took_ms : float
+            From its preparation to its score.
+        looking_ms : float
+            Of these, what tiles and prompts took.
         """
-        self._view_cost = engine.view_cost
-        for n_prompts in CALIBRATION_PROMPTS:
-            started = time.perf_counter()
-            engine.propose(
-                source.frame, PromptSettings(n_prompts=n_prompts), embedding=source.embedding
-            )
-            took_ms = (time.perf_counter() - started) * 1e3
-            self._calibration.append((float(n_prompts), prepared_ms + took_ms))
-
-    def observe(self, cost: float, took_ms: float) -> None:
-        """Learn what a frame cost and took."""
-        self._measured.append((cost - self._view_cost, took_ms))
+        beyond = max(cost - self.view_cost, 0.0)
+        self._measured.append((beyond, took_ms, min(looking_ms, took_ms)))
 
     def cost_limit(self) -> float:
         """The cost that the next frame may have; at least that of the whole frame's view."""
-        points = np.array([*self._calibration, *self._measured])
-        beyond, took_ms = points.T
-        # least squares, with a slope that is positive however alike the last frames were
-        spread = beyond - beyond.mean()
-        slope = float(spread @ took_ms / max(float(spread @ spread), 1e-9))
-        fallback = np.diff(took_ms[:2]).item() / np.diff(beyond[:2]).item()
-        pace_ms = max(slope if slope > 0 else fallback, 1e-3)
-        constant_ms = float((took_ms - pace_ms * beyond).mean())
-        if self._measured:
-            own = np.array(self._measured)
-            late_ms = own[:, 1] - constant_ms - pace_ms * own[:, 0]
-            reserve_ms = max(float(np.quantile(late_ms, RESERVE_QUANTILE)), 0.0)
-        else:
+        beyond, took_ms, looking_ms = np.array(self._measured).T
+        pace_ms = max(float(np.median(looking_ms / np.maximum(beyond, 1.0))), 1e-3)
+        constant_ms = float(np.median(took_ms - looking_ms))
+        if len(self._measured) < LEAST_FRAMES:
             reserve_ms = FIRST_RESERVE * self.deadline_ms
+        else:
+            late_ms = took_ms - constant_ms - pace_ms * beyond
+            reserve_ms = max(float(np.quantile(late_ms, RESERVE_QUANTILE)), 0.0)
         left_ms = self.deadline_ms - constant_ms - reserve_ms
-        return self._view_cost + max(left_ms, 0.0) / pace_ms
+        return self.view_cost + max(left_ms, 0.0) / pace_ms

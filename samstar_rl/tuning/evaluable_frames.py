@@ -36,8 +36,13 @@ class BankFrame:
 
     @property
     def features(self) -> FrameFeatures:
-        """Pooled embedding and coarse probe, as recorded in the bank."""
+        """The whole frame's embedding, pooled, as recorded in the bank."""
         return self.bank.features(self.index)
+
+    @property
+    def records(self) -> list[Proposals]:
+        """All proposals of the frame in the bank."""
+        return [self.bank.proposals(self.index, prompt) for prompt in self.bank.prompts]
 
     def segment(
         self,
@@ -91,8 +96,13 @@ class LiveFrame:
 
     @cached_property
     def features(self) -> FrameFeatures:
-        """Pooled embedding and coarse probe."""
-        return self.engine.features(self.frame, embedding=self.embedding)
+        """The whole frame's embedding, pooled."""
+        return self.embedding.frame_features
+
+    @property
+    def records(self) -> list[Proposals]:
+        """All proposals that were decoded and kept."""
+        return list(self._proposals.values())
 
     def segment(
         self,
@@ -178,7 +188,12 @@ class DecodedFrame:
         proposals = {
             prompt: engine.propose(frame, prompt, embedding=embedding) for prompt in prompts
         }
-        return cls(frame, engine.features(frame, embedding=embedding), proposals)
+        return cls(frame, embedding.frame_features, proposals)
+
+    @property
+    def records(self) -> list[Proposals]:
+        """All proposals."""
+        return list(self.proposals.values())
 
     def segment(
         self,

@@ -1,7 +1,7 @@
 """What chooses settings for a frame, what it may look at, and how its choices are evaluated.
 
 A tuner gets a `FrameContext` and answers with `Settings`. Whatever it tries goes through the
-context's `FrameEvaluator`, which counts evaluations and prompts, so that a policy that answers at
+context's `FrameEvaluator`, which counts evaluations and cost, so that a policy that answers at
 once and a search that tries hundreds of settings are charged alike. `run_tuner` is the one evaluate
 loop of training curves, benchmarks and the live loop.
 """
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
@@ -19,13 +19,11 @@ if TYPE_CHECKING:
     from samstar_rl.frames.frame import Frame
     from samstar_rl.rewards.reward import Score
     from samstar_rl.sam.embedding import FrameFeatures
+    from samstar_rl.segmentation.pooling import Pool
+    from samstar_rl.segmentation.proposals import Proposals
     from samstar_rl.segmentation.segmentation import Segmentation
     from samstar_rl.settings import PromptSettings, Settings
     from samstar_rl.tuning.objective import Objective
-
-
-COST_WEIGHT = 0.01
-"""Score that the dearest prompt settings must gain over free ones to be worth their prompts."""
 
 
 class Tuner(Protocol):
@@ -93,7 +91,11 @@ class FrameSource(Protocol):
 
     @property
     def features(self) -> FrameFeatures:
-        """Pooled embedding and coarse probe; computed when first asked for."""
+        """The whole frame's embedding, pooled; computed when first asked for."""
+
+    @property
+    def records(self) -> Sequence[Proposals]:
+        """All proposals of the frame that are at hand, of each gaze as many as there are."""
 
     def segment(
         self,
@@ -129,6 +131,11 @@ class Evaluation:
     score: Score
     reward: float
 
+    @property
+    def cost(self) -> float:
+        """What SAM was asked for: prompts decoded, and a constant for each encoded view."""
+        return self.segmentation.proposals.cost
+
 
 @dataclass
 class Expense:
@@ -141,46 +148,42 @@ class Expense:
     ----------
     n_evaluations : int
         Different settings that were evaluated.
-    prompts : dict
-        Prompts decoded for each zoom that was needed, or for each choice of grids and crops.
-    costs : dict
-        As ``prompts``: the cost, that of the whole frame's view left out.
-    view_cost : float
-        That of the whole frame's view, 0 as long as nothing was evaluated.
-    n_probe_prompts : int
-        Prompts of the coarse probe, 0 for who did not look at the features.
+    longest : dict
+        What was decoded for each zoom that was needed, or for each choice of grids and crops.
     """
 
     n_evaluations: int = 0
-    prompts: dict[float | PromptSettings, int] = field(default_factory=dict)
-    costs: dict[float | PromptSettings, float] = field(default_factory=dict)
-    view_cost: float = 0.0
-    n_probe_prompts: int = 0
+    longest: dict[float | PromptSettings, Proposals] = field(default_factory=dict)
+
+    @property
+    def looks(self) -> list[Proposals]:
+        """What was decoded, of each gaze as much as there is."""
+        return list(self.longest.values())
 
     @property
     def n_prompts_decoded(self) -> int:
         """Prompts decoded in all."""
-        return sum(self.prompts.values()) + self.n_probe_prompts
+        return sum(look.n_prompts_decoded for look in self.looks)
 
     @property
     def cost(self) -> float:
         """Cost in all."""
-        return self.view_cost + sum(self.costs.values()) + self.n_probe_prompts
+        whole = self.looks[0].view_cost if self.longest else 0.0
+        return whole + sum(look.cost - whole for look in self.looks)
 
     def beside(self, prompt: PromptSettings) -> float:
         """What was spent on other zooms than that of these prompt settings."""
         own = _shared(prompt)
-        return sum(cost for key, cost in self.costs.items() if key != own) + self.n_probe_prompts
+        return sum(look.cost - look.view_cost for key, look in self.longest.items() if key != own)
 
     def charge(self, segmentation: Segmentation) -> None:
         """Account for an evaluation."""
         proposals = segmentation.proposals
-        key = _shared(proposals.prompt)
         self.n_evaluations += 1
-        self.view_cost = proposals.view_cost
-        beyond = proposals.cost - proposals.view_cost
-        self.costs[key] = max(self.costs.get(key, 0.0), beyond)
-        self.prompts[key] = max(self.prompts.get(key, 0), proposals.n_prompts_decoded)
+        key = _shared(proposals.prompt)
+        known = self.longest.get(key)
+        if known is None or known.cost < proposals.cost:
+            self.longest[key] = proposals
 
 
 def _shared(prompt: PromptSettings) -> float | PromptSettings:
@@ -203,6 +206,12 @@ class FrameEvaluator:
     cost_limit : float, optional
         The budget of the frame, see `ProposalEngine.propose`. Whoever evaluates several zooms has
         it for all of them together.
+
+    Attributes
+    ----------
+    pools : bool
+        Whether evaluations are looks that follow one another: each adds its masks to those found
+        before, duplicates falling. Otherwise each evaluation stands by itself.
     """
 
     def __init__(
@@ -219,6 +228,7 @@ class FrameEvaluator:
         self.previous = previous
         self.fix = fix
         self.cost_limit = cost_limit
+        self.pools = False
         self.expense = Expense()
         self._gauge = objective.physics.gauge(source.frame)
         self._known: dict[Settings, Evaluation] = {}
@@ -230,10 +240,13 @@ class FrameEvaluator:
 
     @property
     def features(self) -> FrameFeatures:
-        """Pooled embedding and coarse probe; looking at them is charged."""
-        features = self.source.features
-        self.expense.n_probe_prompts = features.n_prompts_decoded
-        return features
+        """The whole frame's embedding, pooled."""
+        return self.source.features
+
+    @property
+    def left(self) -> float:
+        """What is left of the budget; infinite where there is no limit."""
+        return math.inf if self.cost_limit is None else self.cost_limit - self.expense.cost
 
     def __call__(self, settings: Settings) -> Evaluation:
         """Evaluate the settings; the same settings again are neither computed nor charged anew."""
@@ -241,7 +254,10 @@ class FrameEvaluator:
             settings = self.fix(settings)
         known = self._known.get(settings)
         if known is None:
-            known = self._known[settings] = self._evaluate(settings)
+            known = self._evaluate(settings)
+            if self.pools:  # what other settings leave has changed with the masks found
+                self._known.clear()
+            self._known[settings] = known
         return known
 
     def _evaluate(self, settings: Settings) -> Evaluation:
@@ -249,11 +265,27 @@ class FrameEvaluator:
         if limit is not None:
             limit -= self.expense.beside(settings.prompt)
         segmentation = self.source.segment(settings, **self._gauge, cost_limit=limit)
-        score = self.objective.physics.score(segmentation, self.frame, self.previous)
         self.expense.charge(segmentation)
-        n_prompts = segmentation.n_prompts_decoded + self.expense.n_probe_prompts
-        reward = score.total - self.objective.penalty(n_prompts)
+        looks = self.expense.looks
+        if self.pools and looks != [segmentation.proposals]:
+            from samstar_rl.segmentation.filters import segment  # torch, which takes seconds
+
+            pooled = self._pool().part(looks, settings.prompt)
+            segmentation = segment(pooled, settings, **self._gauge)
+        score = self.objective.physics.score(segmentation, self.frame, self.previous)
+        reward = self.objective.reward(score.total, segmentation.proposals.cost)
         return Evaluation(settings, segmentation, score, reward)
+
+    def _pool(self) -> Pool:
+        """The pool of all records of the frame, which it keeps."""
+        from samstar_rl.segmentation.pooling import Pool
+
+        records = self.source.records
+        known, key = self.frame.known, (Pool, *map(id, records))
+        if key not in known:
+            known[key] = Pool(records)
+        pool: Pool = known[key]
+        return pool
 
 
 class FrameContext:
@@ -277,8 +309,23 @@ class FrameContext:
 
     @property
     def features(self) -> FrameFeatures:
-        """Pooled embedding and coarse probe of the frame; their prompts are charged."""
+        """The whole frame's embedding, pooled."""
         return self._evaluator.features
+
+    @property
+    def left(self) -> float:
+        """What is left of the budget after what was evaluated."""
+        return self._evaluator.left
+
+    @property
+    def looks(self) -> list[Proposals]:
+        """What was decoded so far, of each gaze as much as there is."""
+        return self._evaluator.expense.looks
+
+    def look(self, settings: Settings) -> Evaluation:
+        """Look at the frame once more: its masks join those of earlier looks. Counted."""
+        self._evaluator.pools = True
+        return self._evaluator(settings)
 
     @property
     def budget(self) -> float:
@@ -300,6 +347,10 @@ class FrameContext:
     def n_evaluations(self) -> int:
         """Different settings evaluated so far on this frame."""
         return self._evaluator.expense.n_evaluations
+
+    def try_out(self, settings: Settings) -> Evaluation:
+        """Try settings on the frame: what comes out, its score and its cost. Counted."""
+        return self._evaluator(settings)
 
     def evaluate(self, settings: Settings) -> Score:
         """Try settings on the frame and return the score. The evaluation is counted."""

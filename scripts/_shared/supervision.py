@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 # settings that a re-tune tries on each of its frames
 RETUNE_CHOICES = 60
 # blocks of the observation that say what the frame looks like
-LOOKS = ("image", "probe")
+LOOKS = ("image", "gaze")
 
 
 def choose_among(

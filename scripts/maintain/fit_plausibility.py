@@ -2,37 +2,65 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import numpy as np
+import torch
 import typer
-from safetensors.numpy import save_file
+from rich.progress import Progress
+from safetensors.torch import save_file
 
 from samstar_rl._io import atomic
-from samstar_rl.bank.bank import Bank
-from samstar_rl.errors import SamstarError
-from samstar_rl.evidence.likeness import WEIGHTS
-from samstar_rl.fitting.plausibility import EPOCHS, MaskSamples, fit, sample_masks
+from samstar_rl.evidence.likeness import WEIGHTS, load_likeness
+from samstar_rl.fitting.emps import load_labelled, split_names
+from samstar_rl.fitting.plausibility.fit import EPOCHS, fit, logits_of
+from samstar_rl.fitting.plausibility.mask_samples import (
+    MaskSamples,
+    fingerprint,
+    kept_on_disk,
+    sample_empty,
+    sample_looks,
+    sample_made,
+    simulated_frames,
+)
+from samstar_rl.fitting.plausibility.reliability import draw_reliability, measure_reliability
+from samstar_rl.frames.frame import Frame, LabelledFrame
+from samstar_rl.sam.engine import ProposalEngine
+from samstar_rl.sam.load import load_sam
 from samstar_rl.scripts._shared import options
 from samstar_rl.scripts._shared.command import make_progress, run_command
-from samstar_rl.tasks.task import load_task
+
+CACHE = Path.home() / ".cache" / "samstar_rl" / "plausibility"
+SIMULATED_PX = 448
+SIMULATED_SEED = 31
+#: Of the frames on which SAM was trained only masks that no SAM made are taken, of each third.
+MADE_EVERY = 3
+CHECK_EVERY = 3
+EMPTY_FRAMES = 60
 
 
 def fit_plausibility(
-    banks: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="BANK:TASK...",
-            help="Labelled banks, as `samstar validate` leaves them, and their tasks.",
+    emps: Annotated[Path, typer.Option(help="Folder of the EMPS frames, images/ beside labels/.")],
+    sam: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="tiny (the default) or a checkpoint; of several each sees a frame in turn."
         ),
-    ],
-    n_settings: Annotated[
-        int, typer.Option("--settings", min=1, help="Settings drawn for each frame.")
-    ] = 200,
-    every: Annotated[
-        int, typer.Option("--every", min=1, help="Takes every so many-th frame of a bank.")
-    ] = 1,
+    ] = None,
+    per_family: Annotated[int, typer.Option(min=0, help="Simulated frames of each family.")] = 2,
+    every: Annotated[int, typer.Option(min=1, help="Takes every so many-th frame.")] = 1,
+    epochs: Annotated[int, typer.Option(min=1)] = EPOCHS,
+    begin_from: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Weights to go on from.")
+    ] = None,
+    picture: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Reliability on frames that nothing was fitted to."),
+    ] = None,
+    threads: Annotated[int, typer.Option(min=1, help="That torch may use.")] = 1,
     out: Annotated[
         Path, typer.Option("--out", "-o", metavar="FILE", help="The network's file.")
     ] = Path(WEIGHTS),
@@ -40,26 +68,73 @@ def fit_plausibility(
 ) -> None:
     """Fit the network of the score's term `plausibility`.
 
-    Writes OUT; the package holds it as samstar_rl/evidence/plausibility.safetensors. All scores
-    change with it.
+    The masks are of EMPS' part `tune` and of all families of the simulator: what random settings
+    keep of SAM's proposals at zooms 1 to 4; and true masks, wrong ones and level sets of empty
+    frames. They are kept in the user's cache. Writes OUT; the package holds it as
+    samstar_rl/evidence/plausibility.safetensors. All scores change with it.
     """
-    samples: list[MaskSamples] = []
+    torch.set_num_threads(threads)
+    engines = [ProposalEngine(load_sam(model)) for model in sam or ["tiny"]]
+    begun = None if begin_from is None else load_likeness(begin_from).network
+    simulated = simulated_frames(per_family, size_px=SIMULATED_PX, seed=SIMULATED_SEED)
     with make_progress() as progress:
-        for spec in banks:
-            path, _, task = spec.rpartition(":")
-            if not path:
-                raise SamstarError(f"expected BANK:TASK, got {spec!r}")
-            bank = Bank(Path(path))
-            found = sample_masks(
-                bank, load_task(task), n_settings=n_settings, seed=seed, every=every
-            )
-            samples += progress.track(found, total=-(-len(bank) // every), description=spec)
-        *_, fitted = progress.track(fit(samples, seed=seed), total=EPOCHS, description="epochs")
-    arrays = {name: np.ascontiguousarray(a, np.float32) for name, a in vars(fitted).items()}
+        tune = list(_emps(emps, "tune"))[::every]
+        samples = _looks(engines, tune, progress, "tune")
+        samples += _made(tune, progress, "made masks of tune")
+        drawn = list(simulated)[::every]
+        samples += _looks(engines, drawn, progress, "simulated")
+        samples += _made(drawn, progress, "made masks of simulated")
+        others = list(_emps(emps, "sam", MADE_EVERY * every))
+        samples += _made(others, progress, "made masks of sam")
+        numbers = progress.track(range(0, EMPTY_FRAMES, every), description="empty frames")
+        samples += [sample_empty(number) for number in numbers]
+        samples = [samples[k] for k in np.random.default_rng(seed).permutation(len(samples))]
+        fits = fit(samples, seed=seed, begin_from=begun, epochs=epochs)
+        for fitted in progress.track(fits, total=epochs, description="epochs"):
+            progress.console.print(f"cross-entropy on frames kept out: {fitted.loss:.4f}")
     with atomic.replacing(out) as temporary:
-        save_file(arrays, temporary)
+        save_file(fitted.likeness.network.state_dict(), temporary)
     n_masks = sum(len(sample.iou) for sample in samples)
-    typer.echo(f"wrote {out}: fitted to {n_masks} masks of {len(samples)} frames")
+    typer.echo(f"wrote {out}: fitted to {n_masks} masks")
+    if picture is not None:
+        with make_progress() as progress:
+            check = list(_emps(emps, "check", CHECK_EVERY))[::every]
+            judged = MaskSamples.joined(_looks(engines[:1], check, progress, "check"))
+        groups = measure_reliability(logits_of(fitted.likeness.network, judged), judged)
+        atomic.write_figure(picture, draw_reliability(groups), dpi=90)
+        for name, group in groups.items():
+            typer.echo(f"{name}: plausibility is off by {group.error:.3f} in the mean")
+
+
+def _looks(
+    engines: Sequence[ProposalEngine],
+    frames: Sequence[LabelledFrame],
+    progress: Progress,
+    description: str,
+) -> list[MaskSamples]:
+    """What the SAMs see, each frame being looked at by one of them in turn."""
+    found = []
+    for number, labelled in enumerate(progress.track(frames, description=description)):
+        engine = engines[number % len(engines)]
+        path = CACHE / str(engine.sha256)[:16] / f"{fingerprint(labelled)}.npz"
+        found.append(kept_on_disk(path, partial(sample_looks, engine, labelled, number)))
+    return found
+
+
+def _made(
+    frames: Sequence[LabelledFrame], progress: Progress, description: str
+) -> list[MaskSamples]:
+    found = []
+    for number, labelled in enumerate(progress.track(frames, description=description)):
+        path = CACHE / "made" / f"{fingerprint(labelled)}.npz"
+        found.append(kept_on_disk(path, partial(sample_made, labelled, number)))
+    return found
+
+
+def _emps(folder: Path, part: str, every: int = 1) -> Iterator[LabelledFrame]:
+    for name in split_names(part)[::every]:
+        ((image, labels),) = load_labelled(folder, [name])
+        yield LabelledFrame(Frame(image=image.astype(np.float32), id=name), labels)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import functools
 import json
+import math
 import re
 import shutil
 from dataclasses import replace
@@ -10,34 +11,38 @@ import numpy as np
 import pandas as pd
 import pytest
 from dying_worker import always_die, work
+from PIL import Image
 
 from samstar_rl.agents.benchmark import run as module
-from samstar_rl.agents.benchmark.claims import check_claims, common_frames
-from samstar_rl.agents.benchmark.contenders import CONTENDERS
-from samstar_rl.agents.benchmark.figures import mean_curve
+from samstar_rl.agents.benchmark.claims import check_claims, common_frames, cost_to_reach
+from samstar_rl.agents.benchmark.contenders import CONTENDERS, LEARNERS
 from samstar_rl.agents.benchmark.plan import BenchmarkError, BenchmarkPlan, RealFrames, read_plan
-from samstar_rl.agents.benchmark.report import (
-    headline_table,
-    moves_of,
-    write_benchmark_report,
-)
+from samstar_rl.agents.benchmark.report import headline_table, moves_of, write_benchmark_report
 from samstar_rl.agents.benchmark.run import BenchmarkResults, read_results, run_benchmark
 from samstar_rl.agents.benchmark.tensorboard import write_events
-from samstar_rl.agents.benchmark.units import Unit
+from samstar_rl.agents.benchmark.units import Unit, bank_path
+from samstar_rl.agents.judging.statistics import mean_curve
+from samstar_rl.bank.bank import Bank
+from samstar_rl.bank.build import _Build
 from samstar_rl.tasks.task import load_task
 
 TINY = BenchmarkPlan(
     tasks=("particles", "size"),
-    contenders=("default", "static", "static-search", "frozen-start", "nsga2", "genetic",
+    contenders=("default", "static", "rule", "static-search", "frozen-start", "genetic", "nsga2",
                 "mlp", "ppo", "others-static", "unseen", "oracle"),
-    everywhere=("static",),
+    conditions=("drift", "survey"),
+    budgets=(60, 150, None),
+    zooms=(1.0, 2.0),
+    most_prompts=16,
+    grid=4,
     n_seeds=1,
+    n_static_seeds=1,
     n_streams=2,
     n_frames=2,
     n_test_streams=2,
     n_test_frames=2,
+    n_survey_frames=2,
     size_px=64,
-    points_per_side=(4,),
     steps=64,
     n_evaluations=8,
     slow_every=2,
@@ -51,20 +56,37 @@ def done(tmp_path_factory):
     return root, run_benchmark(TINY, root, n_workers=1)
 
 
-def test_all_contenders_are_judged_on_all_frames(done):
+def test_all_contenders_are_judged_on_all_frames_at_all_budgets(done):
     root, results = done
     assert {unit.contender for unit in results.sheets} == set(TINY.contenders)
-    for (task, tuner), rows in results.rows.groupby(["task", "tuner"]):
-        expected = 2 if CONTENDERS[tuner].slow else 4
-        assert len(rows) == expected, (task, tuner)
+    for (condition, _, tuner), rows in results.rows.groupby(["condition", "task", "tuner"]):
+        frames = 2 if CONTENDERS[tuner].slow else 4
+        budgets = 3 if CONTENDERS[tuner].has_budget else 1
+        seeds = rows["seed"].nunique()
+        assert len(rows) == frames * budgets * seeds, (condition, tuner)
+    limited = results.rows[np.isfinite(results.rows["budget"])]
+    assert (limited["cost"] <= limited["budget"]).all()
+    assert (limited["stopped_by"] == "budget").any()
     assert results.rows["f1"].between(0, 1).all()
     assert (results.rows.loc[results.rows["tuner"] == "genetic", "n_evaluations"] <= 8).all()
     assert read_plan(root) == TINY
 
 
+def test_the_oracle_is_nowhere_below_a_gaze_that_it_could_have_taken(done):
+    _, results = done
+    rows = results.rows[(results.rows["condition"] == "drift") & (results.rows["seed"] == 0)]
+    f1 = rows[rows["task"] == "particles"].pivot(
+        index=["frame_index", "budget"], columns="tuner", values="f1"
+    )
+    # static settings take as many prompts as there are
+    assert (f1["oracle"] >= f1["static"] - 1e-9).all()
+
+
 def test_what_was_interrupted_goes_on_to_the_same_results(done, tmp_path, monkeypatch):
     root, results = done
     (tmp_path / "banks").symlink_to(root / "banks")
+    shutil.copy(root / "pace.json", tmp_path)
+    plan = replace(TINY, contenders=("default", "rule", "genetic"), conditions=("drift",))
 
     def fail(conditions, seed):
         raise KeyboardInterrupt
@@ -72,14 +94,16 @@ def test_what_was_interrupted_goes_on_to_the_same_results(done, tmp_path, monkey
     with monkeypatch.context() as patch:
         patch.setattr("samstar_rl.agents.benchmark.prepare.genetic", fail)
         with pytest.raises(KeyboardInterrupt):
-            run_benchmark(TINY, tmp_path, n_workers=1)
-    finished = [unit for unit in TINY.units() if unit.is_done(tmp_path)]
-    assert finished and Unit("particles", "genetic", 0) not in finished
+            run_benchmark(plan, tmp_path, n_workers=1)
+    finished = [unit for unit in plan.units() if unit.is_done(tmp_path)]
+    assert finished and Unit("drift", "particles", "genetic", 0) not in finished
     stamps = {unit: (unit.folder(tmp_path) / "unit.json").stat().st_mtime_ns for unit in finished}
-    again = run_benchmark(TINY, tmp_path, n_workers=1)
+    again = run_benchmark(plan, tmp_path, n_workers=1)
     for unit, stamp in stamps.items():
         assert (unit.folder(tmp_path) / "unit.json").stat().st_mtime_ns == stamp
-    pd.testing.assert_frame_equal(again.rows.drop(columns=TIMES), results.rows.drop(columns=TIMES))
+    chosen = results.rows["tuner"].isin(plan.contenders) & (results.rows["condition"] == "drift")
+    expected = results.rows[chosen].reset_index(drop=True)[list(again.rows)]
+    pd.testing.assert_frame_equal(again.rows.drop(columns=TIMES), expected.drop(columns=TIMES))
 
 
 def test_a_worker_that_dies_costs_only_what_it_had_in_hand(tmp_path):
@@ -106,12 +130,21 @@ def test_the_report_stands_by_itself(done):
     page = write_benchmark_report(TINY, results, root).read_text()
     loaded = re.findall(r"""(?:src|href)=["'](?!data:|#)[^"']*""", page)
     assert not loaded
-    for wanted in ("Task particles", "Task size", "F1 less static", "on the front", "truth"):
+    for wanted in (
+        "drift: task particles",
+        "drift: task size",
+        "survey: task particles",
+        "F1 less static-search",
+        "score against cost",
+        "truth",
+        "ms of a frame",
+    ):
         assert wanted in page
     assert len(pd.read_parquet(root / "results.parquet")) == len(results.rows)
     table = (root / "table.md").read_text()
-    assert "| contender | evaluations a frame | particles | size |" in table
-    assert "| static | 1 |" in table
+    assert "| contender | 60 | 150 | no limit |" in table
+    assert table.count("| static |") == 3  # two tasks that drift, one survey
+    assert (root / "budgets.png").stat().st_size > 10_000
 
 
 def test_tensorboard_has_the_same_tags_for_all_and_a_layout(done):
@@ -125,29 +158,33 @@ def test_tensorboard_has_the_same_tags_for_all_and_a_layout(done):
         events.Reload()
         return events.Tags()
 
-    assert {"eval/score", "eval_by_second/score"} <= set(tags("particles/static-search")["scalars"])
-    runs = {events.parent for events in (root / "tensorboard" / "particles").rglob("events.*")}
+    own = "drift-particles"
+    for run in ("static-search", "ppo"):
+        assert {"eval/score", "eval_by_second/score"} <= set(tags(f"{own}/{run}")["scalars"])
+    for run in set(TINY.contenders) - {"others-static", "unseen"}:
+        for folder in (own, "survey-particles"):
+            assert {"budget/f1", "budget/score"} <= set(tags(f"{folder}/{run}")["scalars"])
+    runs = {events.parent for events in (root / "tensorboard" / own).rglob("events.*")}
     assert len(runs) <= len(TINY.contenders) + 2  # and the pictures and the layout: no run a seed
-    assert "search/reward" in tags("particles/genetic")["scalars"]
-    assert "search/reward" in tags("particles/static")["scalars"]
-    pictures = tags("particles/pictures")["images"]
+    pictures = tags(f"{own}/pictures")["images"]
     assert "Pareto front of one frame" in pictures and "frame 1/static" in pictures
-    assert "custom_scalars__config__" in tags("particles")["tensors"]
+    assert "custom_scalars__config__" in tags(own)["tensors"]
 
 
 def test_seeds_of_a_contender_are_one_run_of_tensorboard(done, tmp_path):
     root, _ = done
     two = replace(TINY, n_seeds=2)
     shutil.copytree(root / "units", tmp_path / "units")
-    own = tmp_path / "units" / "particles"
+    own = tmp_path / "units" / "drift" / "particles"
     shutil.copytree(own / "ppo-0", own / "ppo-1")
     sheet = json.loads((own / "ppo-1" / "unit.json").read_text())
     (own / "ppo-1" / "unit.json").write_text(json.dumps(sheet | {"seed": 1}))
     results = read_results(two, tmp_path)
-    assert {unit.seed for unit in results.sheets if unit.contender == "ppo"} == {0, 1}
+    drifting = [u for u in results.sheets if (u.contender, u.condition) == ("ppo", "drift")]
+    assert {unit.seed for unit in drifting} == {0, 1}
     shutil.copytree(root / "banks", tmp_path / "banks")
     write_events(two, results, tmp_path / "tensorboard")
-    found = {path.name for path in (tmp_path / "tensorboard" / "particles").glob("ppo*")}
+    found = {path.name for path in (tmp_path / "tensorboard" / "drift-particles").glob("ppo*")}
     assert found == {"ppo"}
 
 
@@ -169,46 +206,94 @@ def test_plans_that_cannot_be_are_refused():
         replace(TINY, tasks=("particles", "other/particles.toml"))
     with pytest.raises(BenchmarkError, match="n_evaluations must be at least 1"):
         replace(TINY, n_evaluations=0)
-    real = RealFrames(("a", "b"), ("c",), "labels")
-    with pytest.raises(BenchmarkError, match="'frozen-start' needs streams"):
-        replace(BenchmarkPlan.on(real), contenders=("frozen-start",))
+    with pytest.raises(BenchmarkError, match="budgets must be positive"):
+        replace(TINY, budgets=(0, None))
+    with pytest.raises(BenchmarkError, match="conditions must be some of"):
+        replace(TINY, conditions=("night",))
+    with pytest.raises(BenchmarkError, match="belong together"):
+        replace(TINY, conditions=("real",))
     with pytest.raises(BenchmarkError, match="fitted on and judged on"):
         RealFrames(("a", "b"), ("b",), "labels")
     with pytest.raises(BenchmarkError, match="at least 2 images"):
         RealFrames(("a",), ("b",), "labels")
 
 
-def test_every_plan_names_contenders_that_are():
-    real = BenchmarkPlan.on(RealFrames(("a", "b"), ("c",), "labels"))
-    assert not any(CONTENDERS[name].needs_streams for name in real.contenders)
-    for plan in (BenchmarkPlan(), BenchmarkPlan.quick(), real):
-        assert set(plan.everywhere) <= set(CONTENDERS)
-        counts = pd.Series([unit.contender for unit in plan.units()]).value_counts()
-        n_tasks = len(plan.tasks)
-        assert all(
-            counts[name] == plan.n_seeds * n_tasks
-            for name, contender in CONTENDERS.items()
-            if contender.carries_claims and name in counts
-        )
-    full = [unit for unit in BenchmarkPlan().units() if unit.contender == "others-static"]
-    assert len(full) == 4 * 3
-    assert not [unit for unit in real.units() if unit.contender == "others-static"]
+def test_every_plan_has_the_units_that_its_claims_need():
+    real = BenchmarkPlan().on(RealFrames(("a", "b"), ("c",), "labels"))
+    assert real.conditions == ("drift", "survey", "real")
+    counts = pd.Series([(u.condition, u.contender) for u in real.units()]).value_counts()
+    for condition in real.conditions:
+        for name, contender in CONTENDERS.items():
+            if contender.seeds == LEARNERS:
+                assert counts[condition, name] == 5
+    assert counts["drift", "static-search"] == 3
+    assert counts["drift", "others-static"] == 4 * 3 and counts["drift", "unseen"] == 4 * 3
+    assert ("survey", "unseen") not in counts and ("real", "frozen-start") not in counts
+    assert not [u for u in BenchmarkPlan.quick().units() if u.contender == "unseen"]
+    assert real.limits == (75, 150, 300, 600, 1200, math.inf)
 
 
-def make_results(scores, plan=TINY):
-    """Results whose contenders score the same on every frame: name -> (seeds,) of score and F1."""
+def test_surveys_of_one_and_of_two_sample_types_are_learned_from_and_judged_on():
+    plan = replace(TINY, n_streams=3)
+    count, streams = plan.streams("survey", "particles", "train")
+    frames = [labelled.frame.id for stream in streams for labelled in stream]
+    assert len(frames) == count == 6 and len(set(frames)) == 6
+    _, test = plan.streams("survey", "particles", "test")
+    assert not set(frames) & {labelled.frame.id for stream in test for labelled in stream}
+
+
+def test_real_frames_take_over_what_sam_proposed_to_surveys(tmp_path, monkeypatch):
+    rng = np.random.default_rng(0)
+    for folder in ("images", "labels"):
+        (tmp_path / folder).mkdir()
+    for name in "abc":
+        labels = np.zeros((64, 64), dtype=np.uint8)
+        labels[20:34, 20:34] = 1
+        image = 60 + 100 * labels + rng.normal(0, 4, labels.shape)
+        Image.fromarray(image.clip(0, 255).astype(np.uint8)).save(tmp_path / f"images/{name}.png")
+        Image.fromarray(labels).save(tmp_path / f"labels/{name}.png")
+    images = tuple(str(tmp_path / f"images/{name}.png") for name in "abc")
+    real = RealFrames(images[:2], images[2:], str(tmp_path / "labels"))
+    plan = replace(TINY, tasks=("particles",), conditions=("survey",), contenders=("static",))
+    plan = replace(plan, n_streams=2, n_frames=1, n_survey_frames=1).on(real)
+    computed = []
+    compute = _Build._compute
+    monkeypatch.setattr(
+        _Build, "_compute", lambda self, path, frame: computed.append(frame.id) or
+        compute(self, path, frame),
+    )  # fmt: skip
+    for condition in plan.conditions:
+        module.build_banks(plan, tmp_path, condition, "particles", lambda stage, share: None)
+    assert len(computed) == len(set(computed)) == 2 + 2 + 3
+    learned = Bank(bank_path(tmp_path, "real", "particles", "train"))
+    assert len(learned) == 4 and learned.frame(2).id == "a"
+
+
+BUDGETS = (150.0, 300.0, math.inf)
+
+
+def make_results(scores, condition="survey", costs=BUDGETS):
+    """Results whose contenders score the same on every frame: name -> (seeds,) of score and F1.
+
+    An F1 may be one for each budget.
+    """
     rows, sheets = [], {}
     for tuner, seeds in scores.items():
         for seed, (score, f1) in enumerate(seeds):
-            unit = Unit("particles", tuner, seed)
+            unit = Unit(condition, "particles", tuner, seed)
             sheets[unit] = {"curve": [[0, 0.0, score]], "seconds": 60.0, "evaluations": 9,
                             "bank_seconds": 30.0, "hyperparameters": {}}  # fmt: skip
+            f1s = f1 if isinstance(f1, tuple) else (f1,) * len(BUDGETS)
             rows += [
-                {"task": "particles", "tuner": tuner, "seed": seed, "stream": i // 3,
-                 "frame_index": i, "score": score + 0.01 * (i % 3), "f1": f1}
-                for i in range(9)
+                {"condition": condition, "task": "particles", "tuner": tuner, "seed": seed,
+                 "stream": i // 3, "frame_index": i, "score": score + 0.01 * (i % 3),
+                 "f1": at, "budget": budget, "cost": min(budget, 1000.0)}
+                for i in range(9) for budget, at in zip(BUDGETS, f1s, strict=True)
             ]  # fmt: skip
     return BenchmarkResults(module.Path("."), pd.DataFrame(rows), sheets)
+
+
+ONE = replace(TINY, tasks=("particles",), conditions=("survey",), budgets=(150, 300, None))
 
 
 def test_claims_hold_the_policy_that_validated_best():
@@ -216,65 +301,73 @@ def test_claims_hold_the_policy_that_validated_best():
         {
             "ppo": [(0.80, 0.80), (0.78, 0.78)],
             "sac": [(0.60, 0.60), (0.60, 0.60)],
-            "genetic": [(0.80, 0.8)],
-            "frozen-start": [(0.7, 0.70)],
-            "hindsight": [(0.8, 0.80)],
+            "genetic": [(0.79, 0.8)],
+            "static-search": [(0.7, 0.69)],
         }
     )
-    plan = replace(TINY, tasks=("particles",))
-    claims = check_claims(plan, results)
-    assert [claim.holds for claim in claims] == [True, True, True, True]
-    assert claims[0].text.startswith("score of ppo")
-    assert claims[1].measured.value == pytest.approx(0.09)
-    assert claims[3].measured.value == pytest.approx(1.5)
-    assert "| particles | score of ppo" in headline_table_of(plan, results, claims)
-
-
-def headline_table_of(plan, results, claims):
-    rows = results.rows.assign(n_evaluations=1)
-    return headline_table(plan, BenchmarkResults(results.root, rows, results.sheets), claims)
+    claims = check_claims(ONE, results)
+    assert [claim.holds for claim in claims] == [True, False, True]
+    assert claims[0].text.startswith("F1 of ppo") and claims[0].where == "survey"
+    assert claims[0].measured.value == pytest.approx(0.10)
+    assert claims[1].measured.value == pytest.approx(0.80 / 0.80)  # its lower end falls short
+    assert claims[2].measured.value == pytest.approx(1.5)
+    assert "| survey | F1 of ppo" in headline_table(ONE, results, claims)
 
 
 def test_claims_that_are_missed_say_so():
     results = make_results(
-        {"ppo": [(0.5, 0.5)], "genetic": [(0.8, 0.8)], "frozen-start": [(0.5, 0.45)],
-         "hindsight": [(0.8, 0.8)]}
-    )  # fmt: skip
-    claims = check_claims(replace(TINY, tasks=("particles",)), results)
-    assert [claim.holds for claim in claims] == [False, False, False, True]
+        {"ppo": [(0.5, 0.5)], "genetic": [(0.8, 0.8)], "frozen-start": [(0.5, 0.55)]}, "drift"
+    )
+    claims = check_claims(replace(ONE, conditions=("drift",)), results)
+    assert [claim.holds for claim in claims] == [False, False, True]
 
 
-def test_on_real_frames_the_policy_meets_the_static_settings():
-    plan = BenchmarkPlan.on(RealFrames(("a", "b"), ("c",), "labels"))
-    better = make_results({"ppo": [(0.6, 0.5)] * 2, "static": [(0.55, 0.5)]})
-    assert [claim.holds for claim in check_claims(plan, better)] == [True, True, True]
-    worse = make_results({"ppo": [(0.55, 0.49)] * 2, "static": [(0.55, 0.5)]})
-    assert [claim.holds for claim in check_claims(plan, worse)] == [False, False, True]
+def test_on_real_frames_a_policy_must_gain_half_of_what_the_oracle_gains():
+    plan = replace(ONE, conditions=("real",), real=RealFrames(("a", "b"), ("c",), "labels"))
+    scores = {
+        "ppo": [(0.6, (0.58, 0.62, 0.64))],
+        "static-search": [(0.55, (0.5, 0.6, 0.6))],
+        "oracle": [(0.6, (0.7, 0.62, 0.7))],
+    }
+    claims = check_claims(plan, make_results(scores, "real"))
+    # where the oracle gains 0.02 nothing is claimed
+    assert [claim.needed for claim in claims[:-2]] == ["at least 0.100, interval above 0"]
+    assert claims[0].measured.value == pytest.approx(0.08) and not claims[0].holds
+    # 0.6 is reached half way from 0.58 at 150 to 0.62 at 300: at the cost of their geometric mean
+    assert claims[1].measured.value == pytest.approx(math.sqrt(150 * 300) / 1000)
+    assert claims[1].holds
+
+
+def test_a_cost_that_never_suffices_is_said_to():
+    rows = make_results({"ppo": [(0.6, 0.5)], "static-search": [(0.5, 0.6)]}).rows
+    ours, theirs = (rows[rows["tuner"] == name] for name in ("ppo", "static-search"))
+    assert cost_to_reach(ours, theirs[np.isinf(theirs["budget"])]).value == 100.0
 
 
 def test_a_policy_that_never_met_the_task_meets_the_others_static_settings():
     results = make_results(
-        {"unseen": [(0.7, 0.7)] * 2, "others-static": [(0.6, 0.6), (0.5, 0.5), (0.7, 0.7)]}
+        {"unseen": [(0.7, 0.7)] * 2, "others-static": [(0.6, 0.6), (0.5, 0.5), (0.7, 0.7)]},
+        "drift",
     )
-    (claim,) = check_claims(replace(TINY, tasks=("particles",)), results)
+    (claim,) = check_claims(replace(ONE, conditions=("drift",)), results)
     assert claim.measured.value == pytest.approx(0.1) and claim.holds
 
 
 def test_frames_that_only_one_met_are_left_out():
     rows = make_results({"a": [(0.5, 0.5)]}).rows
     ours, theirs = common_frames(rows, rows[rows["frame_index"] % 2 == 0])
-    assert sorted(ours["frame_index"]) == sorted(theirs["frame_index"]) == [0, 2, 4, 6, 8]
+    assert sorted(set(ours["frame_index"])) == sorted(set(theirs["frame_index"])) == [0, 2, 4, 6, 8]
 
 
 def test_a_policy_that_answers_a_constant_is_called_static():
     task = load_task("particles")
     constant = {f"setting_{k}": v for k, v in task.static.to_dict().items()}
-    rows = [{"seed": 0, "stream": i // 2, **constant} for i in range(4)]
+    rows = [{"seed": 0, "budget": 75.0, **constant} for i in range(4)]
     assert moves_of(pd.DataFrame(rows), task)["answers"] == "constant: static"
     for row, value in zip(rows, np.linspace(0.3, 0.8, 4), strict=True):
         row["setting_pred_iou_thresh"] = value
     moved = moves_of(pd.DataFrame(rows), task)
-    assert moved["answers"] == "moves" and moved["pred_iou_thresh"] != "0.0% (0.0%)"
+    assert moved["answers"] == "moves" and moved["pred_iou_thresh"] != "0.0%"
 
 
 def test_each_contender_is_listed_once_by_its_own_name():

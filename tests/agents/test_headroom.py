@@ -1,106 +1,92 @@
 from __future__ import annotations
 
 import json
+import math
 
-import numpy as np
 import pytest
 from synthetic_bank import SyntheticBank
 
+from samstar_rl.agents.search.gazes import evaluate_gazes, gazes_of
 from samstar_rl.agents.studies.headroom import (
     BY_SCORE,
     BY_TRUTH,
-    CROSS_VALIDATED,
-    FROZEN,
-    HINDSIGHT,
-    HINDSIGHT_TRUTH,
-    HeadroomPlan,
-    f1_of_parts,
-    gain_name,
+    FIXED,
+    FIXED_BY_TRUTH,
+    WAYS,
+    draw_headroom,
     measure_headroom,
+    verdict,
 )
-from samstar_rl.agents.studies.headroom_report import draw_headroom, verdict
-from samstar_rl.frames.frame import Frame
-from samstar_rl.segmentation.segmentation import Segmentation
+from samstar_rl.bank.build import build_for_task
+from samstar_rl.bank.simulated import SimulatedStreams, with_gaze
+from samstar_rl.sam.engine import ProposalEngine
+from samstar_rl.sam.load import load_sam
 from samstar_rl.tasks.task import load_task
-from samstar_rl.truth.metrics import Truth
+from samstar_rl.truth.metrics import Truth, f1_at
+from samstar_rl.tuning.evaluable_frames import BankFrame
 from samstar_rl.tuning.objective import Objective
+from samstar_rl.tuning.tuner import FrameEvaluator
 
-PLAN = HeadroomPlan(n_settings=40, n_refined=20)
+BUDGETS = (75.0, 200.0, math.inf)
 
 
 @pytest.fixture(scope="module")
 def task():
-    return load_task("particles")
+    return with_gaze(load_task("particles"), zooms=(1.0, 2.0), most_prompts=24)
 
 
 @pytest.fixture(scope="module")
-def measured(task):
-    bank = SyntheticBank(task, n_streams=3, n_frames=3)
-    return measure_headroom(bank, Objective(task), PLAN, is_stream=True)
+def bank(task, tmp_path_factory):
+    streams = SimulatedStreams(n_streams=2, n_frames=2, size_px=96, survey=1)
+    folder = tmp_path_factory.mktemp("headroom") / "bank"
+    return build_for_task(task, streams.streams(task), folder, ProposalEngine(load_sam("tiny")))
+
+
+@pytest.fixture(scope="module")
+def measured(bank, task):
+    return measure_headroom(bank, Objective(task), BUDGETS)
+
+
+def test_all_gazes_are_evaluated_as_if_each_were_alone(bank, task):
+    objective, gazes = Objective(task), gazes_of(task)
+    assert len(gazes) == 20 and {g.zoom for g in gazes} == {1.0, 2.0}
+    assert {gaze.n_prompts for gaze in gazes} >= {8, 24}
+    source, truth = BankFrame(bank, 0), Truth(bank.truth(0))
+    values = evaluate_gazes(source, objective, gazes, BUDGETS, truth)
+    for b, budget in enumerate(BUDGETS):
+        limit = None if math.isinf(budget) else budget
+        for g in (0, 7, 19):
+            alone = FrameEvaluator(source, objective, cost_limit=limit)(gazes[g])
+            assert values.reward[b, g] == pytest.approx(alone.reward)
+            assert values.cost[b, g] == alone.cost <= budget
+            assert values.f1[b, g] == pytest.approx(f1_at(alone.segmentation, truth))
+    # at 75 no second tile is looked at, whatever was asked for
+    assert values.n_evaluations < 3 * len(gazes)
 
 
 def test_who_sees_the_truth_is_never_worse(measured):
-    levels = {name: estimate.value for name, estimate in measured.levels.items()}
-    assert set(levels) == {FROZEN, HINDSIGHT, HINDSIGHT_TRUTH, BY_SCORE, BY_TRUTH}
-    assert levels[BY_TRUTH] == max(levels.values())
-    assert levels[HINDSIGHT_TRUTH] >= levels[HINDSIGHT]
-    assert measured.scores[BY_SCORE].value >= measured.scores[HINDSIGHT].value - 0.02
-
-
-def test_gains_are_differences_of_levels(measured):
-    for first, second in ((BY_SCORE, FROZEN), (BY_SCORE, HINDSIGHT), (BY_TRUTH, HINDSIGHT)):
-        gain = measured.gains[gain_name(first, second)]
-        difference = measured.levels[first].value - measured.levels[second].value
-        assert gain.value == pytest.approx(difference)
-        assert gain.low <= gain.value <= gain.high
-    assert gain_name(CROSS_VALIDATED, HINDSIGHT) in measured.gains
-
-
-def test_each_free_setting_is_adapted_alone(measured, task):
-    assert tuple(measured.settings) == task.space.names
-    assert all(by_truth.value >= 0 for _, by_truth in measured.settings.values())
-    assert all(one.value >= other.value for other, one in measured.settings.values())
-
-
-def test_single_images_are_one_set(task):
-    bank = SyntheticBank(task, n_streams=4, n_frames=1)
-    measured = measure_headroom(bank, Objective(task), PLAN, is_stream=False, each_setting=False)
-    assert FROZEN not in measured.levels and not measured.settings
-    assert measured.n_frames == 4
-    assert len(verdict(measured)) == 2
+    assert [one.budget for one in measured] == list(BUDGETS)
+    for one in measured:
+        f1 = {way: estimate.value for way, estimate in one.f1.items()}
+        assert set(f1) == set(WAYS)
+        assert f1[BY_TRUTH] == max(f1.values())
+        assert f1[FIXED_BY_TRUTH] >= f1[FIXED]
+        gain = one.gains[f"{BY_SCORE} - {FIXED}"]
+        assert gain.value == pytest.approx(f1[BY_SCORE] - f1[FIXED])
+        assert max(cost.value for cost in one.cost.values()) <= one.budget
 
 
 def test_the_verdict_and_the_figure_come_of_it(measured, tmp_path):
     sentences = verdict(measured)
-    assert len(sentences) >= 4 and "frozen" in sentences[0]
-    draw_headroom(measured, {0.0: measured, 1.0: measured}).savefig(tmp_path / "figure.png")
+    assert "at a budget of 75" in sentences[0] and "without limit" in sentences[-1]
+    draw_headroom({"drift": measured, "survey": measured}).savefig(tmp_path / "figure.png")
     assert (tmp_path / "figure.png").stat().st_size > 10_000
-    json.dumps(measured.to_dict(), allow_nan=False)
+    json.dumps([one.to_dict() for one in measured], allow_nan=False)
 
 
 def test_what_cannot_be_said_is_refused(task):
+    objective = Objective(task)
     with pytest.raises(ValueError, match="labels"):
-        measure_headroom(
-            SyntheticBank(task, n_streams=2, n_frames=2, truth=False), Objective(task), PLAN,
-            is_stream=True,
-        )  # fmt: skip
+        measure_headroom(SyntheticBank(task, n_streams=2, truth=False), objective, BUDGETS)
     with pytest.raises(ValueError, match="at least 2 streams"):
-        measure_headroom(
-            SyntheticBank(task, n_streams=1, n_frames=2), Objective(task), PLAN, is_stream=True
-        )
-
-
-def test_masks_of_the_other_half_are_no_fault():
-    labels = np.zeros((20, 40), dtype=np.int32)
-    labels[2:8, 2:8], labels[2:8, 22:28] = 1, 2
-    frame = Frame(np.zeros((20, 40), dtype=np.float32), id="two")
-    stray = np.zeros((20, 40), dtype=bool)
-    stray[12:18, 12:18] = True
-    halvings = np.array([[True, False]])
-    found_first = Segmentation.from_masks([labels == 1], frame)
-    assert f1_of_parts(found_first, Truth(labels), halvings).tolist() == [[1.0, 0.0]]
-    both_and_stray = Segmentation.from_masks([labels == 1, labels == 2, stray], frame)
-    # 2 TP / (masks + particles): the stray mask counts one half on either side
-    assert f1_of_parts(both_and_stray, Truth(labels), halvings)[0] == pytest.approx([0.8, 0.8])
-    nothing = Segmentation.from_masks([], frame)
-    assert f1_of_parts(nothing, Truth(labels), halvings).tolist() == [[0.0, 0.0]]
+        measure_headroom(SyntheticBank(task, n_streams=1), objective, BUDGETS)

@@ -97,7 +97,7 @@ def test_a_bundle_of_many_tasks_loads_for_any(trained, seen, tmp_path):
         second = Judge(frames, Objective(wanted)).judge(trained.tuner(frames, wanted))
         np.testing.assert_allclose(first["score"], second["score"], atol=1e-6)
     text = wanted.to_dict()
-    text["settings"] = {"crop_n_layers": {"ladder": [0, 1]}}
+    text["settings"], text["static"] = {"crop_n_layers": {"ladder": [0, 1]}}, {}
     with pytest.raises(BundleError, match="none of which"):
         PolicyBundle.load(path, task=type(wanted).from_dict(text))
 

@@ -34,10 +34,10 @@ def test_it_spends_its_budget_and_is_no_worse_than_where_it_starts(tuned):
         assert one.evaluation.reward >= other.evaluation.reward
 
 
-def test_what_it_takes_lies_on_the_front_and_suits_the_weights_best(tuned, task):
+def test_what_it_takes_lies_on_the_front_and_has_the_highest_reward(tuned):
     tuner, frames, _ = tuned
     for front, frame in zip(tuner.fronts, frames, strict=True):
-        assert front.names == (*task.terms, "cost")
+        assert front.values.shape == (len(front.rewards), 2)
         assert front.optimal[front.chosen]
         assert front.rewards[front.chosen] == pytest.approx(front.rewards[front.optimal].max())
         assert frame.evaluation.reward == pytest.approx(front.rewards[front.chosen])

@@ -32,6 +32,8 @@ def test_a_shipped_policy_fits_the_sam_and_the_task_that_ship(name):
 
 @pytest.mark.parametrize("name", ["overlap", "size"])
 def test_the_task_of_a_policy_is_taken_where_none_is_asked_for(name):
+    if name not in shipped_bundles():
+        pytest.skip(f"no policy {name} ships with this version")
     assert NamedTuner(name).task == PolicyBundle.load(name).task
     assert NamedTuner(name).task.name == name
 

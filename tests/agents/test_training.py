@@ -23,15 +23,17 @@ from samstar_rl.agents.learning.hyperparameters import (
 )
 from samstar_rl.agents.learning.learners import CLIPPED, algorithm_class, to_network
 from samstar_rl.agents.learning.plan import TrainingPlan
-from samstar_rl.agents.learning.train import TrainingError, _Run, train_policy
+from samstar_rl.agents.learning.train import TrainingError, _Run, bundle_trained, train_policy
+from samstar_rl.agents.registry import make_tuner
 from samstar_rl.agents.tuners.fixed import RandomTuner
+from samstar_rl.agents.tuners.looking import LookingTuner
 from samstar_rl.agents.tuners.policy import PolicyTuner
 from samstar_rl.bank.split import split_streams
+from samstar_rl.envs import TUNING_ID
 from samstar_rl.envs.bank_frames import BankFrames
-from samstar_rl.rewards import Score
 from samstar_rl.tasks.task import load_task
 from samstar_rl.tuning.objective import Objective
-from samstar_rl.tuning.tuner import FrameEvaluator, StaticTuner
+from samstar_rl.tuning.tuner import FrameEvaluator, StaticTuner, run_tuner
 
 ALGORITHMS = ("ppo", "sac", "td3", "trpo", "tqc")
 LEARNED = ("ppo", "sac")
@@ -126,7 +128,7 @@ def test_network_does_what_the_learner_does(algorithm, task, bank, tmp_path):
             parameter.add_(0.05 * torch.randn_like(parameter))
     network = to_network(run.learner, centre=run.centre)
     frames = run.task_frames[0].frames
-    observations = np.stack([frames.builder.build(frames.part(i)) for i in range(6)])
+    observations = np.stack([frames.builder.build(frames.part(i), 300.0) for i in range(6)])
     actions, _ = run.learner.predict(observations, deterministic=True)
     if algorithm not in CLIPPED:
         actions = np.clip(run.centre + 2 * actions, -1, 1)
@@ -160,14 +162,25 @@ def test_resumed_training_is_the_uninterrupted_one(algorithm, task, bank, tmp_pa
     assert_same_network(resumed.network, whole.network)
 
 
+def test_looking_several_times_is_learned_and_bundled(task, bank, tmp_path):
+    plan = replace(make_plan("ppo"), env_id=TUNING_ID)
+    trained = train_policy(task, bank, plan, tmp_path)
+    assert np.isfinite(trained.progress.curve[-1]["reward"])
+    path = bundle_trained(trained, plan, [(task, bank)]).save(tmp_path / "policy")
+    tuner = make_tuner(str(path), task, sam_sha256=bank.sam_sha256)
+    assert isinstance(tuner, LookingTuner)
+    (tuned,) = run_tuner(tuner, [BankFrames(bank, task).source(0)], Objective(task), cost_limit=300)
+    assert tuned.expense.cost <= 300
+
+
 def test_single_images_teach_nothing_about_the_last_frame(task, tmp_path):
     images = SyntheticBank(task, n_streams=4, n_frames=1)
     trained = train_policy(task, images, make_plan("ppo"), tmp_path)
     builder = BankFrames(images, task).builder
     part = BankFrames(images, task).part(0)
-    first = trained.network(builder.build(part))
-    score = Score(0.9, dict.fromkeys(task.terms, 0.9))
-    second = trained.network(builder.build(part, np.ones(builder.n_actions, np.float32), score))
+    first = trained.network(builder.build(part, 300.0))
+    last = FrameEvaluator(BankFrames(images, task).source(0), Objective(task))(task.static)
+    second = trained.network(builder.build(part, 300.0, last))
     np.testing.assert_array_equal(first, second)
 
 
@@ -344,11 +357,11 @@ def test_every_learner_has_its_class_and_hyperparameters(name):
 
 
 def test_a_block_left_out_is_never_seen(task, bank, tmp_path):
-    plan = replace(make_plan("ppo"), without=("probe", "last_terms"))
+    plan = replace(make_plan("ppo"), without=("gaze", "last_terms"))
     run = _Run([(task, bank)], plan, tmp_path)
     schema = run.task_frames[0].frames.builder.schema
     seen = {block.name for block in schema.blocks if run.normalisation.scale[block.slice].any()}
     assert "image" in seen
-    assert not seen & {"probe", "last_terms"}
+    assert not seen & {"gaze", "last_terms"}
     with pytest.raises(ValueError, match="no block 'nose'"):
         _Run([(task, bank)], replace(plan, without=("nose",)), tmp_path)

@@ -10,6 +10,7 @@ import numpy as np
 
 from samstar_rl.bank.bank import Bank
 from samstar_rl.bank.build import build_bank
+from samstar_rl.envs.options import StreamOptions
 from samstar_rl.envs.stream import StreamEnv
 from samstar_rl.frames.frame import LabelledFrame
 from samstar_rl.sam.engine import ProposalEngine
@@ -39,7 +40,7 @@ def measure(items: list[LabelledFrame], *, n_steps: int, folder: Path) -> list[R
 
 
 def _steps(bank: Bank, task, n_steps: int) -> list[Row]:
-    environment = StreamEnv(task, bank, window=min(64, len(bank)))
+    environment = StreamEnv(task, bank, options=StreamOptions(window=min(64, len(bank))))
     # every frame has been seen with many settings: the state of a long training
     _run(environment, n_steps // 4, seed=0)
     before = _peak_mb()
@@ -47,7 +48,7 @@ def _steps(bank: Bank, task, n_steps: int) -> list[Row]:
     growth = _peak_mb() - before
     return [
         Row(
-            "Stream-v0 from a bank, steps a second",
+            "Stream-v1 from a bank, steps a second",
             f"{n_steps} steps",
             "",
             n_steps / seconds,
@@ -55,7 +56,7 @@ def _steps(bank: Bank, task, n_steps: int) -> list[Row]:
             note="random actions, observation and score included",
         ),
         Row(
-            "Stream-v0, growth of memory, MB",
+            "Stream-v1, growth of memory, MB",
             f"{growth:.1f} MB",
             "",
             growth,

@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
 from stable_baselines3.common.env_checker import check_env as check_env_sb3
-from synthetic_bank import SyntheticBank
+from synthetic_bank import VIEW_COST, SyntheticBank
 
 import samstar_rl.envs
-from samstar_rl.envs import STREAM_ID, TUNING_ID, StreamEnv, TuningEnv
+from samstar_rl.envs import STREAM_ID, TUNING_ID, StreamEnv, StreamOptions, TuningEnv
 from samstar_rl.envs.opening import windows
 from samstar_rl.envs.wrappers import HideLastFrame
 from samstar_rl.tasks.task import load_task
@@ -34,7 +34,7 @@ def run(env, seed, n_steps=12):
     for _ in range(n_steps):
         observation, reward, terminated, truncated, _ = env.step(env.action_space.sample())
         trail += [observation, reward, terminated, truncated]
-        if truncated:
+        if terminated or truncated:
             trail.append(env.reset()[0])
     return trail
 
@@ -73,7 +73,7 @@ def test_truth_is_never_asked_for(kind, task, monkeypatch):
 
 
 def test_stream_runs_through_a_window_and_is_truncated(task, bank):
-    env = StreamEnv(task, bank, window=3)
+    env = StreamEnv(task, bank, options=StreamOptions(window=3))
     observation, info = env.reset(seed=0, options={"start": 4})
     assert info["frame_index"] == 4
     assert observation[env.schema["has_last"].start] == 0
@@ -98,7 +98,7 @@ def test_stream_shows_the_last_settings_and_terms(task, bank):
 
 
 def test_the_last_frame_is_hidden_at_random(task, bank):
-    env = HideLastFrame(StreamEnv(task, bank, window=4), 0.5)
+    env = HideLastFrame(StreamEnv(task, bank, options=StreamOptions(window=4)), 0.5)
     flags, start = [], env.unwrapped.schema["has_last"].start
     for episode in range(20):
         env.reset(seed=episode)
@@ -108,29 +108,59 @@ def test_the_last_frame_is_hidden_at_random(task, bank):
 
 
 def test_what_is_hidden_is_as_if_there_had_been_no_last_frame(task, bank):
-    env = HideLastFrame(StreamEnv(task, bank, window=4), 1.0)
+    env = HideLastFrame(StreamEnv(task, bank, options=StreamOptions(window=4)), 1.0)
     env.reset(seed=0)
     observation = env.step(task.space.encode(task.static))[0]
-    for name in ("last_settings", "last_terms", "has_last"):
+    for name in ("last_settings", "last_terms", "last_cost", "has_last"):
         assert not observation[env.unwrapped.schema[name].slice].any()
     with pytest.raises(ValueError, match=r"\[0, 1\], got 2"):
         HideLastFrame(StreamEnv(task, bank), 2.0)
 
 
-def test_reward_is_the_score_less_the_cost_of_prompts(task, bank):
-    env = StreamEnv(task, bank, cost_weight=0.3)
-    env.reset(seed=0)
+def test_reward_is_the_score_less_the_price_of_the_cost(task, bank):
+    env = StreamEnv(task, bank, options=StreamOptions(price=0.3))
+    env.reset(seed=0, options={"budget": np.inf})
     _, reward, _, _, info = env.step(task.space.encode(task.static))
-    probe, dearest = 16, 32 * 32
-    assert info["n_prompts_decoded"] == task.static.prompt.most_prompts + probe
-    cost = 0.3 * info["n_prompts_decoded"] / dearest
-    assert reward == pytest.approx(info["score"] - cost)
+    assert info["n_prompts_decoded"] == task.static.n_prompts
+    assert info["cost"] == VIEW_COST + task.static.n_prompts
+    assert info["stopped_by"] == "n_prompts"
+    assert reward == pytest.approx(info["score"] - 0.3 * info["cost"] / 1000)
+
+
+def test_the_budget_ends_decoding_and_is_shown(task, bank):
+    env = StreamEnv(task, bank)
+    shown = env.schema["budget"].start
+    observation, info = env.reset(seed=0, options={"budget": 100.0})
+    assert info["budget"] == 100.0
+    assert -1 < observation[shown] < 0
+    observation, _, _, _, info = env.step(task.space.encode(task.static))
+    assert info["cost"] == 100.0
+    assert info["n_prompts_decoded"] == 100 - VIEW_COST
+    assert info["stopped_by"] == "budget"
+    assert observation[env.schema["last_cost"].slice] == pytest.approx(np.log(101), abs=1e-5)
+    assert env.reset(options={"budget": np.inf})[0][shown] == 1.0
+    assert env.reset(options={"budget": 60})[0][shown] == -1.0
+
+
+def test_budgets_are_drawn_log_uniformly(task, bank):
+    env = StreamEnv(task, bank)
+    drawn = [env.reset(seed=seed)[1]["budget"] for seed in range(300)]
+    assert 60 <= min(drawn) < 70
+    assert 1700 < max(drawn) <= 2000
+    assert np.median(drawn) == pytest.approx(np.sqrt(60 * 2000), rel=0.3)
+    fixed = StreamEnv(task, bank, options=StreamOptions(budget=300))
+    assert {fixed.reset(seed=seed)[1]["budget"] for seed in range(4)} == {300.0}
+
+
+def test_stream_v0_names_its_successor():
+    with pytest.raises(gymnasium.error.DeprecatedEnv, match="Stream-v1"):
+        gymnasium.make("samstar_rl.envs:samstar/Stream-v0")
 
 
 def test_actions_do_not_change_the_frames(task, bank):
     frames = []
     for action in (-1.0, 1.0):
-        env = StreamEnv(task, bank, window=4)
+        env = StreamEnv(task, bank, options=StreamOptions(window=4))
         env.reset(seed=5)
         filled = np.full(env.action_space.shape, action, dtype=np.float32)
         frames.append([env.step(filled)[4]["frame_id"] for _ in range(4)])
@@ -141,27 +171,60 @@ def test_windows_stay_within_streams():
     assert windows((range(0, 3), range(3, 4)), 2).tolist() == [[0, 2], [1, 3], [3, 4]]
 
 
-def test_tuning_rewards_add_up_to_the_gain_over_static(task, bank):
-    env = TuningEnv(task, bank, cost_weight=0.0)
-    _, info = env.reset(seed=2, options={"frame": 1})
-    static_score, rewards, scores = info["score"], [], []
-    env.action_space.seed(0)
-    for step in range(5):
-        _, reward, terminated, truncated, info = env.step(env.action_space.sample())
+def look(task, n_prompts, zoom, enough=-1.0):
+    settings = task.static.replace(n_prompts=n_prompts, zoom=zoom)
+    return np.append(task.space.encode(settings), np.float32(enough))
+
+
+def test_tuning_rewards_add_up_to_what_the_looks_came_to(task, bank):
+    env = TuningEnv(task, bank, options=StreamOptions(price=0.1))
+    observation, info = env.reset(seed=2, options={"frame": 1, "budget": 400})
+    assert observation[env.schema["has_last"].start] == 0
+    rewards, costs, n_masks = [], [], []
+    for action in (look(task, 30, 2), look(task, 60, 1), look(task, 90, 2, enough=0.5)):
+        observation, reward, terminated, truncated, info = env.step(action)
         rewards.append(reward)
-        scores.append(info["score"])
-        assert (terminated, truncated) == (False, step == 4)
-    assert min(rewards) >= 0
-    assert info["best_score"] == pytest.approx(max([static_score, *scores]))
-    assert sum(rewards) == pytest.approx(info["best_score"] - static_score)
+        costs.append(info["cost"])
+        n_masks.append(info["n_masks"])
+        assert not truncated
+        assert terminated == (len(rewards) == 3)
+    # a view of the whole frame, one of a tile, and each prompt once
+    assert costs == [2 * VIEW_COST + 30, 2 * VIEW_COST + 90, 2 * VIEW_COST + 150]
+    assert info["n_looks"] == 3
+    assert info["n_prompts_decoded"] == 150
+    assert sum(rewards) == pytest.approx(info["score"] - 0.1 * costs[-1] / 1000)
+    assert observation[env.schema["last_cost"].slice] == pytest.approx(np.log1p(costs[-1]))
+    assert n_masks == sorted(n_masks)
 
 
-def test_tuning_shows_the_search(task, bank):
+def test_looks_pool_their_masks_and_lose_duplicates(task, bank):
+    """Looks at two zooms find at most the discs there are, and more than the poorer of them."""
     env = TuningEnv(task, bank)
-    observation, info = env.reset(seed=0)
-    assert observation[env.schema["search"].slice] == pytest.approx([info["best_score"], 1.0])
-    observation, *_, info = env.step(env.action_space.sample())
-    assert observation[env.schema["search"].slice] == pytest.approx([info["best_score"], 0.8])
+    single = []
+    for zoom in (1, 2):
+        env.reset(seed=0, options={"frame": 0, "budget": np.inf})
+        single.append(env.step(look(task, 40, zoom))[4]["n_masks"])
+    env.reset(seed=0, options={"frame": 0, "budget": np.inf})
+    env.step(look(task, 40, 1))
+    both = env.step(look(task, 40, 2))[4]["n_masks"]
+    assert max(single) <= both < sum(single)
+
+
+def test_tuning_ends_when_the_budget_is_used_up(task, bank):
+    env = TuningEnv(task, bank)
+    env.reset(seed=0, options={"frame": 0, "budget": 120})
+    _, _, terminated, _, info = env.step(look(task, 50, 1))
+    assert (terminated, info["cost"]) == (False, VIEW_COST + 50)
+    observation, _, terminated, _, info = env.step(look(task, 200, 1))
+    assert (terminated, info["cost"], info["stopped_by"]) == (True, 120, "budget")
+    assert observation[env.schema["search"].start] == 0
+
+
+def test_tuning_ends_after_eight_looks(task, bank):
+    env = TuningEnv(task, bank)
+    env.reset(seed=0, options={"budget": np.inf})
+    ends = [env.step(look(task, 12 + k, 1))[2] for k in range(8)]
+    assert ends == [False] * 7 + [True]
 
 
 @pytest.mark.parametrize("env_id", IDS)
@@ -169,7 +232,7 @@ def test_picture(env_id, task, bank):
     env = gymnasium.make(env_id, task=task, bank=bank, render_mode="rgb_array")
     env.reset(seed=0)
     before = env.render()
-    env.step(task.space.encode(task.static))
+    env.step(env.action_space.sample())
     picture = env.render()
     assert picture.dtype == np.uint8
     assert picture.shape[2] == 3
@@ -186,8 +249,10 @@ def test_pictures_of_mixed_frames_have_one_shape(env_id, task):
         shapes.add(env.render().shape)
         for _ in range(3):
             shown.add(bank.frame(info["frame_index"]).shape)
-            *_, info = env.step(env.action_space.sample())
+            _, _, terminated, _, info = env.step(env.action_space.sample())
             shapes.add(env.render().shape)
+            if terminated:
+                break
     assert len(shown) == 2
     assert len(shapes) == 1
 
@@ -211,8 +276,6 @@ def test_a_bank_without_the_tasks_prompts_is_refused(task):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"window": 0}, "window"),
-        ({"cost_weight": -1.0}, "cost_weight"),
         ({"render_mode": "human"}, "render_mode"),
         ({"streams": [range(3, 99)]}, "streams"),
     ],
@@ -220,6 +283,21 @@ def test_a_bank_without_the_tasks_prompts_is_refused(task):
 def test_bad_arguments_are_refused(arguments, message, task, bank):
     with pytest.raises(ValueError, match=message):
         StreamEnv(task, bank, **arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"window": 0}, "window"),
+        ({"price": -1.0}, "price"),
+        ({"budget": 0}, "budget"),
+        ({"budget": (300, 100)}, "budget"),
+        ({"budget": "much"}, "budget"),
+    ],
+)
+def test_bad_options_are_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        StreamOptions(**arguments)
 
 
 def test_the_class_docstring_lists_every_block(task):

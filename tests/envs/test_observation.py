@@ -12,13 +12,15 @@ from samstar_rl.envs.observation.features import (
     FOREGROUND_STATISTICS,
     IMAGE_STATISTICS,
     foreground_statistics,
+    gaze_statistics,
     image_statistics,
-    probe_statistics,
 )
-from samstar_rl.envs.observation.schema import ObservationSchema
+from samstar_rl.envs.observation.schema import GAZE_STATISTICS, ObservationSchema
 from samstar_rl.frames.frame import Frame
-from samstar_rl.rewards import Score
 from samstar_rl.tasks.task import load_task
+from samstar_rl.tuning.evaluable_frames import BankFrame
+from samstar_rl.tuning.objective import Objective
+from samstar_rl.tuning.tuner import FrameEvaluator
 
 
 @pytest.fixture(scope="module")
@@ -57,15 +59,19 @@ def test_observation_lies_in_its_space(task, bank):
     builder = ObservationBuilder(task, N_CHANNELS)
     space = builder.schema.space()
     part = builder.frame_part(bank.frame(0), bank.features(0))
-    last = Score(0.5, dict.fromkeys(task.terms, 0.25))
-    action = task.space.encode(task.static)
-    for observation in (builder.build(part), builder.build(part, action, last)):
+    last = FrameEvaluator(BankFrame(bank, 0), Objective(task))(task.static)
+    for observation in (builder.build(part, np.inf), builder.build(part, 1e-3, last)):
         assert space.contains(observation)
-    observation = builder.build(part, action, last)
-    assert observation[builder.schema["has_last"].slice] == [1.0]
-    assert observation[builder.schema["last_settings"].slice] == pytest.approx(action)
-    assert observation[builder.schema["last_terms"].slice][-1] == 0.5
-    assert not builder.build(part)[builder.schema["last_settings"].start :].any()
+    observation, schema = builder.build(part, 300.0, last), builder.schema
+    assert observation[schema["has_last"].slice] == [1.0]
+    assert observation[schema["last_settings"].slice] == pytest.approx(
+        task.space.encode(task.static)
+    )
+    assert observation[schema["last_terms"].slice][-1] == pytest.approx(last.score.total)
+    assert observation[schema["last_cost"].slice] == pytest.approx(np.log1p(36 + 256))
+    middle = np.log(300 / 60) / np.log(2000 / 60) * 2 - 1
+    assert observation[schema["budget"].slice] == pytest.approx(middle)
+    assert not builder.build(part, 300.0)[schema["last_settings"].start :].any()
 
 
 def test_another_sam_is_refused(task, bank):
@@ -102,30 +108,39 @@ def test_noise_shows_in_the_statistics():
     assert image_statistics(noisy)[position] > 5 * image_statistics(ramp)[position]
 
 
-def test_probe_statistics_follow_the_best_mask(bank):
-    features = bank.features(0)
-    numbers = probe_statistics(features)
-    best = features.probe_iou_pred.max(axis=1)
-    assert numbers[0] == pytest.approx(best.min())
-    assert numbers[3] == pytest.approx(np.median(best))
-
-
 def discs(radius, spacing):
     rng = np.random.default_rng(0)
     rows, columns = np.mgrid[:256, :256]
     distance = np.hypot(rows % spacing - spacing / 2, columns % spacing - spacing / 2)
     image = np.where(distance < radius, 0.8, 0.2) + 0.03 * rng.standard_normal((256, 256))
-    return dict(
-        zip(
-            (name for name, *_ in FOREGROUND_STATISTICS),
-            foreground_statistics(Frame(image)).tolist(),
-            strict=True,
-        )
+    return Frame(image)
+
+
+def named(table, numbers):
+    return dict(zip((name for name, *_ in table), numbers.tolist(), strict=True))
+
+
+def test_gaze_statistics_tell_what_tiles_would_find():
+    few, many = (
+        named(GAZE_STATISTICS, gaze_statistics(discs(radius, spacing)))
+        for radius, spacing in ((20, 64), (8, 32))
     )
+    assert np.expm1(few["log_bodies"]) == pytest.approx(16, abs=1)
+    assert np.expm1(many["log_bodies"]) == pytest.approx(64, abs=4)
+    assert np.exp(few["log_width_quantile_50"]) == pytest.approx(40, rel=0.2)
+    assert np.exp(many["log_width_quantile_50"]) == pytest.approx(16, rel=0.25)
+    # a tile of zoom 4 is 64 px wide: discs of 40 px are looked at in the whole frame
+    assert (few["share_whole_zoom_2"], few["share_whole_zoom_4"]) == (0, 1)
+    assert (few["log_tiles_zoom_4"], many["share_whole_zoom_4"]) == (0, 0)
+    assert np.expm1(many["log_tiles_zoom_2"]) == pytest.approx(4)
+    assert np.expm1(many["log_tiles_zoom_4"]) == pytest.approx(16)
 
 
 def test_foreground_statistics_tell_how_many_and_how_large():
-    few, many = discs(radius=20, spacing=64), discs(radius=10, spacing=32)
+    few, many = (
+        named(FOREGROUND_STATISTICS, foreground_statistics(discs(radius, spacing)))
+        for radius, spacing in ((20, 64), (10, 32))
+    )
     assert np.expm1(few["log_count"]) == pytest.approx(16, abs=3)
     assert np.expm1(many["log_count"]) == pytest.approx(64, abs=8)
     assert np.exp(few["log_diameter"]) * 256 == pytest.approx(40, rel=0.2)
@@ -134,7 +149,8 @@ def test_foreground_statistics_tell_how_many_and_how_large():
 
 
 @pytest.mark.parametrize("image", [np.zeros((30, 40)), np.full((9, 9), np.nan)])
-def test_foreground_statistics_of_nothing(image):
-    numbers = foreground_statistics(Frame(image))
+@pytest.mark.parametrize("statistics", [foreground_statistics, gaze_statistics])
+def test_statistics_of_nothing(statistics, image):
+    numbers = statistics(Frame(image))
     assert np.isfinite(numbers).all()
     assert numbers[0] == 0

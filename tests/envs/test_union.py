@@ -9,7 +9,7 @@ from gymnasium.utils.env_checker import check_env
 from stable_baselines3.common.env_checker import check_env as check_env_sb3
 from synthetic_bank import N_CHANNELS, SyntheticBank
 
-from samstar_rl.envs import STREAM_ID, StreamEnv
+from samstar_rl.envs import STREAM_ID, StreamEnv, StreamOptions
 from samstar_rl.envs.observation.builder import ObservationBuilder
 from samstar_rl.envs.observation.schema import ObservationSchema
 from samstar_rl.envs.task_union import TaskUnion
@@ -34,7 +34,9 @@ def union(tasks):
 def env(request, union):
     task = load_task(request.param)
     bank = SyntheticBank(task, n_streams=2, n_frames=3)
-    return VaryTargets(gymnasium.make(STREAM_ID, task=task, bank=bank, union=union), 0.25)
+    return VaryTargets(
+        gymnasium.make(STREAM_ID, task=task, bank=bank, options=StreamOptions(union=union)), 0.25
+    )
 
 
 def test_the_union_holds_what_any_task_leaves_free(tasks, union):
@@ -136,8 +138,8 @@ def test_targets_vary_from_episode_to_episode_in_reward_and_observation(env):
 def test_single_task_observations_are_what_they_were(tasks):
     schema = ObservationSchema.for_task(tasks[0], N_CHANNELS)
     assert [block.name for block in schema.blocks] == [
-        "image", "foreground", "embedding", "probe", "targets", "last_settings", "last_terms",
-        "has_last",
+        "image", "foreground", "embedding", "gaze", "targets", "budget", "last_settings",
+        "last_terms", "last_cost", "has_last",
     ]  # fmt: skip
     builder = ObservationBuilder(tasks[0], N_CHANNELS)
     assert builder.n_actions == tasks[0].space.n

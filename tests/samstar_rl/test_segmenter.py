@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -13,11 +14,13 @@ import samstar_rl
 from samstar_rl.errors import SamstarError
 from samstar_rl.frames.frame import Frame
 from samstar_rl.frames.quality import UnusableFrameError
+from samstar_rl.sam.views import closer_zoom
 from samstar_rl.scripts._shared.cli import build_app
 from samstar_rl.segmenter import Segmenter
 from samstar_rl.settings import Settings
 from samstar_rl.sources.base import MemorySource
 from samstar_rl.streaming.runner import Runner
+from samstar_rl.tuning.budget import GazeOptions
 from samstar_rl.tuning.tuner import FrameContext
 from samstar_rl.tuning.wrapper import TunerWrapper
 
@@ -150,3 +153,28 @@ def test_wrappers_learn_what_came_of_their_choice_and_leave_notes():
 
 def test_a_model_that_was_loaded_by_name_is_kept():
     assert Segmenter.load("particles").engine is Segmenter.load("morphology").engine
+
+
+def test_particles_too_small_for_sam_name_the_zoom_that_would_do():
+    rows, columns = np.mgrid[:512, :512]
+    image = np.random.default_rng(0).normal(0.25, 0.03, rows.shape)
+    for k in range(64):
+        y, x = 34 + 62 * (k // 8), 34 + 62 * (k % 8)
+        image[np.hypot(rows - y, columns - x) < 6] += 0.5
+    # 12 px in 512 are 6 px in SAM's 256
+    (note,) = (
+        note
+        for note in Segmenter.load("particles", gaze=GazeOptions(n_prompts=4))(Frame(image)).notes
+        if "--zoom" in note
+    )
+    assert re.search("about [4-8] px", note) and "--zoom 2 " in note
+    near = Segmenter.load("particles", gaze=GazeOptions(n_prompts=4, zoom=2))(Frame(image))
+    assert not any("--zoom" in note for note in near.notes)
+
+
+@pytest.mark.parametrize(
+    ("diameter_px", "zoom", "closer"),
+    [(30, 1, None), (6, 1, 4), (6, 3, 4), (1, 1, 8), (1, 8, None)],
+)
+def test_the_closer_zoom_is_the_smallest_that_will_do(diameter_px, zoom, closer):
+    assert closer_zoom(diameter_px, (512, 500), zoom, 256) == closer

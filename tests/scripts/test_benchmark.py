@@ -12,6 +12,11 @@ from PIL import Image
 from samstar_rl.scripts._shared.inputs import find_named
 from samstar_rl.scripts.benchmark import choose_images
 
+SMALL = (
+    *("--condition", "real", "--budget", 75, "--budget", "none", "--zoom", 1, "--zoom", 2),
+    *("--prompts", 16, "--streams", 2, "--stream-frames", 1, "--size", 64),
+)
+
 
 @pytest.fixture
 def labelled(tmp_path):
@@ -58,12 +63,13 @@ def test_real_frames_are_compared_and_the_report_can_be_written_anew(samstar, la
     done = samstar(
         *("benchmark", "--frames", labelled / "images", "--labels", labelled / "labels"),
         *("--tuner", "static", "--tuner", "genetic", "--tuner", "mlp"),
-        *("--steps", 512, "--evaluations", 6, "--points-per-side", 4, "--workers", 1),
+        *("--steps", 512, "--evaluations", 6, "--workers", 1, *SMALL),
         *("-o", out),
     )
     assert done.exit_code == 0, done.output
     rows = pd.read_parquet(out / "results.parquet")
     assert set(rows["tuner"]) == {"static", "genetic", "mlp"}
+    assert set(rows["budget"]) == {75.0, np.inf} and set(rows["condition"]) == {"real"}
     assert rows["stream"].nunique() == 2 and rows["f1"].between(0, 1).all()
     assert json.loads((out / "plan.json").read_text())["real"]["labels"].endswith("labels")
     (out / "report.html").unlink()
@@ -79,7 +85,8 @@ def test_real_frames_are_compared_and_the_report_can_be_written_anew(samstar, la
         (["--frames", "IMAGES"], "give --labels"),
         (["--tuner", "annealing"], "no contender 'annealing'"),
         (["--report-only"], "holds no benchmark"),
-        (["--frames", "IMAGES", "--labels", "LABELS", "--tuner", "hindsight"], "needs streams"),
+        (["--condition", "real"], "belong together"),
+        (["--budget", "much"], "must be a cost or none"),
     ],
 )
 def test_what_cannot_be_is_bad_input(samstar, labelled, tmp_path, arguments, message):
@@ -95,7 +102,7 @@ def test_a_cluster_comes_to_the_same(samstar, labelled, tmp_path):
     command = (
         *("benchmark", "--frames", labelled / "images", "--labels", labelled / "labels"),
         *("--tuner", "static", "--tuner", "mlp", "--tuner", "nsga2"),
-        *("--steps", 512, "--evaluations", 6, "--points-per-side", 4),
+        *("--steps", 512, "--evaluations", 6, *SMALL),
     )
     here = samstar(*command, "--workers", 1, "-o", tmp_path / "here")
     assert here.exit_code == 0, here.output

@@ -1,33 +1,33 @@
 """`samstar dev fit-plausibility`."""
 
+import cv2
 import numpy as np
-from safetensors.numpy import load_file
+from drawn_particles import draw, grid
 
-from samstar_rl.evidence.likeness import EVIDENCE, Likeness
+from samstar_rl.evidence.likeness import load_likeness
 from samstar_rl.scripts.maintain import fit_plausibility
 
 
-def test_it_writes_a_network(samstar, small_task, tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr("samstar_rl.fitting.plausibility.EPOCHS", 2)
-    monkeypatch.setattr(fit_plausibility, "EPOCHS", 2)
-    result = samstar(
-        *("validate", small_task, "--n-frames", 1, "--settings", 8, "--size", 128),
-        *("-o", tmp_path / "validity"),
-    )
-    assert result.exit_code == 0, result.output
-    out = tmp_path / "network.safetensors"
+def test_it_writes_a_network_and_how_reliable_it_is(samstar, tmp_path, monkeypatch) -> None:
+    names = {"tune": ["0", "1"], "sam": ["2"], "check": ["3"]}
+    monkeypatch.setattr(fit_plausibility, "split_names", names.__getitem__)
+    monkeypatch.setattr(fit_plausibility, "CACHE", tmp_path / "cache")
+    monkeypatch.setattr(fit_plausibility, "EMPTY_FRAMES", 2)
+    for name in "0123":
+        frame, masks = draw((128, 128), grid((128, 128), 32, 18), seed=int(name))
+        labels = sum(number * mask for number, mask in enumerate(masks, 1))
+        for folder, array in (("images", 255 * frame.image), ("labels", labels)):
+            (tmp_path / folder).mkdir(exist_ok=True)
+            image = np.clip(array, 0, 255).astype(np.uint8)
+            cv2.imwrite(str(tmp_path / folder / f"{name}.png"), image)
+    out, picture = tmp_path / "network.safetensors", tmp_path / "reliability.png"
     result = samstar(
         "dev fit-plausibility",
-        *(f"{tmp_path / 'validity' / 'bank'}:{small_task}",),
-        *("--settings", 8, "-o", out),
+        *("--emps", tmp_path, "--per-family", 0, "--epochs", 1),
+        *("--picture", picture, "-o", out),
     )
     assert result.exit_code == 0, result.output
-    network = Likeness(**load_file(out))
-    likeness = network.of(np.zeros((3, len(EVIDENCE))))
-    assert ((likeness > 0) & (likeness < 1)).all()
-
-
-def test_a_bank_needs_its_task(samstar) -> None:
-    result = samstar("dev fit-plausibility", "bank")
-    assert result.exit_code == 2
-    assert "expected BANK:TASK, got 'bank'" in result.output
+    assert "all: plausibility is off by" in result.output
+    load_likeness(out)
+    assert picture.stat().st_size > 0
+    assert len(list((tmp_path / "cache" / "made").iterdir())) == 3

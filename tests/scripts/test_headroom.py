@@ -5,22 +5,22 @@ from __future__ import annotations
 import json
 
 
-def test_headroom_is_measured_over_drifts_and_started_again(samstar, small_task, tmp_path):
+def test_headroom_is_measured_and_started_again(samstar, small_task, tmp_path):
     out = tmp_path / "headroom"
     command = (
-        *("headroom", small_task, "--streams", 2, "--n-frames", 2, "--settings", 8),
-        *("--size", 64, "--drift", 0, "--drift", 1, "-o", out),
+        *("headroom", small_task, "--streams", 2, "--n-frames", 1, "--size", 64, "--prompts", 12),
+        *("--zoom", 1, "--zoom", 2, "--budget", 75, "-o", out),
     )
     done = samstar(*command)
     assert done.exit_code == 0, done.output
     found = json.loads((out / "headroom.json").read_text())
-    assert set(found["by_drift"]) == {"0", "1"}
-    assert found["f1"]["per frame by truth"][0] >= found["f1"]["hindsight static"][0]
-    assert found["settings"] and found["verdict"]
+    assert set(found["measured"]) == {"drift", "survey"}
+    limited, free = found["measured"]["survey"]
+    assert (limited["budget"], free["budget"]) == (75, None)
+    assert free["f1"]["by frame, by truth"][0] >= free["f1"]["one gaze by truth"][0]
     assert (out / "headroom.png").stat().st_size > 10_000
-    for sentence in found["verdict"]:
-        assert sentence.split(":")[0] in done.output
-    bank = out / "banks" / "drift-1" / "frames" / "00000.bin"
+    assert "drift, at a budget of 75: choosing the gaze by frame" in done.output
+    bank = out / "banks" / "drift" / "frames" / "00000.bin"
     stamp = bank.stat().st_mtime_ns
     again = samstar(*command)
     assert again.exit_code == 0, again.output

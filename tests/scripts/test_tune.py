@@ -6,7 +6,9 @@ import tomllib
 import pytest
 
 from samstar_rl.agents.registry import read_static
+from samstar_rl.bank.simulated import with_gaze
 from samstar_rl.settings import Settings
+from samstar_rl.tasks.task import Task, load_task, task_toml
 
 
 @pytest.mark.parametrize("algo", ["genetic", "refined"])
@@ -32,6 +34,32 @@ def test_the_settings_found_score_no_worse_and_segment_reads_them(
         *("--tuner", f"static:{out / 'settings.toml'}", "-o", tmp_path / "out"),
     )
     assert done.exit_code == 0, done.output
+
+
+def test_a_deadline_becomes_the_cost_that_settings_are_found_for(samstar, images, tmp_path):
+    task = tmp_path / "gaze.toml"
+    task.write_text(task_toml(with_gaze(load_task("particles"), zooms=(1.0, 2.0), most_prompts=32)))
+    out = tmp_path / "tuned"
+    done = samstar(
+        *("tune", images, "--task", task, "--budget-ms", 60_000, "--evaluations", 30, "-o", out)
+    )
+    assert done.exit_code == 0, done.output
+    found = tomllib.loads((out / "settings.toml").read_text())["found"]
+    assert found["budget"] > 100 and found["budget_ms"] == 60_000
+    assert found["mean_score"] >= found["mean_score_of_task_static"] - 1e-9
+    assert "pay for a cost of" in done.output and "--budget-ms 60000" in done.output
+
+
+def test_what_has_no_budget_is_refused(samstar, images, tmp_path):
+    grid = load_task("particles").to_dict()
+    for part in ("settings", "static"):
+        for name in ("zoom", "n_prompts"):
+            grid[part].pop(name, None)
+    task = tmp_path / "grid.toml"
+    task.write_text(task_toml(Task.from_dict(grid)))
+    for more, message in ((["--pareto"], "leave out --pareto"), ([], "which no budget stops")):
+        done = samstar("tune", images, "--task", task, "--budget-ms", 500, *more, "-o", tmp_path)
+        assert done.exit_code == 2 and message in done.stderr
 
 
 def test_the_same_seed_finds_the_same(samstar, small_task, images, tmp_path):

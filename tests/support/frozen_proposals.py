@@ -80,7 +80,7 @@ def frozen_choices(task: Task) -> list[Settings]:
         *(task.space.decode(rng.uniform(-1, 1, task.space.n)) for _ in range(N_SETTINGS)),
     ]
     stock = Settings()
-    changes = stock.prompt.to_dict()
+    changes = stock.prompt.to_dict() | {"n_prompts": None, "zoom": 1.0}
     ungated = {name: getattr(stock, name) for name in ("min_diameter", "max_diameter")}
     # the lengths of some tasks suit no particle of the frame: every other choice leaves them out
     return [

@@ -2,7 +2,7 @@
 
 Every frame shows discs. Each disc is proposed well, and badly in several ways; how sure the "SAM"
 is of good and of bad masks shifts from stream to stream and drifts along it, visibly so in the
-probe. The best threshold of predicted IoU therefore moves, and a policy that looks can follow it.
+embedding. The best threshold of predicted IoU therefore moves, and a policy that looks follows it.
 """
 
 from __future__ import annotations
@@ -13,13 +13,14 @@ from samstar_rl.frames.frame import Frame
 from samstar_rl.masks.particle_table import Scene
 from samstar_rl.masks.store import MaskStore
 from samstar_rl.sam.embedding import FrameFeatures
-from samstar_rl.segmentation.proposals import Floor, Proposals
+from samstar_rl.segmentation.proposals import Effort, Floor, Proposals
 from samstar_rl.settings import STABILITY_OFFSETS
 from samstar_rl.tasks.task import Task
 
 SIDE_PX = 72
 N_CHANNELS = 8
 GAP = 0.2  # between the predicted IoU of good and of bad masks
+VIEW_COST = 36.0
 LEVELS = (0.2, 0.85)  # of the predicted IoU of good masks
 
 
@@ -41,6 +42,7 @@ class SyntheticBank:
 
     sam_name = "synthetic"
     sam_sha256 = "5" * 64
+    view_cost = VIEW_COST
 
     def __init__(
         self,
@@ -78,7 +80,8 @@ class SyntheticBank:
         return self._features[index]
 
     def proposals(self, index: int, prompt, cost_limit=None) -> Proposals:
-        return self._proposals[index][prompt]
+        record = next(held for held in self.prompts if held.holds(prompt))
+        return self._proposals[index][record].first(prompt, cost_limit)
 
     def _add(self, rng: np.random.Generator, name: str, level: float, high: bool) -> None:
         labels = np.pad(draw_discs(rng), ((0, SIDE_PX if high else 0), (0, 0)))
@@ -111,21 +114,14 @@ def draw_discs(rng: np.random.Generator, count: int = 9) -> np.ndarray:
 
 def draw_features(rng: np.random.Generator, level: float) -> FrameFeatures:
     """Features that show the level: the good masks' predicted IoU."""
-    iou = level + np.array([0.0, -GAP, -GAP]) + rng.normal(0, 0.02, (16, 3))
     pooled = rng.normal(0, 0.1, N_CHANNELS)
     pooled[0] += level
-    return FrameFeatures(
-        pooled=pooled.astype(np.float32),
-        probe_iou_pred=np.clip(iou, 0, 1).astype(np.float32),
-        probe_stability=rng.uniform(0.8, 1.0, (16, 3)).astype(np.float32),
-        n_prompts_decoded=16,
-        seconds=0.01,
-    )
+    return FrameFeatures(pooled.astype(np.float32), seconds=0.01)
 
 
 def draw_proposals(rng, name, labels, scene, prompt, level) -> Proposals:
-    """Each disc found, shifted, halved and joined with the background; more points, more discs."""
-    recall = 1 - 4.0 / max(prompt.points_per_side, 8)
+    """Each disc found, shifted, halved and joined with the background; more prompts, more discs."""
+    recall = 1 - 4.0 / max(np.sqrt(prompt.most_prompts), 8)
     windows, qualities = [], []
     for label in range(1, labels.max() + 1):
         if rng.random() > recall:
@@ -144,6 +140,14 @@ def draw_proposals(rng, name, labels, scene, prompt, level) -> Proposals:
             qualities.append(quality + rng.normal(0, 0.02))
     store = MaskStore.from_windows(labels.shape, windows)
     count = len(store)
+    effort, prompt_index = None, None
+    if prompt.n_prompts is not None:  # a view for each zoom above 1, opened by the first prompt
+        n_prompts = prompt.n_prompts
+        costs = VIEW_COST * (1 + (prompt.zoom > 1)) + np.arange(1.0, n_prompts + 1)
+        views = np.full(n_prompts, int(prompt.zoom > 1), dtype=np.int32)
+        effort = Effort(costs, views, VIEW_COST, int(prompt.zoom > 1), "n_prompts")
+        prompt_index = (np.arange(count) * n_prompts // max(count, 1)).astype(np.int32)
+    boxes = [[0, 0, *labels.shape[::-1]]] * (1 + (effort is not None and prompt.zoom > 1))
     centres = (store.boxes[:, :2] + store.boxes[:, 2:]) / 2.0
     return Proposals(
         frame_id=name,
@@ -155,8 +159,11 @@ def draw_proposals(rng, name, labels, scene, prompt, level) -> Proposals:
         iou_pred=np.clip(qualities, 0.01, 0.99).astype(np.float32),
         stability=rng.uniform(0.9, 1.0, (count, len(STABILITY_OFFSETS))).astype(np.float32),
         point_xy=centres,
-        crop_index=np.zeros(count, dtype=np.int32),
-        crop_boxes=np.array([[0, 0, *labels.shape[::-1]]]),
+        crop_index=np.full(count, len(boxes) - 1, dtype=np.int32),
+        crop_boxes=np.array(boxes),
         n_prompts_decoded=prompt.most_prompts,
+        view_cost=VIEW_COST,
+        prompt_index=prompt_index,
+        effort=effort,
         seconds=0.001 * prompt.most_prompts,
     )

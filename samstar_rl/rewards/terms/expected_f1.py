@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from samstar_rl.evidence.frame_evidence import FrameEvidence
+from samstar_rl.rewards.counting import unfound_bodies
 from samstar_rl.rewards.target import Target
 
 if TYPE_CHECKING:
@@ -24,14 +25,14 @@ def expected_f1(
 ) -> float:
     r"""Estimate the F1 at an IoU of 0.5, without any truth.
 
-    .. math:: \min\Big(1, \frac{2 \sum_k u_k \, p_k}{K + \hat{N}}\Big)
+    .. math:: \frac{2 M}{K + M + U}, \quad M = \sum_k u_k \, p_k
 
-    as :math:`F_1 = 2\,TP / (K + N)` for K masks and N particles, with the estimated probability
-    :math:`p_k` that mask k matches a particle (`FrameEvidence.likeness`), copies of a mask
-    counting once together (:math:`u_k`, `Segmentation.uniqueness`), and the number
-    :math:`\hat{N}` of particles that the foreground shows (`Foreground.n_particles`).
-    `plausibility` asks how good the masks are and lets the uncovered area tell what is missing;
-    here the count of the foreground decides, which no mask can change.
+    as :math:`F_1 = 2\,TP / (K + N)` for K masks and N particles. M masks are expected to match a
+    particle: :math:`p_k` is the probability that mask k does (`FrameEvidence.likeness`), copies of
+    a mask counting once together (:math:`u_k`, `Segmentation.uniqueness`). Particles are those, and
+    the U bodies of the foreground that are expected to be found by no mask
+    (`counting.unfound_bodies`): a gaze that finds little, though surely, leaves bodies unfound.
+    `plausibility` asks how good the masks are, and lets the uncovered area tell what is missing.
 
     Parameters
     ----------
@@ -52,5 +53,7 @@ def expected_f1(
     if len(segmentation) == 0:
         return 0.0
     evidence = FrameEvidence.of(frame, target.sample)
-    matched = float(segmentation.uniqueness @ evidence.likeness(segmentation.table))
-    return min(1.0, 2 * matched / (len(segmentation) + evidence.foreground.n_particles))
+    likeness = evidence.likeness(segmentation.table)
+    matched = float(segmentation.uniqueness @ likeness)
+    unfound = unfound_bodies(likeness, segmentation, evidence)
+    return 2 * matched / (len(segmentation) + matched + unfound)

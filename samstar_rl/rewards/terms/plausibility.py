@@ -27,14 +27,13 @@ def plausibility(
 
     .. math:: \frac{1}{N} \sum_k u_k \, p(z_k)
 
-    with the probability p, estimated from mask k's evidence :math:`z_k` (`describe_masks`), that
-    the mask matches a particle at an IoU of 0.5: outline, foreground, homogeneity, shape, size and
-    SAM's own judgement, combined as measures of objectness are (B. Alexe et al., IEEE Trans.
-    Pattern Anal. Mach. Intell. 34, 2012), here by a network of one hidden layer (`Likeness`). It
-    was fitted once, to masks of labelled micrographs and of simulated frames; no frame's own truth
-    enters. Terms about a single kind of evidence average it over masks before they are multiplied;
-    here the product is taken mask by mask. :math:`u_k` and N count as `counting.mean_over_expected`
-    says.
+    with the probability p, estimated from mask k's evidence :math:`z_k`, that the mask matches a
+    particle at an IoU of 0.5: image and mask as seen from the mask's centre, at its own size and in
+    its own contrast (`polar_views`), its shape and SAM's own judgement, by a small network
+    (`Likeness`). It was fitted once, to masks of labelled micrographs and of simulated frames; no
+    frame's own truth enters. Terms about a single kind of evidence average it over masks before
+    they are multiplied; here the product is taken mask by mask. :math:`u_k` and N count as
+    `counting.mean_over_expected` says.
 
     Parameters
     ----------

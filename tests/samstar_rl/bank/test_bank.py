@@ -65,7 +65,7 @@ def test_a_bank_gives_what_the_engine_gives(folder, engine):
             np.testing.assert_array_equal(found.to_labels(), expected.to_labels())
             for name in found.table.columns:
                 np.testing.assert_array_equal(found.table[name], expected.table[name])
-        np.testing.assert_array_equal(bank.features(index).pooled, engine.features(frame).pooled)
+        np.testing.assert_array_equal(bank.features(index).pooled, engine.embed(frame).pooled)
 
 
 def test_truth_lies_apart(folder):

@@ -14,6 +14,7 @@ from synthetic_bank import SyntheticBank
 from samstar_rl.envs.bank_frames import BankFrames
 from samstar_rl.evidence import frame_evidence
 from samstar_rl.evidence.frame_evidence import FrameEvidence
+from samstar_rl.evidence.polar_views import polar_views
 from samstar_rl.foreground.network import LazyMaps
 from samstar_rl.foreground.sample import Sample
 from samstar_rl.tasks.task import load_task
@@ -62,20 +63,26 @@ def test_it_dies_with_the_frame_at_once():
 def test_a_mask_is_described_once_in_any_company(drawn, monkeypatch):
     frame, masks = drawn
     segmentation = found(frame, masks)
-    described: list[int] = []
+    described, judged = [], []
 
     class Counting(frame_evidence.MaskDescriber):
         def __call__(self, ids):
             described.extend(ids.tolist())
             return super().__call__(ids)
 
+    def counting_views(pyramid, table):
+        judged.extend(table.ids.tolist())
+        return polar_views(pyramid, table)
+
     monkeypatch.setattr(frame_evidence, "MaskDescriber", Counting)
+    monkeypatch.setattr(frame_evidence, "polar_views", counting_views)
     evidence = FrameEvidence.of(frame, Sample())
     few = evidence.likeness(segmentation.part(np.array([2, 0])).table)
     everything = evidence.likeness(segmentation.table)
     np.testing.assert_array_equal(few, everything[[2, 0]])
-    evidence.columns(segmentation.table, "purity", "ring")
-    assert sorted(described) == list(range(len(masks)))
+    evidence.columns(segmentation.table, "purity")
+    evidence.columns(segmentation.table, "purity", "rim_support")
+    assert sorted(described) == sorted(judged) == list(range(len(masks)))
 
 
 def test_what_is_known_of_masks_dies_with_them(drawn):
@@ -101,17 +108,16 @@ def test_a_frame_travels_without_what_is_known_of_it(drawn):
 def test_all_who_train_on_a_bank_share_what_is_known_of_its_masks(monkeypatch):
     task = load_task("particles")
     bank = SyntheticBank(task, n_streams=1, n_frames=1)
-    described: list[tuple[int, int]] = []
+    judged: list[tuple[int, int]] = []
 
-    class Counting(frame_evidence.MaskDescriber):
-        def __call__(self, ids):
-            described.extend((id(self._store), number) for number in ids.tolist())
-            return super().__call__(ids)
+    def counting_views(pyramid, table):
+        judged.extend((id(table.store), number) for number in table.ids.tolist())
+        return polar_views(pyramid, table)
 
-    monkeypatch.setattr(frame_evidence, "MaskDescriber", Counting)
+    monkeypatch.setattr(frame_evidence, "polar_views", counting_views)
     rng = np.random.default_rng(0)
     for frames in (BankFrames(bank, task), BankFrames(bank, task)):
         for _ in range(5):
             evaluate = FrameEvaluator(frames.source(0), Objective(task))
             evaluate(task.space.decode(rng.uniform(-1, 1, task.space.n)))
-    assert described and len(described) == len(set(described))
+    assert judged and len(judged) == len(set(judged))

@@ -18,6 +18,7 @@ from samstar_rl.foreground.scales import find_bodies, map_at_scales
 class SeesDiameters(nn.Module):
     """Particles are what is bright; the whole frame and its tiles each say a given diameter."""
 
+    session = None
     maps = MAPS
 
     def __init__(self, diameter_px):

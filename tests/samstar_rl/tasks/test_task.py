@@ -128,9 +128,10 @@ def test_densities_have_units(tmp_path: Path) -> None:
         ("median_diameter_nm = 10.0\n", "", "needs median_diameter and geometric_std"),
         ("[terms.size]", "[terms.sise]", r"terms\.sise: unknown key; known here: coverage"),
         ('length_unit = "nm"', 'length_unit = "um"', "must be one of px, nm, frame, got 'um'"),
-        ("[settings.points_per_side]", "[settings.points]", "points: is no setting; known"),
-        ("points_per_side = ", "points_per_side = 1", "lies outside settings.points_per_side"),
-        ("points_per_side = ", "points_per_sied = ", "did you mean 'points_per_side'"),
+        ("[settings.n_prompts]", "[settings.points]", "points: is no setting; known"),
+        ("n_prompts = ", "n_prompts = 1", "lies outside settings.n_prompts"),
+        ("n_prompts = 256\n", "", "n_prompts: is missing, settings.n_prompts allows 12 to 375"),
+        ("n_prompts = ", "n_promts = ", "did you mean 'n_prompts'"),
         ("high = 0.9\n", "high = 1.9\n", r"must lie in \[0, 1\], got 1.9"),
         ('contrast = "either"', 'contrast = "grey"', "'bright', 'dark' or 'either', got 'grey'"),
         ("low = 0.1\n", "low = 0.9\n", "low must be less than high, both finite, got 0.9"),
@@ -185,7 +186,7 @@ def test_write_static_adds_a_missing_table_and_refuses_what_does_not_fit(tmp_pat
     text = _text("size")
     path = _write(tmp_path, text, "size.toml")
     with pytest.raises(TaskError, match="lies outside"):
-        write_static(path, Settings(points_per_side=5))
+        write_static(path, Settings(n_prompts=5))
     assert path.read_text("utf-8") == text
     assert list(tmp_path.iterdir()) == [path]
 

@@ -1,0 +1,83 @@
+"""What a cost comes to in milliseconds on this machine."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from samstar_rl._io import atomic
+from samstar_rl.agents.benchmark.units import PACE, TEST, bank_path
+from samstar_rl.bank.bank import Bank
+from samstar_rl.frames.frame import Frame
+from samstar_rl.sam.engine import ProposalEngine
+from samstar_rl.sam.load import load_sam
+from samstar_rl.tuning.evaluable_frames import LiveFrame
+from samstar_rl.tuning.objective import Objective
+from samstar_rl.tuning.tuner import FrameEvaluator
+
+if TYPE_CHECKING:
+    from samstar_rl.agents.benchmark.plan import BenchmarkPlan
+
+LIVE_FRAMES = 20
+
+
+def measure_pace(
+    plan: BenchmarkPlan, root: Path, on_progress: Callable[[float], None] = lambda share: None
+) -> dict[str, float]:
+    """Segment live frames at the plan's budgets in turn, and fit a line to what they take.
+
+    A frame's time begins with its pixels and ends with its score. What was measured stands in
+    ``pace.json`` and is not measured anew.
+
+    Parameters
+    ----------
+    plan : BenchmarkPlan
+    root : path
+        The benchmark's folder, with its banks.
+    on_progress : callable
+        Called with the share done, in [0, 1].
+
+    Returns
+    -------
+    dict
+        ``constant_ms``, ``ms_per_unit`` of cost, ``n_frames``.
+    """
+    if (root / PACE).is_file():
+        return dict(atomic.read_json(root / PACE))
+    condition, name = plan.conditions[0], plan.tasks[0]
+    bank = Bank(bank_path(root, condition, name, TEST))
+    task, engine = plan.task(name), ProposalEngine(load_sam("tiny"))
+    objective = Objective(task)
+    zoom = plan.zooms[len(plan.zooms) // 2]
+    settings = task.static.replace(n_prompts=plan.most_prompts, zoom=zoom)
+    limits = plan.limits
+    measured = []
+    indices = np.linspace(0, len(bank) - 1, LIVE_FRAMES + 1).round().astype(int).tolist()
+    for k, index in enumerate(indices):
+        known = bank.frame(index)
+        # what is known of the frame of the bank is not to be found again
+        frame = Frame(known.image, known.pixel_size_nm, known.id, known.time)
+        started = time.perf_counter()
+        limit = limits[k % len(limits)]
+        evaluator = FrameEvaluator(
+            LiveFrame(engine, frame), objective, cost_limit=None if math.isinf(limit) else limit
+        )
+        cost = evaluator(settings).cost
+        measured.append((cost, 1e3 * (time.perf_counter() - started)))
+        on_progress((k + 1) / len(indices))
+    # the first one loads what all use
+    costs, took_ms = np.array(measured[1:]).T
+    spread = costs - costs.mean()
+    slope = float(spread @ took_ms / max(float(spread @ spread), 1e-9))
+    pace = {
+        "constant_ms": float(took_ms.mean() - slope * costs.mean()),
+        "ms_per_unit": slope,
+        "n_frames": float(len(costs)),
+    }
+    atomic.write_json(root / PACE, pace)
+    return pace

@@ -1,0 +1,69 @@
+"""ONNX Runtime computes what torch computes."""
+
+import numpy as np
+import pytest
+import torch
+
+from samstar_rl.errors import SamstarError
+from samstar_rl.frames.frame import Frame
+from samstar_rl.sam.engine import ProposalEngine
+from samstar_rl.sam.load import load_sam
+from samstar_rl.settings import PromptSettings
+
+POINTS = np.random.default_rng(0).uniform(8, 150, (21, 2))
+
+
+@pytest.fixture
+def frame():
+    rows, columns = np.mgrid[:160, :200]
+    disc = np.hypot(rows - 80, columns - 90) < 40
+    return Frame(disc + np.random.default_rng(1).normal(0, 0.1, disc.shape))
+
+
+def test_logits_are_within_a_thousandth_of_torchs(frame):
+    exact = ProposalEngine(load_sam("tiny"), backend="torch")
+    quick = ProposalEngine(load_sam("tiny"), backend="onnxruntime")
+    assert (exact.backend, quick.backend) == ("torch", "onnxruntime")
+    one, other = exact.embed(frame), quick.embed(frame)
+    assert one.input_size == other.input_size
+    torch.testing.assert_close(one.features, other.features, atol=1e-4, rtol=0)
+    iou, low = exact._decoder.decode_all(one, POINTS)
+    quick_iou, quick_low = quick._decoder.decode_all(other, POINTS)
+    torch.testing.assert_close(iou, quick_iou, atol=1e-5, rtol=0)
+    torch.testing.assert_close(low, quick_low, atol=1e-3, rtol=0)
+
+
+def test_weights_that_were_trained_further_are_exported_anew(frame, tmp_path, monkeypatch):
+    monkeypatch.setenv("SAMSTAR_CACHE", str(tmp_path))
+    for n_files in (3, 3, 6):
+        sam = load_sam("tiny")
+        if n_files == 6:
+            with torch.no_grad():
+                for weights in sam.parameters():
+                    weights.mul_(1.01)
+        engine = ProposalEngine(sam)
+        engine.propose(frame, PromptSettings(2))
+        assert engine.backend == "onnxruntime"
+        assert len(list((tmp_path / "onnx").iterdir())) == n_files
+
+
+@pytest.mark.parametrize(
+    "options", [{"arithmetic": "stock"}, {"precision": "bfloat16"}], ids=["stock", "bfloat16"]
+)
+def test_torch_computes_what_only_torch_does(options):
+    assert ProposalEngine(load_sam("tiny"), **options).backend == "torch"
+    with pytest.raises(SamstarError, match="backend='torch'"):
+        ProposalEngine(load_sam("tiny"), backend="onnxruntime", **options)
+
+
+def test_a_sam_that_does_not_export_is_computed_by_torch(frame, monkeypatch, caplog):
+    def refuse(*args, **options):
+        raise RuntimeError("no exporter")
+
+    monkeypatch.setattr("samstar_rl.sam.backends.onnx_sam.open_session", refuse)
+    engine = ProposalEngine(load_sam("tiny"))
+    engine.embed(frame)
+    assert engine.backend == "torch"
+    assert "no exporter" in caplog.text
+    with pytest.raises(SamstarError, match="does not export"):
+        ProposalEngine(load_sam("tiny"), backend="onnxruntime").embed(frame)
