@@ -13,7 +13,7 @@ TUNERS = {
     "random": "random settings on every frame, for comparison",
     "genetic": "a genetic search on every frame",
     "genetic-warm": "a genetic search that starts from the last frame's population",
-    "nsga2": "a search of the front between the score's terms on every frame",
+    "nsga2": "a search of the front between score and cost on every frame",
     "NAME or PATH": "a policy bundle: one that ships, or a folder",
 }
 STATIC_FILE = "static:"

@@ -16,17 +16,43 @@ if TYPE_CHECKING:
     from samstar_rl.bank.bank import Bank
 
 
-def open_bank(bank: Bank | str | Path | None, task: Task) -> Bank:
-    """Open a bank given as such, as a path, or as None for the task's small simulated one."""
-    if bank is None:
-        from samstar_rl.bank.simulated import simulated_bank
+SMALL_PROMPTS, SMALL_ZOOMS = 128, (1.0, 2.0, 3.0)
+"""The gaze of the small simulated bank: most prompts at each of these zooms."""
 
-        return simulated_bank(task)
+
+def open_bank(bank: Bank | str | Path | None, task: Task) -> tuple[Task, Bank]:
+    """Open the frames of an environment.
+
+    Parameters
+    ----------
+    bank : Bank, path or None
+        None builds the task's small simulated bank, once, and shows how far that is.
+    task : Task
+
+    Returns
+    -------
+    task : Task
+        The same, or with fewer prompts and zooms to choose from if the bank is the small one.
+    bank : Bank
+    """
+    if bank is None:
+        from rich.console import Console
+        from rich.progress import Progress
+
+        from samstar_rl.bank.simulated import SMALL, simulated_bank, with_gaze
+
+        task = with_gaze(task, most_prompts=SMALL_PROMPTS, zooms=SMALL_ZOOMS)
+        with Progress(console=Console(stderr=True), transient=True) as progress:
+            row = progress.add_task(f"{task.name}: SAM's proposals for a small bank", total=1.0)
+            built = simulated_bank(
+                task, SMALL, on_progress=lambda share: progress.update(row, completed=share)
+            )
+        return task, built
     if isinstance(bank, str | Path):
         from samstar_rl.bank.bank import Bank
 
-        return Bank(bank)
-    return bank
+        return task, Bank(bank)
+    return task, bank
 
 
 def open_task(task: Task | str | Path) -> Task:

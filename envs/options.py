@@ -6,9 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from samstar_rl.envs.observation.schema import BUDGET_RANGE
 from samstar_rl.errors import SamstarError
-from samstar_rl.tuning.objective import PRICE
+from samstar_rl.tuning.budget import BUDGET_RANGE, PRICE
 
 if TYPE_CHECKING:
     import numpy as np

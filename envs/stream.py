@@ -97,7 +97,7 @@ class StreamEnv(gymnasium.Env[Vector, Vector]):
         What the sample should look like: a task, the name of a shipped one, or a TOML file.
     bank : Bank, path or None
         Frames with their proposals. None builds a small simulated bank for the task, once, in the
-        user's cache folder.
+        user's cache folder, and takes at most 128 prompts at the zooms 1, 2 and 3.
     streams : sequence of range, optional
         Frames of the bank to take, a range for each stream; by default all of them.
     options : StreamOptions
@@ -124,8 +124,7 @@ class StreamEnv(gymnasium.Env[Vector, Vector]):
     ) -> None:
         if render_mode not in (None, "rgb_array"):
             raise SamstarError(f"render_mode must be None or 'rgb_array', got {render_mode!r}")
-        self.task = open_task(task)
-        self.bank = open_bank(bank, self.task)
+        self.task, self.bank = open_bank(bank, open_task(task))
         self.options = options
         self.objective = Objective(self.task, options.price)
         self.render_mode = render_mode

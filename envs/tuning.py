@@ -92,8 +92,7 @@ class TuningEnv(gymnasium.Env[Vector, Vector]):
             raise SamstarError(f"render_mode must be None or 'rgb_array', got {render_mode!r}")
         if options.union is not None:
             raise SamstarError("samstar/Tuning-v1 has no union of tasks: use samstar/Stream-v1")
-        self.task = open_task(task)
-        self.bank = open_bank(bank, self.task)
+        self.task, self.bank = open_bank(bank, open_task(task))
         self.options = options
         self.objective = Objective(self.task, options.price)
         self.render_mode = render_mode

@@ -113,12 +113,18 @@ def benchmark(
     test_frames: Annotated[
         int | None, typer.Option("--test-frames", min=1, help="In each.", rich_help_panel=SIZES)
     ] = None,
+    survey_frames: Annotated[
+        int | None,
+        typer.Option(
+            "--survey-frames", min=1, help="In each survey to judge on.", rich_help_panel=SIZES
+        ),
+    ] = None,
     slow_every: Annotated[
         int | None,
         typer.Option(
             "--slow-every",
             min=1,
-            help="Judge NSGA-II on one in so many test frames; 1.",
+            help="Judge NSGA-II on one in so many test frames; 6.",
             rich_help_panel=SIZES,
         ),
     ] = None,
@@ -132,7 +138,7 @@ def benchmark(
     ] = None,
     prompts: Annotated[
         int | None,
-        typer.Option("--prompts", min=9, help="At each zoom; 384.", rich_help_panel=SIZES),
+        typer.Option("--prompts", min=9, help="At each zoom; 375.", rich_help_panel=SIZES),
     ] = None,
     grid: Annotated[
         int | None,
@@ -185,6 +191,7 @@ def benchmark(
         "n_frames": stream_frames,
         "n_test_streams": test_streams,
         "n_test_frames": test_frames,
+        "n_survey_frames": survey_frames,
         "slow_every": slow_every,
         "size_px": size,
         "zooms": tuple(zoom or ()),

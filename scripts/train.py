@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from samstar_rl.errors import SamstarError
 from samstar_rl.scripts._shared import options
 from samstar_rl.scripts._shared.command import run_command
+from samstar_rl.tuning.budget import BUDGET_RANGE, PRICE
 
 if TYPE_CHECKING:
     from samstar_rl.agents.learning.train import Trained
@@ -76,6 +77,22 @@ def train(
             help="Leave this block of the observation out; repeatable.",
         ),
     ] = None,
+    env: Annotated[
+        Literal["stream", "tuning"],
+        typer.Option(
+            "--env",
+            help="stream: one answer to each frame; tuning: look at a frame until it is enough.",
+        ),
+    ] = "stream",
+    price: options.Price = PRICE,
+    budget: Annotated[
+        tuple[float, float],
+        typer.Option(
+            "--budget",
+            metavar="LOW HIGH",
+            help="Costs that frames may have in training, each episode another.",
+        ),
+    ] = BUDGET_RANGE,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on from the last checkpoint in OUT.")
     ] = False,
@@ -110,16 +127,19 @@ def train(
     from samstar_rl.agents.learning.learners import algorithm_class
     from samstar_rl.agents.learning.plan import plan_training
     from samstar_rl.agents.learning.train import bundle_trained, train_on_tasks
+    from samstar_rl.envs import STREAM_ID, TUNING_ID
     from samstar_rl.scripts._shared.display import StageDisplay
 
     plan = plan_training(
-        algo, tasks, steps=steps, path=hyperparameters, seed=seed, without=tuple(without or ())
-    )
+        algo, tasks, steps=steps, path=hyperparameters, seed=seed, price=price, budget=budget,
+        without=tuple(without or ()), env_id={"stream": STREAM_ID, "tuning": TUNING_ID}[env],
+    )  # fmt: skip
     algorithm_class(plan.algorithm)  # one that is not installed fails here
     run = RunFolder(out)
     run.record(
         {"tasks": [one.to_dict() for one in tasks], "algo": plan.algorithm, "frames": frames,
          "names": names, "bank": bank, "hyperparameters": dict(plan.hyperparameters),
+         "env": plan.env_id, "price": price, "budget": budget,
          "without": plan.without, "optimize": optimize, "sam": sam, "seed": seed}
     )  # fmt: skip
     with StageDisplay() as display:

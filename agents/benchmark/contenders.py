@@ -31,7 +31,8 @@ class Contender:
         Given to the function.
     seeds : {"once", "statics", "learners"}
     is_learner : bool
-        Whether it is among those of which the best learned policy of a task is chosen.
+        Whether it is among those of which the best learned policy of a task is chosen: they run
+        with the seeds that claims need.
     is_policy : bool
         Whether it answers each frame at once from what it sees of it.
     quick : bool
@@ -80,7 +81,7 @@ _ALL = (
     Contender("mlp", "mlp", is_policy=True, quick=True),
     Contender("ppo", "learner", {"algorithm": "ppo"}, LEARNERS, is_learner=True, is_policy=True,
               quick=True),
-    Contender("sac", "learner", {"algorithm": "sac"}, STATICS, is_learner=True, is_policy=True),
+    Contender("sac", "learner", {"algorithm": "sac"}, is_policy=True),
     Contender("others-static", "others_static", everywhere=True, transfers=True),
     Contender("unseen", "unseen", seeds=STATICS, is_policy=True, everywhere=True, transfers=True),
     Contender("oracle", "oracle", quick=True),

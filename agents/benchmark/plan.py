@@ -104,8 +104,9 @@ class BenchmarkPlan:
         Points along a side of the stock generator's grid, for SAM's defaults.
     n_seeds, n_static_seeds : int
         Seeds of the learners, and of searches for a static choice and what stands beside them.
-    n_streams, n_frames, n_test_streams, n_test_frames : int
-        Simulated streams to learn from and to be judged on, and frames in each.
+    n_streams, n_frames, n_test_streams, n_test_frames, n_survey_frames : int
+        Simulated streams to learn from and to be judged on, and frames in each; the last one of
+        surveys to be judged on.
     frame_step, test_frame_step, survey_step : int
         Distance of those frames in the simulated experiment, which is that many times longer; the
         last one of the frames to learn from in a survey, whose test frames follow one another.
@@ -134,16 +135,17 @@ class BenchmarkPlan:
     contenders: tuple[str, ...] = tuple(CONTENDERS)
     conditions: tuple[str, ...] = (DRIFT, SURVEY)
     budgets: tuple[float | None, ...] = (75, 150, 300, 600, 1200, None)
-    zooms: tuple[float, ...] = (1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
-    most_prompts: int = 384
+    zooms: tuple[float, ...] = (1.0, 2.0, 3.0, 4.0)
+    most_prompts: int = 375
     grid: int = 32
     n_seeds: int = 5
     n_static_seeds: int = 3
-    n_streams: int = 48
+    n_streams: int = 40
     n_frames: int = 2
     frame_step: int = 30
     n_test_streams: int = 6
-    n_test_frames: int = 24
+    n_test_frames: int = 8
+    n_survey_frames: int = 24
     test_frame_step: int = 20
     survey_step: int = 12
     size_px: int = 512
@@ -185,7 +187,7 @@ class BenchmarkPlan:
             n_streams=12,
             n_frames=1,
             n_test_streams=2,
-            n_test_frames=6,
+            n_survey_frames=6,
             steps=steps,
             n_evaluations=100,
             seed=seed,
@@ -194,7 +196,7 @@ class BenchmarkPlan:
             return plan
         return replace(
             plan, budgets=(150, None), zooms=(1.0, 2.0), most_prompts=32, grid=8, n_streams=3,
-            n_test_streams=2, n_test_frames=2, size_px=256, steps=600, n_evaluations=40,
+            n_test_streams=2, n_survey_frames=2, size_px=256, steps=600, n_evaluations=40,
         )  # fmt: skip
 
     @classmethod
@@ -211,7 +213,7 @@ class BenchmarkPlan:
             n_streams=16,
             n_frames=1,
             n_test_streams=2,
-            n_test_frames=12,
+            n_survey_frames=12,
             size_px=256,
             steps=10_000,
             n_evaluations=100,
@@ -338,11 +340,12 @@ class BenchmarkPlan:
         n_streams = self.n_test_streams if is_test else self.n_streams
         first = first_seed("test" if is_test else "training", self.seed)
         step = self.test_frame_step if is_test else self.frame_step
+        n_test_frames = self.n_test_frames
         if is_survey:
-            step = 1 if is_test else self.survey_step
+            step, n_test_frames = 1 if is_test else self.survey_step, self.n_survey_frames
         streams = SimulatedStreams(
             n_streams=n_streams,
-            n_frames=self.n_test_frames if is_test else self.n_frames,
+            n_frames=n_test_frames if is_test else self.n_frames,
             size_px=self.size_px,
             drift=self.drift,
             every=step,

@@ -27,10 +27,10 @@ from samstar_rl.agents.tuners.rule import RuleTuner
 from samstar_rl.agents.tuners.search import Nsga2Tuner, SearchTuner
 from samstar_rl.bank.split import split_streams
 from samstar_rl.envs import STREAM_ID
-from samstar_rl.envs.observation.schema import BUDGET_RANGE
 from samstar_rl.envs.wrappers import VARIATION
 from samstar_rl.errors import SamstarError
 from samstar_rl.settings import Settings
+from samstar_rl.tuning.budget import BUDGET_RANGE
 from samstar_rl.tuning.evaluable_frames import BankFrame
 from samstar_rl.tuning.tuner import StaticTuner
 

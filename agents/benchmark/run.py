@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import math
 import multiprocessing
 import os
@@ -31,6 +32,7 @@ from samstar_rl.agents.benchmark.units import (
     REAL,
     ROWS,
     SHEET,
+    SURVEY,
     TEST,
     TRAIN,
     UNITS,
@@ -289,11 +291,22 @@ def build_banks(
                 lambda count, stage=stage, total=total: announce(stage, count / total),  # type: ignore[misc]
             )  # fmt: skip
         announce(stage, 0.0)
+        if (condition, part) == (REAL, TRAIN):
+            _take_over(bank_path(root, SURVEY, name, TRAIN), path)
 
         def on_frame(progress: BankProgress, stage: str = stage, total: int = total) -> None:
             announce(stage, progress.n_frames / total)
 
         build_bank(streams, path, engine, prompts, floor=floor, on_progress=on_frame)
+
+
+def _take_over(surveys: Path, path: Path) -> None:
+    """Give a bank that begins with simulated surveys what SAM has proposed to these already."""
+    (path / "frames").mkdir(parents=True, exist_ok=True)
+    for file in surveys.glob("frames/*.bin"):
+        # where files cannot be linked, and where another frame stands there, SAM works anew
+        with contextlib.suppress(OSError):
+            os.link(file, path / "frames" / file.name)
 
 
 def _open(root: Path, condition: str, task: str, part: str) -> Bank:

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from samstar_rl.agents.learning.hyperparameters import algorithm_name, load_hyperparameters
-from samstar_rl.envs import STREAM_ID
-from samstar_rl.envs.observation.schema import BUDGET_RANGE
+from samstar_rl.envs import STREAM_ID, TUNING_ID
 from samstar_rl.envs.wrappers import VARIATION
-from samstar_rl.tuning.objective import PRICE
+from samstar_rl.errors import SamstarError
+from samstar_rl.tuning.budget import BUDGET_RANGE, PRICE
 
 if TYPE_CHECKING:
     from samstar_rl.tasks.task import Task
@@ -36,6 +36,8 @@ class TrainingPlan:
         Share by which targets vary from episode to episode, see `vary_targets`.
     without : tuple of str
         Blocks of the observation that the policy does not see.
+    env_id : str
+        `samstar/Stream-v1` or `samstar/Tuning-v1`.
     """
 
     algorithm: str
@@ -45,6 +47,7 @@ class TrainingPlan:
     budget: float | tuple[float, float] = BUDGET_RANGE
     variation: float = 0.0
     without: tuple[str, ...] = ()
+    env_id: str = STREAM_ID
 
 
 @dataclass
@@ -77,6 +80,7 @@ def plan_training(
     price: float = PRICE,
     budget: float | tuple[float, float] = BUDGET_RANGE,
     without: tuple[str, ...] = (),
+    env_id: str = STREAM_ID,
 ) -> TrainingPlan:
     """Plan a training with the hyperparameters that ship for its learner and its tasks.
 
@@ -98,6 +102,8 @@ def plan_training(
         The cost that frames may have, see `StreamOptions`.
     without : tuple of str
         Blocks of the observation that the policy does not see.
+    env_id : str
+        `samstar/Stream-v1` or `samstar/Tuning-v1`.
 
     Returns
     -------
@@ -106,14 +112,19 @@ def plan_training(
     Raises
     ------
     SamstarError
-        If there is no such learner, or a hyperparameter is unknown or of the wrong type.
+        If there is no such learner, a hyperparameter is unknown or of the wrong type, or several
+        tasks are to be learned in `samstar/Tuning-v1`.
     """
     name = algorithm_name(algorithm)
+    if env_id == TUNING_ID and len(tasks) > 1:
+        raise SamstarError(
+            f"{TUNING_ID} is learned for one task, got {len(tasks)}: give one, or learn {STREAM_ID}"
+        )
     is_one = len(tasks) == 1
     hyperparameters = load_hyperparameters(
         name,
         task=tasks[0].name if is_one else "all",
-        env_id=STREAM_ID,
+        env_id=env_id,
         path=path,
         overrides={} if steps is None else {"total_steps": steps},
     )
@@ -126,4 +137,5 @@ def plan_training(
         budget=budget,
         variation=variation,
         without=without,
+        env_id=env_id,
     )

@@ -26,9 +26,10 @@ from samstar_rl.agents.learning.plan import TrainingProgress
 from samstar_rl.agents.policies.bundle import PolicyBundle
 from samstar_rl.agents.reporting.curve_writer import CurveWriter, HeldCurves
 from samstar_rl.agents.search.static import FINALISTS, SEARCH_FRAMES, search_static
+from samstar_rl.agents.tuners.looking import LookingTuner
 from samstar_rl.agents.tuners.policy import PolicyTuner
 from samstar_rl.bank.split import split_streams
-from samstar_rl.envs import STREAM_ID, StreamEnv, StreamOptions
+from samstar_rl.envs import TUNING_ID, StreamEnv, StreamOptions, TuningEnv
 from samstar_rl.envs.bank_frames import BankFrames
 from samstar_rl.envs.observation.schema import LAST_FRAME
 from samstar_rl.envs.task_union import TaskUnion
@@ -47,6 +48,9 @@ if TYPE_CHECKING:
 
 CHECKPOINTS = 20
 """How often a training is checkpointed and judged on the validation frames."""
+
+ONE_LOOK = 0.25
+"""What an untrained policy says to whether a look is the last: it begins as one that looks once."""
 
 LEAST_CHOICES = 20
 """A search of static settings to start from tries at least so many, or is left out."""
@@ -114,7 +118,7 @@ def train_policy(
     resume: bool = False,
     on_progress: OnProgress | None = None,
 ) -> Trained:
-    """Train a policy for one task in `samstar/Stream-v1`.
+    """Train a policy for one task in the environment that the plan names.
 
     Parameters
     ----------
@@ -272,9 +276,9 @@ def bundle_trained(
     return PolicyBundle.of(
         trained.network,
         name=name or (task.name if union is None else "many"),
-        env_id=STREAM_ID,
+        env_id=plan.env_id,
         task=task,
-        schema=BankFrames(bank, task, union=union).builder.schema,
+        schema=BankFrames(bank, task, tuning=plan.env_id == TUNING_ID, union=union).builder.schema,
         sam_name=bank.sam_name or "unknown",
         sam_sha256=bank.sam_sha256 or "",
         training={
@@ -320,17 +324,16 @@ class _TaskFrames:
     ) -> None:
         self.task, self.bank, self.plan, self.union = task, bank, plan, union
         self.training, self.validation = split_streams(bank.streams)
-        self.frames = BankFrames(bank, task, union=union)
+        self.frames = BankFrames(bank, task, tuning=plan.env_id == TUNING_ID, union=union)
         self.objective = Objective(task, plan.price)
 
     def make_env(self) -> gymnasium.Env:
         """An environment on the training streams, wrapped as trainings have it."""
-        env: gymnasium.Env = StreamEnv(
-            self.task,
-            self.bank,
-            streams=self.training,
-            options=StreamOptions(price=self.plan.price, budget=self.plan.budget, union=self.union),
-        )
+        plan = self.plan
+        options = StreamOptions(price=plan.price, budget=plan.budget, union=self.union)
+        if plan.env_id == TUNING_ID:
+            return TuningEnv(self.task, self.bank, streams=self.training, options=options)
+        env: gymnasium.Env = StreamEnv(self.task, self.bank, streams=self.training, options=options)
         if self.plan.variation > 0:
             env = VaryTargets(env, self.plan.variation)
         return HideLastFrame(env)
@@ -391,13 +394,16 @@ class _TaskFrames:
     def encoded(self, settings: Settings) -> Array:
         """The action that asks for the settings, NaN for what the task fixes."""
         encoded = self.frames.builder.encode(settings)
+        if self.plan.env_id == TUNING_ID:
+            return np.append(encoded, np.float32(ONE_LOOK))
         if self.union is None:
             return encoded
         return np.where(self.union.free(self.task.space) > 0, encoded, np.nan)
 
     def judge(self, network: PolicyNetwork) -> dict[str, float]:
         """Mean score and reward on the validation streams."""
-        tuner = PolicyTuner(network, self.frames.builder, frames=self.frames)
+        kind = LookingTuner if self.plan.env_id == TUNING_ID else PolicyTuner
+        tuner = kind(network, self.frames.builder, frames=self.frames)
         evaluations = [e for of_stream in self._evaluate(tuner) for e in of_stream]
         return {
             "score": float(np.mean([e.score.total for e in evaluations])),
@@ -507,6 +513,7 @@ class _Run:
         return {
             "tasks": [one.task.to_dict() for one in self.task_frames],
             "algorithm": plan.algorithm,
+            "env_id": plan.env_id,
             "seed": plan.seed,
             "price": plan.price,
             "budget": plan.budget,

@@ -23,6 +23,7 @@ from samstar_rl.agents.policies.network import Normalisation
 from samstar_rl.agents.tuner_names import BUNDLE_SUFFIX as SUFFIX
 from samstar_rl.agents.tuner_names import shipped_bundles as shipped_bundles
 from samstar_rl.agents.tuner_names import shipped_folder
+from samstar_rl.envs import TUNING_ID
 from samstar_rl.envs.observation.builder import ObservationBuilder
 from samstar_rl.envs.observation.schema import ObservationSchema
 from samstar_rl.envs.task_union import TaskUnion
@@ -92,7 +93,8 @@ class PolicyBundle:
     @property
     def n_actions(self) -> int:
         """Length of the action."""
-        return self.task.space.n if self.union is None else self.union.n
+        own = self.task.space.n if self.union is None else self.union.n
+        return own + (self.env_id == TUNING_ID)
 
     @classmethod
     def of(
@@ -134,7 +136,8 @@ class PolicyBundle:
         BundleError
             If the network's input or output has another length than the schema or the task.
         """
-        expected = (schema.size, task.space.n if union is None else union.n)
+        n_settings = task.space.n if union is None else union.n
+        expected = (schema.size, n_settings + (env_id == TUNING_ID))
         if (network.n_observations, network.n_actions) != expected:
             raise BundleError(
                 f"the network maps {network.n_observations} numbers to {network.n_actions}, the "
@@ -170,7 +173,9 @@ class PolicyBundle:
             If they are no longer the same.
         """
         n_channels = len(self.schema["embedding"].entries)
-        builder = ObservationBuilder(self.task, n_channels, union=self.union)
+        builder = ObservationBuilder(
+            self.task, n_channels, tuning=self.env_id == TUNING_ID, union=self.union
+        )
         difference = builder.schema.difference(self.schema)
         if difference:
             raise BundleError(

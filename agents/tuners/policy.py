@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from samstar_rl.envs import TUNING_ID
+
 if TYPE_CHECKING:
     from samstar_rl.agents.policies.bundle import PolicyBundle
     from samstar_rl.envs.bank_frames import BankFrames
@@ -58,7 +60,10 @@ class PolicyTuner:
         BundleError
             If this program's observations are no longer those that the policy was trained on.
         """
-        tuner = cls(bundle.act, bundle.make_builder(), bundle.name)
+        from samstar_rl.agents.tuners.looking import LookingTuner
+
+        kind = LookingTuner if bundle.env_id == TUNING_ID else PolicyTuner
+        tuner = kind(bundle.act, bundle.make_builder(), bundle.name)
         tuner.bundle = bundle
         return tuner
 
@@ -71,7 +76,11 @@ class PolicyTuner:
 
     def observe(self, context: FrameContext) -> Vector:
         """The raw observation of a frame."""
-        features = context.features
+        return self.builder.build(self.part(context), context.budget, context.last)
+
+    def part(self, context: FrameContext) -> Vector:
+        """The blocks of the observation that the frame alone decides."""
         known = None if self._frames is None else self._frames.known_part(context.frame)
-        part = self.builder.frame_part(context.frame, features) if known is None else known
-        return self.builder.build(part, context.budget, context.last)
+        if known is not None:
+            return known
+        return self.builder.frame_part(context.frame, context.features)

@@ -18,8 +18,9 @@ from samstar_rl.envs.observation.features import (
     gaze_statistics,
     image_statistics,
 )
-from samstar_rl.envs.observation.schema import BUDGET_RANGE, MOST_COST, ObservationSchema
+from samstar_rl.envs.observation.schema import MOST_COST, ObservationSchema
 from samstar_rl.errors import SamstarError
+from samstar_rl.tuning.budget import BUDGET_RANGE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

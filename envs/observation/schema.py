@@ -81,8 +81,6 @@ GAZE_STATISTICS: tuple[tuple[str, float, float], ...] = (
     ),
 )
 
-BUDGET_RANGE = (60.0, 2000.0)
-"""Budgets, in cost, between which an observation tells them apart; beyond there is no limit."""
 MOST_COST = 4000.0
 """A cost is shown as log(1 + cost), clipped to that of this."""
 

@@ -14,6 +14,10 @@ from samstar_rl.settings import SETTINGS
 if TYPE_CHECKING:
     from samstar_rl.settings import Settings
 
+PRICE = 0.02
+"""Score that 1,000 of cost must gain to be worth it."""
+BUDGET_RANGE = (60.0, 2000.0)
+"""Budgets, in cost, that policies are trained for and told apart; beyond there is no limit."""
 DEFAULT_N_PROMPTS = 300
 """Prompts where a zoom is asked for and nothing says how many."""
 WINDOW = 32

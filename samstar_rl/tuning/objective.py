@@ -6,12 +6,10 @@ from typing import TYPE_CHECKING
 
 from samstar_rl.errors import SamstarError
 from samstar_rl.rewards.reward import PhysicsReward
+from samstar_rl.tuning.budget import PRICE
 
 if TYPE_CHECKING:
     from samstar_rl.tasks.task import Task
-
-PRICE = 0.02
-"""Score that 1,000 of cost must gain to be worth it."""
 
 
 class Objective:

@@ -14,14 +14,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-from samstar_rl.segmentation.filters import segment
-from samstar_rl.segmentation.pooling import Pool
-
 if TYPE_CHECKING:
     from samstar_rl.evidence.frame_evidence import FrameEvidence
     from samstar_rl.frames.frame import Frame
     from samstar_rl.rewards.reward import Score
     from samstar_rl.sam.embedding import FrameFeatures
+    from samstar_rl.segmentation.pooling import Pool
     from samstar_rl.segmentation.proposals import Proposals
     from samstar_rl.segmentation.segmentation import Segmentation
     from samstar_rl.settings import PromptSettings, Settings
@@ -270,6 +268,8 @@ class FrameEvaluator:
         self.expense.charge(segmentation)
         looks = self.expense.looks
         if self.pools and looks != [segmentation.proposals]:
+            from samstar_rl.segmentation.filters import segment  # torch, which takes seconds
+
             pooled = self._pool().part(looks, settings.prompt)
             segmentation = segment(pooled, settings, **self._gauge)
         score = self.objective.physics.score(segmentation, self.frame, self.previous)
@@ -278,6 +278,8 @@ class FrameEvaluator:
 
     def _pool(self) -> Pool:
         """The pool of all records of the frame, which it keeps."""
+        from samstar_rl.segmentation.pooling import Pool
+
         records = self.source.records
         known, key = self.frame.known, (Pool, *map(id, records))
         if key not in known:

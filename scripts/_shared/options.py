@@ -109,6 +109,10 @@ Learner = Annotated[
         callback=check_learner,
     ),
 ]
+Price = Annotated[
+    float,
+    typer.Option("--price", min=0, help="Score that 1,000 of cost must gain to be worth it."),
+]
 Sam = Annotated[
     str,
     typer.Option(

@@ -4,51 +4,61 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 import typer
 from rich.console import Console
 
-from samstar_rl.agents.policies.bundle import PolicyBundle
+from samstar_rl.agents.learning.plan import plan_training
+from samstar_rl.agents.learning.train import bundle_trained, train_on_tasks
 from samstar_rl.agents.search.ask_tell import Vectors, make_search, maximise
-from samstar_rl.agents.search.decode import decode_frames
 from samstar_rl.agents.search.static import search_static
 from samstar_rl.agents.tuner_names import shipped_folder
+from samstar_rl.bank.build import build_for_task
+from samstar_rl.bank.simulated import SimulatedStreams
 from samstar_rl.errors import SamstarError
 from samstar_rl.fitting.emps import load_labelled, split_names
-from samstar_rl.frames.frame import Frame
+from samstar_rl.frames.frame import Frame, LabelledFrame
 from samstar_rl.rewards.reward import PhysicsReward
-from samstar_rl.sam.engine import ProposalEngine, Proposals
+from samstar_rl.sam.engine import ProposalEngine
 from samstar_rl.sam.load import load_sam
 from samstar_rl.scripts._shared.command import make_progress, run_command
 from samstar_rl.scripts._shared.inputs import ALL
 from samstar_rl.scripts.maintain.figures import figures
-from samstar_rl.scripts.train import POLICY, train
-from samstar_rl.segmentation.filters import segment
-from samstar_rl.segmentation.proposals import Floor
-from samstar_rl.segmenter import Segmenter
 from samstar_rl.settings import Settings
-from samstar_rl.simulator import SimulatedStream
 from samstar_rl.tasks.shipped import task_path
 from samstar_rl.tasks.task import Task, load_task, write_static
 from samstar_rl.truth.metrics import Truth, f1_at
+from samstar_rl.tuning.evaluable_frames import BankFrame
+from samstar_rl.tuning.objective import Objective
+
+if TYPE_CHECKING:
+    from samstar_rl.bank.bank import Bank
+    from samstar_rl.tuning.tuner import FrameSource
 
 TASKS = ("particles", "overlap", "morphology", "size")
+FOLDER = Path("build") / "policies"
 CHOICES = 600
-# every second `tune` frame: enough for five numbers, in half the time
+# every second `tune` frame: enough for eight numbers, in half the time
 TUNE_STEP = 2
-SAMPLES = 8
-# settings under this floor keep masks that SAM itself takes for poor: not worth decoding
-FLOOR = Floor(iou_pred=0.2, stability=0.5)
+LIVE_COST = 150.0
+"""Static settings are the best that a live frame has time for."""
+
+DRIFTING = SimulatedStreams(n_streams=40, n_frames=2, size_px=512, every=30)
+SURVEYING = tuple(
+    SimulatedStreams(n_streams=12, n_frames=4, size_px=512, every=6, first_seed=1000 * n, survey=n)
+    for n in (1, 2)
+)
+"""What shipped policies learn on: one frame of each field of a survey is enough."""
 
 
 def artefacts(
     emps: Annotated[
         Path | None,
         typer.Option(
-            help="Folder of EMPS' train split, on every second of whose `tune` frames the static "
-            "settings of `particles` are chosen; without it they stay as they are."
+            help="Folder of EMPS' train split, on whose `tune` frames the static settings of "
+            "`particles` are chosen, and its policy learns, too; without it simulated frames serve."
         ),
     ] = None,
     task: Annotated[
@@ -70,99 +80,128 @@ def artefacts(
     unknown = set(stages) - {"static", "policies", "figures"}
     if unknown:
         raise SamstarError(f"--only takes static, policies or figures, got {sorted(unknown)[0]!r}")
-    names = [name for name in task or TASKS if name != ALL]
+    names = task or [*TASKS, ALL]
     console = Console()
+    if "static" in stages or "policies" in stages:
+        engine = ProposalEngine(load_sam("tiny"))
+        banks = {
+            name: _learning_bank(load_task(name), emps, engine)
+            for name in TASKS
+            if name in names or ALL in names
+        }
     if "static" in stages:
-        for name in names:
-            _rebuild_static(load_task(name), emps, seed, console)
+        for name in [one for one in banks if one in names]:
+            real = name == "particles" and emps is not None
+            _rebuild_static(load_task(name), banks[name], real, seed, console)
     if "policies" in stages:
-        for name in task or [*TASKS, ALL]:
-            _rebuild_policy(name, seed)
+        for name in names:
+            of = banks if name == ALL else [name]
+            # read again: their static settings may be new
+            _rebuild_policy(name, [(load_task(one), banks[one]) for one in of], seed, console)
     if "figures" in stages:
         figures()
 
 
-def _rebuild_policy(name: str, seed: int) -> None:
-    """Train a policy and put its bundle among those that ship.
+def _rebuild_policy(
+    name: str, tasks_and_banks: list[tuple[Task, Bank]], seed: int, console: Console
+) -> None:
+    """Train a policy and put its bundle among those that ship."""
+    plan = plan_training("PPO", [task for task, _ in tasks_and_banks], seed=seed)
+    with make_progress() as progress:
+        stage = progress.add_task(f"{name}: training", total=1.0)
+        trained = train_on_tasks(
+            tasks_and_banks,
+            plan,
+            FOLDER / name,
+            on_share=lambda share: progress.update(stage, completed=share),
+        )
+    bundle_trained(trained, plan, tasks_and_banks, name=name).save(shipped_folder() / name)
+    curve = trained.progress.curve
+    console.print(f"{name}: {curve[0]['score']:.3f} -> {max(one['score'] for one in curve):.3f}")
 
-    Of `ALL` the policy for many samples: it learns on the banks of all `TASKS`.
-    """
-    folder = Path("build") / "policies" / name
-    train(task=list(TASKS) if name == ALL else [name], out=folder, seed=seed)
-    PolicyBundle.load(folder / POLICY).renamed(name).save(shipped_folder() / name)
+
+def _learning_bank(task: Task, emps: Path | None, engine: ProposalEngine) -> Bank:
+    """Simulated experiments that drift; for `particles` surveys and real frames, too."""
+    plans = (DRIFTING, *SURVEYING) if task.name == "particles" else (DRIFTING,)
+    streams = [stream for plan in plans for stream in plan.streams(task)]
+    n_frames = sum(len(plan) for plan in plans)
+    if task.name == "particles" and emps is not None:
+        names = split_names("tune")
+        pairs = zip(names, load_labelled(emps, names), strict=True)
+        streams += [
+            iter([LabelledFrame(Frame(image.astype(np.float32), id=name), labels)])
+            for name, (image, labels) in pairs
+        ]
+        n_frames += len(names)
+    with make_progress() as progress:
+        stage = progress.add_task(f"{task.name}: SAM's proposals", total=1.0)
+        return build_for_task(
+            task,
+            streams,
+            FOLDER / "banks" / task.name,
+            engine,
+            n_frames=n_frames,
+            on_progress=lambda share: progress.update(stage, completed=share),
+        )
 
 
-def _rebuild_static(task: Task, emps: Path | None, seed: int, console: Console) -> None:
-    if task.name != "particles":
-        settings, value, measure = _static_by_score(task, seed)
-    elif emps is not None:
-        pairs = load_labelled(emps, split_names("tune")[::TUNE_STEP])
-        settings, value, measure = static_by_truth(task, pairs, seed=seed)
+def _rebuild_static(task: Task, bank: Bank, real: bool, seed: int, console: Console) -> None:
+    """Search the static settings of a task: by truth where there are labelled real frames."""
+    if real:
+        # behind the simulated streams each real frame is a stream of its own
+        n_simulated = sum(plan.n_streams for plan in (DRIFTING, *SURVEYING))
+        frames = [BankFrame(bank, stream[0]) for stream in bank.streams[n_simulated::TUNE_STEP]]
+        truths = [Truth(bank.truth(frame.index)) for frame in frames]
+        settings, value = static_by_truth(task, frames, truths, seed=seed)
+        measure = "mean F1"
     else:
-        console.print("particles: kept, since --emps is not given")
-        return
+        # one frame of each of several samples says more of a static choice than many of one
+        frames = [BankFrame(bank, stream[0]) for stream in bank.streams]
+        found = search_static(
+            frames,
+            Objective(task),
+            n_evaluations=CHOICES * len(frames),
+            budget=LIVE_COST,
+            seed=seed,
+        )
+        settings, value, measure = found.settings, found.reward, "mean reward"
     write_static(task_path(task.name), settings)
     console.print(f"{task.name}: {measure} {value:.3f} with {settings}")
 
 
-def _static_by_score(task: Task, seed: int) -> tuple[Settings, float, str]:
-    """What an operator without ground truth finds on simulated frames.
-
-    One frame of each of several samples says more of a static choice than many of one.
-    """
-    segmenter = Segmenter.load(task)
-    frames = []
-    for sample in range(SAMPLES):
-        with SimulatedStream(task.name, seed=sample, size=512, length=1) as stream:
-            frames.append(stream.frame_at(0).frame)
-    sources = decode_frames(segmenter, frames)
-    found = search_static(
-        sources, segmenter.objective, n_evaluations=CHOICES * len(sources), seed=seed
-    )
-    return found.settings, found.reward, "mean reward"
-
-
 def static_by_truth(
-    task: Task,
-    pairs: Sequence[tuple[np.ndarray, np.ndarray]],
-    *,
-    seed: int,
-    points_per_side: Sequence[int] = (16, 32),
-) -> tuple[Settings, float, str]:
-    """The settings above `FLOOR` with the highest mean F1 at IoU 0.5 over labelled frames.
+    task: Task, frames: Sequence[FrameSource], truths: Sequence[Truth], *, seed: int
+) -> tuple[Settings, float]:
+    """The settings within `LIVE_COST` with the highest mean F1 at IoU 0.5 over labelled frames.
 
     Parameters
     ----------
     task : Task
-    pairs : sequence of (image, labels)
+    frames : sequence of FrameSource
+    truths : sequence of Truth
+        Of the frames.
     seed : int
         Of the genetic search.
-    points_per_side : sequence of int
-        Prompt densities to choose from.
+
+    Returns
+    -------
+    settings : Settings
+    f1 : float
+        Their mean F1.
     """
-    engine = ProposalEngine(load_sam("tiny"))
-    frames = [Frame(image.astype(np.float32), id=str(k)) for k, (image, _) in enumerate(pairs)]
-    truths = [Truth(labels) for _, labels in pairs]
-    reward = PhysicsReward(task)
-    proposals: dict[int, list[Proposals]] = {}
-    with make_progress() as progress:
-        work = [(points, frame) for points in points_per_side for frame in frames]
-        for points, frame in progress.track(work, description="SAM's proposals"):
-            prompt = Settings(points_per_side=points).prompt
-            proposals.setdefault(points, []).append(engine.propose(frame, prompt, floor=FLOOR))
+    physics = PhysicsReward(task)
+    gauges = [physics.gauge(source.frame) for source in frames]
 
     def mean_f1(vector: Vectors) -> float:
         settings = task.space.decode(vector)
-        if settings.points_per_side not in proposals or not FLOOR.is_under(settings):
-            return 0.0
         found = (
-            segment(of_frame, settings, **reward.gauge(frame))
-            for of_frame, frame in zip(proposals[settings.points_per_side], frames, strict=True)
+            f1_at(source.segment(settings, cost_limit=LIVE_COST, **gauge), truth)
+            for source, gauge, truth in zip(frames, gauges, truths, strict=True)
         )
-        return float(np.mean([f1_at(one, truth) for one, truth in zip(found, truths, strict=True)]))
+        return float(np.mean(list(found)))
 
     best = maximise(make_search("genetic", task, seed=seed), mean_f1, CHOICES)
-    return task.space.decode(best.vector), best.reward, "mean F1"
+    return task.space.decode(best.vector), best.reward
 
 
 if __name__ == "__main__":

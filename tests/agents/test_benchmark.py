@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from dying_worker import always_die, work
+from PIL import Image
 
 from samstar_rl.agents.benchmark import run as module
 from samstar_rl.agents.benchmark.claims import check_claims, common_frames, cost_to_reach
@@ -19,8 +20,10 @@ from samstar_rl.agents.benchmark.plan import BenchmarkError, BenchmarkPlan, Real
 from samstar_rl.agents.benchmark.report import headline_table, moves_of, write_benchmark_report
 from samstar_rl.agents.benchmark.run import BenchmarkResults, read_results, run_benchmark
 from samstar_rl.agents.benchmark.tensorboard import write_events
-from samstar_rl.agents.benchmark.units import Unit
+from samstar_rl.agents.benchmark.units import Unit, bank_path
 from samstar_rl.agents.judging.statistics import mean_curve
+from samstar_rl.bank.bank import Bank
+from samstar_rl.bank.build import _Build
 from samstar_rl.tasks.task import load_task
 
 TINY = BenchmarkPlan(
@@ -38,6 +41,7 @@ TINY = BenchmarkPlan(
     n_frames=2,
     n_test_streams=2,
     n_test_frames=2,
+    n_survey_frames=2,
     size_px=64,
     steps=64,
     n_evaluations=8,
@@ -236,6 +240,33 @@ def test_surveys_of_one_and_of_two_sample_types_are_learned_from_and_judged_on()
     assert len(frames) == count == 6 and len(set(frames)) == 6
     _, test = plan.streams("survey", "particles", "test")
     assert not set(frames) & {labelled.frame.id for stream in test for labelled in stream}
+
+
+def test_real_frames_take_over_what_sam_proposed_to_surveys(tmp_path, monkeypatch):
+    rng = np.random.default_rng(0)
+    for folder in ("images", "labels"):
+        (tmp_path / folder).mkdir()
+    for name in "abc":
+        labels = np.zeros((64, 64), dtype=np.uint8)
+        labels[20:34, 20:34] = 1
+        image = 60 + 100 * labels + rng.normal(0, 4, labels.shape)
+        Image.fromarray(image.clip(0, 255).astype(np.uint8)).save(tmp_path / f"images/{name}.png")
+        Image.fromarray(labels).save(tmp_path / f"labels/{name}.png")
+    images = tuple(str(tmp_path / f"images/{name}.png") for name in "abc")
+    real = RealFrames(images[:2], images[2:], str(tmp_path / "labels"))
+    plan = replace(TINY, tasks=("particles",), conditions=("survey",), contenders=("static",))
+    plan = replace(plan, n_streams=2, n_frames=1, n_survey_frames=1).on(real)
+    computed = []
+    compute = _Build._compute
+    monkeypatch.setattr(
+        _Build, "_compute", lambda self, path, frame: computed.append(frame.id) or
+        compute(self, path, frame),
+    )  # fmt: skip
+    for condition in plan.conditions:
+        module.build_banks(plan, tmp_path, condition, "particles", lambda stage, share: None)
+    assert len(computed) == len(set(computed)) == 2 + 2 + 3
+    learned = Bank(bank_path(tmp_path, "real", "particles", "train"))
+    assert len(learned) == 4 and learned.frame(2).id == "a"
 
 
 BUDGETS = (150.0, 300.0, math.inf)

@@ -23,14 +23,17 @@ from samstar_rl.agents.learning.hyperparameters import (
 )
 from samstar_rl.agents.learning.learners import CLIPPED, algorithm_class, to_network
 from samstar_rl.agents.learning.plan import TrainingPlan
-from samstar_rl.agents.learning.train import TrainingError, _Run, train_policy
+from samstar_rl.agents.learning.train import TrainingError, _Run, bundle_trained, train_policy
+from samstar_rl.agents.registry import make_tuner
 from samstar_rl.agents.tuners.fixed import RandomTuner
+from samstar_rl.agents.tuners.looking import LookingTuner
 from samstar_rl.agents.tuners.policy import PolicyTuner
 from samstar_rl.bank.split import split_streams
+from samstar_rl.envs import TUNING_ID
 from samstar_rl.envs.bank_frames import BankFrames
 from samstar_rl.tasks.task import load_task
 from samstar_rl.tuning.objective import Objective
-from samstar_rl.tuning.tuner import FrameEvaluator, StaticTuner
+from samstar_rl.tuning.tuner import FrameEvaluator, StaticTuner, run_tuner
 
 ALGORITHMS = ("ppo", "sac", "td3", "trpo", "tqc")
 LEARNED = ("ppo", "sac")
@@ -157,6 +160,17 @@ def test_resumed_training_is_the_uninterrupted_one(algorithm, task, bank, tmp_pa
     resumed = train_policy(task, bank, make_plan(algorithm), tmp_path / "part", resume=True)
     assert without_seconds(resumed.progress.curve) == without_seconds(whole.progress.curve)
     assert_same_network(resumed.network, whole.network)
+
+
+def test_looking_several_times_is_learned_and_bundled(task, bank, tmp_path):
+    plan = replace(make_plan("ppo"), env_id=TUNING_ID)
+    trained = train_policy(task, bank, plan, tmp_path)
+    assert np.isfinite(trained.progress.curve[-1]["reward"])
+    path = bundle_trained(trained, plan, [(task, bank)]).save(tmp_path / "policy")
+    tuner = make_tuner(str(path), task, sam_sha256=bank.sam_sha256)
+    assert isinstance(tuner, LookingTuner)
+    (tuned,) = run_tuner(tuner, [BankFrames(bank, task).source(0)], Objective(task), cost_limit=300)
+    assert tuned.expense.cost <= 300
 
 
 def test_single_images_teach_nothing_about_the_last_frame(task, tmp_path):

@@ -7,10 +7,11 @@ from synthetic_bank import N_CHANNELS, VIEW_COST, SyntheticBank
 from samstar_rl.agents.judging.judge import Judge, summarise
 from samstar_rl.agents.search.static import search_static
 from samstar_rl.agents.tuners.fixed import RandomTuner, default_tuner
+from samstar_rl.agents.tuners.looking import LookingTuner
 from samstar_rl.agents.tuners.policy import PolicyTuner
 from samstar_rl.agents.tuners.search import SearchTuner
 from samstar_rl.bank.simulated import with_ladder
-from samstar_rl.envs import StreamEnv, StreamOptions
+from samstar_rl.envs import StreamEnv, StreamOptions, TuningEnv
 from samstar_rl.envs.bank_frames import BankFrames
 from samstar_rl.envs.observation.builder import ObservationBuilder
 from samstar_rl.settings import Settings
@@ -122,6 +123,31 @@ def test_policy_tuner_sees_what_the_environment_shows(task, bank):
     for own in seen:
         np.testing.assert_allclose(own, observation, atol=1e-6)
         observation, *_ = env.step(np.full(task.space.n, 0.1, dtype=np.float32))
+
+
+def test_looking_tuner_does_what_the_environment_does(task, bank):
+    """The same policy in `Tuning-v1` and as a tuner: same observations, cost and score."""
+    env = TuningEnv(task, bank)
+    rng = np.random.default_rng(0)
+    answers = rng.uniform(-1, 1, (8, task.space.n + 1)).astype(np.float32)
+    answers[:, -1] = [-1, -1, -1, 1, -1, -1, -1, -1]
+    seen, shown = [], [env.reset(options={"frame": 0, "budget": 700})[0]]
+
+    def act(observation):
+        seen.append(observation)
+        return answers[len(seen) - 1]
+
+    for answer in answers:
+        observation, _, terminated, _, info = env.step(answer)
+        if terminated:
+            break
+        shown.append(observation)
+    tuner = LookingTuner(act, ObservationBuilder(task, N_CHANNELS, tuning=True))
+    (tuned,) = run_tuner(tuner, [BankFrame(bank, 0)], env.objective, cost_limit=700)
+    np.testing.assert_allclose(seen, shown, atol=1e-6)
+    assert tuned.evaluation.score.total == info["score"]
+    assert tuned.expense.cost == tuned.evaluation.cost == info["cost"]
+    assert tuned.expense.n_evaluations == info["n_looks"] == 4
 
 
 def test_known_frames_give_the_same_observation(task, bank, objective):

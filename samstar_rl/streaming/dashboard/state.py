@@ -233,7 +233,7 @@ class LiveState:
             tuner=result.tuner,
             score=float(result.score.total),
             terms={name: float(value) for name, value in result.score.terms.items()},
-            settings={name: float(settings[name]) for name in space.names},
+            settings={name: float(settings.get(name, "nan")) for name in space.names},
             shares={name: float(share) for name, share in zip(space.names, shares, strict=True)},
             n_particles=int(result.measured.sum()),
             waited_ms=waited_ms,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import math
 from collections.abc import Iterable
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -69,7 +70,9 @@ def settings_html(task: Task, point: Point | None) -> str:
     rows = []
     for name, hue in zip(task.space.names, hues(), strict=False):
         low, high = task.space.limits(name)
-        value = NOTHING if point is None else f"{round(point.settings[name], 4):.4g}"
+        # a number of prompts is missing where SAM takes the stock generator's grid
+        known = math.nan if point is None else point.settings[name]
+        value = NOTHING if math.isnan(known) else f"{round(known, 4):.4g}"
         rows.append(
             f'<tr><td><span style="color:{hue}">■</span> {html.escape(name)}</td>'
             f"<td><b>{value}</b></td>"
