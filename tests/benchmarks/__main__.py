@@ -81,7 +81,9 @@ def _parts(
             frames(count, folder), points_per_side=side, n_settings=n_settings, n_stock=1
         ),
         "gaze": lambda: gaze.measure(
-            frames(gaze_frames or (2 if tiny else 20), folder), copies=(1,) if tiny else (4, 8)
+            frames(gaze_frames or (2 if tiny else 20), folder),
+            copies=(1,) if tiny else (4, 8),
+            side=side,
         ),
         "live": lambda: live.measure(
             frames(count, folder),

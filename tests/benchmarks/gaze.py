@@ -38,11 +38,17 @@ FOUND = 0.95
 DISCS_PER_SIDE, DISC_PX, MONTAGE_PX = 6, 20, 512
 
 
-def measure(items: list[LabelledFrame], *, copies: tuple[int, ...] = (4, 8)) -> list[Row]:
-    """Compare on real frames, and on montages of a drawn one."""
-    rows = [*_backends(items[:BACKEND_FRAMES]), *_f1_at_costs(items), *_live(items, 512)]
+def measure(
+    items: list[LabelledFrame], *, copies: tuple[int, ...] = (4, 8), side: int = 32
+) -> list[Row]:
+    """Compare on real frames, and on montages of a drawn one; the stock grid has `side` points."""
+    rows = [
+        *_backends(items[:BACKEND_FRAMES]),
+        *_f1_at_costs(items, side),
+        *_live(items, 512, side),
+    ]
     if len(items) >= FRAMES_AT_2048:
-        rows += _live([enlarged(item, 2048) for item in items[:FRAMES_AT_2048]], 2048)
+        rows += _live([enlarged(item, 2048) for item in items[:FRAMES_AT_2048]], 2048, side)
     return [*rows, *_deadlines(items), *(_montage(count) for count in copies)]
 
 
@@ -79,8 +85,8 @@ def _backends(items: list[LabelledFrame]) -> list[Row]:
     return rows
 
 
-def _f1_at_costs(items: list[LabelledFrame]) -> list[Row]:
-    grid = _mean_f1(Segmenter.load("particles", _grid()), items)
+def _f1_at_costs(items: list[LabelledFrame], side: int) -> list[Row]:
+    grid = _mean_f1(Segmenter.load("particles", _grid(side)), items)
     rows = []
     for cost, least in COSTS.items():
         found = []
@@ -99,7 +105,7 @@ def _f1_at_costs(items: list[LabelledFrame]) -> list[Row]:
             Row(
                 f"F1 at cost {cost}, zoom {ZOOM_AT[cost]:g}",
                 f"{f1:.3f}",
-                f"grid of 1024: {grid:.3f}",
+                f"grid of {side**2}: {grid:.3f}",
                 f1 - grid,
                 least,
             )
@@ -107,11 +113,11 @@ def _f1_at_costs(items: list[LabelledFrame]) -> list[Row]:
     return rows
 
 
-def _live(items: list[LabelledFrame], size: int) -> list[Row]:
-    """Live frames by the static settings that ship against the stock generator at 32 points."""
+def _live(items: list[LabelledFrame], size: int, side: int) -> list[Row]:
+    """Live frames by the static settings that ship against the stock generator."""
     segmenter = Segmenter.load("particles")
-    grid = Segmenter.load("particles", _grid())
-    stock = SamAutomaticMaskGenerator(load_sam("tiny"), points_per_side=32)
+    grid = Segmenter.load("particles", _grid(side))
+    stock = SamAutomaticMaskGenerator(load_sam("tiny"), points_per_side=side)
     for _ in range(2):
         segmenter(Frame(items[0].frame.image))
     ours, theirs, found, on_grid = [], [], [], []
@@ -130,7 +136,7 @@ def _live(items: list[LabelledFrame], size: int) -> list[Row]:
     name = f"live frame of {size} px, static"
     return [
         Row(
-            f"{name}, the stock generator at 32 points a side",
+            f"{name}, the stock generator at {side} points a side",
             f"{np.median(ours) * 1e3:.0f} ms",
             f"{np.median(theirs) * 1e3:.0f} ms",
             float(np.median(np.array(theirs) / np.array(ours))),
@@ -139,7 +145,7 @@ def _live(items: list[LabelledFrame], size: int) -> list[Row]:
         ),
         Row(f"{name}: the slowest over the median", f"{max(ours) * 1e3:.0f} ms", "",
             max(ours) / float(np.median(ours)), WORST_OVER_MEDIAN, at_most=True),
-        Row(f"{name}: F1 less that of 1,024 grid points", f"{f1:.3f}", f"{grid_f1:.3f}",
+        Row(f"{name}: F1 less that of {side**2:,} grid points", f"{f1:.3f}", f"{grid_f1:.3f}",
             f1 - grid_f1, 0.0),
     ]  # fmt: skip
 
@@ -219,9 +225,9 @@ def draw_montage(copies: int) -> tuple[np.ndarray, np.ndarray]:
     return np.tile(image, (copies, copies)), np.where(tiled > 0, tiled + offsets, 0)
 
 
-def _grid() -> Settings:
+def _grid(side: int) -> Settings:
     static = Segmenter.load("particles").task.static
-    return static.replace(n_prompts=None, zoom=1, points_per_side=32)
+    return static.replace(n_prompts=None, zoom=1, points_per_side=side)
 
 
 def _mean_f1(segmenter: Segmenter, items: list[LabelledFrame]) -> float:
@@ -229,7 +235,7 @@ def _mean_f1(segmenter: Segmenter, items: list[LabelledFrame]) -> float:
         np.mean(
             [
                 f1_at(segmenter(item.frame).segmentation, item.truth)
-                for item in track(items, "static settings at 1,024 grid points")
+                for item in track(items, "static settings at the grid")
             ]
         )
     )
