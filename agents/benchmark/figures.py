@@ -38,7 +38,7 @@ Pictures = dict[str, NDArray[np.uint8]]
 
 NO_LIMIT = 2.0
 """Where 'no limit' stands on an axis of budgets: at the greatest one times this."""
-DRAWN = ("static", "rule", "static-search", "frozen-start", "genetic", "mlp", "ppo", "sac",
+DRAWN = ("ppo", "static-search", "genetic", "frozen-start", "rule", "mlp", "static", "sac",
          "oracle")  # fmt: skip
 """Contenders of the figure of budgets; all are in the table."""
 _COLOUR_OF = dict(zip(DRAWN, (*COLOURS, INK), strict=True))
@@ -121,7 +121,10 @@ def _add_milliseconds(axis: Any, budgets: Sequence[float], pace: Mapping[str, fl
     shown = [f"{milliseconds(budget, pace):.0f}" for budget in budgets]
     top.set_xticks(list(budgets), shown)
     top.minorticks_off()
-    top.set_xlabel("ms of a frame on this machine", fontsize=8)
+    top.tick_params(colors=FAINT, labelsize=8, length=0)
+    for spine in top.spines.values():
+        spine.set_visible(False)
+    top.set_xlabel("ms of a frame on this machine", color=FAINT, fontsize=8)
 
 
 def milliseconds(cost: float, pace: Mapping[str, float]) -> float:

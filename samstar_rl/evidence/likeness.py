@@ -46,6 +46,7 @@ _LARGEST_DIAMETER_PX = 64.0
 BATCH = 32
 _WIDTHS = (16, 32, 40, 40)
 _HIDDEN = 64
+_DROPOUT = 0.2
 
 
 class LikenessNetwork(nn.Module):
@@ -90,6 +91,7 @@ class LikenessNetwork(nn.Module):
         seen = F.relu(self.around(_wrapped(seen, 0, 1)))[:, :, 0]
         known = (figures - self.mean) / self.spread
         gathered = torch.cat([seen.mean(dim=2), seen.amax(dim=2), known], dim=1)
+        gathered = F.dropout(gathered, _DROPOUT, self.training)
         logits = self.out(F.relu(self.mixed(gathered)))[:, 0]
         return logits * self.scale + self.offset
 

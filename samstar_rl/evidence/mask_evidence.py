@@ -173,7 +173,7 @@ def count_bodies_in(
         Shared with each, px^2.
     """
     cover = foreground.cover_of(window, box)
-    pixels = np.bincount(foreground.bodies[cover.where].ravel(), cover.pixels.ravel())
+    pixels = np.bincount(foreground.bodies[cover.where].ravel(), cover.pixels.ravel(), 1)
     pixels[0] = 0
     met = np.flatnonzero(pixels)
     return met, pixels[met].astype(np.float64)

@@ -25,9 +25,9 @@ Index = NDArray[np.intp]
 
 #: Directions from a mask's centre; a multiple of 4, for quarter turns.
 N_ANGLES = 32
-#: Distances from the centre in radii of the disc of equal area: close ones about the outline, far
-#: ones that show neighbours.
-RADII = np.concatenate([0.125 * np.arange(18) + 0.0625, [2.4, 2.8, 3.3, 3.9, 4.6, 5.4]])
+#: Distances from the centre in radii of the disc of equal area. Farther ones would show more of the
+#: neighbours, and make a mask's view depend on where the frame ends.
+RADII = np.concatenate([0.125 * np.arange(18) + 0.0625, [2.4, 2.8]])
 #: Channels of a view: grey and mask.
 N_CHANNELS = 2
 _INNER, _NEAR, _FAR = 1.0, 1.8, 3.0

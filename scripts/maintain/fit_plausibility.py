@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from samstar_rl._io import atomic
 from samstar_rl.evidence.likeness import WEIGHTS, load_likeness
 from samstar_rl.fitting.emps import load_labelled, split_names
-from samstar_rl.fitting.plausibility.fit import EPOCHS, fit, logits_of
+from samstar_rl.fitting.plausibility.fit import EPOCHS, Fitted, fit, logits_of
 from samstar_rl.fitting.plausibility.mask_samples import (
     MaskSamples,
     fingerprint,
@@ -70,7 +70,8 @@ def fit_plausibility(
 
     The masks are of EMPS' part `tune` and of all families of the simulator: what random settings
     keep of SAM's proposals at zooms 1 to 4; and true masks, wrong ones and level sets of empty
-    frames. They are kept in the user's cache. Writes OUT; the package holds it as
+    frames. They are kept in the user's cache. Of all epochs that one is written to OUT
+    which is best on frames kept out; the package holds it as
     samstar_rl/evidence/plausibility.safetensors. All scores change with it.
     """
     torch.set_num_threads(threads)
@@ -79,19 +80,20 @@ def fit_plausibility(
     simulated = simulated_frames(per_family, size_px=SIMULATED_PX, seed=SIMULATED_SEED)
     with make_progress() as progress:
         tune = list(_emps(emps, "tune"))[::every]
-        samples = _looks(engines, tune, progress, "tune")
-        samples += _made(tune, progress, "made masks of tune")
+        samples = _looks_and_made(engines, tune, progress, "tune")
         drawn = list(simulated)[::every]
-        samples += _looks(engines, drawn, progress, "simulated")
-        samples += _made(drawn, progress, "made masks of simulated")
+        samples += _looks_and_made(engines, drawn, progress, "simulated")
         others = list(_emps(emps, "sam", MADE_EVERY * every))
         samples += _made(others, progress, "made masks of sam")
         numbers = progress.track(range(0, EMPTY_FRAMES, every), description="empty frames")
         samples += [sample_empty(number) for number in numbers]
         samples = [samples[k] for k in np.random.default_rng(seed).permutation(len(samples))]
         fits = fit(samples, seed=seed, begin_from=begun, epochs=epochs)
+        goes: list[Fitted] = []
         for fitted in progress.track(fits, total=epochs, description="epochs"):
             progress.console.print(f"cross-entropy on frames kept out: {fitted.loss:.4f}")
+            goes.append(fitted)
+        fitted = min(goes, key=lambda one: one.loss)
     with atomic.replacing(out) as temporary:
         save_file(fitted.likeness.network.state_dict(), temporary)
     n_masks = sum(len(sample.iou) for sample in samples)
@@ -104,6 +106,18 @@ def fit_plausibility(
         atomic.write_figure(picture, draw_reliability(groups), dpi=90)
         for name, group in groups.items():
             typer.echo(f"{name}: plausibility is off by {group.error:.3f} in the mean")
+
+
+def _looks_and_made(
+    engines: Sequence[ProposalEngine],
+    frames: Sequence[LabelledFrame],
+    progress: Progress,
+    description: str,
+) -> list[MaskSamples]:
+    """All masks of each frame, so that a frame is kept out as a whole."""
+    looks = _looks(engines, frames, progress, description)
+    made = _made(frames, progress, f"made masks of {description}")
+    return [MaskSamples.joined(both) for both in zip(looks, made, strict=True)]
 
 
 def _looks(

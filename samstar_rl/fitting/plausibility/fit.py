@@ -24,7 +24,9 @@ IOU_WIDTH = 0.03
 MATCH_IOU = 0.5
 EPOCHS = 8
 BATCH_SIZE = 256
-LEARNING_RATE, WEIGHT_DECAY = 2e-3, 0.01
+LEARNING_RATE, WEIGHT_DECAY = 2e-3, 0.05
+#: Noise that is added to greys, whose spread is about 1.
+_GREY_NOISE = 0.15
 #: Share of SAM's masks that the network sees without SAM's own judgement, as masks of others are.
 _ANONYMOUS_SHARE = 0.1
 _JUDGED_BY_SAM = np.array([EVIDENCE.index(name) for name in ("predicted_iou", "stability_score")])
@@ -170,8 +172,9 @@ def _wanted(iou: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _turned(views: Tensor, rng: np.random.Generator) -> Tensor:
-    """Views of frames that are turned by any angle, and half of the time flipped."""
+    """Views of frames that are turned by any angle, half of the time flipped, and noisier."""
     views = views.roll(int(rng.integers(N_ANGLES)), -1)
+    views[:, 0] += _GREY_NOISE * torch.randn(views.shape[0], *views.shape[2:])
     return reversed_views(views) if rng.random() < 0.5 else views
 
 

@@ -38,7 +38,7 @@ ZOOMS = (1.0, 2.0, 3.0, 4.0)
 N_PROMPTS = 128
 N_SETTINGS = 16
 #: Weight of a frame's true masks, and of each kind of made ones, beside all masks of SAM there.
-WEIGHT_OF_TRUTH, WEIGHT_OF_ADVERSARY = 0.15, 0.04
+WEIGHT_OF_TRUTH, WEIGHT_OF_ADVERSARY = 0.22, 0.06
 _MOST_PARTICLES = 30
 _MOST_MASKS_OF_A_LOOK = 120
 _MOST_PATCHES = 12
