@@ -176,7 +176,7 @@ def test_settings_are_drawn_uniformly_and_reproducibly() -> None:
     values = np.array([settings.pred_iou_thresh for settings in drawn])
     low, high = space.limits("pred_iou_thresh")
     assert values.mean() == pytest.approx((low + high) / 2, abs=0.05)
-    assert {settings.points_per_side for settings in drawn} == {8, 16, 32}
+    assert {settings.zoom for settings in drawn} == set(space.free["zoom"].ladder)
 
 
 def test_everything_keeps_all_proposals(truth: tuple[Frame, list[np.ndarray]]) -> None:
