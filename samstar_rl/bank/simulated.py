@@ -79,7 +79,7 @@ TO_LEARN_FROM = SimulatedStreams(n_streams=60, n_frames=2, size_px=512, every=30
 """Two frames of each of many experiments: what a policy learns is limited by how many samples it
 meets, and SAM's proposals are what a training spends its time on."""
 
-SMALL = SimulatedStreams(n_streams=8, n_frames=3, size_px=256, every=30)
+SMALL = SimulatedStreams(n_streams=6, n_frames=3, size_px=256, every=30)
 """Few and small frames, which SAM treats in a minute: what the environments take by themselves."""
 
 SURVEYS = {

@@ -50,8 +50,9 @@ WORKING_SHORT_SIDE_PX = 256
 LEAST_CERTAINTY = 0.7
 #: Larger frames are reduced to this short side for the estimate.
 MOST_SHORT_SIDE_PX = 768
-#: Medians over a frame are taken of a regular subset of about this many pixels.
+#: Medians over a larger frame are taken of bands of it with about this many pixels.
 MOST_MEDIAN_PIXELS = 1 << 19
+BAND_PX = 32
 FINER_SHORT_SIDE_PX = 1024
 #: Widths (Gaussian, as a share of the short side) of the backgrounds taken off; None takes none.
 BACKGROUND_WIDTHS: tuple[float | None, ...] = (None, 0.5, 0.25)
@@ -319,15 +320,28 @@ def _full_slope(unit: Field, mask: Mask) -> float:
 
     The noise is taken to be twice the median steepness of what is not foreground.
     """
-    pixels = mask.astype(np.uint8)
-    rim = cv2.dilate(pixels, _BLOCK) != cv2.erode(pixels, _BLOCK)
-    every = max(1, round((unit.size / MOST_MEDIAN_PIXELS) ** 0.5))
-    steepness = cv2.magnitude(*slopes(unit))[::every, ::every]
-    rest = ~(mask | rim)[::every, ::every]
-    rim = rim[::every, ::every]
-    step = float(np.median(steepness[rim])) if rim.any() else 0.0
-    noise = float(np.median(steepness[rest])) if rest.any() else 0.0
+    steps, noises = [], []
+    for rows in _bands(unit.shape):
+        pixels = mask[rows].astype(np.uint8)
+        rim = cv2.dilate(pixels, _BLOCK) != cv2.erode(pixels, _BLOCK)
+        steepness = cv2.magnitude(*slopes(unit[rows]))
+        steps.append(steepness[rim])
+        noises.append(steepness[~(mask[rows] | rim)])
+    step, noise = (
+        float(np.median(values)) if len(values) else 0.0
+        for values in (np.concatenate(steps), np.concatenate(noises))
+    )
     return max(0.5 * step, 2 * noise, 1e-6)
+
+
+def _bands(shape: tuple[int, ...]) -> list[slice]:
+    """Bands of rows of a frame: all of it, or so many of a large one as are enough for a median."""
+    height, width = shape
+    if height * width <= MOST_MEDIAN_PIXELS:
+        return [slice(0, height)]
+    count = max(MOST_MEDIAN_PIXELS // (BAND_PX * width), 1)
+    starts = np.linspace(0, max(height - BAND_PX, 0), count).astype(int)
+    return [slice(int(start), int(start) + BAND_PX) for start in starts]
 
 
 def annotation_pixels(image: Field) -> Mask:

@@ -29,6 +29,8 @@ PAIR_BYTES = 512 << 20
 MAX_SINGLE_PAIRS = 500
 # bits of a mask's partners looked at together in bulk
 BULK_BYTES = 16 << 20
+# bits of all masks together, above which pairs are counted singly
+BULK_BITS = 1 << 30
 
 
 def pack_window(window: Window) -> bytes:
@@ -314,7 +316,9 @@ def _count_shared(store: MaskStore, first: Ids, second: Ids) -> NDArray[np.int32
     meet = (np.maximum(a[:, :2], b[:, :2]) < np.minimum(a[:, 2:], b[:, 2:])).all(axis=1)
     meeting = np.flatnonzero(meet)
     shared = np.zeros(len(first), dtype=np.int32)
-    if len(meeting) > MAX_SINGLE_PAIRS:
+    n_masks = len(np.unique(np.concatenate([first[meeting], second[meeting]])))
+    # in bulk masks are opened in the whole frame
+    if len(meeting) > MAX_SINGLE_PAIRS and n_masks * store.shape[0] * store.shape[1] <= BULK_BITS:
         shared[meeting] = _count_in_bulk(store, first[meeting], second[meeting])
         return shared
     for pair in meeting.tolist():

@@ -13,6 +13,7 @@ order, which moves logits by about 1e-6 of their size.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -43,6 +44,7 @@ class _Axis:
     taps: NDArray[np.intp]
 
     @classmethod
+    @lru_cache(maxsize=16)  # the tiles of a frame are alike, and so are a stream's frames
     def build(cls, low: int, padded: int, used: int, full: int) -> _Axis:
         """Compose both interpolations: low -> padded, cut to used, -> full."""
         both = _interpolation(used, full) @ _interpolation(low, padded)[:used]

@@ -31,6 +31,7 @@ def main() -> None:
     parser.add_argument("--tiny", action="store_true", help="only see whether it works")
     parser.add_argument("--only", choices=[*_DEFAULT, "age", "models"], action="append")
     parser.add_argument("--frames", type=Path, help="folder with images/ and labels/")
+    parser.add_argument("--count", type=int, help="frames to measure the gaze on, by default 20")
     parser.add_argument("--device", default="cpu", help="for the live frames: cpu or cuda")
     parser.add_argument(
         "--markdown", action="store_true", help=f"measure nothing: print {RESULTS} as Markdown"
@@ -43,7 +44,7 @@ def main() -> None:
             parser.error(str(error))
         return
     rows: list[Row] = []
-    for name, part in _parts(asked.tiny, asked.frames, asked.device).items():
+    for name, part in _parts(asked.tiny, asked.frames, asked.device, asked.count).items():
         wanted = name == "peers" if asked.peers else name in (asked.only or _DEFAULT)
         if wanted:
             print(f"measuring: {name}", flush=True)
@@ -59,7 +60,9 @@ def main() -> None:
 _DEFAULT = ("evaluation", "gaze", "live", "stream", "loop", "workers")
 
 
-def _parts(tiny: bool, folder: Path | None, device: str) -> dict[str, Callable[[], list[Row]]]:
+def _parts(
+    tiny: bool, folder: Path | None, device: str, gaze_frames: int | None
+) -> dict[str, Callable[[], list[Row]]]:
     side = 6 if tiny else 32
     count = 1 if tiny else 3
     n_settings = 5 if tiny else 100
@@ -78,7 +81,9 @@ def _parts(tiny: bool, folder: Path | None, device: str) -> dict[str, Callable[[
             frames(count, folder), points_per_side=side, n_settings=n_settings, n_stock=1
         ),
         "gaze": lambda: gaze.measure(
-            frames(2 if tiny else 20, folder), copies=(1,) if tiny else (4, 8)
+            frames(gaze_frames or (2 if tiny else 20), folder),
+            copies=(1,) if tiny else (4, 8),
+            side=side,
         ),
         "live": lambda: live.measure(
             frames(count, folder),

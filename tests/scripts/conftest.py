@@ -11,7 +11,7 @@ from click.testing import Result
 from PIL import Image
 from typer.testing import CliRunner
 
-from samstar_rl.scripts.cli import build_app
+from samstar_rl.scripts._shared.cli import build_app
 from samstar_rl.tasks.shipped import task_path
 
 

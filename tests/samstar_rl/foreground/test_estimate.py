@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from drawn_particles import draw, grid
 
+from samstar_rl.foreground import estimate
 from samstar_rl.foreground.estimate import (
     annotation_pixels,
     body_peaks,
@@ -113,3 +114,21 @@ def test_touching_bodies_are_told_apart() -> None:
     (y, x), *_ = body_peaks(touching[2])
     assert abs(y - 50) <= 1
     assert abs(x - 132) <= 1
+
+
+def test_a_large_frame_is_estimated_from_a_smaller_picture_of_it() -> None:
+    shape = (1536, 1800)
+    circles = [tuple(6 * value for value in circle) for circle in grid((256, 300), 50, 24)]
+    frame, masks = draw(shape, circles, level=0.8, background=0.3)
+    found = estimate_foreground(frame.image)
+    assert found.mask.shape == shape
+    assert dice(found.mask, np.any(masks, axis=0)) > 0.97
+    assert found.n_particles == len(masks)
+    assert found.typical_diameter_px == pytest.approx(6 * 24, rel=0.15)
+
+
+def test_the_slope_of_a_large_frame_is_that_of_bands_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    frame, _ = draw(SHAPE, CIRCLES, level=0.8, background=0.3)
+    whole = estimate_foreground(frame.image).full_slope
+    monkeypatch.setattr(estimate, "MOST_MEDIAN_PIXELS", 4 * 32 * SHAPE[1])
+    assert estimate_foreground(frame.image).full_slope == pytest.approx(whole, rel=0.1)

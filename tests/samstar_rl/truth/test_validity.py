@@ -34,6 +34,11 @@ def truth() -> tuple[Frame, list[np.ndarray]]:
     return draw(SHAPE, grid(SHAPE, 40, 22))
 
 
+def test_a_single_particle_can_not_be_merged(truth) -> None:
+    _, masks = truth
+    assert ADVERSARIES["merged"](masks[:1], np.random.default_rng(0)) == []
+
+
 @pytest.mark.parametrize("name", ADVERSARIES)
 def test_adversaries_are_wrong(name: str, truth: tuple[Frame, list[np.ndarray]]) -> None:
     frame, masks = truth
