@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 import logging
+import threading
 import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -25,6 +26,8 @@ OPSET = 17
 """Of ONNX's operators."""
 MOST_FILES = 24
 """Exports that are kept; the oldest go."""
+_EXPORTING = threading.Lock()
+"""A stream prepares a frame beside the last one's masks, and torch exports one module at a time."""
 
 
 def open_session(
@@ -65,7 +68,8 @@ def open_session(
     # threads that wait give their core away: others work on this machine, too
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 3
-    exported = _exported(module, version, inputs, outputs, varying)
+    with _EXPORTING:
+        exported = _exported(module, version, inputs, outputs, varying)
     return onnxruntime.InferenceSession(exported, options, providers=["CPUExecutionProvider"])
 
 
