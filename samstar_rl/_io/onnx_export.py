@@ -9,13 +9,13 @@ from __future__ import annotations
 import hashlib
 import io
 import logging
+import os
 import threading
 import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from samstar_rl._io import atomic
 from samstar_rl._io.cache import cache_folder
 
 if TYPE_CHECKING:
@@ -99,8 +99,9 @@ def _exported(
     # without a cache that can be written it is done again next time
     with suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with atomic.replacing(path) as temporary:
-            temporary.write_bytes(exported)
+        temporary = path.with_suffix(f".{os.getpid()}.part")
+        temporary.write_bytes(exported)
+        temporary.replace(path)  # complete or absent, whoever else exports it now
         by_age = sorted(path.parent.glob("*.onnx"), key=lambda file: file.stat().st_mtime)
         for old in by_age[:-MOST_FILES]:
             old.unlink()
