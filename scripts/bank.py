@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from samstar_rl.frames.frame import Frame, LabelledFrame
 
 app = typer.Typer(
-    help="Build banks of frames and proposals, and say what is in them.",
+    help=__doc__,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

@@ -221,6 +221,19 @@ def choose_images(
 ) -> RealFrames:
     """Which images of a folder to fit on, and which to judge on.
 
+    Parameters
+    ----------
+    frames, labels : path
+        Folders.
+    names, fit_names : str, optional
+        Those to judge on, and to fit on, as for `find_named`; by default every other one.
+    pixel_size_nm : float, optional
+        Takes precedence over what the files state.
+
+    Returns
+    -------
+    RealFrames
+
     Raises
     ------
     SamstarError

@@ -10,7 +10,6 @@ import typer
 
 from samstar_rl.scripts._shared import options
 from samstar_rl.scripts._shared.command import run_command
-from samstar_rl.scripts._shared.early_checks import check_names
 from samstar_rl.sources.registry import open_source
 from samstar_rl.streaming.access import TOKEN_VARIABLE
 
@@ -33,7 +32,14 @@ def deploy(
     ] = "sim:particles",
     task: options.TaskOfTuner = None,
     tuner: Annotated[
-        str, typer.Option("--tuner", "--policy", metavar="TUNER", help=options.TUNER_HELP)
+        str,
+        typer.Option(
+            "--tuner",
+            "--policy",
+            metavar="TUNER",
+            help=options.TUNER_HELP,
+            callback=options.check_tuner,
+        ),
     ] = "static",
     out: options.Out = Path("out"),
     frames: Annotated[
@@ -98,7 +104,10 @@ def deploy(
     also: Annotated[
         list[str] | None,
         typer.Option(
-            "--also", metavar="TUNER", help="Offer this one on the dashboard, too; repeatable."
+            "--also",
+            metavar="TUNER",
+            help="Offer this one on the dashboard, too; repeatable.",
+            callback=options.check_tuners,
         ),
     ] = None,
     formats: options.Formats = None,
@@ -124,8 +133,8 @@ def deploy(
     Exit codes: 0 ended or stopped; 2 bad input; 3 the source broke or gave nothing but faults, or
     frame after frame failed; 4 results cannot be written; 130 quit.
     """
+    given = {name: value for name, value in locals().items() if name != "points"}
     # what is wrong is said before anything that takes seconds is imported
-    check_names(task=task, tuners=[tuner, *(also or [])], sam=sam)
     opened = open_source(source, pixel_size_nm=pixel_size)
     from samstar_rl.agents.registry import NamedTuner
     from samstar_rl.results.registry import DEFAULT_FORMATS, is_own_result, load_formats
@@ -137,6 +146,7 @@ def deploy(
     from samstar_rl.streaming.feed import Feed
     from samstar_rl.streaming.output_folder import OutputFolder
     from samstar_rl.streaming.runner import Runner
+    from samstar_rl.streaming.sinks import FolderSink, JournalSink, Sink, TensorBoardSink
     from samstar_rl.streaming.supervision.guard import GuardRules
     from samstar_rl.streaming.supervision.switches import PauseSwitch
     from samstar_rl.tuning.budget import GazeOptions
@@ -167,35 +177,24 @@ def deploy(
     with live_run.full_disk_noticed(), ExitStack() as stack:
         folder = stack.enter_context(OutputFolder(out, resume=resume))
         folder.run.record(
-            {
-                "source": source,
+            given
+            | {
                 "task": segmenter.task.to_dict(),
-                "tuner": tuner,
-                "also": also,
-                "frames": frames,
-                "patience_s": patience,
                 "queue": mode,
-                "n_prompts": n_prompts,
-                "zoom": zoom,
-                "budget_ms": budget_ms,
-                "resume": resume,
-                "guard": guard,
-                "check_every": check_every,
-                "retune": retune,
                 "formats": formats or DEFAULT_FORMATS,
-                "dashboard": dashboard,
-                "pixel_size_nm": pixel_size,
-                "exclude_border": exclude_border,
-                "evaluations": evaluations,
                 "sam": {"name": sam, "sha256": segmenter.engine.sha256},
-                "device": device,
-                "precision": precision,
-                "seed": seed,
             }
         )
         opened.skip, opened.owners = folder.is_done, folder.owners()
         opened.is_result = is_own_result
-        sinks = live_run.make_sinks(folder, picture_every, formats or DEFAULT_FORMATS)
+        # files first, so that whoever reads the journal finds them
+        sinks: list[Sink] = [
+            FolderSink(
+                folder.path, picture_every=picture_every, formats=formats or DEFAULT_FORMATS
+            ),
+            JournalSink(folder.journal),
+            TensorBoardSink(folder.run.tensorboard, first_step=folder.n_done),
+        ]
         token = live_run.make_token(host) if dashboard or feed is not None else None
         if feed is not None:
             served = stack.enter_context(Feed(counters, host=host, port=feed, token=token))

@@ -8,7 +8,7 @@ from samstar_rl.scripts._shared.interrupt import quit_on_interrupt
 def main() -> None:
     """Run `samstar`."""
     quit_on_interrupt()
-    from samstar_rl.scripts.cli import main as run
+    from samstar_rl.scripts._shared.cli import main as run
 
     run()
 

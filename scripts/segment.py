@@ -9,14 +9,15 @@ import typer
 
 from samstar_rl.scripts._shared import options
 from samstar_rl.scripts._shared.command import run_command
-from samstar_rl.scripts._shared.early_checks import check_names
 
 
 def segment(
     inputs: Annotated[
         list[Path],
         typer.Argument(
-            metavar="IMAGE|FOLDER...", help="TIFF, PNG, dm4, emd, Zarr, ...; stacks as well."
+            metavar="IMAGE|FOLDER...",
+            help="TIFF, PNG, dm4, emd, Zarr, ...; stacks as well.",
+            callback=options.check_inputs,
         ),
     ],
     task: options.TaskOfTuner = None,
@@ -50,8 +51,7 @@ def segment(
     done. OUT/run holds the configuration, TensorBoard events and a summary. The exit code is 1 if
     an image failed.
     """
-    # what is wrong is said before anything that takes seconds is imported
-    check_names(inputs=inputs, task=task, tuners=[tuner], sam=sam)
+    # what is wrong is said by the options before anything that takes seconds is imported
     from samstar_rl.scripts._shared.segmenting import segment_images
 
     segment_images(

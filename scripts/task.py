@@ -15,9 +15,7 @@ if TYPE_CHECKING:
     from samstar_rl.rewards.reward import Score
     from samstar_rl.tasks.task import Task
 
-app = typer.Typer(
-    help="Write a task from an image, and see what the score sees.", no_args_is_help=True
-)
+app = typer.Typer(help=__doc__, no_args_is_help=True)
 
 
 @app.command()

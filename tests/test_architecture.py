@@ -17,8 +17,8 @@ MOST_MODULES = 12
 LONGEST_CHAIN = 12
 #: A command that calls other commands stands before them.
 LONGER_CHAIN = {"samstar_rl.scripts.maintain.artefacts": 13}
-#: Collections of one kind of thing: a file a command, a term of the score, a part of the simulator.
-COLLECTIONS = ("samstar_rl.rewards.terms", "samstar_rl.scripts", "samstar_rl.simulator")
+#: Collections of one kind of thing: a term of the score, a part of the simulator.
+COLLECTIONS = ("samstar_rl.rewards.terms", "samstar_rl.simulator")
 #: Rooms that are still too full.
 CROWDED: dict[str, int] = {}
 

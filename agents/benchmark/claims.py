@@ -1,7 +1,7 @@
 """What a benchmark claims, what was measured, and whether it holds.
 
-Every comparison is paired frame by frame at equal budgets, and its interval bootstrapped over seeds
-and streams. Conditions are never mixed.
+Every comparison is paired stream by stream at equal budgets, and its interval bootstrapped over
+seeds and streams. Conditions are never mixed.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from samstar_rl.agents.judging.statistics import (
     Estimate,
     bootstrap,
     cells_of,
+    difference_interval,
     mean_interval,
-    paired_cells,
     ratio_interval,
 )
 
@@ -136,7 +136,7 @@ def claimed(rows: pd.DataFrame) -> pd.DataFrame:
 
 def _on_surveys(best: str, tables: Tables) -> Iterator[Claim]:
     if SEARCH in tables and "f1" in tables[best]:
-        gain = mean_interval(paired_cells(claimed(tables[best]), claimed(tables[SEARCH]), "f1"))
+        gain = difference_interval(claimed(tables[best]), claimed(tables[SEARCH]), "f1")
         text = f"F1 of {best} less that of the best static choice for the budget, 150 to 600"
         holds = gain.value >= LEAST_GAIN_IN_SURVEYS and gain.above()
         needed = f"at least {LEAST_GAIN_IN_SURVEYS:g}, interval above 0"
@@ -145,7 +145,7 @@ def _on_surveys(best: str, tables: Tables) -> Iterator[Claim]:
 
 def _on_drift(best: str, tables: Tables) -> Iterator[Claim]:
     if OPERATOR in tables and "f1" in tables[best]:
-        gain = mean_interval(paired_cells(tables[best], tables[OPERATOR], "f1"))
+        gain = difference_interval(tables[best], tables[OPERATOR], "f1")
         text = f"F1 of {best} less that of settings tuned on a stream's first frames, all budgets"
         yield Claim(DRIFT, text, "not below 0", gain, gain.value >= 0)
 
@@ -156,10 +156,10 @@ def _on_real_frames(best: str, tables: Tables) -> Iterator[Claim]:
     ours, static = tables[best], tables[SEARCH]
     for budget in sorted(claimed(ours)["budget"].unique()) if ORACLE in tables else ():
         at = [rows[rows["budget"] == budget] for rows in (ours, static, tables[ORACLE])]
-        bound = mean_interval(paired_cells(at[2], at[1], "f1")).value
+        bound = difference_interval(at[2], at[1], "f1").value
         if bound <= WORTH_CHOOSING:
             continue
-        gain = mean_interval(paired_cells(at[0], at[1], "f1"))
+        gain = difference_interval(at[0], at[1], "f1")
         text = (
             f"F1 of {best} less that of the best static choice, budget {budget:g} "
             f"(the oracle gains {bound:.3f})"
@@ -196,7 +196,11 @@ def cost_to_reach(ours: pd.DataFrame, unlimited: pd.DataFrame) -> Estimate:
     """
     budgets = sorted(ours["budget"].unique())
     at = [ours[ours["budget"] == budget] for budget in budgets]
-    columns = [cells_of(rows, name) for name in ("f1", "cost") for rows in (unlimited, *at)]
+    columns = []
+    for name in ("f1", "cost"):
+        # the reference is the mean of its seeds
+        columns.append(cells_of(unlimited, name).mean(axis=0, keepdims=True))
+        columns.extend(cells_of(rows, name) for rows in at)
     shape = np.broadcast_shapes(*(column.shape for column in columns))
     cells = np.stack([np.broadcast_to(column, shape) for column in columns])
 
@@ -281,7 +285,7 @@ def gain_over(tables: Tables, name: str, measure: str, reference: str = SEARCH) 
     ours, theirs = common_frames(tables[name], tables[reference])
     if ours.empty or theirs.empty:
         return None
-    return mean_interval(paired_cells(ours, theirs, measure))
+    return difference_interval(ours, theirs, measure)
 
 
 def common_frames(first: pd.DataFrame, second: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -240,7 +240,7 @@ def _add_claims(report: Report, claims: list[Claim]) -> None:
         words=("claim", "needed"),
     )
     report.text(
-        "Ratios and differences are paired frame by frame and budget by budget. The learned policy "
+        "Ratios and differences are paired stream by stream at equal budgets. The learned policy "
         "is the one whose seeds did best on the validation streams, before any test.",
         note=True,
     )

@@ -91,13 +91,17 @@ def paired_cells(first: pd.DataFrame, second: pd.DataFrame, measure: str) -> Cel
     SamstarError
         If the two were judged on different frames, or with different numbers of seeds above 1.
     """
-    frames = [sorted(rows["frame_index"].unique()) for rows in (first, second)]
-    if frames[0] != frames[1]:
-        raise SamstarError(f"{measure}: the two tuners were judged on different frames")
+    _check_frames(first, second, measure)
     ours, theirs = cells_of(first, measure), cells_of(second, measure)
     if len(ours) != len(theirs) and 1 not in (len(ours), len(theirs)):
         raise SamstarError(f"{measure}: {len(ours)} seeds cannot be paired with {len(theirs)}")
     return ours - theirs
+
+
+def _check_frames(first: pd.DataFrame, second: pd.DataFrame, measure: str) -> None:
+    frames = [sorted(rows["frame_index"].unique()) for rows in (first, second)]
+    if frames[0] != frames[1]:
+        raise SamstarError(f"{measure}: the two tuners were judged on different frames")
 
 
 def mean_interval(cells: Cells, *, seed: int = 0) -> Estimate:
@@ -110,12 +114,41 @@ def iqm_interval(cells: Cells, *, seed: int = 0) -> Estimate:
     return bootstrap(cells, interquartile_mean, seed=seed)
 
 
+def difference_interval(
+    first: pd.DataFrame, second: pd.DataFrame, measure: str, *, seed: int = 0
+) -> Estimate:
+    """Mean difference of two tuners, first less second, paired stream by stream.
+
+    Parameters
+    ----------
+    first, second : DataFrame
+        Rows of one tuner each from `Judge.judge`, with a column ``seed``; the seeds of each are
+        resampled by themselves, so that they may differ in number.
+    measure : str
+        Column.
+    seed : int
+        Of the resampling.
+
+    Returns
+    -------
+    Estimate
+
+    Raises
+    ------
+    SamstarError
+        If the two were judged on different frames.
+    """
+    _check_frames(first, second, measure)
+    return _of_two(cells_of(first, measure), cells_of(second, measure), np.subtract, seed)
+
+
 def ratio_interval(ours: Cells, theirs: Cells, *, seed: int = 0) -> Estimate:
-    """Ratio of means, ours over theirs, resampled together; one seed pairs with all.
+    """Ratio of means, ours over theirs: streams resampled together, seeds of each by themselves.
 
     Parameters
     ----------
     ours, theirs : (seeds, streams) array
+        Of the same streams.
     seed : int
         Of the resampling.
 
@@ -123,14 +156,22 @@ def ratio_interval(ours: Cells, theirs: Cells, *, seed: int = 0) -> Estimate:
     -------
     Estimate
     """
-    shape = np.broadcast_shapes(ours.shape, theirs.shape)
-    both = np.stack([np.broadcast_to(ours, shape), np.broadcast_to(theirs, shape)])
+    return _of_two(ours, theirs, np.divide, seed)
 
-    def ratio(values: Cells) -> Cells:
-        means = values.mean(axis=-1)
-        return np.asarray(means[0] / means[1])
 
-    return bootstrap(both, ratio, seed=seed)
+def _of_two(
+    ours: Cells, theirs: Cells, combine: Callable[[Cells, Cells], Cells], seed: int
+) -> Estimate:
+    rng = np.random.default_rng(seed)
+    n_streams = ours.shape[1]
+    columns = rng.integers(n_streams, size=(RESAMPLES, 1, n_streams))
+    drawn = []
+    for cells in (ours, theirs):
+        rows = rng.integers(len(cells), size=(RESAMPLES, len(cells), 1))
+        drawn.append(cells[rows, columns].mean(axis=(1, 2)))
+    tail = 50 * (1 - LEVEL)
+    low, high = np.percentile(combine(*drawn), (tail, 100 - tail))
+    return Estimate(float(combine(ours.mean(), theirs.mean())), float(low), float(high))
 
 
 def interquartile_mean(values: Cells) -> Cells:

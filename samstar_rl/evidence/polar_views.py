@@ -125,7 +125,20 @@ class Pyramid:
         self._scale = np.array([np.divide(image.shape, one.shape) for one in levels])
 
     def at(self, level: Index, y: NDArray[np.float64], x: NDArray[np.float64]) -> Field:
-        """The image between pixels at rows y and columns x of the full size."""
+        """Sample the image between pixels.
+
+        Parameters
+        ----------
+        level : int array
+            How often the image is halved, for each place.
+        y, x : arrays
+            Rows and columns in px of the full size; the three shapes go together.
+
+        Returns
+        -------
+        float32 array
+            Of their common shape.
+        """
         scale = self._scale[level]
         return self._grids.at(
             level, (y + 0.5) / scale[..., 0] - 0.5, (x + 0.5) / scale[..., 1] - 0.5

@@ -64,7 +64,11 @@ def resize(image: Image, labels: Labels, height: int, width: int) -> tuple[Image
     shrinks = width < image.shape[1]
     interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
     resized = cv2.resize(image, (width, height), interpolation=interpolation)
-    return resized, _resize_labels(labels, height, width)
+    # OpenCV resamples no int32; float32 is exact for up to 2^24 labels
+    nearest = cv2.resize(
+        labels.astype(np.float32), (width, height), interpolation=cv2.INTER_NEAREST
+    )
+    return resized, nearest.astype(np.int32)
 
 
 def pad(image: Image, labels: Labels, size: int) -> tuple[Image, Labels]:
@@ -109,7 +113,9 @@ def random_view(
     """
     if rng.random() < 0.3:
         return letterbox(*_random_symmetry(rng, image, labels), size)
-    return _random_window(rng, image, labels, size)
+    longest = max(SMALLEST_CROP_PX + 1, min(image.shape) * 1.1)
+    side = np.exp(rng.uniform(np.log(SMALLEST_CROP_PX), np.log(longest)))
+    return window(rng, image, labels, side, size)
 
 
 def tile_view(
@@ -175,13 +181,19 @@ def random_exposure(rng: np.random.Generator, image: Image, labels: Labels) -> t
     if rng.random() < 0.8:
         intensity = _random_contrast(rng, intensity)
     if rng.random() < 0.25:
-        intensity = _tilted_illumination(rng, intensity)
+        height, width = intensity.shape
+        angle = rng.uniform(0, 2 * np.pi)
+        rows: Intensity = np.linspace(-0.5, 0.5, height, dtype=np.float32)[:, None]
+        columns: Intensity = np.linspace(-0.5, 0.5, width, dtype=np.float32)[None]
+        ramp: Intensity = np.float32(np.cos(angle)) * columns + np.float32(np.sin(angle)) * rows
+        intensity = intensity + np.float32(rng.uniform(0, 0.35)) * ramp
     if rng.random() < 0.25:
         intensity = cv2.GaussianBlur(intensity, (0, 0), rng.uniform(0.4, 1.4))
     if rng.random() < 0.6:
         intensity = _random_noise(rng, intensity)
     if rng.random() < 0.08:
-        intensity = _stripes(rng, intensity)
+        offsets = rng.standard_normal((intensity.shape[0], 1), dtype=np.float32)
+        intensity = intensity + rng.uniform(0.02, 0.08) * cv2.GaussianBlur(offsets, (0, 0), 1.0)
     exposed = (np.clip(intensity, 0, 1) * 255).astype(np.uint8)
     if rng.random() < 0.12:
         exposed, labels = exposed.copy(), labels.copy()
@@ -204,14 +216,6 @@ def _segment_around(rng: np.random.Generator, place: int, side: int, extent: int
     lowest, highest = max(place - side + 1, 0), min(place, max(extent - side, 0))
     start = int(rng.integers(min(lowest, highest), highest + 1))
     return slice(start, min(start + side, extent))
-
-
-def _random_window(
-    rng: np.random.Generator, image: Image, labels: Labels, size: int
-) -> tuple[Image, Labels]:
-    longest = max(SMALLEST_CROP_PX + 1, min(image.shape) * 1.1)
-    side = np.exp(rng.uniform(np.log(SMALLEST_CROP_PX), np.log(longest)))
-    return window(rng, image, labels, side, size)
 
 
 def window(
@@ -281,16 +285,6 @@ def _random_contrast(rng: np.random.Generator, intensity: Intensity) -> Intensit
     return exposed
 
 
-def _tilted_illumination(rng: np.random.Generator, intensity: Intensity) -> Intensity:
-    height, width = intensity.shape
-    angle = rng.uniform(0, 2 * np.pi)
-    rows: Intensity = np.linspace(-0.5, 0.5, height, dtype=np.float32)[:, None]
-    columns: Intensity = np.linspace(-0.5, 0.5, width, dtype=np.float32)[None]
-    ramp: Intensity = np.float32(np.cos(angle)) * columns + np.float32(np.sin(angle)) * rows
-    tilted: Intensity = intensity + np.float32(rng.uniform(0, 0.35)) * ramp
-    return tilted
-
-
 def _random_noise(rng: np.random.Generator, intensity: Intensity) -> Intensity:
     noise = rng.standard_normal(intensity.shape, dtype=np.float32)
     if rng.random() < 0.3:  # correlated, as after resampling or a slow scan
@@ -298,16 +292,3 @@ def _random_noise(rng: np.random.Generator, intensity: Intensity) -> Intensity:
     if rng.random() < 0.5:  # Poisson: grows with the square root of the dose
         noise *= 1.3 * np.sqrt(np.clip(intensity, 0.05, 1))
     return intensity + rng.uniform(0, 0.09) * noise
-
-
-def _stripes(rng: np.random.Generator, intensity: Intensity) -> Intensity:
-    offsets = rng.standard_normal((intensity.shape[0], 1), dtype=np.float32)
-    return intensity + rng.uniform(0.02, 0.08) * cv2.GaussianBlur(offsets, (0, 0), 1.0)
-
-
-def _resize_labels(labels: Labels, height: int, width: int) -> Labels:
-    # OpenCV resamples no int32; float32 is exact for up to 2^24 labels
-    resized = cv2.resize(
-        labels.astype(np.float32), (width, height), interpolation=cv2.INTER_NEAREST
-    )
-    return resized.astype(np.int32)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from segment_anything.modeling import Sam
 
 from samstar_rl.frames.frame import Frame
-from samstar_rl.sam.engine import ProposalEngine, Proposals
+from samstar_rl.sam.engine import ProposalEngine
 from samstar_rl.segmentation.filters import segment
 from samstar_rl.settings import Settings
 from samstar_rl.truth.metrics import Truth, f1_at
@@ -104,7 +104,9 @@ def fit_calibration(
             key = (raw_threshold, offset)
             if key not in scored:
                 raw = settings.replace(pred_iou_thresh=raw_threshold, stability_score_offset=offset)
-                scored[key] = _mean_f1(proposals, raw)
+                scored[key] = float(
+                    np.mean([f1_at(segment(found, raw), truth) for found, truth in proposals])
+                )
             if scored[key] > best_f1:
                 best_f1 = scored[key]
                 best = Calibration(slope, intercept, sharpness)
@@ -148,7 +150,3 @@ def _allowed_maps(
     return [
         (float(maps[k][0]), float(maps[k][1])) for k in np.argsort(errors) if errors[k] <= bound
     ]
-
-
-def _mean_f1(proposals: list[tuple[Proposals, Truth]], settings: Settings) -> float:
-    return float(np.mean([f1_at(segment(found, settings), truth) for found, truth in proposals]))

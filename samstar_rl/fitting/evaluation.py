@@ -97,7 +97,9 @@ def point_ious(
     rng = np.random.default_rng(seed)
     true_parts, predicted_parts = [], []
     for image, labels in frames:
-        instances = _large_instances(labels)
+        areas = np.bincount(labels.ravel())
+        areas[0] = 0
+        instances = np.flatnonzero(areas >= SMALLEST_INSTANCE_PX)
         if most_instances is not None and len(instances) > most_instances:
             instances = rng.choice(instances, most_instances, replace=False)
         if len(instances):
@@ -144,12 +146,6 @@ def innermost_pixel(mask: NDArray[np.bool_]) -> tuple[int, int]:
     return int(column), int(row)
 
 
-def _large_instances(labels: NDArray[np.int32]) -> NDArray[np.intp]:
-    areas = np.bincount(labels.ravel())
-    areas[0] = 0
-    return np.flatnonzero(areas >= SMALLEST_INSTANCE_PX)
-
-
 @torch.no_grad()
 def _prompt_instances(
     predictor: SamPredictor,
@@ -171,16 +167,11 @@ def _prompt_instances(
             torch.ones((len(batch), 1), dtype=torch.int, device=device),
             multimask_output=True,
         )
-        true.append(_iou(masks, truth).cpu().numpy())
+        shared = (masks & truth.unsqueeze(1)).flatten(2).sum(dim=-1)
+        union = (masks | truth.unsqueeze(1)).flatten(2).sum(dim=-1)
+        true.append((shared / union.clamp_min(1)).cpu().numpy())
         predicted.append(iou_pred.cpu().numpy())
     return np.concatenate(true), np.concatenate(predicted)
-
-
-def _iou(masks: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
-    """IoU of masks (K, 3, H, W) with truth (K, H, W)."""
-    shared = (masks & truth.unsqueeze(1)).flatten(2).sum(dim=-1)
-    union = (masks | truth.unsqueeze(1)).flatten(2).sum(dim=-1)
-    return shared / union.clamp_min(1)
 
 
 @dataclass(frozen=True)

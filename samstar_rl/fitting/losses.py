@@ -43,7 +43,7 @@ def mask_losses(logits: Tensor, iou_pred: Tensor, target: Tensor, weight: Tensor
     -------
     MaskLosses
     """
-    per_mask = normalised_bce(logits, target) + dice(logits, target)
+    per_mask = _normalised_bce(logits, target) + dice(logits, target)
     is_object = (target.flatten(1).amax(dim=1) > 0).float()
     objects = is_object.sum().clamp_min(1)
     multi = per_mask[:, 1:]
@@ -59,7 +59,7 @@ def mask_losses(logits: Tensor, iou_pred: Tensor, target: Tensor, weight: Tensor
     )
 
 
-def normalised_bce(logits: Tensor, target: Tensor) -> Tensor:
+def _normalised_bce(logits: Tensor, target: Tensor) -> Tensor:
     """Focally weighted binary cross-entropy in units of the object's area: (M, 4).
 
     The usual focal loss averages over the whole mask: small objects then weigh nothing, and a

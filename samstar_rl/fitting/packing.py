@@ -65,7 +65,9 @@ def begin_from_weights(sam: Sam, path: Path) -> None:
     calibration = None
     try:
         if path.suffix == ".safetensors":
-            calibration = _folded_calibration(path)
+            with safe_open(path, "pt") as file:
+                stated = (file.metadata() or {}).get("calibration")
+            calibration = UNSTATED if stated is None else Calibration(**json.loads(stated))
             weights: dict[str, Tensor] = load_file(path)
         else:
             state = torch.load(path, map_location="cpu", weights_only=True)
@@ -79,12 +81,6 @@ def begin_from_weights(sam: Sam, path: Path) -> None:
         raise SamstarError(_advice(path, f"{(absent + unexpected)[0]} does not agree"))
     if calibration is not None:
         undo_calibration(sam, calibration)
-
-
-def _folded_calibration(path: Path) -> Calibration:
-    with safe_open(path, "pt") as file:
-        stated = (file.metadata() or {}).get("calibration")
-    return UNSTATED if stated is None else Calibration(**json.loads(stated))
 
 
 def _advice(path: Path, reason: str) -> str:

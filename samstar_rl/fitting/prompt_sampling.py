@@ -72,7 +72,12 @@ def sample_prompts(
         rows, columns = np.divmod(pixels, labels.shape[1])
         prompts.instance[slot] = instance
         if rng.random() < BOX_SHARE:
-            prompts.coords_px[slot] = _jittered_box(rng, rows, columns)
+            corners = np.array(
+                [[columns.min(), rows.min()], [columns.max() + 1, rows.max() + 1]], dtype=np.float64
+            )
+            prompts.coords_px[slot] = (
+                corners + rng.normal(0, 0.05, (2, 2)) * (corners[1] - corners[0]) - 0.5
+            )
             prompts.labels[slot] = (2, 3)
         else:
             prompts.coords_px[slot, 0] = _interior_point(rng, rows, columns)
@@ -103,12 +108,3 @@ def _interior_point(
     distance = np.hypot(rows[picked] - rows.mean(), columns[picked] - columns.mean())
     nearest = picked[np.argmin(distance)]
     return np.array([columns[nearest], rows[nearest]]) + rng.uniform(-0.5, 0.5, 2)
-
-
-def _jittered_box(
-    rng: np.random.Generator, rows: NDArray[np.intp], columns: NDArray[np.intp]
-) -> NDArray[np.float64]:
-    corners = np.array(
-        [[columns.min(), rows.min()], [columns.max() + 1, rows.max() + 1]], dtype=np.float64
-    )
-    return corners + rng.normal(0, 0.05, (2, 2)) * (corners[1] - corners[0]) - 0.5

@@ -5,25 +5,21 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from rich.progress import Progress
 from segment_anything.modeling import Sam
 from torch import Tensor
 from torch.nn import functional as F
-from torch.utils.data import DataLoader
 from torch.utils.tensorboard import SummaryWriter
 
-from samstar_rl._io.atomic import replacing
-from samstar_rl.errors import SamstarError
 from samstar_rl.fitting.evaluation import best_of_three
 from samstar_rl.fitting.losses import AuxiliaryHead, MaskLosses, mask_losses
 from samstar_rl.fitting.packing import begin_from_weights
+from samstar_rl.fitting.resumable import ResumableTraining
 from samstar_rl.fitting.samples import BatchDataset, SampleSpec, SimulatedPool
 from samstar_rl.sam.architectures.tiny import TinySamConfig, build_tiny_sam, tie_cross_attentions
 from samstar_rl.sam.folded_decoder import point_tokens, predict_masks
@@ -35,7 +31,6 @@ if TYPE_CHECKING:
 MASK_STRIDE = 2
 IOU_WEIGHT = 2.0
 AUXILIARY_WEIGHT = 0.4
-MAY_CHANGE = ("images", "decay_share")
 
 
 @dataclass(frozen=True)
@@ -97,7 +92,7 @@ class TrainingConfig:
         return self.learning_rate * warm * min(1.0, max(left, 0.0))
 
 
-class Trainer:
+class Trainer(ResumableTraining):
     """Trains the embedded SAM on one device and keeps a checkpoint from which it resumes.
 
     Parameters
@@ -121,6 +116,9 @@ class Trainer:
         that resumes has its own.
     """
 
+    KEPT = ("sam", "average", "auxiliary", "optimizer")
+    MAY_CHANGE = ("images", "decay_share")
+
     def __init__(
         self,
         config: TrainingConfig,
@@ -134,7 +132,8 @@ class Trainer:
         network: TinySamConfig | None = None,
         begin_from: Path | None = None,
     ) -> None:
-        self.config, self.folder, self.validation = config, folder, validation
+        self.config: TrainingConfig = config
+        self.folder, self.validation = folder, validation
         self.device, self.workers = torch.device(device), workers
         network = network or TinySamConfig()
         self.sam = build_tiny_sam(network, seed=config.seed)
@@ -150,9 +149,9 @@ class Trainer:
             torch.nn.init.zeros_(self.auxiliary.maps.weight)
         self.average = build_tiny_sam(network, seed=config.seed).to(self.device)
         self.average.load_state_dict(self.sam.state_dict())
-        self.optimizer = self._build_optimizer()
+        self.optimizer = self._adamw(self.sam, self.auxiliary, betas=(0.9, 0.98), fused=True)
         self.step = 0
-        self.begun_from = begin_from is not None
+        self.begun = begin_from is not None
         spec = SampleSpec(
             network.image_size,
             config.prompts,
@@ -174,16 +173,11 @@ class Trainer:
             spec, pool, real, batch_size=config.batch_size, seed=config.seed, wide=wide
         )
 
-    @property
-    def checkpoint(self) -> Path:
-        """Where the training resumes from."""
-        return self.folder / "checkpoint.pt"
-
     def run(self, *, save_every_s: float = 120, validate_every_s: float = 900) -> Sam:
         """Train to the end and return the averaged network."""
         self.folder.mkdir(parents=True, exist_ok=True)
         if self.checkpoint.exists():
-            self._resume()
+            self._resume(self.device)
         writer = SummaryWriter(self.folder, purge_step=self.step * self.config.batch_size)
         saved = validated = logged = time.monotonic()
         history: list[dict[str, float]] = []
@@ -191,7 +185,9 @@ class Trainer:
             bar = progress.add_task(
                 "training", total=self.config.images, completed=self.step * self.config.batch_size
             )
-            for batch in self._loader():
+            for batch in self._batches(
+                self.dataset, self.config.steps, workers=self.workers, ahead=8
+            ):
                 history.append(self._train_step(batch))
                 self.step += 1
                 progress.advance(bar, self.config.batch_size)
@@ -209,30 +205,6 @@ class Trainer:
         self._save()
         return self.average.eval()
 
-    def _build_optimizer(self) -> torch.optim.AdamW:
-        parameters = [*self.sam.parameters(), *self.auxiliary.parameters()]
-        matrices = [parameter for parameter in parameters if parameter.ndim > 1]
-        vectors = [parameter for parameter in parameters if parameter.ndim <= 1]
-        groups = [
-            {"params": matrices, "weight_decay": self.config.weight_decay},
-            {"params": vectors, "weight_decay": 0.0},
-        ]
-        return torch.optim.AdamW(
-            groups, lr=self.config.learning_rate, betas=(0.9, 0.98), fused=True
-        )
-
-    def _loader(self) -> Iterator[dict[str, Tensor]]:
-        steps = range(self.step, self.config.steps)
-        return iter(
-            DataLoader(
-                self.dataset,
-                batch_size=None,
-                sampler=steps,
-                num_workers=self.workers,
-                prefetch_factor=8 if self.workers else None,
-            )
-        )
-
     def _train_step(self, batch: dict[str, Tensor]) -> dict[str, float]:
         for group in self.optimizer.param_groups:
             group["lr"] = self.config.rate(self.step)
@@ -245,7 +217,7 @@ class Trainer:
         norm = torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         if torch.isfinite(norm):
             self.optimizer.step()
-        self._average()
+        self._follow(self.average, self.sam)
         return {
             "loss/mask": float(masks.mask.detach()),
             "loss/iou": float(masks.iou.detach()),
@@ -256,10 +228,16 @@ class Trainer:
 
     def _losses(self, batch: dict[str, Tensor]) -> tuple[MaskLosses, Tensor]:
         size = batch["image"].shape[-1]
-        valid = _valid(batch["shape"], size)
+        shape = batch["shape"]  # the rest is padding
+        along = torch.arange(size, device=shape.device)
+        rows = along[None, :, None] < shape[:, 0, None, None]
+        columns = along[None, None, :] < shape[:, 1, None, None]
+        valid = rows & columns
         image = (batch["image"].unsqueeze(1).float() - self.sam.pixel_mean) / self.sam.pixel_std
         prompt_encoder = self.sam.prompt_encoder
-        with self._mixed_precision():
+        mixed = self.config.precision != "float32"
+        dtype = getattr(torch, self.config.precision)
+        with torch.autocast(self.device.type, dtype, enabled=mixed):
             embedding = self.sam.image_encoder(image * valid.unsqueeze(1))
             sparse = point_tokens(
                 prompt_encoder,
@@ -276,23 +254,6 @@ class Trainer:
         target = mask_targets(batch["labels"], batch["instance"])
         masks = mask_losses(logits.float(), iou_pred.float(), target, batch["weight"].flatten())
         return masks, self.auxiliary.loss(embedding.float(), batch["labels"], valid)
-
-    def _mixed_precision(self) -> AbstractContextManager[Any]:
-        if self.config.precision == "float32":
-            return nullcontext()
-        return torch.autocast(self.device.type, getattr(torch, self.config.precision))
-
-    @torch.no_grad()
-    def _average(self) -> None:
-        """Exponential moving average of the weights, short at the start of new ones."""
-        decay = self.config.ema_decay
-        if not self.begun_from:
-            decay = min(decay, (self.step + 1) / (self.step + 20))
-        averaged, current = self.average.state_dict(), self.sam.state_dict()
-        floats = [key for key in averaged if averaged[key].is_floating_point()]
-        torch._foreach_lerp_(
-            [averaged[key] for key in floats], [current[key] for key in floats], 1 - decay
-        )
 
     def _log(self, writer: SummaryWriter, history: list[dict[str, float]], seconds: float) -> None:
         images = self.step * self.config.batch_size
@@ -312,50 +273,8 @@ class Trainer:
         with (self.folder / "validation.jsonl").open("a") as file:
             file.write(json.dumps({"images": images, **asdict(result)}) + "\n")
 
-    def _save(self) -> None:
-        state = {
-            "config": asdict(self.config),
-            "step": self.step,
-            "sam": self.sam.state_dict(),
-            "average": self.average.state_dict(),
-            "auxiliary": self.auxiliary.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-        }
-        with replacing(self.checkpoint) as temporary:
-            torch.save(state, temporary)
-
-    def _resume(self) -> None:
-        state = torch.load(self.checkpoint, map_location=self.device, weights_only=True)
-        self._check_config(state["config"])
-        self.sam.load_state_dict(state["sam"])
-        self.average.load_state_dict(state["average"])
-        self.auxiliary.load_state_dict(state["auxiliary"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.step = state["step"]
-
-    def _check_config(self, earlier: dict[str, Any]) -> None:
-        changed = {
-            key: (value, earlier.get(key))
-            for key, value in asdict(self.config).items()
-            if key not in MAY_CHANGE and earlier.get(key) != value
-        }
-        if changed:
-            key, (now, before) = next(iter(changed.items()))
-            raise SamstarError(
-                f"{self.checkpoint} was begun with {key} = {before}, now it is {now}: resume with "
-                "the same options (only images and decay_share may change) or choose another folder"
-            )
-
 
 def mask_targets(labels: Tensor, instance: Tensor) -> Tensor:
     """Soft masks (B * P, S / 2, S / 2) of the instances (B, P) in labels (B, S, S)."""
     masks = labels.unsqueeze(1) == instance[:, :, None, None]
     return F.avg_pool2d(masks.float(), MASK_STRIDE).flatten(0, 1)
-
-
-def _valid(shape: Tensor, size: int) -> Tensor:
-    """(B, S, S) bool, False on padding."""
-    along = torch.arange(size, device=shape.device)
-    rows = along[None, :, None] < shape[:, 0, None, None]
-    columns = along[None, None, :] < shape[:, 1, None, None]
-    return rows & columns

@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from samstar_rl._io.atomic import replacing
 from samstar_rl.fitting.augmentation import pad, random_exposure, random_view, resize, tile_view
-from samstar_rl.fitting.prompt_sampling import Prompts, sample_prompts
+from samstar_rl.fitting.prompt_sampling import sample_prompts
 from samstar_rl.simulator import draw_training_image, draw_wide_image
 
 if TYPE_CHECKING:
@@ -89,7 +88,7 @@ class SampleSpec:
     wide_share: float = 0.4
 
 
-def draw_sample(
+def _draw_sample(
     rng: np.random.Generator,
     spec: SampleSpec,
     simulated: SimulatedPool,
@@ -97,24 +96,7 @@ def draw_sample(
     *,
     wide: SimulatedPool | None = None,
 ) -> dict[str, Tensor]:
-    """Draw one training sample.
-
-    Parameters
-    ----------
-    rng : numpy.random.Generator
-    spec : SampleSpec
-    simulated : SimulatedPool
-    real : list of (image, labels)
-        May be empty.
-    wide : SimulatedPool, optional
-        Of wide images, to be seen tile by tile; without it all simulated ones are of the other.
-
-    Returns
-    -------
-    dict
-        ``image`` (S, S) uint8, ``labels`` (S, S) int32, ``shape`` (2,) of the unpadded part,
-        ``coords_px`` (P, 2, 2), ``prompt_labels`` (P, 2), ``instance`` (P,), ``weight`` (P,).
-    """
+    """Draw one training sample."""
     while True:
         is_real = bool(real) and rng.random() < spec.real_share
         if is_real:
@@ -126,12 +108,28 @@ def draw_sample(
             if rng.random() < 0.5:
                 image, labels = random_exposure(rng, image, labels)
         else:
-            image, labels = _simulated_view(rng, simulated, spec.image_size)
+            image, labels = simulated[int(rng.integers(simulated.count))]
+            if rng.random() < 0.5:
+                image, labels = random_view(rng, image, labels, spec.image_size)
+            else:
+                image, labels = resize(image, labels, spec.image_size, spec.image_size)
+            if rng.random() < 0.5:
+                image, labels = random_exposure(rng, image, labels)
         shape = image.shape
         image, labels = pad(image, labels, spec.image_size)
         prompts = sample_prompts(rng, labels, shape, spec.prompts)
         if prompts is not None:
-            return _to_tensors(image, labels, shape, prompts, is_real)
+            background_weight = REAL_BACKGROUND_WEIGHT if is_real else 1.0
+            weight = np.where(prompts.instance < 0, background_weight, 1.0).astype(np.float32)
+            return {
+                "image": torch.from_numpy(np.ascontiguousarray(image)),
+                "labels": torch.from_numpy(np.ascontiguousarray(labels)),
+                "shape": torch.tensor(shape),
+                "coords_px": torch.from_numpy(prompts.coords_px),
+                "prompt_labels": torch.from_numpy(prompts.labels),
+                "instance": torch.from_numpy(prompts.instance),
+                "weight": torch.from_numpy(weight),
+            }
 
 
 class BatchDataset(torch.utils.data.Dataset[dict[str, Tensor]]):
@@ -156,39 +154,7 @@ class BatchDataset(torch.utils.data.Dataset[dict[str, Tensor]]):
     def __getitem__(self, step: int) -> dict[str, Tensor]:
         rng = np.random.default_rng([self.seed, step])
         samples = [
-            draw_sample(rng, self.spec, self.simulated, self.real, wide=self.wide)
+            _draw_sample(rng, self.spec, self.simulated, self.real, wide=self.wide)
             for _ in range(self.batch_size)
         ]
         return {key: torch.stack([sample[key] for sample in samples]) for key in samples[0]}
-
-
-def _simulated_view(rng: np.random.Generator, simulated: SimulatedPool, size: int) -> Labelled:
-    """The whole simulated image or a window of it, as drawn or exposed anew."""
-    image, labels = simulated[int(rng.integers(simulated.count))]
-    if rng.random() < 0.5:
-        image, labels = random_view(rng, image, labels, size)
-    else:
-        image, labels = resize(image, labels, size, size)
-    if rng.random() < 0.5:
-        image, labels = random_exposure(rng, image, labels)
-    return image, labels
-
-
-def _to_tensors(
-    image: NDArray[np.uint8],
-    labels: NDArray[np.int32],
-    shape: tuple[int, ...],
-    prompts: Prompts,
-    is_real: bool,
-) -> dict[str, Tensor]:
-    background_weight = REAL_BACKGROUND_WEIGHT if is_real else 1.0
-    weight = np.where(prompts.instance < 0, background_weight, 1.0).astype(np.float32)
-    return {
-        "image": torch.from_numpy(np.ascontiguousarray(image)),
-        "labels": torch.from_numpy(np.ascontiguousarray(labels)),
-        "shape": torch.tensor(shape),
-        "coords_px": torch.from_numpy(prompts.coords_px),
-        "prompt_labels": torch.from_numpy(prompts.labels),
-        "instance": torch.from_numpy(prompts.instance),
-        "weight": torch.from_numpy(weight),
-    }

@@ -123,7 +123,19 @@ class SegmentWidget(QWidget):
         self.canvas.setMinimumHeight(330)
         self.sliders: dict[str, SettingSlider] = {}
         self._form = QFormLayout()
-        self._arrange()
+        choices = QFormLayout()
+        choices.addRow("task", self.task)
+        choices.addRow("tuner", self.tuner)
+        settings = QWidget()
+        settings.setLayout(self._form)
+        area = QScrollArea()
+        area.setWidgetResizable(True)
+        area.setWidget(settings)
+        area.setMinimumHeight(220)
+        layout = QVBoxLayout(self)
+        layout.addLayout(choices)
+        for widget in (self.run, self.message, self.canvas, area):
+            layout.addWidget(widget)
 
     def segment(self) -> None:
         """Let the tuner choose, and show what comes out."""
@@ -173,7 +185,7 @@ class SegmentWidget(QWidget):
         else:
             self._layer.data = placed
         self._layer.features = features
-        draw_score(self.figure, result)
+        _draw_score(self.figure, result)
         self.canvas.draw_idle()
 
     def _selected_layer(self) -> Any:
@@ -193,21 +205,6 @@ class SegmentWidget(QWidget):
             slider = SettingSlider(space, name, getattr(settings, name), self._move)
             self.sliders[name] = slider
             self._form.addRow(name, slider)
-
-    def _arrange(self) -> None:
-        choices = QFormLayout()
-        choices.addRow("task", self.task)
-        choices.addRow("tuner", self.tuner)
-        settings = QWidget()
-        settings.setLayout(self._form)
-        area = QScrollArea()
-        area.setWidgetResizable(True)
-        area.setWidget(settings)
-        area.setMinimumHeight(220)
-        layout = QVBoxLayout(self)
-        layout.addLayout(choices)
-        for widget in (self.run, self.message, self.canvas, area):
-            layout.addWidget(widget)
 
 
 class SettingSlider(QWidget):
@@ -258,7 +255,7 @@ class SettingSlider(QWidget):
         return round((float(self._space.encode(settings)[0]) + 1) / 2 * STEPS)
 
 
-def draw_score(figure: Figure, result: FrameResult) -> None:
+def _draw_score(figure: Figure, result: FrameResult) -> None:
     """Bars of the terms, and a histogram of the diameters."""
     figure.clear()
     terms, diameters = figure.subplots(2, 1)

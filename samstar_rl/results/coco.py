@@ -43,7 +43,9 @@ def write_coco(path: Path, result: FrameResult) -> None:
 def to_coco(result: FrameResult) -> dict[str, Any]:
     """A frame as a COCO data set of plain types, whose ids meet those of no other frame."""
     height, width = result.frame.shape
-    image_id = _image_id(result.frame.id)
+    # a number of the frame's name, so that the files of single frames can be put together
+    digest = hashlib.sha256(result.frame.id.encode("utf-8", "surrogatepass")).digest()
+    image_id = int.from_bytes(digest[:8], "big") >> (64 - IMAGE_ID_BITS)
     image = {
         "id": image_id,
         "file_name": Path(result.source or result.frame.file or result.frame.id).name,
@@ -120,21 +122,6 @@ def merge_coco(parts: Sequence[Path], file_names: Sequence[str]) -> dict[str, An
 
 def _info(description: str) -> dict[str, str]:
     return {"description": description, "contributor": SOFTWARE}
-
-
-def _image_id(frame_id: str) -> int:
-    """A number of the frame's name, so that the files of single frames can be put together."""
-    digest = hashlib.sha256(frame_id.encode("utf-8", "surrogatepass")).digest()
-    return int.from_bytes(digest[:8], "big") >> (64 - IMAGE_ID_BITS)
-
-
-def read_coco_masks(path: Path) -> np.ndarray:
-    """The masks of a file that `write_coco` wrote, (K, H, W) bool, in their order."""
-    content = json.loads(path.read_text(encoding="utf-8"))
-    (image,) = content["images"]
-    rle = _codec()
-    masks = [rle.decode(entry["rle"]).astype(bool) for entry in content["annotations"]]
-    return np.array(masks, dtype=bool).reshape(-1, image["height"], image["width"])
 
 
 def _codec() -> Any:

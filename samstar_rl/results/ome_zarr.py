@@ -38,8 +38,9 @@ def write_ome_zarr(path: Path, result: FrameResult) -> None:
     except ImportError as error:
         raise MissingExtraError("OME-Zarr", "ome-zarr", "ome-zarr") from error
     size_nm = result.frame.pixel_size_nm
+    unit = {} if size_nm is None else {"unit": "nanometer"}
     geometry: dict[str, Any] = {
-        "axes": _axes(size_nm),
+        "axes": [{"name": name, "type": "space", **unit} for name in ("y", "x")],
         "coordinate_transformations": [[{"type": "scale", "scale": [size_nm or 1.0] * 2}]],
         "scaler": None,  # frames are small: one resolution
     }
@@ -57,11 +58,6 @@ def write_ome_zarr(path: Path, result: FrameResult) -> None:
         label_metadata={"properties": _properties(result), "source": {"image": "../../"}},
         **geometry,
     )
-
-
-def _axes(pixel_size_nm: float | None) -> list[dict[str, str]]:
-    unit = {} if pixel_size_nm is None else {"unit": "nanometer"}
-    return [{"name": name, "type": "space", **unit} for name in ("y", "x")]
 
 
 def _properties(result: FrameResult) -> list[dict[str, Any]]:

@@ -84,34 +84,20 @@ def draw_outlines(frame: Frame, segmentation: Segmentation, factor: int = 1) -> 
     picture = _enlarge(to_sam_rgb(frame.image), factor)
     thickness = max(1, round(min(picture.shape[:2]) / 1200))
     # the tiles that SAM looked at, under the particles
-    for x0, y0, x1, y1 in (_tiles_looked_at(segmentation) * factor).tolist():
+    effort, boxes = segmentation.proposals.effort, segmentation.proposals.crop_boxes
+    views = np.zeros(0, dtype=np.int32) if effort is None else np.unique(effort.views)
+    for x0, y0, x1, y1 in (boxes[views[views > 0]] * factor).tolist():
         cv2.rectangle(picture, (x0, y0), (x1 - 1, y1 - 1), TILE_COLOUR, thickness)
     boxed = [segmentation.mask_in_box(index) for index in range(len(segmentation))]
-    colours = distinct_colours(np.array([box_xyxy for box_xyxy, _ in boxed]).reshape(-1, 4))
+    colours = _distinct_colours(np.array([box_xyxy for box_xyxy, _ in boxed]).reshape(-1, 4))
     for (box_xyxy, mask), colour in zip(boxed, colours, strict=True):
         _outline(picture, mask, int(box_xyxy[0]) * factor, int(box_xyxy[1]) * factor, factor,
                  colour, thickness)  # fmt: skip
     return picture
 
 
-def _tiles_looked_at(segmentation: Segmentation) -> NDArray[np.int64]:
-    """Boxes of the tiles in which prompts were decoded, (T, 4)."""
-    effort, boxes = segmentation.proposals.effort, segmentation.proposals.crop_boxes
-    views = np.zeros(0, dtype=np.int32) if effort is None else np.unique(effort.views)
-    return boxes[views[views > 0]]
-
-
-def distinct_colours(boxes_xyxy: NDArray[np.integer]) -> list[tuple[int, int, int]]:
-    """Choose colours so that particles whose boxes touch differ, as far as the palette reaches.
-
-    Parameters
-    ----------
-    boxes_xyxy : (K, 4) array
-
-    Returns
-    -------
-    list of K colours
-    """
+def _distinct_colours(boxes_xyxy: NDArray[np.integer]) -> list[tuple[int, int, int]]:
+    """Choose colours so that particles whose boxes touch differ, as far as the palette reaches."""
     choices: list[int] = []
     for index, (left, top, right, bottom) in enumerate(boxes_xyxy.tolist()):
         before = boxes_xyxy[:index]
@@ -133,14 +119,14 @@ def enlargement(shape: tuple[int, int]) -> int:
     return max(1, round(LEAST_SIDE_PX / max(shape)))
 
 
-def scale_bar_nm(width_nm: float) -> float:
+def _scale_bar_nm(width_nm: float) -> float:
     """The longest of 1, 2, 5, 10, ... nm that takes at most a quarter of the width."""
     longest = width_nm * SCALE_BAR_SHARE
     power = 10.0 ** np.floor(np.log10(longest))
     return float(max(step * power for step in (1, 2, 5) if step * power <= longest))
 
 
-def format_length(length_nm: float) -> str:
+def _format_length(length_nm: float) -> str:
     """A length in the unit in which people say it."""
     for unit, size_nm in (("mm", 1e6), ("µm", 1e3), ("nm", 1.0)):
         if length_nm >= size_nm:
@@ -195,23 +181,12 @@ def _draw_strip(
         draw.text((size, size // 2 + row * line_height), line, STRIP_TEXT, font)
     if pixel_size_nm is not None:
         top = size // 2 + line_height * len(lines)
-        _draw_scale_bar(draw, font, size, top, width, pixel_size_nm / factor)
+        shown_nm = pixel_size_nm / factor
+        length_nm = _scale_bar_nm(width * shown_nm)
+        length_px, middle = round(length_nm / shown_nm), top + size // 2
+        draw.rectangle((size, middle - size // 6, size + length_px, middle + size // 6), STRIP_TEXT)
+        draw.text((2 * size + length_px, top), _format_length(length_nm), STRIP_TEXT, font)
     return np.array(strip)
-
-
-def _draw_scale_bar(
-    draw: ImageDraw.ImageDraw,
-    font: ImageFont.FreeTypeFont | ImageFont.ImageFont,
-    size: int,
-    top: int,
-    width: int,
-    pixel_size_nm: float,
-) -> None:
-    length_nm = scale_bar_nm(width * pixel_size_nm)
-    length_px = round(length_nm / pixel_size_nm)
-    middle = top + size // 2
-    draw.rectangle((size, middle - size // 6, size + length_px, middle + size // 6), STRIP_TEXT)
-    draw.text((2 * size + length_px, top), format_length(length_nm), STRIP_TEXT, font)
 
 
 def _wrapped(

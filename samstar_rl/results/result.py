@@ -133,6 +133,16 @@ class FrameResult:
         measured = self.measured
         size_nm = self.frame.pixel_size_nm
         diameters = self.segmentation.table.equivalent_diameter_area[measured] * (size_nm or 1.0)
+        effort_record: dict[str, Any] = {}
+        effort = self.segmentation.proposals.effort
+        if effort is not None:  # what the frame asked of SAM, so that it can be replayed exactly
+            effort_record = {
+                "cost": effort.cost,
+                "cost_limit": effort.cost_limit,
+                "stopped_by": effort.stopped_by,
+                "views": len(np.unique(np.append(effort.views, 0))),
+                "tiles_left_out": effort.n_tiles_left_out,
+            }
         return {
             "schema_version": SCHEMA_VERSION,
             "frame": self.frame.id,
@@ -155,42 +165,10 @@ class FrameResult:
             "settings": self.settings.to_dict(),
             "evaluations": int(self.n_evaluations),
             "prompts_decoded": int(self.n_prompts_decoded),
-            **self._effort_record(),
+            **effort_record,
             "milliseconds": {name: round(value, 3) for name, value in self.milliseconds.items()},
             "notes": list(self.notes),
         }
-
-    def _effort_record(self) -> dict[str, Any]:
-        """What the frame asked of SAM, so that it can be replayed exactly."""
-        effort = self.segmentation.proposals.effort
-        if effort is None:
-            return {}
-        return {
-            "cost": effort.cost,
-            "cost_limit": effort.cost_limit,
-            "stopped_by": effort.stopped_by,
-            "views": len(np.unique(np.append(effort.views, 0))),
-            "tiles_left_out": effort.n_tiles_left_out,
-        }
-
-
-def write_result(folder: Path, result: FrameResult, *, picture: bool = True) -> None:
-    """Write the files of one frame, each complete or absent, the record last.
-
-    A frame whose record NAME.json exists is complete.
-
-    Parameters
-    ----------
-    folder : Path
-        Exists.
-    result : FrameResult
-    picture : bool
-        Whether to draw NAME.overlay.png, the dearest of the files.
-    """
-    for suffix, write in WRITERS.items():
-        if picture or suffix != OVERLAY_SUFFIX:
-            with atomic.replacing(result_path(folder, result.frame.id, suffix)) as path:
-                write(path, result)
 
 
 def result_path(folder: Path, frame_id: str, suffix: str) -> Path:
@@ -218,17 +196,14 @@ def safe_name(frame_id: str) -> str:
     An id that is no such name as it stands gets a part of its hash: no two ids share a name.
     """
     name = re.sub(r"[^\w.+=@ ()\[\]-]", "_", frame_id).strip(" .")
-    if name == frame_id and len(name.encode()) <= MAX_NAME_LENGTH and not _is_reserved(name):
+    # what Windows takes for a device, whatever its suffix
+    reserved = re.fullmatch(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", name.casefold())
+    if name == frame_id and len(name.encode()) <= MAX_NAME_LENGTH and not reserved:
         return name
     digest = hashlib.sha256(frame_id.encode("utf-8", "surrogatepass")).hexdigest()[:8]
     # the bytes that file systems allow, suffixes and temporary names included
     shortened = name.encode()[:MAX_NAME_LENGTH].decode(errors="ignore").strip(" .")
     return f"{shortened or 'frame'}-{digest}"
-
-
-def _is_reserved(name: str) -> bool:
-    """Say whether Windows takes the name for a device, whatever its suffix."""
-    return re.fullmatch(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", name.casefold()) is not None
 
 
 def label_image(segmentation: Segmentation) -> NDArray[np.uint16] | NDArray[np.uint32]:

@@ -132,6 +132,14 @@ def _positive(text: str) -> float:
     return value
 
 
+def _preset(place: str) -> dict[str, Any]:
+    from samstar_rl.simulator.presets import PRESETS
+
+    if place and place not in PRESETS:  # told before what draws frames is imported
+        raise SourceError(f"preset must be one of {', '.join(PRESETS)}, got {place!r}")
+    return {"preset": place or "particles"}
+
+
 def _address(place: str) -> dict[str, Any]:
     """``host:port``, ``host`` or ``[::1]:port``; each source knows its usual port."""
     match = re.fullmatch(r"(\[[0-9a-fA-F:]+\]|[\w.-]+)(?::(\d{1,5}))?/?", place)
@@ -175,7 +183,7 @@ _INSTRUMENT = {
 SOURCES: dict[str, SourceKind] = {
     "sim": SourceKind(
         "samstar_rl.sources.simulated:SimulatedSource",
-        lambda place: {"preset": place or "particles"},
+        _preset,
         {
             **{name: (name, int) for name in ("seed", "size", "length", "survey")},
             **{name: (name, _not_negative) for name in ("drift", "fps")},

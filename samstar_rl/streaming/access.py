@@ -70,6 +70,12 @@ def admits(token: str | None, given: str | None, host_header: str) -> bool:
     return name in LOCAL_NAMES or (name is not None and is_loopback(name))
 
 
+def bearer_token(authorization: str) -> str | None:
+    """The token in the header ``Authorization`` that a program sends with its request."""
+    scheme, _, token = authorization.partition(" ")
+    return token.strip() if scheme.casefold() == "bearer" else None
+
+
 def url_of(host: str, port: int) -> str:
     """The address as a browser takes it."""
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -45,44 +45,34 @@ class Counters:
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
-        self._received = self._done = self._dropped = self._failed = 0
+        self._counts = Counts()
         self._latencies_ms: deque[float] = deque(maxlen=LATENCY_WINDOW)
 
     def receive(self) -> None:
         """A frame came."""
-        with self._changed:
-            self._received += 1
-            self._changed.notify_all()
+        self._change(received=1)
 
     def finish(self, latency_ms: float) -> None:
         """A frame's results are complete, that long after it came."""
-        with self._changed:
-            self._done += 1
-            self._latencies_ms.append(latency_ms)
-            self._changed.notify_all()
+        self._change(done=1, latencies_ms=[latency_ms])
 
     def drop(self, n: int = 1) -> None:
         """Frames were left out."""
-        with self._changed:
-            self._dropped += n
-            self._changed.notify_all()
+        self._change(dropped=n)
 
     def fail(self, n: int = 1) -> None:
         """Frames could not be treated."""
-        with self._changed:
-            self._failed += n
-            self._changed.notify_all()
+        self._change(failed=n)
 
     @property
     def counts(self) -> Counts:
         """The counts, all of one moment."""
-        with self._changed:
-            return self._counts()
+        return self._counts
 
     def wait_for(self, condition: Callable[[Counts], bool], timeout_s: float) -> bool:
         """Wait until the counts are so, at most so long; whether they are."""
         with self._changed:
-            return self._changed.wait_for(lambda: condition(self._counts()), timeout_s)
+            return self._changed.wait_for(lambda: condition(self._counts), timeout_s)
 
     def latency_ms(self, percentile: float) -> float | None:
         """A percentile of the last frames' latencies; None before the first."""
@@ -90,5 +80,9 @@ class Counters:
             latencies = list(self._latencies_ms)
         return float(np.percentile(latencies, percentile)) if latencies else None
 
-    def _counts(self) -> Counts:
-        return Counts(self._received, self._done, self._dropped, self._failed)
+    def _change(self, *, latencies_ms: Sequence[float] = (), **by: int) -> None:
+        with self._changed:
+            changed = {name: getattr(self._counts, name) + n for name, n in by.items()}
+            self._counts = replace(self._counts, **changed)
+            self._latencies_ms.extend(latencies_ms)
+            self._changed.notify_all()

@@ -12,7 +12,7 @@ import selectors
 import socket
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from socketserver import TCPServer
@@ -22,7 +22,7 @@ from urllib.parse import parse_qs, urlsplit
 import numpy as np
 
 from samstar_rl.errors import SamstarError
-from samstar_rl.streaming.access import admits, demand_token, url_of
+from samstar_rl.streaming.access import admits, bearer_token, demand_token, url_of
 
 if TYPE_CHECKING:
     from samstar_rl.results.result import FrameResult
@@ -35,6 +35,7 @@ MAX_CONNECTIONS = 32
 # how often an idle stream looks whether the server stops
 IDLE_S = 0.5
 SOCKET_TIMEOUT_S = 30.0
+INDEX = b"/frames: JSON lines as they come\n/latest: the last\n/metrics: for Prometheus\n"
 
 
 class FeedError(SamstarError):
@@ -78,7 +79,7 @@ class Feed:
         self._lines: deque[bytes] = deque(maxlen=BACKLOG)
         self._n_lines = 0
         self._last: FrameResult | None = None
-        self._slots = threading.BoundedSemaphore(MAX_CONNECTIONS)
+        self.slots = threading.BoundedSemaphore(MAX_CONNECTIONS)
         try:
             self._server = _Server((host, port), self)
         except OSError as error:
@@ -105,7 +106,7 @@ class Feed:
     def write(self, result: FrameResult) -> None:
         """Publish a frame's record and particles."""
         self._last = result
-        self._publish(result.to_record() | {"particles": particle_columns(result)})
+        self._publish(result.to_record() | {"particles": _particle_columns(result)})
 
     def report(self, event: Event) -> None:
         """Publish an event."""
@@ -157,22 +158,10 @@ class Feed:
 
     def metrics(self) -> bytes:
         """All figures in Prometheus' text format."""
-        return prometheus_text(self.counters, self._last).encode()
-
-    def admits(self, given: str | None, host_header: str) -> bool:
-        """Whether a request may be answered; see `samstar_rl.streaming.access`."""
-        return admits(self.token, given, host_header)
-
-    def take_slot(self) -> bool:
-        """Whether one more connection may be served."""
-        return self._slots.acquire(blocking=False)
-
-    def free_slot(self) -> None:
-        """The connection is closed."""
-        self._slots.release()
+        return _prometheus_text(self.counters, self._last).encode()
 
 
-def particle_columns(result: FrameResult) -> dict[str, list[Any]]:
+def _particle_columns(result: FrameResult) -> dict[str, list[Any]]:
     """The particle table by columns; what is not a finite number becomes null.
 
     Frame and version of the schema stand in the record itself.
@@ -188,7 +177,7 @@ def particle_columns(result: FrameResult) -> dict[str, list[Any]]:
     return columns
 
 
-def prometheus_text(counters: Counters, last: FrameResult | None) -> str:
+def _prometheus_text(counters: Counters, last: FrameResult | None) -> str:
     """Counters, latencies and the last frame's figures in Prometheus' text format."""
     counts = counters.counts
     lines = _family("frames_received_total", "counter", "Frames that came.", {"": counts.received})
@@ -247,9 +236,11 @@ class _Handler(BaseHTTPRequestHandler):
         feed = self.server.feed
         url = urlsplit(self.path)
         query = parse_qs(url.query)
-        if not feed.admits(self._given_token(query), self.headers.get("Host", "")):
+        authorization = self.headers.get("Authorization", "")
+        given = bearer_token(authorization) or query.get("token", [None])[0]
+        if not admits(feed.token, given, self.headers.get("Host", "")):
             self._answer(HTTPStatus.FORBIDDEN, b"a token is needed, or another Host\n")
-        elif not feed.take_slot():
+        elif not feed.slots.acquire(blocking=False):
             self._answer(HTTPStatus.SERVICE_UNAVAILABLE, b"too many connections\n")
         else:
             try:
@@ -257,40 +248,23 @@ class _Handler(BaseHTTPRequestHandler):
             except OSError:
                 pass  # the reader has gone
             finally:
-                feed.free_slot()
-
-    def _given_token(self, query: dict[str, list[str]]) -> str | None:
-        scheme, _, token = self.headers.get("Authorization", "").partition(" ")
-        if scheme.casefold() == "bearer":
-            return token.strip()
-        return query.get("token", [None])[0]
+                feed.slots.release()
 
     def _route(self, path: str, query: dict[str, list[str]]) -> None:
-        answer: Callable[[], None] | None = {
-            "/": self._index,
-            "/latest": self._latest,
-            "/metrics": self._metrics,
-            "/frames": lambda: self._stream(query),
-        }.get(path)
-        if answer is None:
+        feed = self.server.feed
+        if path == "/frames":
+            self._stream(query)
+        elif path == "/latest":
+            line = feed.latest()
+            status = HTTPStatus.NO_CONTENT if line is None else HTTPStatus.OK
+            self._answer(status, line or b"", "application/json")
+        elif path == "/metrics":
+            kind = "text/plain; version=0.0.4; charset=utf-8"
+            self._answer(HTTPStatus.OK, feed.metrics(), kind)
+        elif path == "/":
+            self._answer(HTTPStatus.OK, INDEX)
+        else:
             self._answer(HTTPStatus.NOT_FOUND, b"there are /frames, /latest and /metrics\n")
-        else:
-            answer()
-
-    def _index(self) -> None:
-        text = b"/frames: JSON lines as they come\n/latest: the last\n/metrics: for Prometheus\n"
-        self._answer(HTTPStatus.OK, text)
-
-    def _latest(self) -> None:
-        line = self.server.feed.latest()
-        if line is None:
-            self._answer(HTTPStatus.NO_CONTENT, b"")
-        else:
-            self._answer(HTTPStatus.OK, line, "application/json")
-
-    def _metrics(self) -> None:
-        kind = "text/plain; version=0.0.4; charset=utf-8"
-        self._answer(HTTPStatus.OK, self.server.feed.metrics(), kind)
 
     def _stream(self, query: dict[str, list[str]]) -> None:
         """Send lines until the reader goes or the server stops; ?backlog=1 begins with the past."""

@@ -205,14 +205,23 @@ class Runner(Generic[Prepared]):
             prepare.join(PREPARE_JOIN_S)
             self._outcomes.close()
             write.join()
-        self._raise_what_ended_the_run()
+        error = self._what_ended_the_run()
+        if error is not None:
+            raise error from (self._write_error or self._source_error)
         return self.counters.counts
 
     # acquiring
 
     def _acquire(self) -> None:
         self.source.on_fault = self._on_fault
-        self.source.skip = self._count_skipped(self.source.skip)
+        skip = self.source.skip
+
+        def skip_and_count(frame_id: str) -> bool:
+            skipped = skip(frame_id)
+            self._n_skipped += skipped
+            return skipped
+
+        self.source.skip = skip_and_count
         try:
             with self.source:
                 frames = iter(self.source)
@@ -226,27 +235,16 @@ class Runner(Generic[Prepared]):
         finally:
             self._frames.close()
 
-    def _count_skipped(self, skip: Callable[[str], bool]) -> Callable[[str], bool]:
-        def skips(frame_id: str) -> bool:
-            skipped = skip(frame_id)
-            self._n_skipped += skipped
-            return skipped
-
-        return skips
-
     def _wait_until_wanted(self) -> bool:
         """Wait until the source may be asked for a frame; False if it no longer will be."""
         while not self._must_stop():
-            if not self._has_room():
+            # those that push do not ask whether another frame can be among the ``max_frames``
+            waits = self.source.on_request or self._frames.mode == "all"
+            if waits and not self._leaves_room(self.counters.counts):
                 self.counters.wait_for(self._leaves_room, STOP_LATENCY_S)
             elif not self.source.on_request or self._frames.wait_for_taker(STOP_LATENCY_S):
                 return True
         return False
-
-    def _has_room(self) -> bool:
-        """Whether another frame can be among the ``max_frames``; those that push do not ask."""
-        waits = self.source.on_request or self._frames.mode == "all"
-        return not waits or self._leaves_room(self.counters.counts)
 
     def _leaves_room(self, counts: Counts) -> bool:
         return self.max_frames is None or counts.done + counts.in_flight < self.max_frames
@@ -301,24 +299,23 @@ class Runner(Generic[Prepared]):
             while not self._frames.finished:
                 # at an instrument the later the fresher; otherwise the order is fixed anyway
                 in_time = self._frames.mode == "all" or self._pace.wait(STOP_LATENCY_S)
-                if in_time and self._may_prepare():
-                    arrival = self._frames.get(STOP_LATENCY_S)
-                    if arrival is not None:
-                        self.counters.drop(self._ready.put(self._make_ready(arrival)))
+                if not in_time or not (self.pause.wait(STOP_LATENCY_S) or self._must_stop()):
+                    continue
+                arrival = self._frames.get(STOP_LATENCY_S)
+                if arrival is None:
+                    continue
+                taken, prepared, failure = time.perf_counter(), None, None
+                try:
+                    with self._pace.preparing():
+                        prepared = self.segmenter.prepare(arrival.frame)
+                except Exception as error:  # whatever it is, it concerns this frame alone
+                    failure = error
+                seconds = time.perf_counter() - taken
+                self.counters.drop(
+                    self._ready.put(_Ready(arrival, taken, seconds, prepared, failure))
+                )
         finally:
             self._ready.close()
-
-    def _may_prepare(self) -> bool:
-        return self.pause.wait(STOP_LATENCY_S) or self._must_stop()
-
-    def _make_ready(self, arrival: _Arrival) -> _Ready[Prepared]:
-        taken, prepared, failure = time.perf_counter(), None, None
-        try:
-            with self._pace.preparing():
-                prepared = self.segmenter.prepare(arrival.frame)
-        except Exception as error:  # whatever it is, it concerns this frame alone
-            failure = error
-        return _Ready(arrival, taken, time.perf_counter() - taken, prepared, failure)
 
     # segmenting
 
@@ -420,7 +417,12 @@ class Runner(Generic[Prepared]):
             except OSError as error:  # the disk is full, the drive is away
                 self._write_error = error
             except Exception as error:  # whatever it is, it concerns this frame alone
-                self._fail_to_write(outcome.result.frame.id, error)
+                frame_id = outcome.result.frame.id
+                reason = f"its results cannot be written: {str(error) or type(error).__name__}"
+                self._failed_writes.append(f"{frame_id}: {reason}")
+                self._n_results -= 1
+                self.counters.fail()
+                self._tell(Event("failed", reason, frame=frame_id, trouble=True))
                 return
         if self._write_error is None:
             self._failed_writes.clear()
@@ -428,13 +430,6 @@ class Runner(Generic[Prepared]):
             self.counters.finish((time.perf_counter() - outcome.arrived) * 1e3)
         else:
             self.counters.fail()
-
-    def _fail_to_write(self, frame_id: str, error: Exception) -> None:
-        reason = f"its results cannot be written: {str(error) or type(error).__name__}"
-        self._failed_writes.append(f"{frame_id}: {reason}")
-        self._n_results -= 1
-        self.counters.fail()
-        self._tell(Event("failed", reason, frame=frame_id, trouble=True))
 
     def _tell(self, event: Event) -> None:
         """Whoever can still be told is told, also of what ended the run."""
@@ -459,11 +454,6 @@ class Runner(Generic[Prepared]):
         if self._is_enough():
             return f"ended: {self.max_frames} frames are done"
         return "ended: no more frames"
-
-    def _raise_what_ended_the_run(self) -> None:
-        error = self._what_ended_the_run()
-        if error is not None:
-            raise error from (self._write_error or self._source_error)
 
     def _what_ended_the_run(self) -> RunError | None:
         if self._write_error is not None:

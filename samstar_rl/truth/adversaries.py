@@ -43,7 +43,9 @@ def duplicates(truth: Masks, rng: np.random.Generator) -> Masks:
 
 
 def merged(truth: Masks, rng: np.random.Generator) -> Masks:
-    """Take each particle and its nearest free neighbour for one."""
+    """Take each particle and its nearest free neighbour for one; of a single particle, nothing."""
+    if len(truth) == 1:
+        return []
     centres = np.array([np.argwhere(mask).mean(axis=0) for mask in truth])
     free = set(range(len(truth)))
     found = []

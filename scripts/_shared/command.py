@@ -52,7 +52,7 @@ def reporting_errors(function: Callable[P, R]) -> Callable[P, R]:
 
     @functools.wraps(function)
     def command(*args: P.args, **kwargs: P.kwargs) -> R:
-        warnings.formatwarning = format_warning
+        warnings.formatwarning = _format_warning
         try:
             return function(*args, **kwargs)
         except (SamstarError, OSError, MissingExtraError) as error:
@@ -64,7 +64,7 @@ def reporting_errors(function: Callable[P, R]) -> Callable[P, R]:
     return command
 
 
-def format_warning(
+def _format_warning(
     message: Warning | str,
     category: type[Warning],
     filename: str,

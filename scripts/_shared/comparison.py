@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from samstar_rl.agents.benchmark.run import BenchmarkResults
 
 
-def print_comparison(summary: pd.DataFrame, *, title: str) -> None:
+def _print_comparison(summary: pd.DataFrame, *, title: str) -> None:
     """Print a comparison of tuners as one table, the best of each measure in bold."""
     from samstar_rl.agents.reporting.figures import FORMATS, HEADINGS
     from samstar_rl.agents.reporting.html import format_cells
@@ -40,7 +40,7 @@ def print_comparison(summary: pd.DataFrame, *, title: str) -> None:
     console.print(table)
 
 
-def print_outputs(report: Path | None, tensorboard: Path | None) -> None:
+def _print_outputs(report: Path | None, tensorboard: Path | None) -> None:
     """Say what was written and how to look at it."""
     if report is not None:
         console.print(
@@ -80,7 +80,7 @@ def report_benchmark(plan: BenchmarkPlan, results: BenchmarkResults, out: Path) 
         tables = tables_of(results.rows, condition, name)
         if tables:
             title = f"{condition}, task '{short_name(name)}', budgets of 150 to 600"
-            print_comparison(summarise_task(tables), title=title)
+            _print_comparison(summarise_task(tables), title=title)
     # one of them: TensorBoard opens with nothing selected where there are more than 40 runs
     shown = events_folder(out / "tensorboard", plan.conditions[0], plan.tasks[0])
-    print_outputs(report, shown)
+    _print_outputs(report, shown)

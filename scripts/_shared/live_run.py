@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -19,7 +19,6 @@ from samstar_rl.scripts._shared.command import report_error
 from samstar_rl.scripts._shared.interrupt import QUIT
 from samstar_rl.streaming.access import TOKEN_VARIABLE, is_loopback, new_token
 from samstar_rl.streaming.runner import RunError, Runner, WriteError
-from samstar_rl.streaming.sinks import FolderSink, JournalSink, Sink, TensorBoardSink
 
 if TYPE_CHECKING:
     from samstar_rl.streaming.counters import Counters, Counts
@@ -118,15 +117,6 @@ def stopping_on_signals(runner: Runner[Any]) -> Iterator[None]:
     finally:
         for name, handler in before.items():
             signal.signal(getattr(signal, name), handler)
-
-
-def make_sinks(folder: OutputFolder, picture_every: int, formats: Sequence[str]) -> list[Sink]:
-    """Files first, so that whoever reads the journal finds them."""
-    return [
-        FolderSink(folder.path, picture_every=picture_every, formats=formats),
-        JournalSink(folder.journal),
-        TensorBoardSink(folder.run.tensorboard, first_step=folder.n_done),
-    ]
 
 
 def make_token(host: str) -> str | None:

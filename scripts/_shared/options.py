@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import typer
 
 from samstar_rl._io.checkpoint_cache import CHECKPOINTS
+from samstar_rl.agents.tuner_names import BUNDLE_SUFFIX, STATIC_FILE, TUNERS, shipped_bundles
 from samstar_rl.errors import SamstarError
 from samstar_rl.tasks.shipped import task_path
 
@@ -36,6 +37,40 @@ def check_learner(value: str) -> str:
 
     _refusing(algorithm_name, value)
     return value
+
+
+def check_tuner(value: str) -> str:
+    """Refuse a mistyped tuner before any heavy library is imported."""
+    if value in TUNERS or value in shipped_bundles():
+        return value
+    if value.startswith(STATIC_FILE):
+        file = value.removeprefix(STATIC_FILE).partition("#")[0]
+        if not Path(file).is_file():
+            raise typer.BadParameter(
+                f"cannot read static settings from {file}: there is no such file"
+            )
+    elif not any(Path(value + suffix).exists() for suffix in ("", BUNDLE_SUFFIX)):
+        known = ", ".join(name for name in TUNERS if name != "NAME or PATH")
+        raise typer.BadParameter(
+            f"no tuner {value!r}: expected one of {known}, a shipped policy "
+            f"({', '.join(shipped_bundles()) or 'there is none'}) or the folder of one"
+        )
+    return value
+
+
+def check_tuners(values: list[str] | None) -> list[str] | None:
+    """Refuse a mistyped one of several tuners."""
+    for value in values or ():
+        check_tuner(value)
+    return values
+
+
+def check_inputs(values: list[Path]) -> list[Path]:
+    """Refuse files and folders that are not there."""
+    for path in values:
+        if not path.exists():
+            raise typer.BadParameter(f"there is no file or folder {path}: check the path")
+    return values
 
 
 def _refusing(check: Callable[[str], object], value: str) -> None:
@@ -73,7 +108,9 @@ TUNER_HELP = (
     "[b]static:FILE[/] (from samstar tune), [b]genetic[/] or [b]random[/] (search on each frame), "
     "or the name or path of a policy bundle."
 )
-Tuner = Annotated[str, typer.Option("--tuner", metavar="TUNER", help=TUNER_HELP)]
+Tuner = Annotated[
+    str, typer.Option("--tuner", metavar="TUNER", help=TUNER_HELP, callback=check_tuner)
+]
 Out = Annotated[Path, typer.Option("--out", "-o", metavar="FOLDER", help="Where the results go.")]
 PixelSize = Annotated[
     float | None,

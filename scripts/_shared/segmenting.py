@@ -13,7 +13,7 @@ import numpy as np
 import typer
 
 from samstar_rl._io.run_folder import RESULTS_FILE, RunFolder
-from samstar_rl._io.workers import WorkersError, open_client, spread
+from samstar_rl._io.workers import open_client, spread
 from samstar_rl.agents.registry import NamedTuner
 from samstar_rl.errors import SamstarError
 from samstar_rl.results.registry import (
@@ -64,7 +64,14 @@ def segment_images(
     workers: int | None,
     scheduler: str | None,
 ) -> None:
-    """Do what `samstar segment` does; the parameters are its options.
+    """Do what `samstar segment` does.
+
+    Parameters
+    ----------
+    inputs, task, tuner, out, formats, pixel_size, exclude_border, evaluations, sam, device
+        The command's options.
+    precision, n_prompts, zoom, budget_ms, seed, workers, scheduler
+        And these; all stand in ``run.json``.
 
     Raises
     ------
@@ -73,6 +80,7 @@ def segment_images(
     typer.Exit
         With the exit code 1, if an image failed and others did not.
     """
+    given = dict(locals())
     # what is wrong fails here, before any work
     chosen = tuple(formats or DEFAULT_FORMATS)
     load_formats(chosen)
@@ -86,23 +94,11 @@ def segment_images(
     named.make(loaded, sam_sha256=sha256, n_evaluations=evaluations, seed=seed)
     run = RunFolder(out / "run")
     run.record(
-        {
-            "inputs": inputs,
+        given
+        | {
             "task": loaded.to_dict(),
-            "tuner": tuner,
             "formats": chosen,
-            "pixel_size_nm": pixel_size,
-            "exclude_border": exclude_border,
-            "evaluations": evaluations,
             "sam": {"name": sam, "sha256": sha256},
-            "device": device,
-            "precision": precision,
-            "n_prompts": n_prompts,
-            "zoom": zoom,
-            "budget_ms": budget_ms,
-            "seed": seed,
-            "workers": workers,
-            "scheduler": scheduler,
         }
     )
     plan = Plan(
@@ -122,10 +118,13 @@ def segment_images(
     # each image on its own, here or by workers
     account = Account(out)
     with make_progress() as progress, open_client(workers, scheduler) as client:
-        segment_file = (
-            partial(plan.segment_file, tuner=named) if client is None else plan.segment_file
+        here = plan.segment_file if client else partial(plan.segment_file, tuner=named)
+        done = spread(
+            client,
+            here,
+            images,
+            on_loss=lambda image, error: Outcome((), {str(image.path): str(error)}),
         )
-        done = spread(client, segment_file, images, on_loss=_lost)
         for outcome in progress.track(done, total=len(images), description="images"):
             for line in account.take(outcome):
                 progress.console.print(line, markup=False, highlight=False)
@@ -141,10 +140,6 @@ class Outcome:
 
     records: tuple[dict[str, Any], ...]
     failures: dict[str, str]
-
-
-def _lost(image: NamedImage, error: WorkersError) -> Outcome:
-    return Outcome((), {str(image.path): str(error)})
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,23 @@ def choose_among(
     n_evaluations: int,
     seed: int,
 ) -> TunerSwitch:
-    """The tuners to choose from, each with its guard; the first one begins.
+    """Make the tuners to choose from, each with its guard; the first one begins.
+
+    Parameters
+    ----------
+    segmenter : Segmenter
+    named : sequence of NamedTuner
+        One that is named twice is made once.
+    rules : GuardRules or None
+        Of the guard; None leaves policies without one.
+    retune : bool
+        Whether a guard searches new static settings after a fallback.
+    n_evaluations, seed : int
+        Of tuners that search.
+
+    Returns
+    -------
+    TunerSwitch
 
     Raises
     ------
@@ -55,8 +71,8 @@ def choose_among(
         if isinstance(tuner, PolicyTuner) and tuner.bundle is not None:
             distance = TrainingDistance(tuner, tuner.bundle)
         tuners[one.spec] = supervise(
-            segmenter, tuner, rules=rules, distance=distance, retune=retune, seed=seed,
-        )  # fmt: skip
+            segmenter, tuner, rules=rules, distance=distance, retune=retune, seed=seed
+        )
     return TunerSwitch(tuners)
 
 
@@ -69,7 +85,26 @@ def supervise(
     retune: bool,
     seed: int,
 ) -> TunerWrapper:
-    """Put the guard around a policy, where asked for."""
+    """Put the guard around a policy, where asked for.
+
+    Parameters
+    ----------
+    segmenter : Segmenter
+    tuner : Tuner
+        One that is no policy is wrapped without a guard.
+    rules : GuardRules or None
+        None asks for no guard.
+    distance : callable, optional
+        How far a frame is from what the policy was trained on.
+    retune : bool
+        Whether the guard searches new static settings after a fallback.
+    seed : int
+        Of that search.
+
+    Returns
+    -------
+    TunerWrapper
+    """
     watched = TunerWrapper(tuner)
     if rules is not None and isinstance(tuner, PolicyTuner):
         watched = Guard(
@@ -121,12 +156,12 @@ class TrainingDistance:
             return 0.0
         scale = self._normalisation.scale
         steps = (self._observation - self._normalisation.mean) * scale
-        return max(_root_mean_square(steps[block][scale[block] > 0]) for block in self._blocks)
+        blocks = [steps[block][scale[block] > 0] for block in self._blocks]
+        return max(
+            float(np.sqrt(np.mean(np.square(values, dtype=np.float64)))) if len(values) else 0.0
+            for values in blocks
+        )
 
     def _act_and_remember(self, observation: Vector) -> Vector:
         self._observation = observation
         return self._act(observation)
-
-
-def _root_mean_square(values: Vector) -> float:
-    return float(np.sqrt(np.mean(np.square(values, dtype=np.float64)))) if len(values) else 0.0

@@ -71,7 +71,22 @@ def evaluate_sam(
 def measure(
     sam: Sam, pairs: list[Labelled], task_name: str, *, most_instances: int | None = None
 ) -> dict[str, Any]:
-    """All figures of the model card, as a dictionary for JSON."""
+    """Measure all figures of the model card.
+
+    Parameters
+    ----------
+    sam : Sam
+    pairs : list of (image, labels)
+    task_name : str
+        Whose static settings and gates are judged.
+    most_instances : int, optional
+        Instances of a frame that are prompted, drawn at random; all by default.
+
+    Returns
+    -------
+    dict
+        For JSON.
+    """
     task = load_task(task_name)
     engine = ProposalEngine(sam)
     return {

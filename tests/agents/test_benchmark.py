@@ -302,7 +302,7 @@ def test_claims_hold_the_policy_that_validated_best():
             "ppo": [(0.80, 0.80), (0.78, 0.78)],
             "sac": [(0.60, 0.60), (0.60, 0.60)],
             "genetic": [(0.79, 0.8)],
-            "static-search": [(0.7, 0.69)],
+            "static-search": [(0.7, 0.69)] * 3,
         }
     )
     claims = check_claims(ONE, results)

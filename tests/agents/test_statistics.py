@@ -8,6 +8,7 @@ from scipy.stats import trim_mean
 from samstar_rl.agents.judging.statistics import (
     Estimate,
     cells_of,
+    difference_interval,
     iqm_interval,
     mean_interval,
     paired_cells,
@@ -75,9 +76,22 @@ def test_other_frames_cannot_be_paired():
 
 
 def test_a_ratio_of_equals_is_one():
-    cells = np.random.default_rng(5).random((2, 5))
+    cells = np.random.default_rng(5).random((1, 5))
     ratio = ratio_interval(cells, cells)
     assert (ratio.value, ratio.low, ratio.high) == pytest.approx((1.0, 1.0, 1.0))
+    twice = ratio_interval(np.repeat(2 * cells, 3, axis=0), cells)
+    assert (twice.low, twice.high) == pytest.approx((2.0, 2.0))
+
+
+def test_seeds_of_two_tuners_may_differ_in_number():
+    rng = np.random.default_rng(6)
+    shared, noise = rng.normal(size=(1, 6, 4)), rng.normal(0, 0.02, (5, 1, 1))
+    ours, theirs = make_rows(shared + 0.1 + noise), make_rows(shared + noise[:3], "b")
+    gain = difference_interval(ours, theirs, "score")
+    assert gain.value == pytest.approx(0.1 + noise.mean() - noise[:3].mean())
+    assert gain.low < gain.value < gain.high and gain.above(0.04)
+    with pytest.raises(ValueError, match="different frames"):
+        difference_interval(ours, make_rows(shared[:, :2], "b"), "score")
 
 
 def test_profiles_count_what_is_strictly_above():

@@ -10,7 +10,7 @@ import pytest
 import typer
 from term_tables import PAGE, learned_share, shipped_tasks, with_tables
 
-from samstar_rl.scripts.cli import MOVED, build_app
+from samstar_rl.scripts._shared.cli import MOVED, build_app
 
 ROOT = Path(__file__).parents[2]
 PAGES = [

@@ -15,7 +15,7 @@ from samstar_rl.errors import SamstarError
 from samstar_rl.frames.frame import Frame
 from samstar_rl.frames.quality import UnusableFrameError
 from samstar_rl.sam.views import closer_zoom
-from samstar_rl.scripts.cli import build_app
+from samstar_rl.scripts._shared.cli import build_app
 from samstar_rl.segmenter import Segmenter
 from samstar_rl.settings import Settings
 from samstar_rl.sources.base import MemorySource

@@ -9,15 +9,22 @@ import typer
 from typer.testing import CliRunner
 
 from samstar_rl.errors import MissingExtraError, SamstarError
+from samstar_rl.scripts._shared.cli import (
+    COMMANDS,
+    DEV_COMMANDS,
+    MOVED,
+    build_app,
+    load,
+    summary_of,
+)
 from samstar_rl.scripts._shared.command import BAD_INPUT, reporting_errors
-from samstar_rl.scripts.cli import COMMANDS, DEV_COMMANDS, MOVED, build_app
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 
 
 def test_the_list_of_commands_imports_none_of_them():
     code = (
-        "import sys; from samstar_rl.scripts import cli\n"
+        "import sys; from samstar_rl.scripts._shared import cli\n"
         "cli.build_app(only=[]); print('torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
@@ -28,7 +35,7 @@ def test_help_lists_every_command():
     done = CliRunner().invoke(build_app(only=[]), ["--help"])
     assert done.exit_code == 0
     for name, command in COMMANDS.items():
-        assert name in done.output and command.summary.split(":")[0][:30] in done.output
+        assert name in done.output and summary_of(command).split(":")[0][:30] in done.output
 
 
 ALL = COMMANDS | {f"dev {name}": command for name, command in DEV_COMMANDS.items()}
@@ -36,12 +43,11 @@ ALL = COMMANDS | {f"dev {name}": command for name, command in DEV_COMMANDS.items
 
 @pytest.mark.parametrize("name", ALL)
 def test_every_command_explains_itself_as_listed(name):
-    command = ALL[name]
-    target = command.load()
-    module = command.target.partition(":")[0]
-    assert (SCRIPTS / f"{module.replace('.', '/')}.py").exists()
+    target = load(ALL[name])
     if not isinstance(target, typer.Typer):
-        assert (target.__doc__ or "").splitlines()[0] == command.summary
+        assert (target.__doc__ or "").splitlines()[0] == summary_of(ALL[name])
+    else:
+        assert target.info.help == summary_of(ALL[name])
     words = [*name.split(), "--help"]
     done = CliRunner().invoke(build_app(only=[name]), words, terminal_width=200)
     assert done.exit_code == 0, done.output
@@ -113,7 +119,7 @@ def test_a_script_runs_alone(name):
     done = subprocess.run(
         [sys.executable, SCRIPTS / f"{name}.py", "--help"], capture_output=True, text=True
     )
-    assert done.returncode == 0 and COMMANDS[name].summary in done.stdout
+    assert done.returncode == 0 and summary_of(COMMANDS[name]) in done.stdout
 
 
 def test_warnings_of_this_program_are_notes_and_others_stay_as_they_are():
@@ -121,7 +127,7 @@ def test_warnings_of_this_program_are_notes_and_others_stay_as_they_are():
 
     from samstar_rl.scripts._shared import command
 
-    ours = command.format_warning("a mask", UserWarning, command.__file__, 1)
+    ours = command._format_warning("a mask", UserWarning, command.__file__, 1)
     assert ours == "Note: a mask\n"
-    other = command.format_warning("old", UserWarning, warnings.__file__, 1)
+    other = command._format_warning("old", UserWarning, warnings.__file__, 1)
     assert "UserWarning: old" in other and warnings.__file__ in other

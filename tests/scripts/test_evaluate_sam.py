@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from typer.testing import CliRunner
 
-from samstar_rl.scripts.cli import build_app
+from samstar_rl.scripts._shared.cli import build_app
 
 
 def write_frame(folder):

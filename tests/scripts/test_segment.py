@@ -33,7 +33,7 @@ def test_every_frame_gets_its_four_files(samstar, small_task, images, tmp_path):
         assert {"area", "circularity", "equivalent_diameter_area_nm"} <= set(table.columns)
         assert 0 <= record["score"] <= 1 and record["terms"] and record["evaluations"] == 1
         assert record["prompts_decoded"] > 0 and record["milliseconds"]["total"] > 0
-        assert record["settings"]["points_per_side"] == 4
+        assert record["settings"]["n_prompts"] == 16
         assert Image.open(out / f"{name}.overlay.png").size[0] % 96 == 0
     run = json.loads((out / "run" / "run.json").read_text())
     assert run["config"]["tuner"] == "static" and run["command"] and run["versions"]["torch"]

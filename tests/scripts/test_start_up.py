@@ -16,7 +16,7 @@ from samstar_rl.scripts._shared import options
 HEAVY = {"torch", "scipy", "pandas", "skimage", "PIL", "cv2"}
 RUN = """
 import sys
-from samstar_rl.scripts.cli import main
+from samstar_rl.scripts._shared.cli import main
 sys.argv = ["samstar", *sys.argv[1:]]
 try:
     main()

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from samstar_rl.fitting.evaluation import innermost_pixel
 from samstar_rl.fitting.foreground.samples import FIRST_JUDGING_SEED, rim_map
 from samstar_rl.foreground.estimate import estimate_foreground
-from samstar_rl.foreground.network import ForegroundMaps, ForegroundNetwork, map_particles
+from samstar_rl.foreground.network import ForegroundNetwork, map_particles
 from samstar_rl.foreground.scales import find_bodies, map_at_scales
 from samstar_rl.frames.intensity import normalise
 from samstar_rl.simulator import SimulatedStream, draw_family_image
@@ -68,10 +68,13 @@ def judge(network: ForegroundNetwork, image: NDArray[np.uint8], labels: Labels) 
     maps = map_particles(network, normalise(grey))
     estimate = estimate_foreground(grey, "either")
     true_count = len(np.unique(labels[labels > 0]))
+    height, width = labels.shape
+    full = cv2.resize(maps.probability, (width, height), interpolation=cv2.INTER_LINEAR)
+    count, _ = cv2.connectedComponents((maps.core > 0.5).astype(np.uint8), connectivity=4)
     return ForegroundResult(
-        network_dice=dice(foreground_mask(maps, labels.shape), labels > 0),
+        network_dice=dice(np.asarray(full > 0.5), labels > 0),
         estimate_dice=dice(estimate.mask, labels > 0),
-        network_count_error=_count_error(count_cores(maps), true_count),
+        network_count_error=_count_error(int(count) - 1, true_count),
         estimate_count_error=_count_error(estimate.n_particles, true_count),
     )
 
@@ -151,19 +154,6 @@ def touching_frames(*, seeds: Iterable[int], size: int) -> Iterator[Labelled]:
         image, labels = draw_family_image(rng, family, (size, size))
         if labels.any():
             yield image, labels
-
-
-def foreground_mask(maps: ForegroundMaps, shape: tuple[int, ...]) -> Mask:
-    """Where the probability exceeds a half at full resolution (H, W)."""
-    height, width = shape
-    full = cv2.resize(maps.probability, (width, height), interpolation=cv2.INTER_LINEAR)
-    return np.asarray(full > 0.5)
-
-
-def count_cores(maps: ForegroundMaps) -> int:
-    """Number of bodies of the core map above a half."""
-    count, _ = cv2.connectedComponents((maps.core > 0.5).astype(np.uint8), connectivity=4)
-    return int(count) - 1
 
 
 def dice(found: Mask, true: Mask) -> float:

@@ -232,7 +232,12 @@ def random_sample(
 def target_maps(labels: Labels) -> Field:
     """Particle and core of instance labels (H, W): (2, H, W) of 0 and 1."""
     particle = labels > 0
-    distance = _distance_outwards(labels)
+    # 0 where another instance is next to a pixel, so that cores of touching ones are separated
+    values = labels.astype(np.float32)
+    above = cv2.dilate(values, _BLOCK)
+    below = cv2.erode(np.where(values > 0, values, np.float32(np.inf)), _BLOCK)
+    alone = (labels > 0) & (above == values) & (below == values)
+    distance = np.asarray(cv2.distanceTransform(alone.astype(np.uint8), cv2.DIST_L2, 5))
     deepest = np.zeros(labels.max() + 1, dtype=np.float32)
     np.maximum.at(deepest, labels, distance)
     deepest[0] = np.inf
@@ -267,15 +272,3 @@ def diameter_map(labels: Labels) -> tuple[Field, Field]:
     whole[0] = False
     logarithms[0] = 0
     return logarithms.astype(np.float32)[labels], whole.astype(np.float32)[labels]
-
-
-def _distance_outwards(labels: Labels) -> Field:
-    """Distance of each pixel to what is not its instance; 0 where another instance is next to it.
-
-    Cores of touching instances are therefore separated, however small they are.
-    """
-    values = labels.astype(np.float32)
-    above = cv2.dilate(values, _BLOCK)
-    below = cv2.erode(np.where(values > 0, values, np.float32(np.inf)), _BLOCK)
-    alone = (labels > 0) & (above == values) & (below == values)
-    return np.asarray(cv2.distanceTransform(alone.astype(np.uint8), cv2.DIST_L2, 5))

@@ -5,17 +5,15 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.data import DataLoader
 
 from samstar_rl._io.atomic import replacing
 from samstar_rl.errors import SamstarError
@@ -24,6 +22,7 @@ from samstar_rl.fitting.foreground.samples import (
     ForegroundSpec,
     SimulatedFrames,
 )
+from samstar_rl.fitting.resumable import ResumableTraining
 from samstar_rl.foreground.network import (
     WIDTHS,
     ForegroundNetwork,
@@ -43,7 +42,6 @@ RIM_PIXEL_WEIGHT = 4.0
 #: An image with this share of foreground has the weight 1 in the cross-entropies.
 USUAL_SHARE = 0.25
 IMAGE_WEIGHTS = (0.7, 3.0)
-MAY_CHANGE = ("steps", "minutes")
 LOG_EVERY_S = 20.0
 
 
@@ -110,7 +108,7 @@ class ForegroundTraining:
         return self.learning_rate * warm * 0.5 * (1 + math.cos(math.pi * progress))
 
 
-class ForegroundTrainer:
+class ForegroundTrainer(ResumableTraining):
     """Trains the foreground network and keeps a checkpoint from which it resumes.
 
     Parameters
@@ -130,6 +128,10 @@ class ForegroundTrainer:
         Packed weights from which a new training begins, in place of random ones.
     """
 
+    KEPT = ("network", "average", "optimizer")
+    COUNTED = ("step", "trained_s")
+    MAY_CHANGE = ("steps", "minutes")
+
     def __init__(
         self,
         config: ForegroundTraining,
@@ -141,8 +143,9 @@ class ForegroundTrainer:
         widths: tuple[int, ...] | None = None,
         begin_from: Path | None = None,
     ) -> None:
-        self.config, self.folder, self.workers = config, folder, workers
-        self.begin_from = begin_from
+        self.config: ForegroundTraining = config
+        self.folder, self.workers = folder, workers
+        self.begin_from, self.begun = begin_from, begin_from is not None
         widths = widths or WIDTHS
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
@@ -150,7 +153,7 @@ class ForegroundTrainer:
         self.network.train().to(memory_format=torch.channels_last)
         self.average = ForegroundNetwork(widths).eval()
         self.average.load_state_dict(self.network.state_dict())
-        self.optimizer = self._build_optimizer()
+        self.optimizer = self._adamw(self.network, betas=(0.9, 0.99))
         self.step, self.trained_s = 0, 0.0
         self.batches = ForegroundBatches(
             ForegroundSpec(config.size, config.real_share),
@@ -159,11 +162,6 @@ class ForegroundTrainer:
             batch_size=config.batch_size,
             seed=config.seed,
         )
-
-    @property
-    def checkpoint(self) -> Path:
-        """Where the training resumes from."""
-        return self.folder / "checkpoint.pt"
 
     def run(self, *, save_every_s: float = 60) -> ForegroundNetwork:
         """Train to the end and return the averaged network in evaluation mode."""
@@ -176,9 +174,10 @@ class ForegroundTrainer:
             self.average.load_state_dict(self.network.state_dict())
         saved = logged = before = time.monotonic()
         history: list[dict[str, float]] = []
-        with _progress_bar() as bar:
+        with Progress(TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn()) as bar:
             task = bar.add_task("training", total=1.0)
-            for batch in self._loader():
+            last = self.config.steps or 10**9
+            for batch in self._batches(self.batches, last, workers=self.workers, ahead=4):
                 if self._done >= 1:
                     break
                 history.append(self.train_step(batch))
@@ -201,11 +200,14 @@ class ForegroundTrainer:
             group["lr"] = self.config.rate(self.step, self._done)
         losses = self._losses(batch)
         self.optimizer.zero_grad(set_to_none=True)
-        total_loss(losses).backward()
+        total = losses["particle"] + DICE_WEIGHT * losses["dice"] + CORE_WEIGHT * losses["core"]
+        if "rim" in losses:
+            total = total + RIM_WEIGHT * losses["rim"] + DIAMETER_WEIGHT * losses["diameter"]
+        total.backward()
         norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
         if torch.isfinite(norm):
             self.optimizer.step()
-        self._follow()
+        self._follow(self.average, self.network)
         self.step += 1
         return {key: float(value.detach()) for key, value in losses.items()}
 
@@ -219,44 +221,6 @@ class ForegroundTrainer:
             logits = self.network(batch["image"])
         return foreground_losses(logits.float(), batch["target"])
 
-    def _build_optimizer(self) -> torch.optim.AdamW:
-        parameters = list(self.network.parameters())
-        groups = [
-            {
-                "params": [parameter for parameter in parameters if parameter.ndim > 1],
-                "weight_decay": self.config.weight_decay,
-            },
-            {
-                "params": [parameter for parameter in parameters if parameter.ndim <= 1],
-                "weight_decay": 0.0,
-            },
-        ]
-        return torch.optim.AdamW(groups, lr=self.config.learning_rate, betas=(0.9, 0.99))
-
-    def _loader(self) -> Iterator[dict[str, Tensor]]:
-        last = self.config.steps or 10**9
-        return iter(
-            DataLoader(
-                self.batches,
-                batch_size=None,
-                sampler=range(self.step, last),
-                num_workers=self.workers,
-                prefetch_factor=4 if self.workers else None,
-            )
-        )
-
-    @torch.no_grad()
-    def _follow(self) -> None:
-        """Exponential moving average of the weights, short at the start."""
-        decay = self.config.ema_decay
-        if self.begin_from is None:
-            decay = min(decay, (self.step + 1) / (self.step + 20))
-        averaged, current = self.average.state_dict(), self.network.state_dict()
-        floats = [key for key in averaged if averaged[key].is_floating_point()]
-        torch._foreach_lerp_(
-            [averaged[key] for key in floats], [current[key] for key in floats], 1 - decay
-        )
-
     def _log(self, history: list[dict[str, float]], seconds: float) -> None:
         entry = {"step": self.step, "images_per_second": 0.0}
         entry |= {key: math.fsum(h[key] for h in history) / len(history) for key in history[0]}
@@ -267,35 +231,6 @@ class ForegroundTrainer:
     def _show(self, bar: Progress, task: TaskID, history: list[dict[str, float]]) -> None:
         loss = f"{sum(history[-1].values()):.3f}" if history else ""
         bar.update(task, completed=self._done, description=f"step {self.step} {loss}")
-
-    def _save(self) -> None:
-        state = {
-            "config": asdict(self.config),
-            "step": self.step,
-            "trained_s": self.trained_s,
-            "network": self.network.state_dict(),
-            "average": self.average.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-        }
-        with replacing(self.checkpoint) as temporary:
-            torch.save(state, temporary)
-
-    def _resume(self) -> None:
-        state = torch.load(self.checkpoint, weights_only=True)
-        self._check_config(state["config"])
-        self.network.load_state_dict(state["network"])
-        self.average.load_state_dict(state["average"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.step, self.trained_s = state["step"], state["trained_s"]
-
-    def _check_config(self, earlier: dict[str, Any]) -> None:
-        for key, now in asdict(self.config).items():
-            if key not in MAY_CHANGE and earlier.get(key) != now:
-                raise SamstarError(
-                    f"{self.checkpoint} was begun with {key} = {earlier.get(key)}, now it is "
-                    f"{now}: resume with the same options (only steps and minutes may change) or "
-                    "choose another folder"
-                )
 
 
 def foreground_losses(logits: Tensor, target: Tensor) -> dict[str, Tensor]:
@@ -314,7 +249,7 @@ def foreground_losses(logits: Tensor, target: Tensor) -> dict[str, Tensor]:
     share = target[:, 0].mean(dim=(1, 2))
     weight = (USUAL_SHARE / share.clamp_min(1e-3)).sqrt().clamp(*IMAGE_WEIGHTS)
     particle, core = ((weight[:, None] * errors).sum(dim=0) / weight.sum()).unbind()
-    losses = {"particle": particle, "core": core, "dice": soft_dice(logits[:, 0], target[:, 0])}
+    losses = {"particle": particle, "core": core, "dice": _soft_dice(logits[:, 0], target[:, 0])}
     if logits.shape[1] == 2:
         return losses
     losses["rim"] = F.binary_cross_entropy_with_logits(
@@ -328,7 +263,7 @@ def foreground_losses(logits: Tensor, target: Tensor) -> dict[str, Tensor]:
     return losses
 
 
-def soft_dice(logits: Tensor, target: Tensor) -> Tensor:
+def _soft_dice(logits: Tensor, target: Tensor) -> Tensor:
     """1 - Dice of probabilities, mean over images (B, H, W)."""
     probability = logits.sigmoid().flatten(1)
     shared = (probability * target.flatten(1)).sum(dim=1)
@@ -336,14 +271,6 @@ def soft_dice(logits: Tensor, target: Tensor) -> Tensor:
     # a few hundredths of a percent of the image, so that an empty one has a slope too
     least = 3e-4 * probability.shape[1]
     return (1 - (2 * shared + least) / (total + least)).mean()
-
-
-def total_loss(losses: dict[str, Tensor]) -> Tensor:
-    """What the optimiser minimises."""
-    total = losses["particle"] + DICE_WEIGHT * losses["dice"] + CORE_WEIGHT * losses["core"]
-    if "rim" in losses:
-        total = total + RIM_WEIGHT * losses["rim"] + DIAMETER_WEIGHT * losses["diameter"]
-    return total
 
 
 def pack(network: ForegroundNetwork, path: Path) -> None:
@@ -418,7 +345,3 @@ def _undo_normalisation(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
     module.running_var.copy_(variance)
     module.weight.copy_(torch.sqrt(variance + module.eps))
     module.bias.add_(mean)
-
-
-def _progress_bar() -> Progress:
-    return Progress(TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())

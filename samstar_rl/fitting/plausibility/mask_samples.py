@@ -217,7 +217,20 @@ def draw_empty(rng: np.random.Generator, side_px: int) -> Evidence:
 
 
 def simulated_frames(per_family: int, *, size_px: int, seed: int) -> Iterator[LabelledFrame]:
-    """Frames of all of the simulator's families, `per_family` of each."""
+    """Frames of all of the simulator's families.
+
+    Parameters
+    ----------
+    per_family : int
+        Frames of each.
+    size_px : int
+        Their side.
+    seed : int
+
+    Yields
+    ------
+    LabelledFrame
+    """
     from samstar_rl.simulator import FAMILIES
 
     for index, family in enumerate(sorted(FAMILIES)):

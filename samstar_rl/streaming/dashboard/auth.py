@@ -7,10 +7,9 @@ import logging
 from typing import Any
 
 from bokeh.server.auth_provider import AuthProvider
-from tornado.httputil import HTTPServerRequest
 from tornado.web import RequestHandler
 
-from samstar_rl.streaming.access import admits
+from samstar_rl.streaming.access import admits, bearer_token
 
 COOKIE = "samstar_token"
 LOGIN = "/login"
@@ -91,14 +90,9 @@ class TokenAuth(AuthProvider):
         """There is no logging out."""
 
     def _user_of(self, handler: RequestHandler) -> str | None:
-        given = given_token(handler.request) or handler.get_cookie(COOKIE)
+        authorization = handler.request.headers.get("Authorization", "")
+        given = bearer_token(authorization) or handler.get_cookie(COOKIE)
         return "operator" if admits(self._token, given, handler.request.host) else None
-
-
-def given_token(request: HTTPServerRequest) -> str | None:
-    """The token that a program sends with its request, as to the feed."""
-    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-    return token.strip() if scheme.casefold() == "bearer" else None
 
 
 def silence_refusals() -> None:

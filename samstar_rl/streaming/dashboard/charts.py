@@ -146,12 +146,10 @@ class SizeChart:
         self._target.data = {"diameter": goal.diameter, "share": goal.share}
         unit = "px" if frame.pixel_size_nm is None else "nm"
         self.figure.xaxis.axis_label = f"equivalent diameter, {unit}"
-        self._show_limits(*goal.limits)
-        self.figure.title.text = f"Size distribution{_limits_text(*goal.limits, unit)}"
-
-    def _show_limits(self, low: float | None, high: float | None) -> None:
+        low, high = goal.limits
         self._too_small.update(right=low or 1, visible=low is not None)
         self._too_large.update(left=high or 1, visible=high is not None)
+        self.figure.title.text = f"Size distribution{_limits_text(*goal.limits, unit)}"
 
 
 class CurvesChart:
@@ -194,7 +192,9 @@ class CurvesChart:
         self.figure.add_layout(Legend(items=items), "right")
         if y_range is None:
             self.figure.y_range.start = 0
-        self._add_hover()
+        tooltips = [("frame", "@frame"), *((name, f"@{{{name}}}{{0.000}}") for name in self._names)]
+        first = self.figure.renderers[0]
+        self.figure.add_tools(HoverTool(tooltips=tooltips, mode="vline", renderers=[first]))
 
     def update(self, points: Sequence[Point], values: Sequence[dict[str, float]]) -> None:
         """Append the values of new frames."""
@@ -218,11 +218,6 @@ class CurvesChart:
         )
         dot.glyph.line_alpha = 0
         return LegendItem(label=name.replace("_", " "), renderers=[line, dot])
-
-    def _add_hover(self) -> None:
-        tooltips = [("frame", "@frame"), *((name, f"@{{{name}}}{{0.000}}") for name in self._names)]
-        first = self.figure.renderers[0]
-        self.figure.add_tools(HoverTool(tooltips=tooltips, mode="vline", renderers=[first]))
 
 
 def _limits_text(low: float | None, high: float | None, unit: str) -> str:

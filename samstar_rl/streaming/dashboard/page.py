@@ -21,7 +21,7 @@ from samstar_rl.streaming.dashboard.text import (
 
 if TYPE_CHECKING:
     from samstar_rl.streaming.dashboard.picture import PictureMaker
-    from samstar_rl.streaming.dashboard.state import LiveState, Snapshot
+    from samstar_rl.streaming.dashboard.state import LiveState
 
 UPDATE_MS = 500
 # charts that would become narrower stand below the live frame instead of beside it
@@ -70,7 +70,12 @@ class Page:
         document.add_root(self._layout())
         document.title = f"samstar · {task.name}"
         document.theme, document.template = THEME, TEMPLATE
-        self._tell_lost_connection(document)
+        # the one thing that only the browser can know; after the end it is no news
+        show = CustomJS(
+            args={"status": self._status, "lost": badge_html("disconnected", LOST)},
+            code="if (!status.text.includes('STOPPED')) { status.text = lost; }",
+        )
+        document.js_on_event(ConnectionLost, show)
         self.update()
         document.add_periodic_callback(self.update, UPDATE_MS)
 
@@ -80,7 +85,11 @@ class Page:
         self._status.text = status_html(snapshot, self.state.task)
         self._tiles.text = tiles_html(snapshot)
         self._events.text = events_html(snapshot.events)
-        self._show_controls(snapshot)
+        # controls as they are: another browser may have turned them, or the run may be over
+        stopped = snapshot.status == "stopped"
+        self._pause.update(label="Go on" if self.state.pause.paused else "Pause", disabled=stopped)
+        if self._tuner is not None and self.state.tuners is not None:
+            self._tuner.update(value=self.state.tuners.chosen, disabled=stopped)
         self._frame.update(snapshot.result, outlines=self._outlines.active)
         points = snapshot.points
         if not points and self._seen:
@@ -137,21 +146,6 @@ class Page:
         else:
             pause.pause()
         self.update()
-
-    def _show_controls(self, snapshot: Snapshot) -> None:
-        """As they are: another browser may have turned them, or the run may be over."""
-        stopped = snapshot.status == "stopped"
-        self._pause.update(label="Go on" if self.state.pause.paused else "Pause", disabled=stopped)
-        if self._tuner is not None and self.state.tuners is not None:
-            self._tuner.update(value=self.state.tuners.chosen, disabled=stopped)
-
-    def _tell_lost_connection(self, document: Document) -> None:
-        """The one thing that only the browser can know; after the end it is no news."""
-        show = CustomJS(
-            args={"status": self._status, "lost": badge_html("disconnected", LOST)},
-            code="if (!status.text.includes('STOPPED')) { status.text = lost; }",
-        )
-        document.js_on_event(ConnectionLost, show)
 
 
 def _html(height: int | None = None, width: int | None = None) -> Div:

@@ -46,10 +46,10 @@ def draw_frame(result: FrameResult, *, outlines: bool) -> Rgba:
         rgb = draw_outlines(frame, result.segmentation, factor)
     else:
         rgb = to_sam_rgb(frame.image).repeat(factor, axis=0).repeat(factor, axis=1)
-    return to_rgba(_shrunk(rgb))
+    return _to_rgba(_shrunk(rgb))
 
 
-def to_rgba(rgb: NDArray[np.uint8]) -> Rgba:
+def _to_rgba(rgb: NDArray[np.uint8]) -> Rgba:
     """Pack (H, W, 3) uint8 as Bokeh's ``image_rgba`` wants it, the lowest row first."""
     height, width, _ = rgb.shape
     packed = np.full((height, width, 4), 255, dtype=np.uint8)

@@ -165,23 +165,20 @@ class Guard(TunerWrapper):
         against_current = not lost if self.fallen_back else lost
         self._streak = self._streak + 1 if against_current else 0
         if self._streak >= self.rules.patience:
-            self._change_over(policy, static)
+            self.fallen_back = not self.fallen_back
+            self._streak = 0
+            scores = f"score {policy:.3f} against {static:.3f} of the static settings"
+            if self.fallen_back:
+                self.note(f"guard: fell back to the static settings ({scores})")
+                self._retune_due = True
+                self._start_retune()
+            else:
+                self._retune_due = False
+                self.note(f"guard: the policy is believed again ({scores})")
         if lost:
             return self._choose_fallback()
         self._chose_fallback = False
         return settings
-
-    def _change_over(self, policy: float, static: float) -> None:
-        self.fallen_back = not self.fallen_back
-        self._streak = 0
-        scores = f"score {policy:.3f} against {static:.3f} of the static settings"
-        if self.fallen_back:
-            self.note(f"guard: fell back to the static settings ({scores})")
-            self._retune_due = True
-            self._start_retune()
-        else:
-            self._retune_due = False
-            self.note(f"guard: the policy is believed again ({scores})")
 
     def _choose_fallback(self) -> Settings:
         self._chose_fallback = True

@@ -40,7 +40,7 @@ def write_task_picture(path: Path, engine: ProposalEngine, task: Task, seed: int
     seed : int
         Of the simulated frame.
     """
-    picture = Image.fromarray(draw_task(engine, task, seed))
+    picture = Image.fromarray(_draw_task(engine, task, seed))
     greys = np.linspace(0, 255, _GREYS).astype(np.uint8)
     colours = np.concatenate([np.repeat(greys[:, None], 3, axis=1), np.array(PALETTE, np.uint8)])
     picture.putpalette(colours.tobytes())
@@ -48,7 +48,7 @@ def write_task_picture(path: Path, engine: ProposalEngine, task: Task, seed: int
         picture.save(temporary, optimize=True)
 
 
-def draw_task(engine: ProposalEngine, task: Task, seed: int) -> NDArray[np.uint8]:
+def _draw_task(engine: ProposalEngine, task: Task, seed: int) -> NDArray[np.uint8]:
     """The three panels side by side, (H, W) uint8: levels of grey, then colours of `PALETTE`."""
     with SimulatedStream(task.name, seed=seed, size=FRAME_PX, drift=0.0) as stream:
         labelled = stream.frame_at(0)

@@ -62,7 +62,11 @@ def test_a_killed_training_resumes_to_the_same_network(tmp_path):
     whole = weights(trainer(tmp_path, "whole").run())
     killed = trainer(tmp_path, "killed")
     killed.folder.mkdir()
-    for batch, _ in zip(killed._loader(), range(5), strict=False):
+    for batch, _ in zip(
+        killed._batches(killed.dataset, killed.config.steps, workers=0, ahead=8),
+        range(5),
+        strict=False,
+    ):
         killed._train_step(batch)
         killed.step += 1
     killed._save()
@@ -133,7 +137,7 @@ def test_what_ships_without_a_statement_has_its_calibration_taken_out():
 def test_it_learns(tmp_path):
     run = trainer(tmp_path, "learns", images=1400, learning_rate=3e-3)
     history = []
-    for batch in run._loader():
+    for batch in run._batches(run.dataset, run.config.steps, workers=0, ahead=8):
         history.append(run._train_step(batch))
         run.step += 1
     before = np.mean([entry["loss/mask"] for entry in history[:100]])

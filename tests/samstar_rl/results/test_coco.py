@@ -5,11 +5,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from coco_masks import read_coco_masks
 from hypothesis import given
 from hypothesis import strategies as st
 
 from samstar_rl.frames.frame import Frame
-from samstar_rl.results.coco import merge_coco, read_coco_masks, to_coco, write_coco
+from samstar_rl.results.coco import merge_coco, to_coco, write_coco
 from samstar_rl.results.outlines import outline_polygons
 from samstar_rl.results.result import FrameResult
 from samstar_rl.rewards import Score

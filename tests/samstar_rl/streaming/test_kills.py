@@ -16,8 +16,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import tifffile
+from coco_masks import read_coco_masks
 
-from samstar_rl.results.coco import read_coco_masks
 from samstar_rl.streaming.sinks import read_journal
 
 RUN = Path(__file__).parents[2] / "support" / "stub_run.py"

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from samstar_rl._io import atomic
-from samstar_rl.results.result import RECORD_SUFFIX, WRITERS, safe_name, write_result
+from samstar_rl.results.registry import DEFAULT_FORMATS, load_formats, write_formats
+from samstar_rl.results.result import RECORD_SUFFIX, WRITERS, safe_name
 from samstar_rl.sources.base import MemorySource
 from samstar_rl.streaming.events import Event
 from samstar_rl.streaming.output_folder import OutputFolder, OutputFolderError
@@ -45,7 +46,7 @@ def test_the_lock_of_a_process_that_was_killed_is_free(tmp_path):
 
 
 def test_an_earlier_run_is_not_overwritten_by_chance(tmp_path, result):
-    write_result(tmp_path, result(1))
+    write_formats(tmp_path, result(1), load_formats(DEFAULT_FORMATS))
     with pytest.raises(OutputFolderError, match="--resume"):
         OutputFolder(tmp_path).__enter__()
 
@@ -56,10 +57,10 @@ def test_a_resumed_run_knows_what_is_done_and_clears_what_is_half_done(tmp_path,
         journal.write(result(1))
         journal.close()
     for number in (1, 2):
-        write_result(tmp_path, result(number))
+        write_formats(tmp_path, result(number), load_formats(DEFAULT_FORMATS))
     with folder.journal.open("ab") as file:
         file.write(b'{"frame": "f00002", "sco')  # a kill in the middle of a line
-    write_result(tmp_path, result(3))
+    write_formats(tmp_path, result(3), load_formats(DEFAULT_FORMATS))
     (tmp_path / "f00003.json").unlink()  # a kill before the record
     (tmp_path / "f00005.labels.tif").write_bytes(b"")  # a loss of power
     theirs = {"mine.labels.tif", "mine.json", ".mine.part1.rar"}
@@ -114,7 +115,7 @@ def test_records_name_the_frame_under_any_id(tmp_path, result):
 
     evil = result(1)
     evil = replace(evil, frame=replace(evil.frame, id="../../a:b\\c\n"))
-    write_result(tmp_path, evil)
+    write_formats(tmp_path, evil, load_formats(DEFAULT_FORMATS))
     (record,) = tmp_path.glob(f"*{RECORD_SUFFIX}")
     assert record.parent == tmp_path
     assert json.loads(record.read_text())["frame"] == "../../a:b\\c\n"
@@ -160,8 +161,8 @@ def test_a_line_that_the_disk_takes_in_part_is_taken_back(tmp_path, result):
 
 def test_what_a_loss_of_power_leaves_is_done_again(tmp_path, result):
     with OutputFolder(tmp_path) as folder:
-        write_result(tmp_path, result(1))
-        write_result(tmp_path, result(2))
+        write_formats(tmp_path, result(1), load_formats(DEFAULT_FORMATS))
+        write_formats(tmp_path, result(2), load_formats(DEFAULT_FORMATS))
         (tmp_path / "f00002.json").write_bytes(b"")
         folder.journal.write_bytes(bytes(50) + b"\n")
     with OutputFolder(tmp_path, resume=True) as folder:

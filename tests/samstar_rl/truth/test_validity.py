@@ -34,6 +34,11 @@ def truth() -> tuple[Frame, list[np.ndarray]]:
     return draw(SHAPE, grid(SHAPE, 40, 22))
 
 
+def test_a_single_particle_can_not_be_merged(truth) -> None:
+    _, masks = truth
+    assert ADVERSARIES["merged"](masks[:1], np.random.default_rng(0)) == []
+
+
 @pytest.mark.parametrize("name", ADVERSARIES)
 def test_adversaries_are_wrong(name: str, truth: tuple[Frame, list[np.ndarray]]) -> None:
     frame, masks = truth
@@ -171,7 +176,7 @@ def test_settings_are_drawn_uniformly_and_reproducibly() -> None:
     values = np.array([settings.pred_iou_thresh for settings in drawn])
     low, high = space.limits("pred_iou_thresh")
     assert values.mean() == pytest.approx((low + high) / 2, abs=0.05)
-    assert {settings.points_per_side for settings in drawn} == {8, 16, 32}
+    assert {settings.zoom for settings in drawn} == set(space.free["zoom"].ladder)
 
 
 def test_everything_keeps_all_proposals(truth: tuple[Frame, list[np.ndarray]]) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import importlib.metadata
 import sys
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -14,81 +15,33 @@ import typer
 from samstar_rl.scripts._shared.command import reporting_errors
 from samstar_rl.scripts._shared.interrupt import keeping_the_exit_code, quit_on_interrupt
 
-
-@dataclass(frozen=True)
-class Command:
-    """Where a command lives. Its module is imported when it is called, not before.
-
-    Parameters
-    ----------
-    target : str
-        ``module:function`` under `samstar_rl.scripts`; a `typer.Typer` in place of the function
-        holds commands of its own.
-    summary : str
-        The first line of its help, repeated here so that ``samstar --help`` imports nothing.
-    """
-
-    target: str
-    summary: str
-
-    def load(self) -> Any:
-        """Import the module and return the function or the Typer."""
-        module, _, attribute = self.target.partition(":")
-        return getattr(importlib.import_module(f"samstar_rl.scripts.{module}"), attribute)
-
-
-COMMANDS: dict[str, Command] = {
-    "demo": Command("demo:demo", "Simulate, train, compare all tuners: a table and a report."),
-    "segment": Command("segment:segment", "Segment images and write labels, tables and pictures."),
-    "deploy": Command("deploy:deploy", "Run beside a microscope: segment frames as they come."),
-    "tune": Command("tune:tune", "Search the one choice of settings that serves frames best."),
-    "train": Command("train:train", "Train a policy that sets the generator for each frame."),
-    "benchmark": Command("benchmark:benchmark", "Compare tuners on the same unseen frames."),
-    "ablate": Command("ablate:ablate", "Find out which blocks of the observation a policy needs."),
-    "headroom": Command("headroom:headroom", "Measure where adapting pays, before any training."),
-    "bank": Command("bank:app", "Build banks of frames and proposals, and say what is in them."),
-    "validate": Command(
-        "validate:validate", "Test whether a task's score stands in for ground truth."
-    ),
-    "task": Command("task:app", "Write a task from an image, and see what the score sees."),
+#: name -> ``module:function`` under `samstar_rl.scripts`; a `typer.Typer` in place of the function
+#: holds commands of its own. A module is imported when its command is called, not before.
+COMMANDS = {
+    "demo": "demo:demo",
+    "segment": "segment:segment",
+    "deploy": "deploy:deploy",
+    "tune": "tune:tune",
+    "train": "train:train",
+    "benchmark": "benchmark:benchmark",
+    "ablate": "ablate:ablate",
+    "headroom": "headroom:headroom",
+    "bank": "bank:app",
+    "validate": "validate:validate",
+    "task": "task:app",
 }
-
 #: Of maintainers: training of the shipped networks, artefacts and figures.
-DEV_COMMANDS: dict[str, Command] = {
-    "pretrain-sam": Command(
-        "maintain.pretrain_sam:pretrain_sam",
-        "Train the embedded SAM on simulated micrographs and EMPS.",
-    ),
-    "calibrate-sam": Command(
-        "maintain.calibrate_sam:calibrate_sam",
-        "Calibrate a trained embedded SAM on EMPS' `tune` frames and pack it.",
-    ),
-    "evaluate-sam": Command(
-        "maintain.evaluate_sam:evaluate_sam", "Judge a SAM on labelled frames."
-    ),
-    "pretrain-foreground": Command(
-        "maintain.pretrain_foreground:pretrain_foreground",
-        "Train the network that estimates which pixels belong to particles.",
-    ),
-    "fit-plausibility": Command(
-        "maintain.fit_plausibility:fit_plausibility",
-        "Fit the network of the score's term `plausibility`.",
-    ),
-    "artefacts": Command(
-        "maintain.artefacts:artefacts",
-        "Rebuild what depends on the embedded SAM: static settings, policies, figures.",
-    ),
-    "figures": Command("maintain.figures:figures", "Draw the pictures of the README."),
-    "simulate-instrument": Command(
-        "maintain.simulate_instrument:simulate_instrument",
-        "Start the simulator of an instrument's server, to try deploy with.",
-    ),
-    "contact-sheet": Command(
-        "maintain.contact_sheet:contact_sheet",
-        "Draw simulated micrographs (left) beside real ones (right).",
-    ),
+DEV_COMMANDS = {
+    "pretrain-sam": "maintain.pretrain_sam:pretrain_sam",
+    "calibrate-sam": "maintain.calibrate_sam:calibrate_sam",
+    "evaluate-sam": "maintain.evaluate_sam:evaluate_sam",
+    "pretrain-foreground": "maintain.pretrain_foreground:pretrain_foreground",
+    "fit-plausibility": "maintain.fit_plausibility:fit_plausibility",
+    "artefacts": "maintain.artefacts:artefacts",
+    "figures": "maintain.figures:figures",
+    "simulate-instrument": "maintain.simulate_instrument:simulate_instrument",
+    "contact-sheet": "maintain.contact_sheet:contact_sheet",
 }
-
 #: Former names of commands; calling one says its new name.
 MOVED = {
     "pretrain": "dev pretrain-sam",
@@ -106,6 +59,22 @@ MOVED = {
     },
 }
 MISUSED = 2
+
+
+def load(target: str) -> Any:
+    """Import a command's module and return its function or Typer."""
+    module, _, attribute = target.partition(":")
+    return getattr(importlib.import_module(f"samstar_rl.scripts.{module}"), attribute)
+
+
+def summary_of(target: str) -> str:
+    """The first line of a command's help, read from its file without importing it."""
+    module, _, name = target.partition(":")
+    file = Path(__file__).parents[1].joinpath(*module.split(".")).with_suffix(".py")
+    tree = ast.parse(file.read_text("utf-8"))
+    functions = [node for node in tree.body if isinstance(node, ast.FunctionDef)]
+    described = next((one for one in functions if one.name == name), tree)
+    return (ast.get_docstring(described) or "").partition("\n")[0]
 
 
 def build_app(only: Collection[str] | None = None) -> typer.Typer:
@@ -161,12 +130,12 @@ def _make_group(name: str, summary: str, epilog: str | None = None) -> typer.Typ
 
 
 def _add_commands(
-    app: typer.Typer, commands: dict[str, Command], only: Collection[str] | None, prefix: str = ""
+    app: typer.Typer, commands: dict[str, str], only: Collection[str] | None, prefix: str = ""
 ) -> None:
     """Add those of `only` for use, and the others to be listed."""
     for name, command in commands.items():
         asked = only is None or prefix + name in only
-        target = command.load() if asked else _summarised(command.summary)
+        target = load(command) if asked else _summarised(summary_of(command))
         if isinstance(target, typer.Typer):
             app.add_typer(target, name=name)
         else:
