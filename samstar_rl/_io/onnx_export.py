@@ -9,12 +9,13 @@ from __future__ import annotations
 import hashlib
 import io
 import logging
+import os
+import threading
 import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from samstar_rl._io import atomic
 from samstar_rl._io.cache import cache_folder
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ OPSET = 17
 """Of ONNX's operators."""
 MOST_FILES = 24
 """Exports that are kept; the oldest go."""
+_EXPORTING = threading.Lock()
+"""A stream prepares a frame beside the last one's masks, and torch exports one module at a time."""
 
 
 def open_session(
@@ -65,7 +68,8 @@ def open_session(
     # threads that wait give their core away: others work on this machine, too
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 3
-    exported = _exported(module, version, inputs, outputs, varying)
+    with _EXPORTING:
+        exported = _exported(module, version, inputs, outputs, varying)
     return onnxruntime.InferenceSession(exported, options, providers=["CPUExecutionProvider"])
 
 
@@ -95,8 +99,9 @@ def _exported(
     # without a cache that can be written it is done again next time
     with suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with atomic.replacing(path) as temporary:
-            temporary.write_bytes(exported)
+        temporary = path.with_suffix(f".{os.getpid()}.part")
+        temporary.write_bytes(exported)
+        temporary.replace(path)  # complete or absent, whoever else exports it now
         by_age = sorted(path.parent.glob("*.onnx"), key=lambda file: file.stat().st_mtime)
         for old in by_age[:-MOST_FILES]:
             old.unlink()

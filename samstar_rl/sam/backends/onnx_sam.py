@@ -103,7 +103,20 @@ class OnnxSam:
         return iou_pred, queries, tokens
 
     def upscale(self, queries: Tensor, tokens: Tensor, chosen: Tensor) -> Tensor:
-        """Logits (K, 4 h, 4 w) of the chosen masks, as `folded_decoder.upscale_masks`."""
+        """Compute masks from what `transform` gives, as `folded_decoder.upscale_masks` does.
+
+        Parameters
+        ----------
+        queries : (P, 7, C) tensor
+        tokens : (P, h * w, C) tensor
+        chosen : (K,) int tensor
+            Numbers of the masks wanted, counted through all 4 P.
+
+        Returns
+        -------
+        (K, 4 h, 4 w) tensor
+            Logits.
+        """
         given = {"queries": queries.numpy(), "tokens": tokens.numpy(), "chosen": chosen.numpy()}
         (logits,) = self._upscaler.run(None, given)
         return torch.from_numpy(logits)
