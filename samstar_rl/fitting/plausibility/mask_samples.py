@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from samstar_rl._io.atomic import replacing
-from samstar_rl.evidence.likeness import describe_masks
+from samstar_rl.evidence.plausibility import describe_masks
 from samstar_rl.evidence.polar_views import Pyramid, polar_views
 from samstar_rl.frames.frame import Frame, LabelledFrame
 from samstar_rl.segmentation.filters import filter_proposals

@@ -7,7 +7,7 @@ import pytest
 from drawn_particles import draw, found, grid
 
 from samstar_rl.evidence.frame_evidence import FrameEvidence
-from samstar_rl.evidence.likeness import EVIDENCE, describe_masks, packaged_likeness
+from samstar_rl.evidence.plausibility import EVIDENCE, describe_masks, packaged_likeness
 from samstar_rl.evidence.polar_views import RADII, Pyramid, polar_views
 from samstar_rl.foreground.sample import Sample
 from samstar_rl.frames.frame import Frame
