@@ -58,7 +58,7 @@ def test_one_strange_block_is_enough():
     task = load_task("particles")
     schema = untrained_bundle(task, N_CHANNELS, sam_sha256="0").schema
     observation = np.zeros(schema.size, np.float32)
-    observation[schema["probe"].slice] = 9.0
+    observation[schema["gaze"].slice] = 9.0
     assert measure(task, observation, mean=0.0, scale=1.0) == pytest.approx(9.0)
     observation = np.zeros(schema.size, np.float32)
     observation[schema["last_terms"].slice] = 9.0  # no look of the frame

@@ -5,6 +5,7 @@ import copy
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from samstar_rl.fitting.calibration import Calibration, apply_calibration
 from samstar_rl.fitting.packing import UNSTATED, begin_from_weights, pack_weights
@@ -123,10 +124,11 @@ def test_other_files_are_no_weights_to_begin_from(tmp_path):
         trainer(tmp_path, "run", begin_from=packaged_weights_path())
 
 
-def test_what_ships_without_a_statement_has_its_calibration_taken_out():
+def test_weights_without_a_statement_have_the_first_calibration_taken_out(tmp_path):
     sam, raw = build_tiny_sam(), build_tiny_sam()
     sam.load_state_dict(load_sam("tiny").state_dict())
-    begin_from_weights(raw, packaged_weights_path())
+    save_file(load_file(packaged_weights_path()), tmp_path / "unstated.safetensors")
+    begin_from_weights(raw, tmp_path / "unstated.safetensors")
     apply_calibration(raw, UNSTATED)
     first, again = (s.mask_decoder.iou_prediction_head.layers[-1] for s in (sam, raw))
     torch.testing.assert_close(first.weight, again.weight)
