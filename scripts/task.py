@@ -50,7 +50,7 @@ def new(
         raise SamstarError(f"{out} exists: give another name, or --overwrite")
     from samstar_rl._io import atomic
     from samstar_rl.bank.labelled import read_labels
-    from samstar_rl.sources.readers.files import read_frame
+    from samstar_rl.sources.readers.registry import read_frame
     from samstar_rl.tasks.from_frame import task_from_image, task_from_labels
     from samstar_rl.tasks.task import task_toml
 
@@ -92,7 +92,7 @@ def check(
     from samstar_rl.sam.engine import ProposalEngine
     from samstar_rl.sam.load import load_sam
     from samstar_rl.segmentation.segmentation import Segmentation
-    from samstar_rl.sources.readers.files import read_frame
+    from samstar_rl.sources.readers.registry import read_frame
     from samstar_rl.tasks.task import load_task
 
     loaded, frame = load_task(task), read_frame(image, pixel_size_nm=pixel_size)

@@ -172,7 +172,7 @@ def tune(
 
 def _read_frames(inputs: Sequence[Path], pixel_size_nm: float | None) -> Iterator[Frame]:
     from samstar_rl.scripts._shared.inputs import find_images
-    from samstar_rl.sources.readers.files import FrameReadError, iterate_file
+    from samstar_rl.sources.readers.registry import FrameReadError, iterate_file
 
     for path in find_images(inputs):
         try:

@@ -16,7 +16,7 @@ from samstar_rl.evidence.frame_evidence import FrameEvidence
 from samstar_rl.frames.frame import LabelledFrame
 from samstar_rl.results.overlay import draw_outlines
 from samstar_rl.rewards.reward import PhysicsReward
-from samstar_rl.segmentation.filters import segment
+from samstar_rl.segmentation.filters import filter_proposals
 from samstar_rl.segmentation.segmentation import Segmentation
 from samstar_rl.simulator import SimulatedStream
 from samstar_rl.simulator.seeds import first_seed
@@ -216,7 +216,7 @@ def _draw_row(
     def chosen(values: np.ndarray) -> tuple[int, Segmentation]:
         best = int(np.argmax(values))
         proposals = bank.proposals(index, settings[best].prompt)
-        return best, segment(proposals, settings[best], **reward.gauge(frame))
+        return best, filter_proposals(proposals, settings[best], **reward.gauge(frame))
 
     by_score, of_score = chosen(validity.scores)
     by_truth, of_truth = chosen(validity.f1s)

@@ -11,7 +11,7 @@ from samstar_rl.bank.build import iterate_stream
 from samstar_rl.bank.labelled import labels_of
 from samstar_rl.errors import SamstarError
 from samstar_rl.frames.frame import LabelledFrame
-from samstar_rl.sources.readers.files import is_image_file, iterate_file, list_image_files
+from samstar_rl.sources.readers.registry import is_image_file, iterate_file, list_image_files
 from samstar_rl.sources.registry import open_source
 from samstar_rl.sources.simulated import SimulatedSource
 

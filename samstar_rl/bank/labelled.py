@@ -12,7 +12,7 @@ import numpy as np
 
 from samstar_rl.errors import SamstarError
 from samstar_rl.frames.frame import LabelledFrame
-from samstar_rl.sources.readers.files import iterate_file
+from samstar_rl.sources.readers.registry import iterate_file
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from samstar_rl.evidence.facets import count_sides
-from samstar_rl.evidence.likeness import describe_masks, packaged_likeness
 from samstar_rl.evidence.mask_evidence import EVIDENCE, MaskDescriber, count_bodies_in
+from samstar_rl.evidence.plausibility import describe_masks, packaged_likeness
 from samstar_rl.evidence.polar_views import Pyramid, polar_views
 from samstar_rl.foreground.estimate import Foreground, estimate_foreground
 from samstar_rl.foreground.network import LazyMaps

@@ -19,7 +19,7 @@ from segment_anything.modeling import Sam
 
 from samstar_rl.frames.frame import Frame
 from samstar_rl.sam.engine import ProposalEngine
-from samstar_rl.segmentation.filters import segment
+from samstar_rl.segmentation.filters import filter_proposals
 from samstar_rl.settings import Settings
 from samstar_rl.truth.metrics import Truth, f1_at
 
@@ -105,7 +105,9 @@ def fit_calibration(
             if key not in scored:
                 raw = settings.replace(pred_iou_thresh=raw_threshold, stability_score_offset=offset)
                 scored[key] = float(
-                    np.mean([f1_at(segment(found, raw), truth) for found, truth in proposals])
+                    np.mean(
+                        [f1_at(filter_proposals(found, raw), truth) for found, truth in proposals]
+                    )
                 )
             if scored[key] > best_f1:
                 best_f1 = scored[key]

@@ -32,7 +32,7 @@ from samstar_rl.napari.geometry import ShownPlane
 from samstar_rl.segmenter import Segmenter
 from samstar_rl.settings import SETTINGS, Settings, SettingsSpace
 from samstar_rl.simulator import SimulatedStream
-from samstar_rl.sources.readers.files import iterate_file
+from samstar_rl.sources.readers.registry import iterate_file
 from samstar_rl.tasks.shipped import task_names
 
 if TYPE_CHECKING:

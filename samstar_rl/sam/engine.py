@@ -27,7 +27,7 @@ from samstar_rl.sam.mask_collector import Collection, Crop, CropCollector
 from samstar_rl.sam.point_decoder import Arithmetic, Backend, PointDecoder, Precision, one_ahead
 from samstar_rl.sam.prompt_order import plan_prompts
 from samstar_rl.sam.upsampling import LogitUpsampler
-from samstar_rl.segmentation.filters import segment
+from samstar_rl.segmentation.filters import filter_proposals
 from samstar_rl.segmentation.proposals import Effort, Floor, Proposals, ProposalsError
 from samstar_rl.settings import STABILITY_OFFSETS, PromptSettings, Settings
 
@@ -232,7 +232,7 @@ class ProposalEngine:
         length_unit_px : float
             Length of the task's unit in px.
         evidence : FrameEvidence, optional
-            As for `samstar_rl.segmentation.filters.segment`.
+            As for `samstar_rl.segmentation.filters.filter_proposals`.
         point_grids : sequence of (P, 2) arrays, optional
             As for `propose`.
         cost_limit : float, optional
@@ -251,7 +251,9 @@ class ProposalEngine:
             point_grids=point_grids,
             cost_limit=cost_limit,
         )
-        return segment(proposals, settings, length_unit_px=length_unit_px, evidence=evidence)
+        return filter_proposals(
+            proposals, settings, length_unit_px=length_unit_px, evidence=evidence
+        )
 
     def _pictures(
         self, frame: Frame | RGB, crops: list[Crop], embedding: Embedding

@@ -1,9 +1,9 @@
 """From proposals and settings to a segmentation: SAM's own filters, then the gates.
 
-`segment` is what training and searches call thousands of times a second. It touches no pixel that
-it has seen before: thresholds on sorted arrays, one suppression of boxes, descriptors and overlaps
-looked up. What it keeps, and in which order, is exactly what the stock generator keeps. Duplicates
-between tiles fall here, too.
+`filter_proposals` is what training and searches call thousands of times a second. It touches no
+pixel that it has seen before: thresholds on sorted arrays, one suppression of boxes, descriptors
+and overlaps looked up. What it keeps, and in which order, is exactly what the stock generator
+keeps. Duplicates between tiles fall here, too.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Gauge(TypedDict):
     evidence: FrameEvidence
 
 
-def segment(
+def filter_proposals(
     proposals: Proposals,
     settings: Settings,
     *,

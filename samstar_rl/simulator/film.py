@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import cv2
 import numpy as np
@@ -25,30 +26,27 @@ def _plain(rng: np.random.Generator, shape: Shape, strength: float) -> Field:
     return np.float32(0.3 * strength) * smooth(rng, shape, max(shape) / rng.uniform(1.5, 5))
 
 
-def _carbon(rng: np.random.Generator, shape: Shape, strength: float) -> Field:
-    """Draw amorphous carbon: band-limited phase contrast."""
-    return np.float32(strength) * amorphous(rng, shape, float(np.exp(rng.uniform(0, 1.8))))
+def _textured(
+    texture: Callable[[np.random.Generator, Shape, float], Field],
+    rng: np.random.Generator,
+    shape: Shape,
+    strength: float,
+    *,
+    log_grain: tuple[float, float],
+) -> Field:
+    """Draw a film of one texture, whose grain in px has a logarithm within the limits."""
+    return np.float32(strength) * texture(rng, shape, float(np.exp(rng.uniform(*log_grain))))
 
 
 def _mottled(rng: np.random.Generator, shape: Shape, strength: float) -> Field:
     """Draw patches of uneven thickness or of dried solution."""
     # One octave alone looks like a blurred picture of noise; real films have detail at all scales.
-    return np.float32(0.8 * strength) * octaves(rng, shape, float(np.exp(rng.uniform(2.2, 4.5))))
-
-
-def _grainy(rng: np.random.Generator, shape: Shape, strength: float) -> Field:
-    """Draw a rough substrate: sputtered metal, paper, sintered powder."""
-    return np.float32(strength) * octaves(rng, shape, float(np.exp(rng.uniform(1, 2.8))))
+    return _textured(octaves, rng, shape, 0.8 * strength, log_grain=(2.2, 4.5))
 
 
 def _rough(rng: np.random.Generator, shape: Shape, strength: float) -> Field:
     """Draw a rough substrate under a detector at its side."""
-    return np.float32(0.6 * strength) * relief(rng, shape, float(np.exp(rng.uniform(1.2, 3.6))))
-
-
-def _wrinkled(rng: np.random.Generator, shape: Shape, strength: float) -> Field:
-    """Draw the folds of a thin film."""
-    return np.float32(strength) * ridged(rng, shape, float(np.exp(rng.uniform(2.5, 4.5))))
+    return _textured(relief, rng, shape, 0.6 * strength, log_grain=(1.2, 3.6))
 
 
 def _scratched(rng: np.random.Generator, shape: Shape, strength: float) -> Field:
@@ -151,10 +149,13 @@ def pitted(rng: np.random.Generator, shape: Shape, strength: float) -> Field:
 
 FILMS: dict[str, Callable[[np.random.Generator, Shape, float], Field]] = {
     "plain": _plain,
-    "carbon": _carbon,
+    # amorphous: band-limited phase contrast
+    "carbon": partial(_textured, amorphous, log_grain=(0, 1.8)),
     "mottled": _mottled,
-    "grainy": _grainy,
-    "wrinkled": _wrinkled,
+    # sputtered metal, paper, sintered powder
+    "grainy": partial(_textured, octaves, log_grain=(1, 2.8)),
+    # the folds of a thin film
+    "wrinkled": partial(_textured, ridged, log_grain=(2.5, 4.5)),
     "scratched": _scratched,
     "holey": _holey,
     "dirty": _dirty,

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from samstar_rl.sources.base import Fault, SourceBase, SourceError
-from samstar_rl.sources.readers.files import FrameReadError, is_image_file, iterate_file
+from samstar_rl.sources.readers.registry import FrameReadError, is_image_file, iterate_file
 
 if TYPE_CHECKING:
     from samstar_rl.frames.frame import Frame

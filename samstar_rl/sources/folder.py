@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from samstar_rl.sources.base import Fault, SourceBase, SourceError
-from samstar_rl.sources.readers.files import (
+from samstar_rl.sources.readers.registry import (
     FrameReadError,
     iterate_file,
     list_image_files,

@@ -99,7 +99,7 @@ def parse_source_name(name: str) -> tuple[str, str, dict[str, str]]:
 def _path_kind(name: str) -> str:
     path = Path(name)
     if path.is_dir():
-        from samstar_rl.sources.readers.files import is_image_file
+        from samstar_rl.sources.readers.registry import is_image_file
 
         return "file" if is_image_file(path) else "folder"  # a Zarr store is a folder, too
     if path.is_file():

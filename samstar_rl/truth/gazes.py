@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from samstar_rl.rewards import PhysicsReward
-from samstar_rl.segmentation.filters import segment
+from samstar_rl.segmentation.filters import filter_proposals
 from samstar_rl.tasks.task import Task
 from samstar_rl.truth.metrics import Truth, f1_at
 
@@ -82,7 +82,7 @@ def compare_gazes(
     scores, f1s = [], []
     for zoom, n_prompts in product(ZOOMS, N_PROMPTS):
         settings = task.static.replace(zoom=zoom, n_prompts=n_prompts, crop_n_layers=0)
-        found = segment(proposals(settings.prompt), settings, **gauge)
+        found = filter_proposals(proposals(settings.prompt), settings, **gauge)
         scores.append(reward.score(found, labelled.frame).total)
         f1s.append(f1_at(found, truth))
     shape = (len(ZOOMS), len(N_PROMPTS))

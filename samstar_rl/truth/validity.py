@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 
 from samstar_rl.rewards import PhysicsReward, Score
-from samstar_rl.segmentation.filters import segment
+from samstar_rl.segmentation.filters import filter_proposals
 from samstar_rl.segmentation.proposals import Proposals
 from samstar_rl.segmentation.segmentation import Segmentation
 from samstar_rl.settings import PromptSettings, Settings, SettingsSpace
@@ -117,7 +117,7 @@ def validate_frame(
     truth = Truth(labelled.truth)
     scores, f1s = [], []
     for chosen in settings:
-        found = segment(proposals(chosen.prompt), chosen, **gauge)
+        found = filter_proposals(proposals(chosen.prompt), chosen, **gauge)
         scores.append(reward.score(found, frame))
         f1s.append(f1_at(found, truth))
     of_truth = reward.score(Segmentation.from_labels(labelled.truth, frame), frame)

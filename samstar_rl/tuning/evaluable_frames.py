@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from samstar_rl.segmentation.filters import segment
+from samstar_rl.segmentation.filters import filter_proposals
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -68,7 +68,9 @@ class BankFrame:
         Segmentation
         """
         proposals = self.bank.proposals(self.index, settings.prompt, cost_limit)
-        return segment(proposals, settings, length_unit_px=length_unit_px, evidence=evidence)
+        return filter_proposals(
+            proposals, settings, length_unit_px=length_unit_px, evidence=evidence
+        )
 
 
 class LiveFrame:
@@ -142,7 +144,7 @@ class LiveFrame:
             self._proposals[record] = self.engine.propose(
                 self.frame, record, embedding=self.embedding, cost_limit=cost_limit
             )
-        return segment(
+        return filter_proposals(
             self._proposals[record].first(settings.prompt, cost_limit),
             settings,
             length_unit_px=length_unit_px,
@@ -220,4 +222,6 @@ class DecodedFrame:
         """
         record = next(held for held in self.proposals if held.holds(settings.prompt))
         proposals = self.proposals[record].first(settings.prompt, cost_limit)
-        return segment(proposals, settings, length_unit_px=length_unit_px, evidence=evidence)
+        return filter_proposals(
+            proposals, settings, length_unit_px=length_unit_px, evidence=evidence
+        )

@@ -104,7 +104,7 @@ class FrameSource(Protocol):
         evidence: FrameEvidence | None = None,
         cost_limit: float | None = None,
     ) -> Segmentation:
-        """Segment the frame, as `samstar_rl.segmentation.filters.segment` does.
+        """Segment the frame, as `samstar_rl.segmentation.filters.filter_proposals` does.
 
         Parameters
         ----------
@@ -268,10 +268,12 @@ class FrameEvaluator:
         self.expense.charge(segmentation)
         looks = self.expense.looks
         if self.pools and looks != [segmentation.proposals]:
-            from samstar_rl.segmentation.filters import segment  # torch, which takes seconds
+            from samstar_rl.segmentation.filters import (
+                filter_proposals,  # torch, which takes seconds
+            )
 
             pooled = self._pool().part(looks, settings.prompt)
-            segmentation = segment(pooled, settings, **self._gauge)
+            segmentation = filter_proposals(pooled, settings, **self._gauge)
         score = self.objective.physics.score(segmentation, self.frame, self.previous)
         reward = self.objective.reward(score.total, segmentation.proposals.cost)
         return Evaluation(settings, segmentation, score, reward)

@@ -56,7 +56,7 @@ def find_images(inputs: Sequence[Path]) -> list[Path]:
     """
     from samstar_rl._io.run_folder import RUN_FILE
     from samstar_rl.results.registry import is_own_result
-    from samstar_rl.sources.readers.files import is_image_file, list_image_files
+    from samstar_rl.sources.readers.registry import is_image_file, list_image_files
 
     found: dict[Path, Path] = {}
     n_results = 0
@@ -90,7 +90,7 @@ def find_named(folder: Path, names: str | None) -> list[Path]:
     SamstarError
         If there is no image, or none of a name.
     """
-    from samstar_rl.sources.readers.files import list_image_files
+    from samstar_rl.sources.readers.registry import list_image_files
 
     found = list_image_files(folder)
     if not found:
@@ -147,7 +147,7 @@ def read_names(names: str) -> list[str]:
 
 def read_frames(paths: Sequence[Path], pixel_size_nm: float | None) -> Iterator[Frame]:
     """The frames of images and of the planes of stacks."""
-    from samstar_rl.sources.readers.files import iterate_file
+    from samstar_rl.sources.readers.registry import iterate_file
 
     for path in paths:
         yield from iterate_file(path, pixel_size_nm=pixel_size_nm)

@@ -32,7 +32,7 @@ from samstar_rl.scripts._shared.inputs import find_images
 from samstar_rl.scripts._shared.preparation import located_sam, located_tuner
 from samstar_rl.scripts._shared.result_names import NamedImage, name_images, names_on_disk
 from samstar_rl.segmenter import Segmenter
-from samstar_rl.sources.readers.files import FrameReadError, iterate_file
+from samstar_rl.sources.readers.registry import FrameReadError, iterate_file
 from samstar_rl.tasks.task import Task, load_task
 from samstar_rl.tuning.budget import GazeOptions
 

@@ -14,7 +14,7 @@ from rich.progress import Progress
 from safetensors.torch import save_file
 
 from samstar_rl._io import atomic
-from samstar_rl.evidence.likeness import WEIGHTS, load_likeness
+from samstar_rl.evidence.plausibility import WEIGHTS, load_likeness
 from samstar_rl.fitting.emps import load_labelled, split_names
 from samstar_rl.fitting.plausibility.fit import EPOCHS, Fitted, fit, logits_of
 from samstar_rl.fitting.plausibility.mask_samples import (

@@ -13,7 +13,7 @@ from samstar_rl.frames.intensity import to_sam_rgb
 from samstar_rl.rewards import PhysicsReward
 from samstar_rl.sam.engine import ProposalEngine, Proposals
 from samstar_rl.sam.load import load_sam
-from samstar_rl.segmentation.filters import Gauge, segment
+from samstar_rl.segmentation.filters import Gauge, filter_proposals
 from samstar_rl.segmentation.segmentation import Segmentation
 from samstar_rl.settings import GATE_NAMES, Settings
 from samstar_rl.tasks.task import load_task
@@ -42,7 +42,7 @@ def measure(
             gauge: Gauge = gauge,
             item: LabelledFrame = item,
         ) -> int:
-            segmentation = segment(proposals, choice, **gauge)
+            segmentation = filter_proposals(proposals, choice, **gauge)
             reward.score(segmentation, item.frame)
             return len(segmentation)
 

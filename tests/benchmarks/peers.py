@@ -18,7 +18,7 @@ from samstar_rl.frames.frame import LabelledFrame
 from samstar_rl.rewards import PhysicsReward
 from samstar_rl.sam.engine import ProposalEngine
 from samstar_rl.sam.load import load_sam
-from samstar_rl.segmentation.filters import segment
+from samstar_rl.segmentation.filters import filter_proposals
 from samstar_rl.segmentation.segmentation import Segmentation
 from samstar_rl.tasks.task import load_task
 from tests.benchmarks.evaluation import draw_settings
@@ -54,7 +54,7 @@ def measure(items: list[LabelledFrame], *, points_per_side: int, n_settings: int
         for seconds in (None, ours):
             for choice in settings:
                 started = time.perf_counter()
-                reward.score(segment(proposals, choice, **gauge), item.frame)
+                reward.score(filter_proposals(proposals, choice, **gauge), item.frame)
                 if seconds is not None:
                     seconds.append(time.perf_counter() - started)
         peer += _peer_seconds(item, settings, reward)

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 from drawn_particles import draw, grid
 
-from samstar_rl.evidence.likeness import load_likeness
+from samstar_rl.evidence.plausibility import load_likeness
 from samstar_rl.scripts.maintain import fit_plausibility
 
 

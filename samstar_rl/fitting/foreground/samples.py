@@ -22,6 +22,7 @@ from samstar_rl.foreground.network import (
 )
 from samstar_rl.frames.intensity import normalise
 from samstar_rl.simulator import (
+    FAMILIES,
     SIMULATOR_VERSION,
     SimulatedStream,
     draw_family_image,
@@ -38,26 +39,10 @@ Field = NDArray[np.float32]
 
 #: Presets and families whose instances lie on something; grains, cells and lattices fill the plane.
 PARTICLE_PRESETS = ("particles", "overlap", "morphology", "size", "core_shell")
-PARTICLE_FAMILIES = (
-    "scattered",
-    "aggregates",
-    "clouds",
-    "monolayer",
-    "dense",
-    "pile",
-    "mixture",
-    "beside_large",
-    "large_bodies",
-    "rods",
-    "decorated",
-    "core_shell",
-    "vesicles",
-    "agglomerates",
-    "powder",
-    "packed_rods",
-    "platelets",
-    "chains",
-    "coated",
+PARTICLE_FAMILIES = tuple(
+    name
+    for name in FAMILIES
+    if name not in ("atoms", "grains", "cells", "low_dose_atoms", "thin_walls")
 )
 SIMULATED_SIZES_PX = (256, 320, 384)
 #: One frame in so many is a wide one, of many small particles.

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from samstar_rl.evidence.likeness import EVIDENCE, Likeness, LikenessNetwork, reversed_views
+from samstar_rl.evidence.plausibility import EVIDENCE, Likeness, LikenessNetwork, reversed_views
 from samstar_rl.evidence.polar_views import N_ANGLES
 from samstar_rl.fitting.plausibility.mask_samples import MaskSamples, as_views
 

@@ -18,10 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from samstar_rl._io.atomic import replacing
-from samstar_rl.evidence.likeness import describe_masks
+from samstar_rl.evidence.plausibility import describe_masks
 from samstar_rl.evidence.polar_views import Pyramid, polar_views
 from samstar_rl.frames.frame import Frame, LabelledFrame
-from samstar_rl.segmentation.filters import segment
+from samstar_rl.segmentation.filters import filter_proposals
 from samstar_rl.segmentation.segmentation import Segmentation
 from samstar_rl.settings import PromptSettings, Settings
 from samstar_rl.simulator.training_images import draw_family_image
@@ -121,7 +121,7 @@ def sample_looks(engine: ProposalEngine, labelled: LabelledFrame, number: int) -
         proposals = engine.propose(frame, prompt, embedding=embedding)
         kept: set[int] = set()
         for _ in range(N_SETTINGS):
-            found = segment(proposals, _random_settings(prompt, rng))
+            found = filter_proposals(proposals, _random_settings(prompt, rng))
             kept.update(found.kept.tolist())
         order = np.array(sorted(kept), dtype=np.intp)
         if len(order) > _MOST_MASKS_OF_A_LOOK:

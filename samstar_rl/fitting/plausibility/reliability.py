@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from samstar_rl.evidence.likeness import EVIDENCE
+from samstar_rl.evidence.plausibility import EVIDENCE
 from samstar_rl.fitting.plausibility.fit import MATCH_IOU
 from samstar_rl.fitting.plausibility.mask_samples import MaskSamples
 

@@ -29,7 +29,7 @@ from samstar_rl.sources.instruments.base import (
     RefusedError,
     last_line,
 )
-from samstar_rl.sources.readers.files import FrameReadError, iterate_file
+from samstar_rl.sources.readers.registry import FrameReadError, iterate_file
 
 DEFAULT_PORT = 11000
 # version -> the devices that take part

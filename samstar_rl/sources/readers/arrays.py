@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from samstar_rl.frames.frame import Frame
-from samstar_rl.sources.readers.files import iterate_file
 from samstar_rl.sources.readers.microscope import axes_pixel_size_nm
 from samstar_rl.sources.readers.planes import FrameReadError, count_planes, iterate_planes, to_grey
+from samstar_rl.sources.readers.registry import iterate_file
 
 
 def as_frame(image: Any, *, pixel_size_nm: float | None = None) -> Frame:

@@ -16,7 +16,7 @@ from samstar_rl.bank.bank import Bank, BankError, summarise
 from samstar_rl.bank.build import build_bank
 from samstar_rl.frames.frame import Frame, LabelledFrame
 from samstar_rl.sam.engine import Floor, ProposalEngine
-from samstar_rl.segmentation.filters import segment
+from samstar_rl.segmentation.filters import filter_proposals
 from samstar_rl.settings import PromptSettings, Settings
 
 PROMPTS = (PromptSettings(3), PromptSettings(2, crop_n_layers=1))
@@ -61,7 +61,7 @@ def test_a_bank_gives_what_the_engine_gives(folder, engine):
         assert (bank.frame(index).id, bank.frame(index).time) == (frame.id, frame.time)
         fresh, kept = engine.propose(frame, PROMPTS[0]), bank.proposals(index, PROMPTS[0])
         for settings in (SETTINGS, SETTINGS.replace(min_contrast=0.01, min_solidity=0.6)):
-            expected, found = segment(fresh, settings), segment(kept, settings)
+            expected, found = filter_proposals(fresh, settings), filter_proposals(kept, settings)
             np.testing.assert_array_equal(found.to_labels(), expected.to_labels())
             for name in found.table.columns:
                 np.testing.assert_array_equal(found.table[name], expected.table[name])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from drawn_particles import draw, grid
 
-from samstar_rl.evidence.likeness import EVIDENCE
+from samstar_rl.evidence.plausibility import EVIDENCE
 from samstar_rl.evidence.polar_views import N_ANGLES, RADII
 from samstar_rl.fitting.plausibility.fit import fit, fit_logistic, logits_of
 from samstar_rl.fitting.plausibility.mask_samples import (

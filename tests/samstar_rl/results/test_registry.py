@@ -24,7 +24,7 @@ from samstar_rl.results.registry import (
 from samstar_rl.results.result import FrameResult
 from samstar_rl.rewards import Score
 from samstar_rl.settings import Settings
-from samstar_rl.sources.readers.files import read_frame
+from samstar_rl.sources.readers.registry import read_frame
 
 SIZE_NM = 0.0371234
 

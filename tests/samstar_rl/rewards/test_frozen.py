@@ -19,7 +19,7 @@ from frozen_proposals import frozen_choices, frozen_frame, frozen_maps, frozen_p
 
 from samstar_rl.foreground.network import LazyMaps
 from samstar_rl.rewards import PhysicsReward
-from samstar_rl.segmentation.filters import segment
+from samstar_rl.segmentation.filters import filter_proposals
 from samstar_rl.tasks.task import load_task
 
 RECORD = Path(__file__).with_name("frozen_scores.json")
@@ -38,7 +38,7 @@ def observe(frame, proposals, name):
     reward, previous = PhysicsReward(task), None
     gauge = reward.gauge(frame)
     for settings in frozen_choices(task):
-        found = segment(proposals, settings, **gauge)
+        found = filter_proposals(proposals, settings, **gauge)
         score = reward.score(found, frame, previous)
         yield {"kept": found.kept.tolist(), "total": score.total, "terms": score.terms}
         previous = found

@@ -9,7 +9,7 @@ import torch
 from samstar_rl.frames.frame import Frame
 from samstar_rl.sam.engine import Floor, ProposalEngine
 from samstar_rl.sam.load import load_sam
-from samstar_rl.segmentation.filters import segment
+from samstar_rl.segmentation.filters import filter_proposals
 from samstar_rl.settings import Bound, PromptSettings, Settings, SettingsSpace
 from samstar_rl.simulator import SimulatedStream
 
@@ -47,7 +47,7 @@ def test_everything_sam_returns_is_there(proposals):
 def test_the_live_path_gives_the_same_as_proposals(engine, item, proposals, min_mask_region_area):
     settings = SETTINGS.replace(min_mask_region_area=min_mask_region_area, min_solidity=0.5)
     live = engine.segment(item.frame, settings)
-    chosen = segment(proposals, settings)
+    chosen = filter_proposals(proposals, settings)
     assert len(live) > 3
     np.testing.assert_array_equal(live.to_labels(), chosen.to_labels())
     for name in live.table.columns:

@@ -12,7 +12,7 @@ from samstar_rl.frames.frame import Frame
 from samstar_rl.sam.engine import ProposalEngine
 from samstar_rl.sam.gaze import SeenMasks
 from samstar_rl.sam.load import load_sam
-from samstar_rl.segmentation.filters import segment
+from samstar_rl.segmentation.filters import filter_proposals
 from samstar_rl.segmentation.proposals import Floor, ProposalsError
 from samstar_rl.segmentation.segmentation import Segmentation
 from samstar_rl.settings import PromptSettings, Settings
@@ -89,13 +89,13 @@ def test_proposals_hold_only_their_zoom(proposals):
     with pytest.raises(ProposalsError, match="do not hold"):
         proposals.first(PromptSettings(n_prompts=8, zoom=3))
     with pytest.raises(ProposalsError, match="compute or load"):
-        segment(proposals, MASKS.replace(n_prompts=8))
+        filter_proposals(proposals, MASKS.replace(n_prompts=8))
 
 
 def test_live_and_recorded_give_the_same(engine, frame, proposals):
     for settings in (MASKS, MASKS.replace(n_prompts=17, pred_iou_thresh=0.92)):
         live = engine.segment(frame, settings)
-        recorded = segment(proposals.first(settings.prompt), settings)
+        recorded = filter_proposals(proposals.first(settings.prompt), settings)
         assert len(live) == len(recorded) > 5
         assert (live.to_labels() != recorded.to_labels()).mean() < 1e-4
 
@@ -152,7 +152,7 @@ def test_pieces_of_a_large_body_go_unless_they_fill_it(n_pieces, n_kept):
     )
     # tiles that do not cut any of the masks
     proposals.__dict__["cut_by_crop"] = np.zeros(len(masks), dtype=bool)
-    found = segment(proposals, Settings(n_prompts=32, zoom=2))
+    found = filter_proposals(proposals, Settings(n_prompts=32, zoom=2))
     assert len(found) == n_kept and found.table.area.max() > 30_000
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from samstar_rl.frames.frame import Frame
 from samstar_rl.sam.engine import Floor, ProposalEngine, ProposalsError
-from samstar_rl.segmentation.filters import segment
+from samstar_rl.segmentation.filters import filter_proposals
 from samstar_rl.segmentation.segmentation import Segmentation
 from samstar_rl.settings import PromptSettings, Settings
 
@@ -43,8 +43,8 @@ gates = st.fixed_dictionaries(
 @given(gates, st.sampled_from([0, 20, 100]))
 def test_gates_keep_what_lies_within_them(proposals, gates, min_area):
     length = 40.0
-    ungated = segment(proposals, ALL.replace(min_mask_region_area=min_area))
-    gated = segment(
+    ungated = filter_proposals(proposals, ALL.replace(min_mask_region_area=min_area))
+    gated = filter_proposals(
         proposals,
         ALL.replace(min_mask_region_area=min_area, **gates),
         length_unit_px=length,
@@ -71,8 +71,8 @@ EVIDENCE = SimpleNamespace(likeness=_plausibility)
 
 
 def test_min_plausibility_keeps_what_is_likely_enough(proposals):
-    before = segment(proposals, ALL)
-    after = segment(proposals, ALL.replace(min_plausibility=0.4), evidence=EVIDENCE)
+    before = filter_proposals(proposals, ALL)
+    after = filter_proposals(proposals, ALL.replace(min_plausibility=0.4), evidence=EVIDENCE)
     likely = _plausibility(before.table) >= 0.4
     assert 0 < likely.sum() < len(before)
     np.testing.assert_array_equal(after.kept, before.kept[likely])
@@ -80,14 +80,16 @@ def test_min_plausibility_keeps_what_is_likely_enough(proposals):
 
 def test_min_plausibility_needs_to_know_the_sample(proposals):
     with pytest.raises(ValueError, match=r"segment with a task.*min_plausibility=0"):
-        segment(proposals, ALL.replace(min_plausibility=0.4))
+        filter_proposals(proposals, ALL.replace(min_plausibility=0.4))
 
 
 @pytest.mark.parametrize("max_overlap", [0.0, 0.3, 0.9])
 def test_where_plausibilities_are_known_max_overlap_goes_by_them_too(proposals, max_overlap):
     permissive = ALL.replace(box_nms_thresh=0.9, min_plausibility=0.1)
-    before = segment(proposals, permissive, evidence=EVIDENCE)
-    after = segment(proposals, permissive.replace(max_overlap=max_overlap), evidence=EVIDENCE)
+    before = filter_proposals(proposals, permissive, evidence=EVIDENCE)
+    after = filter_proposals(
+        proposals, permissive.replace(max_overlap=max_overlap), evidence=EVIDENCE
+    )
     shared = before.overlap_matrix
     areas = np.maximum(before.table.area, 1)
     expected: list[int] = []
@@ -101,8 +103,8 @@ def test_where_plausibilities_are_known_max_overlap_goes_by_them_too(proposals, 
 
 @pytest.mark.parametrize("max_overlap", [0.0, 0.1, 0.5, 0.9, 0.999])
 def test_max_overlap_goes_by_predicted_iou(proposals, max_overlap):
-    before = segment(proposals, ALL.replace(box_nms_thresh=0.9))
-    after = segment(proposals, ALL.replace(box_nms_thresh=0.9, max_overlap=max_overlap))
+    before = filter_proposals(proposals, ALL.replace(box_nms_thresh=0.9))
+    after = filter_proposals(proposals, ALL.replace(box_nms_thresh=0.9, max_overlap=max_overlap))
     shared = before.overlap_matrix
     areas = np.maximum(before.table.area, 1)
     expected: list[int] = []
@@ -114,7 +116,9 @@ def test_max_overlap_goes_by_predicted_iou(proposals, max_overlap):
 
 
 def test_pictures_agree_with_the_masks(proposals):
-    segmentation = segment(proposals, ALL.replace(box_nms_thresh=0.5, min_mask_region_area=9))
+    segmentation = filter_proposals(
+        proposals, ALL.replace(box_nms_thresh=0.5, min_mask_region_area=9)
+    )
     masks = np.array([segmentation.mask(k) for k in range(len(segmentation))])
     assert len(masks) > 5
     np.testing.assert_array_equal(segmentation.union(), masks.any(axis=0))
@@ -160,13 +164,13 @@ def test_wrong_shapes_are_refused():
 
 def test_settings_that_ask_for_more_than_is_there_are_refused(blob_sam, frame, proposals):
     with pytest.raises(ProposalsError, match="points_per_side=9"):
-        segment(proposals, ALL.replace(points_per_side=9))
+        filter_proposals(proposals, ALL.replace(points_per_side=9))
     with pytest.raises(ProposalsError, match=r"stability_score_offset=0.7.*0.25, 0.5, 1, 1.5, 2"):
-        segment(proposals, ALL.replace(stability_score_offset=0.7))
+        filter_proposals(proposals, ALL.replace(stability_score_offset=0.7))
     engine = ProposalEngine(blob_sam, arithmetic="stock")
     high = engine.propose(frame, PromptSettings(8), floor=Floor(0.5, 0.2))
     with pytest.raises(ProposalsError, match="lower the floor"):
-        segment(high, ALL)
+        filter_proposals(high, ALL)
 
 
 def test_a_floor_changes_nothing_above_it(blob_sam, frame, proposals):
@@ -175,14 +179,15 @@ def test_a_floor_changes_nothing_above_it(blob_sam, frame, proposals):
     assert 0 < len(high) < len(proposals)
     settings = ALL.replace(pred_iou_thresh=0.45, stability_score_thresh=0.3)
     np.testing.assert_array_equal(
-        segment(high, settings).to_labels(), segment(proposals, settings).to_labels()
+        filter_proposals(high, settings).to_labels(),
+        filter_proposals(proposals, settings).to_labels(),
     )
 
 
 def test_cleaned_masks_do_not_pile_up(proposals):
     settings = ALL.replace(min_mask_region_area=50)
-    segment(proposals, settings)
+    filter_proposals(proposals, settings)
     n_masks = len(proposals.masks)
     for area in (50, 51, 50):
-        segment(proposals, settings.replace(min_mask_region_area=area))
+        filter_proposals(proposals, settings.replace(min_mask_region_area=area))
     assert len(proposals.masks) <= n_masks + 5

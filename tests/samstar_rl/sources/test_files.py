@@ -8,7 +8,7 @@ import pytest
 import tifffile
 from PIL import Image
 
-from samstar_rl.sources.readers.files import (
+from samstar_rl.sources.readers.registry import (
     FrameReadError,
     iterate_file,
     list_image_files,

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from samstar_rl.sources.readers.files import FrameReadError, iterate_file, read_frame
+from samstar_rl.sources.readers.registry import FrameReadError, iterate_file, read_frame
 
 h5py = pytest.importorskip("h5py")
 IMAGE = np.random.default_rng(0).normal(100, 9, (32, 48)).astype(np.float32)

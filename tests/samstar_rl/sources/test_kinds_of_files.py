@@ -13,9 +13,9 @@ import pytest
 import tifffile
 from PIL import Image
 
-from samstar_rl.sources.readers import files, tiff
-from samstar_rl.sources.readers.files import FrameReadError, iterate_file, read_frame
+from samstar_rl.sources.readers import registry, tiff
 from samstar_rl.sources.readers.pixel_size import to_nm
+from samstar_rl.sources.readers.registry import FrameReadError, iterate_file, read_frame
 from samstar_rl.sources.registry import open_source
 
 FAULTS = Path(__file__).parents[2] / "data" / "faults"
@@ -406,11 +406,11 @@ def test_memory_that_does_not_suffice_is_no_damage(tmp_path, monkeypatch):
         raise MemoryError
         yield
 
-    monkeypatch.setitem(files.READERS, ".tif", read)
+    monkeypatch.setitem(registry.READERS, ".tif", read)
     tifffile.imwrite(tmp_path / "a.tif", IMAGE)
     with pytest.raises(FrameReadError, match="too large for the memory"):
         images(tmp_path / "a.tif")
-    assert files.READERS[".tiff"] is tiff.read_tiff
+    assert registry.READERS[".tiff"] is tiff.read_tiff
 
 
 # ---------------------------------------------------------------- microscopes' files

@@ -12,13 +12,13 @@ from dm_file import write_dm
 from ser_file import write_ser
 
 from samstar_rl.sources.readers.arrays import as_frame, iterate_frames
-from samstar_rl.sources.readers.files import (
+from samstar_rl.sources.readers.pixel_size import to_nm
+from samstar_rl.sources.readers.registry import (
     FrameReadError,
     iterate_file,
     list_image_files,
     read_frame,
 )
-from samstar_rl.sources.readers.pixel_size import to_nm
 
 hs = pytest.importorskip("hyperspy.api")
 zarr = pytest.importorskip("zarr")

@@ -13,7 +13,7 @@ from samstar_rl.bank.build import build_bank
 from samstar_rl.frames.frame import Frame
 from samstar_rl.sam.engine import ProposalEngine
 from samstar_rl.sam.load import load_sam
-from samstar_rl.segmentation.filters import segment
+from samstar_rl.segmentation.filters import filter_proposals
 from samstar_rl.settings import PromptSettings, Settings
 from samstar_rl.tasks.task import load_task
 from samstar_rl.tuning.evaluable_frames import BankFrame
@@ -85,7 +85,7 @@ def test_a_prefix_is_filtered_as_if_nothing_had_followed(bank, engine):
         for settings in (ALL, ALL.replace(zoom=2.0, n_prompts=15, box_nms_thresh=0.3)):
             prefix = bank.proposals(0, settings.prompt, limit)
             alone = replace(prefix)  # forgets what it shares with the record
-            found, expected = segment(prefix, settings), segment(alone, settings)
+            found, expected = filter_proposals(prefix, settings), filter_proposals(alone, settings)
             np.testing.assert_array_equal(found.kept, expected.kept)
             assert len(found.kept) or prefix.n_prompts_decoded == 0
 

@@ -7,14 +7,14 @@ import pytest
 from drawn_particles import draw, found, grid
 
 from samstar_rl.evidence.frame_evidence import FrameEvidence
-from samstar_rl.evidence.likeness import EVIDENCE, describe_masks, packaged_likeness
+from samstar_rl.evidence.plausibility import EVIDENCE, describe_masks, packaged_likeness
 from samstar_rl.evidence.polar_views import RADII, Pyramid, polar_views
 from samstar_rl.foreground.sample import Sample
 from samstar_rl.frames.frame import Frame
 from samstar_rl.rewards import PhysicsReward
 from samstar_rl.rewards.terms.expected_f1 import ExpectedF1Target, expected_f1
 from samstar_rl.rewards.terms.plausibility import PlausibilityTarget, plausibility
-from samstar_rl.segmentation.filters import segment
+from samstar_rl.segmentation.filters import filter_proposals
 from samstar_rl.tasks.task import load_task
 from samstar_rl.truth.adversaries import ADVERSARIES
 
@@ -159,7 +159,9 @@ def test_the_gate_drops_wrong_masks_and_prefers_the_more_plausible(drawn) -> Non
         max_overlap=0.3,
     )
     gauge = PhysicsReward(task).gauge(frame)
-    gated = segment(proposals, permissive.replace(min_plausibility=0.5), **gauge)
+    gated = filter_proposals(proposals, permissive.replace(min_plausibility=0.5), **gauge)
     assert gated.kept.tolist() == list(range(len(wrong), len(wrong) + len(masks)))
     # without the gate SAM's own judgement decides, and takes the joined ones
-    assert segment(proposals, permissive.replace(min_plausibility=0), **gauge).kept.min() == 0
+    assert (
+        filter_proposals(proposals, permissive.replace(min_plausibility=0), **gauge).kept.min() == 0
+    )
