@@ -13,6 +13,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from samstar_rl.envs.bank_frames import BankFrames
+from samstar_rl.envs.looks import MOST_LOOKS, is_over
 from samstar_rl.envs.observation.schema import Vector
 from samstar_rl.envs.opening import choose_streams, open_bank, open_task
 from samstar_rl.envs.options import StreamOptions
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
     from samstar_rl.bank.bank import Bank
     from samstar_rl.tasks.task import Task
     from samstar_rl.tuning.tuner import Evaluation
-
-MOST_LOOKS = 8
 
 
 class TuningEnv(gymnasium.Env[Vector, Vector]):
@@ -177,22 +176,3 @@ class TuningEnv(gymnasium.Env[Vector, Vector]):
             "n_looks": self._n_looks,
         }
         return info if self._found is None else info | describe(self._found)
-
-
-def is_over(enough: float, n_looks: int, left: float) -> bool:
-    """Whether no further look follows.
-
-    Parameters
-    ----------
-    enough : float
-        The action's last entry.
-    n_looks : int
-        So far.
-    left : float
-        Of the budget; a prompt costs 1.
-
-    Returns
-    -------
-    bool
-    """
-    return enough > 0 or n_looks >= MOST_LOOKS or left < 1

@@ -26,8 +26,7 @@ from samstar_rl.agents.learning.plan import TrainingProgress
 from samstar_rl.agents.policies.bundle import PolicyBundle
 from samstar_rl.agents.reporting.curve_writer import CurveWriter, HeldCurves
 from samstar_rl.agents.search.static import FINALISTS, SEARCH_FRAMES, search_static
-from samstar_rl.agents.tuners.looking import LookingTuner
-from samstar_rl.agents.tuners.policy import PolicyTuner
+from samstar_rl.agents.tuners.policy import LookingTuner, PolicyTuner
 from samstar_rl.bank.split import split_streams
 from samstar_rl.envs import TUNING_ID, StreamEnv, StreamOptions, TuningEnv
 from samstar_rl.envs.bank_frames import BankFrames

@@ -26,8 +26,7 @@ from samstar_rl.agents.learning.plan import TrainingPlan
 from samstar_rl.agents.learning.train import TrainingError, _Run, bundle_trained, train_policy
 from samstar_rl.agents.registry import make_tuner
 from samstar_rl.agents.tuners.fixed import RandomTuner
-from samstar_rl.agents.tuners.looking import LookingTuner
-from samstar_rl.agents.tuners.policy import PolicyTuner
+from samstar_rl.agents.tuners.policy import LookingTuner, PolicyTuner
 from samstar_rl.bank.split import split_streams
 from samstar_rl.envs import TUNING_ID
 from samstar_rl.envs.bank_frames import BankFrames

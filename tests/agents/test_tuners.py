@@ -7,8 +7,7 @@ from synthetic_bank import N_CHANNELS, VIEW_COST, SyntheticBank
 from samstar_rl.agents.judging.judge import Judge, summarise
 from samstar_rl.agents.search.static import search_static
 from samstar_rl.agents.tuners.fixed import RandomTuner, default_tuner
-from samstar_rl.agents.tuners.looking import LookingTuner
-from samstar_rl.agents.tuners.policy import PolicyTuner
+from samstar_rl.agents.tuners.policy import LookingTuner, PolicyTuner
 from samstar_rl.agents.tuners.search import SearchTuner
 from samstar_rl.bank.simulated import with_ladder
 from samstar_rl.envs import StreamEnv, StreamOptions, TuningEnv
