@@ -32,3 +32,22 @@ def shipped_bundles() -> tuple[str, ...]:
         return ()
     found = (path.name.removesuffix(BUNDLE_SUFFIX) for path in folder.glob(f"*{BUNDLE_SUFFIX}"))
     return tuple(sorted(found))
+
+
+def usual_tuner(task: str | None, sam: str = "tiny") -> str:
+    """The tuner to take where none is asked for.
+
+    Parameters
+    ----------
+    task : str, optional
+        Name or file of the task; by default `particles`.
+    sam : str
+        Policies that ship are for the embedded one.
+
+    Returns
+    -------
+    str
+        The policy that ships for the task, else ``static``.
+    """
+    name = task or "particles"
+    return name if sam == "tiny" and name in shipped_bundles() else "static"

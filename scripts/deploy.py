@@ -32,7 +32,7 @@ def deploy(
     ] = "sim:particles",
     task: options.TaskOfTuner = None,
     tuner: Annotated[
-        str,
+        str | None,
         typer.Option(
             "--tuner",
             "--policy",
@@ -40,7 +40,7 @@ def deploy(
             help=options.TUNER_HELP,
             callback=options.check_tuner,
         ),
-    ] = "static",
+    ] = None,
     out: options.Out = Path("out"),
     frames: Annotated[
         int | None, typer.Option("--frames", min=1, help="Stop when so many frames are done.")
@@ -153,7 +153,7 @@ def deploy(
 
     # task, SAM and tuners
     load_formats(formats or DEFAULT_FORMATS)
-    named = NamedTuner(tuner)
+    named = NamedTuner(options.tuner_or_usual(tuner, task, sam))
     segmenter = Segmenter.load(
         task or named.task,
         sam=sam,

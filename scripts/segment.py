@@ -21,7 +21,7 @@ def segment(
         ),
     ],
     task: options.TaskOfTuner = None,
-    tuner: options.Tuner = "static",
+    tuner: options.Tuner = None,
     out: options.Out = Path("out"),
     formats: options.Formats = None,
     pixel_size: options.PixelSize = None,
@@ -57,7 +57,7 @@ def segment(
     segment_images(
         inputs,
         task=task,
-        tuner=tuner,
+        tuner=options.tuner_or_usual(tuner, task, sam),
         out=out,
         formats=formats,
         pixel_size=pixel_size,

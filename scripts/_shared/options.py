@@ -9,7 +9,13 @@ from typing import Annotated, Literal
 import typer
 
 from samstar_rl._io.checkpoint_cache import CHECKPOINTS
-from samstar_rl.agents.tuner_names import BUNDLE_SUFFIX, STATIC_FILE, TUNERS, shipped_bundles
+from samstar_rl.agents.tuner_names import (
+    BUNDLE_SUFFIX,
+    STATIC_FILE,
+    TUNERS,
+    shipped_bundles,
+    usual_tuner,
+)
 from samstar_rl.errors import SamstarError
 from samstar_rl.tasks.shipped import task_path
 
@@ -39,9 +45,9 @@ def check_learner(value: str) -> str:
     return value
 
 
-def check_tuner(value: str) -> str:
+def check_tuner(value: str | None) -> str | None:
     """Refuse a mistyped tuner before any heavy library is imported."""
-    if value in TUNERS or value in shipped_bundles():
+    if value is None or value in TUNERS or value in shipped_bundles():
         return value
     if value.startswith(STATIC_FILE):
         file = value.removeprefix(STATIC_FILE).partition("#")[0]
@@ -63,6 +69,31 @@ def check_tuners(values: list[str] | None) -> list[str] | None:
     for value in values or ():
         check_tuner(value)
     return values
+
+
+def tuner_or_usual(tuner: str | None, task: str | None, sam: str) -> str:
+    """The tuner that was asked for, or else the usual one, which is said.
+
+    Parameters
+    ----------
+    tuner, task : str, optional
+        As they were given.
+    sam : str
+
+    Returns
+    -------
+    str
+    """
+    if tuner is not None:
+        return tuner
+    usual = usual_tuner(task, sam)
+    if usual != "static":
+        typer.echo(
+            f"the policy {usual!r} sets the generator for each frame "
+            "(--tuner static: the same settings for all)",
+            err=True,
+        )
+    return usual
 
 
 def check_inputs(values: list[Path]) -> list[Path]:
@@ -106,10 +137,11 @@ TaskOfTuner = Annotated[
 TUNER_HELP = (
     "What chooses the settings: [b]default[/] (SAM's own), [b]static[/] (the task's), "
     "[b]static:FILE[/] (from samstar tune), [b]genetic[/] or [b]random[/] (search on each frame), "
-    "or the name or path of a policy bundle."
+    "or the name or path of a policy bundle. By default the policy that ships for the task, "
+    "or else static."
 )
 Tuner = Annotated[
-    str, typer.Option("--tuner", metavar="TUNER", help=TUNER_HELP, callback=check_tuner)
+    str | None, typer.Option("--tuner", metavar="TUNER", help=TUNER_HELP, callback=check_tuner)
 ]
 Out = Annotated[Path, typer.Option("--out", "-o", metavar="FOLDER", help="Where the results go.")]
 PixelSize = Annotated[
