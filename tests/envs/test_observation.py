@@ -68,7 +68,9 @@ def test_observation_lies_in_its_space(task, bank):
         task.space.encode(task.static)
     )
     assert observation[schema["last_terms"].slice][-1] == pytest.approx(last.score.total)
-    assert observation[schema["last_cost"].slice] == pytest.approx(np.log1p(36 + 256))
+    assert observation[schema["last_cost"].slice] == pytest.approx(
+        np.log1p(36 + task.static.n_prompts)
+    )
     middle = np.log(300 / 60) / np.log(2000 / 60) * 2 - 1
     assert observation[schema["budget"].slice] == pytest.approx(middle)
     assert not builder.build(part, 300.0)[schema["last_settings"].start :].any()

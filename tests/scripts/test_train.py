@@ -128,7 +128,7 @@ def test_blocks_can_be_left_out(samstar, synthetic, tmp_path):
     assert done.exit_code == 0, done.output
     bundle = PolicyBundle.load(out / "policy.bundle")
     assert not bundle.normalisation.scale[bundle.schema["embedding"].slice].any()
-    assert bundle.normalisation.scale[bundle.schema["probe"].slice].any()
+    assert bundle.normalisation.scale[bundle.schema["gaze"].slice].any()
     done = samstar("train", "--without", "nose", "-o", tmp_path / "out")
     assert done.exit_code == 2
     assert "no block 'nose'" in done.output
@@ -173,7 +173,7 @@ def test_the_ablation_writes_its_table(samstar, synthetic, tmp_path):
         "--steps",
         512,
         "--block",
-        "probe",
+        "gaze",
         "-o",
         tmp_path,
     )
@@ -181,7 +181,7 @@ def test_the_ablation_writes_its_table(samstar, synthetic, tmp_path):
     assert done.exit_code == 0, done.output
     table = (tmp_path / "ablation.md").read_text()
     assert [line.split("|")[1].strip() for line in table.splitlines()[2:]] == [
-        "all blocks", "without probe", "no block",
+        "all blocks", "without gaze", "no block",
     ]  # fmt: skip
     assert samstar(*ablate).exit_code == 0
     assert (tmp_path / "ablation.md").read_text() == table

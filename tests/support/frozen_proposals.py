@@ -15,7 +15,7 @@ from samstar_rl.simulator import SimulatedStream
 from samstar_rl.tasks.task import Task
 
 SIDE_PX = 160
-N_SETTINGS = 7
+N_SETTINGS = 8
 
 
 def frozen_frame() -> tuple[Frame, np.ndarray]:
@@ -73,12 +73,9 @@ def frozen_proposals(frame: Frame, truth: np.ndarray) -> Proposals:
 
 
 def frozen_choices(task: Task) -> list[Settings]:
-    """Settings of a task: its static ones, and some at random, with its stock prompts."""
+    """Settings of a task, drawn at random, with stock prompts: static ones may be chosen anew."""
     rng = np.random.default_rng(7)
-    drawn = [
-        task.static,
-        *(task.space.decode(rng.uniform(-1, 1, task.space.n)) for _ in range(N_SETTINGS)),
-    ]
+    drawn = [task.space.decode(rng.uniform(-1, 1, task.space.n)) for _ in range(N_SETTINGS)]
     stock = Settings()
     changes = stock.prompt.to_dict() | {"n_prompts": None, "zoom": 1.0}
     ungated = {name: getattr(stock, name) for name in ("min_diameter", "max_diameter")}

@@ -130,7 +130,7 @@ def test_densities_have_units(tmp_path: Path) -> None:
         ('length_unit = "nm"', 'length_unit = "um"', "must be one of px, nm, frame, got 'um'"),
         ("[settings.n_prompts]", "[settings.points]", "points: is no setting; known"),
         ("n_prompts = ", "n_prompts = 1", "lies outside settings.n_prompts"),
-        ("n_prompts = 256\n", "", "n_prompts: is missing, settings.n_prompts allows 12 to 375"),
+        ("n_prompts = 114\n", "", "n_prompts: is missing, settings.n_prompts allows 12 to 375"),
         ("n_prompts = ", "n_promts = ", "did you mean 'n_prompts'"),
         ("high = 0.9\n", "high = 1.9\n", r"must lie in \[0, 1\], got 1.9"),
         ('contrast = "either"', 'contrast = "grey"', "'bright', 'dark' or 'either', got 'grey'"),
