@@ -8,7 +8,7 @@ import json
 def test_headroom_is_measured_and_started_again(samstar, small_task, tmp_path):
     out = tmp_path / "headroom"
     command = (
-        *("headroom", small_task, "--streams", 2, "--n-frames", 1, "--size", 64, "--prompts", 12),
+        *("headroom", small_task, "--streams", 2, "--n-frames", 1, "--size", 64, "--prompts", 16),
         *("--zoom", 1, "--zoom", 2, "--budget", 75, "-o", out),
     )
     done = samstar(*command)
