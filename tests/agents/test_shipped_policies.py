@@ -38,6 +38,17 @@ def test_the_task_of_a_policy_is_taken_where_none_is_asked_for(name):
     assert NamedTuner(name).task.name == name
 
 
+def test_the_policy_of_the_task_is_taken_where_no_tuner_is_asked_for():
+    ship = [name for name in task_names() if name in shipped_bundles()]
+    assert {"particles", "overlap", "morphology", "size"} <= set(ship)
+    for name in ship:
+        assert tuner_names.usual_tuner(name) == name
+    assert tuner_names.usual_tuner(None) == "particles"
+    assert tuner_names.usual_tuner("lattice") == "static"
+    assert tuner_names.usual_tuner("mine/particles.toml") == "static"
+    assert tuner_names.usual_tuner("particles", "vit_b") == "static"
+
+
 @pytest.mark.parametrize("spec", ["static", "static:tuned/settings.toml", "genetic", "no_such"])
 def test_what_is_no_policy_is_for_particles(spec):
     assert NamedTuner(spec).task == load_task("particles")
