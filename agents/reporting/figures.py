@@ -75,7 +75,7 @@ def label(axis: Any, x: str, y: str, title: str = "") -> None:
     axis.set_xlabel(x, color=FAINT, fontsize=10)
     axis.set_ylabel(y, color=FAINT, fontsize=10)
     if title:
-        axis.set_title(title, color=INK, fontsize=11, loc="left", fontweight="semibold")
+        axis.set_title(title, color=INK, fontsize=11, loc="left", fontweight="bold")
 
 
 def settings_moved(rows: pd.DataFrame, task: Task) -> pd.DataFrame:
