@@ -82,12 +82,6 @@ meets, and SAM's proposals are what a training spends its time on."""
 SMALL = SimulatedStreams(n_streams=6, n_frames=3, size_px=256, every=30)
 """Few and small frames, which SAM treats in a minute: what the environments take by themselves."""
 
-SURVEYS = {
-    name: SimulatedStreams(n_streams=8, n_frames=24, size_px=512, survey=n_samples)
-    for name, n_samples in (("survey", 1), ("survey-of-two", 2))
-}
-"""Automated acquisitions of one sample type, and of two in turn."""
-
 
 def simulated_bank(
     task: Task,
