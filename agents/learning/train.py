@@ -129,7 +129,7 @@ def train_policy(
     ----------
     task : Task
     bank : Bank
-        The last fifth of its streams validates and is not trained on.
+        A fifth of its streams validates and is not trained on, see `split_streams`.
     plan : TrainingPlan
     folder : path
         Gets ``checkpoints/`` and, in ``tensorboard/``, events.
@@ -178,8 +178,8 @@ def train_multi_policy(
     Parameters
     ----------
     tasks_and_banks : sequence of (Task, Bank)
-        Each bank with proposals for the prompt settings of its task, all of the same SAM. The last
-        fifth of each bank's streams validates. Two entries may have the same task.
+        Each bank with proposals for the prompt settings of its task, all of the same SAM. A fifth
+        of each bank's streams validates. Two entries may have the same task.
     plan : TrainingPlan
         Its ``variation`` is what makes the policy read the targets (`VARIATION` is a good one);
         ``n_envs`` is rounded up so that each task gets as many environments.

@@ -313,6 +313,9 @@ def test_a_training_anew_leaves_no_earlier_curves(task, bank, tmp_path):
 def test_streams_are_split_between_training_and_validation():
     streams = (range(0, 4), range(4, 8), range(8, 12))
     assert split_streams(streams) == (streams[:2], streams[2:])
+    ten = tuple(range(k, k + 1) for k in range(10))  # of two kinds, one after the other
+    assert split_streams(ten)[1] == (ten[4], ten[9])
+    assert split_streams(ten)[0] == (*ten[:4], *ten[5:9])
     assert split_streams((range(0, 10),)) == ((range(0, 8),), (range(8, 10),))
     with pytest.raises(ValueError, match="one frame"):
         split_streams((range(0, 1),))
