@@ -186,7 +186,8 @@ class LogitUpsampler:
         """Logits (B, SIDE_PX, SIDE_PX) of tiles; infinitely low beyond the picture."""
         rows, columns = self._rows, self._columns
         seen = low[owner[:, None, None], rows.taps[row, :, None], columns.taps[column, None]]
-        logits: Logits = rows.weights[row] @ seen @ columns.transposed[column]
+        product = rows.weights[row] @ seen @ columns.transposed[column]
+        logits = np.asarray(product, dtype=np.float32)
         # the last tiles go beyond the picture
         logits[row == len(rows.taps) - 1, (rows.length - 1) % SIDE_PX + 1 :] = -np.inf
         logits[column == len(columns.taps) - 1, :, (columns.length - 1) % SIDE_PX + 1 :] = -np.inf
