@@ -46,11 +46,13 @@ LIVE_COST = 150.0
 """Static settings are the best that a live frame has time for."""
 
 DRIFTING = SimulatedStreams(n_streams=40, n_frames=2, size_px=512, every=30)
-SURVEYING = tuple(
-    SimulatedStreams(n_streams=12, n_frames=4, size_px=512, every=6, first_seed=1000 * n, survey=n)
-    for n in (1, 2)
+"""What policies and static settings are chosen on."""
+OF_ANY_KIND = (
+    SimulatedStreams(n_streams=32, n_frames=1, size_px=512, every=30),
+    SimulatedStreams(n_streams=16, n_frames=1, size_px=512, every=12, survey=1),
+    SimulatedStreams(n_streams=16, n_frames=1, size_px=512, every=12, survey=2, first_seed=16),
 )
-"""What shipped policies learn on: one frame of each field of a survey is enough."""
+"""The same for `particles`: of each sample or field one frame, and surveys belong to it."""
 
 
 def artefacts(
@@ -122,7 +124,7 @@ def _rebuild_policy(
 
 def _learning_bank(task: Task, emps: Path | None, engine: ProposalEngine) -> Bank:
     """Simulated experiments that drift; for `particles` surveys and real frames, too."""
-    plans = (DRIFTING, *SURVEYING) if task.name == "particles" else (DRIFTING,)
+    plans = OF_ANY_KIND if task.name == "particles" else (DRIFTING,)
     streams = [stream for plan in plans for stream in plan.streams(task)]
     n_frames = sum(len(plan) for plan in plans)
     if task.name == "particles" and emps is not None:
@@ -149,7 +151,7 @@ def _rebuild_static(task: Task, bank: Bank, real: bool, seed: int, console: Cons
     """Search the static settings of a task: by truth where there are labelled real frames."""
     if real:
         # behind the simulated streams each real frame is a stream of its own
-        n_simulated = sum(plan.n_streams for plan in (DRIFTING, *SURVEYING))
+        n_simulated = sum(plan.n_streams for plan in OF_ANY_KIND)
         frames = [BankFrame(bank, stream[0]) for stream in bank.streams[n_simulated::TUNE_STEP]]
         truths = [Truth(bank.truth(frame.index)) for frame in frames]
         settings, value = static_by_truth(task, frames, truths, seed=seed)
