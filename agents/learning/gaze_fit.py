@@ -35,6 +35,8 @@ NUMBERS, BUDGETS = 7, 6
 
 START_STEPS, STEPS, BATCH = 300, 400, 512
 RATE, DECAY, DROPOUT = 3e-3, 1e-2, 0.3
+NOISE = 0.5
+"""Of what is sensed in a frame, in standard deviations: few frames are soon learned by heart."""
 FIRST_SPREAD, LAST_SPREAD, DRAWS = 0.35, 0.1, 4
 """Standard deviations of the noise under which actions are to do well, and draws of it a step."""
 
@@ -159,6 +161,8 @@ def fit_gaze(
     for block in last:
         seen[:, block] = 0.0
     observations = torch.as_tensor(seen)
+    sensed = observations.std(dim=0)
+    sensed[builder.schema["budget"].slice] = 0.0
     rewards = torch.as_tensor(known.rewards.reshape(-1, len(numbers), len(zooms))).float()
     axes = (torch.as_tensor(numbers).float(), torch.as_tensor(zooms).float())
 
@@ -187,7 +191,10 @@ def fit_gaze(
             for group in optimiser.param_groups:
                 group["lr"] = RATE * (0.1 + 0.9 * left)
             chosen = torch.randint(len(observations), (BATCH,), generator=generator)
-            actions = network(observations[chosen])
+            blurred = observations[chosen] + NOISE * sensed * torch.randn(
+                (BATCH, len(sensed)), generator=generator
+            )
+            actions = network(blurred)
             spread = LAST_SPREAD + (FIRST_SPREAD - LAST_SPREAD) * left
             noise = torch.randn((DRAWS, *actions.shape), generator=generator)
             values = torch.stack(
