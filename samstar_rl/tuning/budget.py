@@ -28,6 +28,10 @@ FIRST_RESERVE = 0.15
 """Share of the deadline that is kept free before ..."""
 LEAST_FRAMES = 8
 """... so many frames were seen."""
+FIRST_LOOK = 8.0
+"""Prompts that a frame gets where there is no time for any but it is hardly late with them:"""
+HARDLY_LATE = 1.1
+"""by this factor at most."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +121,11 @@ class DeadlineBudget:
         self._measured.append((beyond, took_ms, min(looking_ms, took_ms)))
 
     def cost_limit(self) -> float:
-        """The cost that the next frame may have; at least that of the whole frame's view."""
+        """The cost that the next frame may have; at least that of the whole frame's view.
+
+        A frame of which nothing is decoded was encoded in vain: the most promising prompts are
+        taken if they end within `HARDLY_LATE` times the deadline.
+        """
         beyond, took_ms, looking_ms = np.array(self._measured).T
         pace_ms = max(float(np.median(looking_ms / np.maximum(beyond, 1.0))), 1e-3)
         constant_ms = float(np.median(took_ms - looking_ms))
@@ -127,4 +135,7 @@ class DeadlineBudget:
             late_ms = took_ms - constant_ms - pace_ms * beyond
             reserve_ms = max(float(np.quantile(late_ms, RESERVE_QUANTILE)), 0.0)
         left_ms = self.deadline_ms - constant_ms - reserve_ms
-        return self.view_cost + max(left_ms, 0.0) / pace_ms
+        prompts = max(left_ms, 0.0) / pace_ms
+        if constant_ms + FIRST_LOOK * pace_ms <= HARDLY_LATE * self.deadline_ms:
+            prompts = max(prompts, FIRST_LOOK)
+        return self.view_cost + prompts

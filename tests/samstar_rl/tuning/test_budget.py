@@ -77,6 +77,12 @@ def test_too_short_a_deadline_leaves_the_whole_frames_view():
     assert Paced(50, 120, 1.6).budget.cost_limit() == 36.0
 
 
+def test_a_frame_gets_its_first_prompts_where_they_hardly_make_it_late():
+    # 130 ms are at most 1.1 times 120 ms, with 8 prompts of 1.2 ms; the reserve leaves none
+    assert Paced(120, 120, 1.2).budget.cost_limit() == 36.0 + 8.0
+    assert Paced(110, 120, 1.2).budget.cost_limit() == 36.0
+
+
 @pytest.fixture(scope="module")
 def frame():
     item = next(iter(SimulatedStream("particles", size=192, seed=0)))
