@@ -120,8 +120,8 @@ class OnnxSam:
         """
         given = {"queries": queries.numpy(), "tokens": tokens.numpy(), "chosen": chosen.numpy()}
         (logits,) = self._upscaler.run(None, given)
-        # As `folded_decoder.arrange_children`. Two columns of grandchildren stay side by side: moved
-        # as one number, that takes a third of the time.
+        # As `folded_decoder.arrange_children`. Two columns of grandchildren stay side by side:
+        # moved as one number, that takes a third of the time.
         height, width = self._grid
         pairs = torch.from_numpy(logits).reshape(-1, height, width, 2, 2, 2, 2)
         images = torch.view_as_complex(pairs).permute(0, 1, 3, 5, 2, 4).contiguous()
