@@ -287,7 +287,8 @@ class ProposalEngine:
         cost_limit: float | None,
     ) -> tuple[Looked, NDArray[np.int64]]:
         """Decode in prompt order; returns what was found and the boxes of all views."""
-        plan = plan_prompts(embedding.scene.unit, prompt.zoom)
+        known = LazyMaps.of(frame) if isinstance(frame, Frame) else None
+        plan = plan_prompts(embedding.scene.unit, prompt.zoom, known)
         rgb = unit_to_rgb(embedding.scene.unit) if isinstance(frame, Frame) else frame
 
         def open_views(numbers: Sequence[int]) -> list[Embedding]:
