@@ -57,14 +57,11 @@ def scattered(rng: np.random.Generator, diameters: Points, extent: Extent) -> Po
 
 
 def separated(
-    rng: np.random.Generator,
-    diameters: Points,
-    extent: Extent,
-    *,
-    gap: float = 0.05,
-    attempts: int = 8,
+    rng: np.random.Generator, diameters: Points, extent: Extent, *, gap: float = 0.05
 ) -> Points:
     """Place discs one after the other where they are free (random sequential adsorption).
+
+    Eight places are tried for each disc.
 
     Parameters
     ----------
@@ -74,8 +71,6 @@ def separated(
         Width and height of the field, in the unit of the diameters.
     gap : float
         Least distance of two discs, in their mean diameter.
-    attempts : int
-        Places tried for each disc.
 
     Returns
     -------
@@ -89,7 +84,7 @@ def separated(
     points = np.empty((len(diameters), 2))
     for index in order:
         radius = diameters[index] / 2
-        tries = scattered(rng, np.full(attempts, 2 * radius), extent)
+        tries = scattered(rng, np.full(8, 2 * radius), extent)
         if placed:
             steps = tries[:, None, :] - points[None, :placed]
             reach = (1 + gap) * (radii[:placed] + radius)
@@ -138,9 +133,10 @@ def aggregated(
     overlap: float = 0.0,
     branching: float = 0.5,
     margin: float = 0.12,
-    attempts: int = 6,
 ) -> Points:
     """Build chains and clumps of touching particles: each is attached to one already there.
+
+    Six places are tried for each particle.
 
     Parameters
     ----------
@@ -156,8 +152,6 @@ def aggregated(
         0 grows chains from the last particle, 1 clumps from any.
     margin : float
         Share of the extent along the border in which no aggregate starts.
-    attempts : int
-        Places tried for each particle.
 
     Returns
     -------
@@ -173,9 +167,9 @@ def aggregated(
     for index in range(clusters, count):
         family = np.flatnonzero((owner[:index] == owner[index]) & ~np.isnan(positions[:index, 0]))
         recent = family[-min(len(family), 2) :]
-        choice = rng.random(attempts) < branching
-        parents = np.where(choice, rng.choice(family, attempts), rng.choice(recent, attempts))
-        angles = rng.uniform(0, 2 * np.pi, attempts)
+        choice = rng.random(6) < branching
+        parents = np.where(choice, rng.choice(family, 6), rng.choice(recent, 6))
+        angles = rng.uniform(0, 2 * np.pi, 6)
         reach = (1 - overlap) * (radii[parents] + radii[index])
         step = np.stack([np.cos(angles), np.sin(angles)], axis=1) * reach[:, None]
         tries = positions[parents] + step
@@ -231,12 +225,7 @@ def chained(
 
 
 def relaxed(
-    rng: np.random.Generator,
-    diameters: Points,
-    extent: Extent,
-    *,
-    overlap: float = 0.0,
-    steps: int = 14,
+    rng: np.random.Generator, diameters: Points, extent: Extent, *, overlap: float = 0.0
 ) -> Points:
     """Pack particles densely: uniform positions, then overlapping pairs push each other apart.
 
@@ -248,8 +237,6 @@ def relaxed(
         Width and height of the field, in the unit of the diameters.
     overlap : float
         Part of the sum of radii by which neighbours may interpenetrate.
-    steps : int
-        How often pairs are pushed.
 
     Returns
     -------
@@ -259,7 +246,7 @@ def relaxed(
     positions = scattered(rng, diameters, extent).astype(np.float32)
     radii = (diameters / 2 * (1 - overlap)).astype(np.float32)
     contact = radii[:, None] + radii[None, :]
-    for _ in range(steps):
+    for _ in range(14):
         difference = positions[:, None, :] - positions[None, :, :]
         distance = np.sqrt((difference**2).sum(axis=2)) + np.float32(1e-3)
         push = np.maximum(contact - distance, 0) / distance

@@ -158,13 +158,13 @@ def blurred(field: Field, sigma_px: float) -> Field:
     if sigma_px < 0.2:
         return field
     if sigma_px < 6:
-        return np.asarray(cv2.GaussianBlur(field, (0, 0), sigma_px), dtype=np.float32)
+        return cv2.GaussianBlur(field, (0, 0), sigma_px)
     height, width = field.shape
     shrink = sigma_px / 3
     small_size = (max(int(width / shrink), 2), max(int(height / shrink), 2))
     small = cv2.resize(field, small_size, interpolation=cv2.INTER_AREA)
     small = cv2.GaussianBlur(small, (0, 0), 3.0)
-    return np.asarray(cv2.resize(small, (width, height), interpolation=cv2.INTER_CUBIC))
+    return cv2.resize(small, (width, height), interpolation=cv2.INTER_CUBIC)
 
 
 TEXTURES = {
