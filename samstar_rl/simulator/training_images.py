@@ -148,7 +148,7 @@ def _published(rng: np.random.Generator, image: NDArray[np.uint8]) -> NDArray[np
     if rng.random() < 0.3:
         quality = int(rng.integers(25, 90))
         _, coded = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])
-        image = cv2.imdecode(coded, cv2.IMREAD_GRAYSCALE)
+        image = np.asarray(cv2.imdecode(coded, cv2.IMREAD_GRAYSCALE), dtype=np.uint8)
     return image
 
 
