@@ -1,7 +1,7 @@
 """Where particles lie: scattered, clustered, aggregated, packed. Any unit of length.
 
-Each function takes diameters and the extent (width, height) of the field and returns positions
-(N, 2) as x, y; particles that found no place are NaN.
+Each function takes a random generator, diameters (N,) and the extent (width, height) of the field,
+and returns positions (N, 2) as x, y; particles that found no place are NaN.
 """
 
 from __future__ import annotations
@@ -41,10 +41,8 @@ def scattered(rng: np.random.Generator, diameters: Points, extent: Extent) -> Po
 
     Parameters
     ----------
-    rng : numpy.random.Generator
-    diameters : (N,) array
-    extent : (float, float)
-        Width and height of the field, in the unit of the diameters.
+    rng, diameters, extent
+        As in every function here.
 
     Returns
     -------
@@ -65,10 +63,8 @@ def separated(
 
     Parameters
     ----------
-    rng : numpy.random.Generator
-    diameters : (N,) array
-    extent : (float, float)
-        Width and height of the field, in the unit of the diameters.
+    rng, diameters, extent
+        As in every function here.
     gap : float
         Least distance of two discs, in their mean diameter.
 
@@ -105,10 +101,8 @@ def clustered(
 
     Parameters
     ----------
-    rng : numpy.random.Generator
-    diameters : (N,) array
-    extent : (float, float)
-        Width and height of the field, in the unit of the diameters.
+    rng, diameters, extent
+        As in every function here.
     clusters : int
         Number of clouds.
     spread : float
@@ -140,10 +134,8 @@ def aggregated(
 
     Parameters
     ----------
-    rng : numpy.random.Generator
-    diameters : (N,) array
-    extent : (float, float)
-        Width and height of the field, in the unit of the diameters.
+    rng, diameters, extent
+        As in every function here.
     clusters : int
         Number of aggregates.
     overlap : float
@@ -195,11 +187,8 @@ def chained(
 
     Parameters
     ----------
-    rng : numpy.random.Generator
-    diameters : (N,) array
-        In px.
-    extent : tuple of float
-        Width and height in px.
+    rng, diameters, extent
+        As in every function here.
     chains : int
         Their number.
     gap : float
@@ -209,8 +198,8 @@ def chained(
 
     Returns
     -------
-    (N, 2) array
-        x and y in px. Chains may cross.
+    (N, 2) float64 array
+        x, y of each particle. Chains may cross.
     """
     positions = np.empty((len(diameters), 2))
     for beads in np.array_split(np.arange(len(diameters)), max(chains, 1)):
@@ -231,10 +220,8 @@ def relaxed(
 
     Parameters
     ----------
-    rng : numpy.random.Generator
-    diameters : (N,) array
-    extent : (float, float)
-        Width and height of the field, in the unit of the diameters.
+    rng, diameters, extent
+        As in every function here.
     overlap : float
         Part of the sum of radii by which neighbours may interpenetrate.
 
