@@ -87,6 +87,15 @@ def benchmark(
         int | None,
         typer.Option("--seeds", min=1, help="Of the learners; 5.", rich_help_panel=SIZES),
     ] = None,
+    static_seeds: Annotated[
+        int | None,
+        typer.Option(
+            "--static-seeds",
+            min=1,
+            help="Of searches for a static choice; 3.",
+            rich_help_panel=SIZES,
+        ),
+    ] = None,
     steps: Annotated[
         int | None,
         typer.Option(
@@ -185,6 +194,7 @@ def benchmark(
         "conditions": tuple(condition or ()),
         "budgets": tuple(map(_budget, budget or ())),
         "n_seeds": seeds,
+        "n_static_seeds": static_seeds,
         "steps": steps,
         "n_evaluations": evaluations,
         "n_streams": streams,

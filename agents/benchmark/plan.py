@@ -323,7 +323,7 @@ class BenchmarkPlan:
         real = read_labelled(images, self.real.labels, pixel_size_nm=self.real.pixel_size_nm)
         if part == TEST:
             return len(images), real
-        # policies learn from simulations as well; the images come last, where validation is
+        # policies learn from simulations as well, searches from the images alone, which come last
         count, simulated = 0, list[SimulatedStreams]()
         for one in self._simulated(SURVEY, TRAIN):
             n_streams = max(min(one.n_streams, len(images)), 1)

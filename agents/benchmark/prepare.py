@@ -12,8 +12,8 @@ from samstar_rl._io import atomic
 from samstar_rl.agents.benchmark.conditions import Prepared, ValidationCurve
 from samstar_rl.agents.benchmark.contenders import FRONT_FILE
 from samstar_rl.agents.judging.statistics import mean_curve
+from samstar_rl.agents.learning.gaze_fit import evaluate_all_gazes, fit_gaze
 from samstar_rl.agents.learning.hyperparameters import load_hyperparameters
-from samstar_rl.agents.learning.imitation import EMBEDDING_GAIN, imitate, search_gazes
 from samstar_rl.agents.learning.neuroevolution import evolve_policy
 from samstar_rl.agents.learning.normalisation import fit_normalisation
 from samstar_rl.agents.learning.plan import TrainingPlan
@@ -37,13 +37,13 @@ from samstar_rl.tuning.tuner import StaticTuner
 if TYPE_CHECKING:
     from samstar_rl.agents.benchmark.conditions import Conditions
     from samstar_rl.agents.learning.train import Trained
-    from samstar_rl.agents.policies.network import PolicyNetwork
+    from samstar_rl.agents.policies.network import Normalisation, PolicyNetwork
     from samstar_rl.tuning.tuner import Tuner
 
 WATCHED = (100.0, 300.0, 1000.0)
 """Budgets at which an evolved policy is watched on the validation streams."""
-BUDGETS_IMITATED = 6
-"""Budgets for each frame whose best gaze is imitated, spread evenly by their logarithm."""
+EMBEDDING_GAIN = 0.25
+"""Weight of the pooled embedding for policies that no reinforcement learns, as for PPO."""
 
 
 def default(conditions: Conditions, seed: int) -> Prepared:
@@ -236,10 +236,7 @@ def evolved(conditions: Conditions, seed: int) -> Prepared:
     Like a training it begins at the static settings, and never ends below them there.
     """
     frames, unmoved = conditions.frames, StaticTuner(conditions.task.static)
-    normalisation = fit_normalisation(
-        frames.builder.schema, map(frames.part, range(len(frames.bank))),
-        embedding_gain=EMBEDDING_GAIN,
-    )  # fmt: skip
+    normalisation = _fit_normalisation(conditions)
     with ValidationCurve(conditions, WATCHED) as curve:
 
         def add(spent: int, network: PolicyNetwork) -> None:
@@ -262,16 +259,27 @@ def evolved(conditions: Conditions, seed: int) -> Prepared:
 
 
 def mlp(conditions: Conditions, seed: int) -> Prepared:
-    """A perceptron fitted to the gaze of highest reward of each training frame at each budget."""
-    started, frames = time.perf_counter(), conditions.frames
-    indices = [i for stream in split_streams(conditions.bank.streams)[0] for i in stream]
-    budgets = np.geomspace(*BUDGET_RANGE, BUDGETS_IMITATED).tolist()
-    examples, spent = search_gazes(
-        frames, indices, conditions.objective, budgets, most=conditions.steps
+    """A perceptron fitted to the rewards of all gazes on each training frame at six budgets."""
+    started, frames, static = time.perf_counter(), conditions.frames, conditions.task.static
+    known = evaluate_all_gazes(
+        frames,
+        [i for stream in split_streams(conditions.bank.streams)[0] for i in stream],
+        conditions.objective,
+        filters=static,
+        most=conditions.steps,
     )
-    tuner = imitate(frames, examples, seed=seed, judged=conditions.judge.frames)
+    normalisation = _fit_normalisation(conditions)
+    centre = frames.builder.encode(static)
+    network = fit_gaze(frames, known, normalisation, centre=centre, seed=seed)
+    tuner = _judged(conditions, network, "mlp")
     seconds = time.perf_counter() - started
-    return Prepared(lambda budget: tuner, [], spent, seconds, (conditions.bank,))
+    return Prepared(lambda budget: tuner, [], known.n_evaluations, seconds, (conditions.bank,))
+
+
+def _fit_normalisation(conditions: Conditions) -> Normalisation:
+    frames = conditions.frames
+    parts = map(frames.part, range(len(frames.bank)))
+    return fit_normalisation(frames.builder.schema, parts, embedding_gain=EMBEDDING_GAIN)
 
 
 def _training_plan(

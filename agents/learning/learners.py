@@ -1,7 +1,8 @@
 """Learners of Stable-Baselines3 and sb3-contrib, started at static settings.
 
 An untrained policy answers the same settings on every frame, the task's or those that a short
-search found on the training frames, so that learning never begins worse than the baseline. The
+search found on the training frames, so that learning never begins worse than the baseline; or,
+where a policy was fitted to the gaze before (`gaze_fit`), what that one answers. The
 Gaussians of PPO, A2C and TRPO are clipped to the action's range: their means begin at those encoded
 settings. The policies of SAC, TQC, TD3 and DDPG are squashed, and a squashed mean near a bound
 could hardly move: they act in coordinates centred on the settings instead (`CentredAction`), where
@@ -47,7 +48,7 @@ FINAL_RATE = 0.1
 
 OWN = (
     "total_steps", "n_envs", "initial_std", "net_arch", "embedding_gain", "targets_gain",
-    "start_share", "learning_rate",
+    "start_share", "gaze_share", "learning_rate",
 )  # fmt: skip
 """Hyperparameters that are not arguments of SB3's classes, or not as they stand."""
 
@@ -219,6 +220,14 @@ def _layers(learner: Any) -> list[nn.Linear]:
     else:
         layers = [*learner.actor.latent_pi, learner.actor.mu]
     return [layer for layer in layers if isinstance(layer, nn.Linear)]
+
+
+@torch.no_grad()
+def begin_with(learner: Any, network: PolicyNetwork) -> None:
+    """Let a learner of `CLIPPED` begin with the weights of a policy of the same layers."""
+    for layer, weight, bias in zip(_layers(learner), network.weights, network.biases, strict=True):
+        layer.weight.copy_(torch.as_tensor(weight))
+        layer.bias.copy_(torch.as_tensor(bias))
 
 
 @torch.no_grad()

@@ -20,7 +20,13 @@ from stable_baselines3.common.vec_env import DummyVecEnv
 
 from samstar_rl.agents.judging.statistics import is_clearly_above
 from samstar_rl.agents.learning.checkpoints import TrainingError, load_checkpoint, save_checkpoint
-from samstar_rl.agents.learning.learners import make_learner, to_network, wrapper_for
+from samstar_rl.agents.learning.gaze_fit import evaluate_all_gazes, fit_gaze, moves_gaze
+from samstar_rl.agents.learning.learners import (
+    begin_with,
+    make_learner,
+    to_network,
+    wrapper_for,
+)
 from samstar_rl.agents.learning.normalisation import fit_normalisation
 from samstar_rl.agents.learning.plan import TrainingProgress
 from samstar_rl.agents.policies.bundle import PolicyBundle
@@ -123,7 +129,7 @@ def train_policy(
     ----------
     task : Task
     bank : Bank
-        The last fifth of its streams validates and is not trained on.
+        A fifth of its streams validates and is not trained on, see `split_streams`.
     plan : TrainingPlan
     folder : path
         Gets ``checkpoints/`` and, in ``tensorboard/``, events.
@@ -172,8 +178,8 @@ def train_multi_policy(
     Parameters
     ----------
     tasks_and_banks : sequence of (Task, Bank)
-        Each bank with proposals for the prompt settings of its task, all of the same SAM. The last
-        fifth of each bank's streams validates. Two entries may have the same task.
+        Each bank with proposals for the prompt settings of its task, all of the same SAM. A fifth
+        of each bank's streams validates. Two entries may have the same task.
     plan : TrainingPlan
         Its ``variation`` is what makes the policy read the targets (`VARIATION` is a good one);
         ``n_envs`` is rounded up so that each task gets as many environments.
@@ -300,7 +306,7 @@ def _train(run: _Run, resume: bool, on_progress: OnProgress | None) -> Trained:
         monitor.restore()
     if not monitor.progress.curve:
         monitor.judge_statics()
-    remaining = int(run.plan.hyperparameters["total_steps"]) - run.learner.num_timesteps
+    remaining = run.total_steps - run.learner.num_timesteps
     if remaining > 0:
         run.learner.learn(remaining, callback=monitor, reset_num_timesteps=False)
     monitor.finish()
@@ -424,9 +430,9 @@ class _Run:
         self.task_frames = [_TaskFrames(task, bank, plan, union) for task, bank in tasks_and_banks]
         self._check_sams()
         hyperparameters = plan.hyperparameters
+        self.total_steps = int(hyperparameters["total_steps"])
         started = time.perf_counter()
         self.centre, self.n_searched = self._search_centre()
-        self.search_seconds = time.perf_counter() - started
         self.normalisation = fit_normalisation(
             self.task_frames[0].frames.builder.schema,
             (part for one in self.task_frames for part in one.parts()),
@@ -443,9 +449,34 @@ class _Run:
             hyperparameters=hyperparameters,
             seed=plan.seed,
         )
+        self._fit_gaze()
+        self.search_seconds = time.perf_counter() - started
         self.learner.num_timesteps = self.n_searched
         if isinstance(self.learner, OffPolicyAlgorithm):
             self.learner.learning_starts += self.n_searched
+
+    def _fit_gaze(self) -> None:
+        """Let the policy begin with the gaze that full information finds, where it chooses one."""
+        plan, (one, *others) = self.plan, self.task_frames
+        most = int(float(plan.hyperparameters.get("gaze_share", 0)) * self.total_steps)
+        if most == 0 or others or plan.env_id == TUNING_ID or not moves_gaze(one.frames):
+            return
+        indices = [index for stream in one.training for index in stream]
+        # in random order: where evaluations are few, some frames of every kind
+        np.random.default_rng(plan.seed).shuffle(indices)
+        filters = one.frames.builder.decode(self.centre)
+        known = evaluate_all_gazes(
+            one.frames, indices, one.objective, filters=filters, most=most, budget=plan.budget
+        )
+        self.n_searched += known.n_evaluations
+        widths = plan.hyperparameters["net_arch"]
+        begin_with(
+            self.learner,
+            fit_gaze(
+                one.frames, known, self.normalisation, centre=self.centre, widths=widths,
+                seed=plan.seed,
+            ),
+        )  # fmt: skip
 
     def _makers(self, n_envs: int) -> list[Callable[[], gymnasium.Env]]:
         """Functions that make the environments, as many of each task."""
@@ -460,7 +491,7 @@ class _Run:
     def _search_centre(self) -> tuple[Array, int]:
         """What the untrained policy answers, and the evaluations that were spent on it."""
         share = float(self.plan.hyperparameters["start_share"])
-        budget = int(share * int(self.plan.hyperparameters["total_steps"]) / len(self.task_frames))
+        budget = int(share * self.total_steps / len(self.task_frames))
         found = [(one, *one.search_start(budget)) for one in self.task_frames]
         centre = self._mean([one.encoded(settings) for one, settings, _ in found])
         return centre, sum(spent for *_, spent in found)
@@ -546,7 +577,7 @@ class _Monitor(BaseCallback):
         self.progress = TrainingProgress()
         self.best = run.network()
         self._on_progress = on_progress
-        self._every = max(1, int(run.plan.hyperparameters["total_steps"]) // CHECKPOINTS)
+        self._every = max(1, run.total_steps // CHECKPOINTS)
         self._resumed_at = -1
         self._clock = time.perf_counter()
         self._scores: list[float] = []

@@ -25,21 +25,25 @@ NUMBERS = 10
 """Numbers of prompts that are tried at each zoom."""
 
 
-def gazes_of(task: Task, n_numbers: int = NUMBERS) -> list[Settings]:
-    """The task's static filters with every zoom and some numbers of prompts, the cheapest first.
+def gazes_of(
+    task: Task, n_numbers: int = NUMBERS, filters: Settings | None = None
+) -> list[Settings]:
+    """The same filters with every zoom and some numbers of prompts, the cheapest first.
 
     Parameters
     ----------
     task : Task
     n_numbers : int
         Numbers of prompts, spread evenly by their logarithm over what the task allows.
+    filters : Settings, optional
+        By default the task's static settings.
 
     Returns
     -------
     list of Settings
         The static settings alone where the task lets no number of prompts move.
     """
-    static, space = task.static, task.space
+    static, space = filters or task.static, task.space
     if "n_prompts" not in space.names:
         return [static]
     numbers = np.geomspace(*space.limits("n_prompts"), n_numbers).round().astype(int)

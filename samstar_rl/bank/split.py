@@ -12,9 +12,10 @@ VALIDATION_SHARE = 0.2
 def split_streams(
     streams: Sequence[range], share: float = VALIDATION_SHARE
 ) -> tuple[tuple[range, ...], tuple[range, ...]]:
-    """Split streams into those to train on and those to validate on, the last ones.
+    """Split streams into those to train on and those to validate on, spread evenly among them.
 
-    A single stream is cut in time.
+    A bank of several kinds of stream, one after the other, is validated on all of them. A single
+    stream is cut in time.
 
     Parameters
     ----------
@@ -33,7 +34,10 @@ def split_streams(
     """
     if len(streams) > 1:
         count = max(1, round(share * len(streams)))
-        return tuple(streams[:-count]), tuple(streams[-count:])
+        # of as many groups the last one each
+        last = {(k + 1) * len(streams) // count - 1 for k in range(count)}
+        training = tuple(stream for k, stream in enumerate(streams) if k not in last)
+        return training, tuple(streams[k] for k in sorted(last))
     (stream,) = streams
     count = max(1, round(share * len(stream)))
     if len(stream) < 2:

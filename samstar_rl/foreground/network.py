@@ -95,9 +95,14 @@ class LazyMaps:
         self._image = image
 
     @cached_property
+    def unit(self) -> Field:
+        """The image as `normalise` makes it."""
+        return normalise(self._image)
+
+    @cached_property
     def maps(self) -> ForegroundMaps:
         """As `particle_probability`."""
-        return particle_probability(self._image)
+        return map_particles(packaged_network(), self.unit)
 
     @classmethod
     def of(cls, frame: Frame) -> LazyMaps:

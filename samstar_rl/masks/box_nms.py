@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,11 +33,16 @@ class BoxSuppression:
     ----------
     boxes : (M, 4) float32 array
         ``x0, y0, x1, y1`` in px, sorted by decreasing score.
+    starts : sequence of int, optional
+        Where each group of boxes begins, and the end of the last: boxes of one group do not meet
+        those of another. By default they are one group.
     """
 
-    def __init__(self, boxes: NDArray[np.float32]) -> None:
+    def __init__(self, boxes: NDArray[np.float32], starts: Sequence[int] | None = None) -> None:
         self._x0, self._y0, self._x1, self._y1 = np.ascontiguousarray(boxes.T)
         self._areas = (self._x1 - self._x0) * (self._y1 - self._y0)
+        starts = starts or [0, len(boxes)]
+        self._group_end = np.repeat(starts[1:], np.diff(starts)).tolist()
         self._known: dict[int, Overlapped] = {}
         self._n_bytes = 0
 
@@ -79,7 +85,7 @@ class BoxSuppression:
         return known
 
     def _computed(self, rank: int, least: float) -> Overlapped:
-        behind = slice(rank + 1, None)
+        behind = slice(rank + 1, self._group_end[rank])
         width = np.minimum(self._x1[behind], self._x1[rank]) - np.maximum(
             self._x0[behind], self._x0[rank]
         )

@@ -7,7 +7,7 @@ with the right and bottom edges outside, so that ``image[y0:y1, x0:x1]`` is the 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from weakref import WeakSet
 
 import numpy as np
@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from samstar_rl.masks.pixel_runs import Runs, window_runs
 
 Window = NDArray[np.bool_]
+Held = bytes | memoryview | Callable[[], Window]
+"""A window as a store has it: packed, or what draws it."""
 Ids = NDArray[np.intp]
 
 RAW, DEFLATED = b"\x00", b"\x01"
@@ -76,8 +78,9 @@ class MaskStore:
         x0, y0, x1, y1 of each mask, half-open and tight; all 0 for an empty mask.
     areas : (M,) int array
         Pixels of each mask.
-    packed : sequence of bytes-like
-        The windows as `pack_window` encodes them; opened when first needed.
+    held : sequence of bytes-like or callable
+        The windows as `pack_window` encodes them, or functions that draw them; opened when first
+        needed.
     """
 
     def __init__(
@@ -85,13 +88,13 @@ class MaskStore:
         shape: tuple[int, int],
         boxes: NDArray[np.integer],
         areas: NDArray[np.integer],
-        packed: Sequence[bytes | memoryview],
+        held: Sequence[Held],
     ) -> None:
         self.shape = (int(shape[0]), int(shape[1]))
         self.boxes = np.ascontiguousarray(boxes, dtype=np.int32).reshape(-1, 4)
         self.areas = np.ascontiguousarray(areas, dtype=np.int64)
-        self._packed = packed
-        self._n_packed = len(packed)
+        self._held = held
+        self._n_held = len(held)
         self._added: list[bytes] = []
         self._opened: dict[int, NDArray[np.uint8]] = {}
         self._opened_bytes = 0
@@ -126,11 +129,16 @@ class MaskStore:
             self.areas = np.concatenate([self.areas, np.array(areas, dtype=np.int64)])
         return np.arange(first, len(self))
 
+    def held(self, mask_id: int) -> Held:
+        """The window of a mask as it is held: packed, or what draws it."""
+        if mask_id < self._n_held:
+            return self._held[mask_id]
+        return self._added[mask_id - self._n_held]
+
     def packed(self, mask_id: int) -> bytes | memoryview:
         """The encoded window of a mask."""
-        if mask_id < self._n_packed:
-            return self._packed[mask_id]
-        return self._added[mask_id - self._n_packed]
+        held = self.held(mask_id)
+        return pack_window(held()) if callable(held) else held
 
     def window(self, mask_id: int) -> Window:
         """The pixels of a mask in its box, boolean (h, w)."""
@@ -141,7 +149,8 @@ class MaskStore:
         return np.unpackbits(bits, axis=1, count=x1 - x0).view(np.bool_)
 
     def _open(self, mask_id: int, height: int, width: int) -> NDArray[np.uint8]:
-        bits = unpack_bits(self.packed(mask_id), height, width)
+        held = self.held(mask_id)
+        bits = np.packbits(held(), axis=1) if callable(held) else unpack_bits(held, height, width)
         if self._opened_bytes + bits.nbytes > CACHE_BYTES:
             self._opened.clear()
             self._opened_bytes = 0

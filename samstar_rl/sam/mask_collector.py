@@ -1,26 +1,25 @@
-"""From low-resolution logits to packed masks: upsample, measure, threshold, pack.
+"""From low-resolution logits to masks at full size: upsample, measure, threshold.
 
-Each mask is treated in the window where its logits are high, not in the full frame, and is packed
-at once: at no time are there more full-size masks than a few.
+All masks of a batch are treated together, tile by tile, and stay in tiles until somebody asks for
+their pixels: at no time are there more full-size masks than a few.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from samstar_rl.masks.store import MaskStore, Window, pack_window, tight_box
-from samstar_rl.sam.upsampling import STOCK_CHANNELS, Logits, LogitUpsampler
+from samstar_rl.masks.store import Held, MaskStore, pack_window, tight_box
+from samstar_rl.sam.upsampling import STOCK_CHANNELS, LogitUpsampler
 
 if TYPE_CHECKING:
     from samstar_rl.segmentation.proposals import Floor
-
-Corner = tuple[int, int]
 
 # full-size masks upsampled together in the stock arithmetic
 FULL_CHUNK = 4 * STOCK_CHANNELS
@@ -53,7 +52,7 @@ class Collection:
 
     boxes: list[tuple[int, int, int, int]] = field(default_factory=list)
     areas: list[int] = field(default_factory=list)
-    packed: list[bytes] = field(default_factory=list)
+    held: list[Held] = field(default_factory=list)
     iou_pred: list[np.float32] = field(default_factory=list)
     stability: list[NDArray[np.float32]] = field(default_factory=list)
     point_xy: list[NDArray[np.float64]] = field(default_factory=list)
@@ -63,11 +62,11 @@ class Collection:
     def store(self, shape: tuple[int, int]) -> MaskStore:
         """The masks."""
         boxes = np.array(self.boxes, dtype=np.int32).reshape(-1, 4)
-        return MaskStore(shape, boxes, np.array(self.areas, dtype=np.int64), self.packed)
+        return MaskStore(shape, boxes, np.array(self.areas, dtype=np.int64), self.held)
 
 
 class CropCollector:
-    """Measure, pack and collect the masks of one crop.
+    """Measure and collect the masks of one crop.
 
     Parameters
     ----------
@@ -83,7 +82,7 @@ class CropCollector:
     floor : Floor
         Masks of less stability are left out.
     stock : bool
-        Upsample full frames in the stock arithmetic instead of windows.
+        Upsample full frames in the stock arithmetic instead of tiles.
     """
 
     def __init__(
@@ -107,47 +106,69 @@ class CropCollector:
 
     def collect(self, decoded: Decoded) -> None:
         """Add those of the decoded masks that are above the floor."""
-        windows = self._full_logits(decoded.low) if self._stock else self._windows(decoded.low)
-        for index, (corner, logits) in enumerate(windows):
-            stability = self._stability(logits)
-            # NaN, an empty mask, is not above any floor but 0
-            if self._floor.stability > 0 and not (stability >= self._floor.stability).any():
-                continue
-            self._add(corner, logits > np.float32(self._threshold))
-            point = int(decoded.point[index])
-            self._collection.stability.append(stability)
-            self._collection.iou_pred.append(decoded.iou_pred[index])
-            self._collection.point_xy.append(self._crop.points_px[point] + self._crop.box[:2])
-            self._collection.point.append(point)
+        # The cut-offs that stability compares, low and high of each offset.
+        cuts = [self._threshold + sign * offset for offset in self._offsets for sign in (-1, 1)]
+        chunks = (
+            decoded.low.split(FULL_CHUNK) if self._stock and len(decoded.low) else [decoded.low]
+        )
+        done = 0
+        for chunk in chunks:
+            number = slice(done, done + len(chunk))
+            done += len(chunk)
+            part = Decoded(decoded.point[number], decoded.iou_pred[number], chunk)
+            (self._collect_full if self._stock else self._collect_tiles)(part, cuts)
 
-    def _windows(self, low: Tensor) -> Iterator[tuple[Corner, Logits]]:
-        # the lowest cut-off that anything is compared with
-        lowest = self._threshold - max(self._offsets, default=0.0)
-        for logits in low.cpu().numpy():
-            yield self._upsampler.window(logits, lowest)
+    def _collect_tiles(self, decoded: Decoded, cuts: list[float]) -> None:
+        masks, counts = self._upsampler.masks(decoded.low.cpu().numpy(), self._threshold, cuts)
+        kept, stability = self._above_floor(counts)
+        held = [partial(masks.window, k) for k in kept.tolist()]
+        self._add(decoded, kept, stability, masks.boxes[kept], masks.areas[kept], held)
 
-    def _full_logits(self, low: Tensor) -> Iterator[tuple[Corner, Logits]]:
-        for chunk in low.split(FULL_CHUNK) if len(low) else ():
-            for logits in self._upsampler.full(chunk).cpu().numpy():
-                yield (0, 0), logits
+    def _collect_full(self, decoded: Decoded, cuts: list[float]) -> None:
+        full = self._upsampler.full(decoded.low).cpu().numpy()
+        counts = [[np.count_nonzero(one > np.float32(cut)) for cut in cuts] for one in full]
+        kept, stability = self._above_floor(np.array(counts).reshape(len(full), len(cuts)))
+        masks = [one > np.float32(self._threshold) for one in full[kept]]
+        boxes = np.array([tight_box(mask) for mask in masks], dtype=np.int32).reshape(-1, 4)
+        windows = [
+            mask[y0:y1, x0:x1] for mask, (x0, y0, x1, y1) in zip(masks, boxes.tolist(), strict=True)
+        ]
+        areas = np.array([np.count_nonzero(window) for window in windows], dtype=np.int64)
+        self._add(decoded, kept, stability, boxes, areas, [pack_window(w) for w in windows])
 
-    def _stability(self, logits: Logits) -> NDArray[np.float32]:
-        """IoU of the masks at the cut-offs threshold +- offset, one for each offset."""
-        stability = np.full(len(self._offsets), np.nan, dtype=np.float32)
-        for column, offset in enumerate(self._offsets):
-            union = np.count_nonzero(logits > np.float32(self._threshold - offset))
-            if union:
-                shared = np.count_nonzero(logits > np.float32(self._threshold + offset))
-                stability[column] = np.float32(shared) / np.float32(union)
-        return stability
+    def _above_floor(
+        self, counts: NDArray[np.integer]
+    ) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
+        """Which masks are stable enough, and the stability of these, a column an offset.
 
-    def _add(self, corner: Corner, window: Window) -> None:
-        x0, y0, x1, y1 = tight_box(window)
-        inside = window[y0:y1, x0:x1]
-        area = int(np.count_nonzero(inside))
-        left, top = corner[0] + self._crop.box[0], corner[1] + self._crop.box[1]
-        box = (left + x0, top + y0, left + x1, top + y1) if area else (0, 0, 0, 0)
-        self._collection.boxes.append(box)
-        self._collection.areas.append(area)
-        self._collection.packed.append(pack_window(inside))
-        self._collection.crop_index.append(self._crop.index)
+        Stability is the IoU of the masks at the cut-offs threshold +- offset.
+        """
+        union, shared = counts[:, 0::2].astype(np.float32), counts[:, 1::2].astype(np.float32)
+        stability = np.full(union.shape, np.nan, dtype=np.float32)
+        np.divide(shared, union, out=stability, where=union > 0)
+        if self._floor.stability <= 0:
+            return np.arange(len(counts)), stability
+        # NaN, an empty mask, is not above any floor but 0
+        chosen = np.flatnonzero((stability >= self._floor.stability).any(axis=1))
+        return chosen, stability[chosen]
+
+    def _add(
+        self,
+        decoded: Decoded,
+        kept: NDArray[np.intp],
+        stability: NDArray[np.float32],
+        boxes: NDArray[np.int32],
+        areas: NDArray[np.int64],
+        held: Sequence[Held],
+    ) -> None:
+        """Add the kept ones of the decoded masks, boxes being relative to the crop."""
+        corner, collection = self._crop.box[:2], self._collection
+        collection.boxes += np.where(areas[:, None] > 0, boxes + np.tile(corner, 2), 0).tolist()
+        collection.areas += areas.tolist()
+        collection.held += held
+        collection.stability += list(stability)
+        collection.iou_pred += list(decoded.iou_pred[kept])
+        points = decoded.point[kept]
+        collection.point_xy += list(self._crop.points_px[points] + corner)
+        collection.point += points.tolist()
+        collection.crop_index += [self._crop.index] * len(kept)

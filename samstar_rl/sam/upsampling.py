@@ -1,47 +1,65 @@
-"""From SAM's low-resolution logits to full resolution, one particle's window at a time.
+"""From SAM's low-resolution logits to masks at full resolution, where their outlines are.
 
 `Sam.postprocess_masks` interpolates twice, to the size of SAM's input and, after cutting off the
 padding, to that of the picture. Both steps are linear and separable, so that together they are
 
     full = rows @ logits @ columns^T
 
-with two sparse matrices that are computed once. A window of ``full`` needs only its own rows and
-columns of them. The weights are those of torch's kernel, bit for bit; the sums are taken in another
-order, which moves logits by about 1e-6 of their size.
+with two banded matrices that are computed once. A tile of ``full`` needs only its own rows and
+columns of them, and lies between the least and the greatest of the few logits that these look at:
+most tiles are decided by those. The weights are those of torch's kernel, bit for bit; the sums are
+taken in another order, which moves logits by about 1e-6 of their size.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
 from segment_anything.modeling import Sam
 from torch import Tensor
 from torch.nn import functional as F
 
+from samstar_rl.masks.tiles import SIDE_PX, TiledMasks, area_inside, count_bits
+
 Logits = NDArray[np.float32]
+Index = NDArray[np.intp]
 STOCK_CHANNELS = 3
-# windows that a dense product takes more multiplications for than this are multiplied sparsely
-MOST_DENSE_PRODUCTS = 2_000_000
+
+TILES_AT_ONCE = 64
+"""Tiles whose logits lie in a core's cache together."""
+ROUNDING = 1e-3
+"""More than interpolation takes logits beyond those that it is between, by rounding."""
 
 
 @dataclass(frozen=True)
 class _Axis:
-    """Interpolation along one axis.
+    """Interpolation along one axis, tile by tile.
 
-    ``weights`` (full, low) are what each pixel takes from each logit; ``reach`` (low, 2) is the
-    half-open range of pixels that a logit reaches, ``taps`` (full, 2) the half-open range of logits
-    that a pixel looks at.
+    Attributes
+    ----------
+    length : int
+        Pixels.
+    first, stop : (T,) int arrays
+        The logits that each tile's pixels look at.
+    taps : (T, K) int array
+        Those logits, and others to make them K.
+    weights : (T, SIDE_PX, K) float32 array
+        What each pixel takes from each of ``taps``; nothing beyond the last pixel.
+    transposed : (T, K, SIDE_PX) float32 array
+        The same in the order in which columns are multiplied.
     """
 
-    weights: Logits
-    sparse: csr_array
-    reach: NDArray[np.intp]
+    length: int
+    first: Index
+    stop: Index
     taps: NDArray[np.intp]
+    weights: Logits
+    transposed: Logits
 
     @classmethod
     @lru_cache(maxsize=16)  # the tiles of a frame are alike, and so are a stream's frames
@@ -49,18 +67,22 @@ class _Axis:
         """Compose both interpolations: low -> padded, cut to used, -> full."""
         both = _interpolation(used, full) @ _interpolation(low, padded)[:used]
         weights = both.astype(np.float32)
-        reach, taps = _nonzero_ranges(weights.T), _nonzero_ranges(weights)
-        return cls(weights, csr_array(weights), reach, taps)
+        n_tiles = -(-full // SIDE_PX)
+        weights = np.pad(weights, ((0, n_tiles * SIDE_PX - full), (0, 0)))
+        weights = weights.reshape(n_tiles, SIDE_PX, low)
+        is_looked_at = (weights != 0).any(axis=1)
+        first = is_looked_at.argmax(axis=1)
+        stop = low - is_looked_at[:, ::-1].argmax(axis=1)
+        n_taps = int((stop - first).max())
+        taps = np.minimum(first, low - n_taps)[:, None] + np.arange(n_taps)
+        weights = np.take_along_axis(weights, taps[:, None], axis=2)
+        transposed = np.ascontiguousarray(weights.transpose(0, 2, 1))
+        return cls(full, first, stop, taps, weights, transposed)
 
-    def span(self, low_first: int, low_last: int) -> tuple[slice, slice]:
-        """Pixels reached by a range of logits (ends included), and all logits that those need."""
-        reached = self.reach[low_first : low_last + 1]
-        reached = reached[reached[:, 0] < reached[:, 1]]
-        if len(reached) == 0:
-            return slice(0, 0), slice(0, 0)
-        first, stop = int(reached[:, 0].min()), int(reached[:, 1].max())
-        taps = self.taps[first:stop]
-        return slice(first, stop), slice(int(taps[:, 0].min()), int(taps[:, 1].max()))
+    @property
+    def looked_at(self) -> list[slice]:
+        """The logits that each tile's pixels look at."""
+        return list(map(slice, self.first.tolist(), self.stop.tolist()))
 
 
 def _interpolation(low: int, high: int) -> NDArray[np.float64]:
@@ -70,12 +92,9 @@ def _interpolation(low: int, high: int) -> NDArray[np.float64]:
     return columns[0, :, :, 0].numpy().T.astype(np.float64)
 
 
-def _nonzero_ranges(matrix: NDArray[np.float32]) -> NDArray[np.intp]:
-    """First and one past the last nonzero column of each row; both 0 where there is none."""
-    nonzero = matrix != 0
-    first = nonzero.argmax(axis=1)
-    stop = matrix.shape[1] - nonzero[:, ::-1].argmax(axis=1)
-    return np.where(nonzero.any(axis=1)[:, None], np.stack([first, stop], axis=1), 0)
+def _packed(tiles: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """Tiles (B, SIDE_PX, SIDE_PX), eight pixels of a row a byte."""
+    return np.packbits(tiles).reshape(len(tiles), SIDE_PX, -1)
 
 
 class LogitUpsampler:
@@ -103,50 +122,76 @@ class LogitUpsampler:
             for grid, used, full in zip(embedding, input_size, picture_size, strict=True)
         )
 
-    def window(self, low: Logits, threshold: float) -> tuple[tuple[int, int], Logits]:
-        """Upsample where a mask can be: the smallest window that holds every logit above threshold.
+    def masks(
+        self, low: Logits, threshold: float, cuts: Sequence[float] = ()
+    ) -> tuple[TiledMasks, NDArray[np.int64]]:
+        """Bring masks to full size, and count their pixels at other cut-offs as well.
 
         Parameters
         ----------
-        low : (h, w) float32 array
+        low : (N, h, w) float32 array
             Logits as SAM's decoder gives them.
         threshold : float
-            Pixels outside of the window have no logit above it.
+            Pixels of a mask have logits above it.
+        cuts : sequence of float
+            Cut-offs to count at.
 
         Returns
         -------
-        corner : tuple of int
-            x and y of the window in the picture.
-        logits : (h', w') float32 array
-            May be empty.
+        masks : TiledMasks
+            In the picture.
+        counts : (N, len(cuts)) int array
+            Pixels with logits above each cut-off.
         """
-        above = low > threshold
-        low_rows = np.flatnonzero(above.any(axis=1))
-        if len(low_rows) == 0:
-            return (0, 0), np.zeros((0, 0), dtype=np.float32)
-        low_columns = np.flatnonzero(above.any(axis=0))
-        rows, row_taps = self._rows.span(int(low_rows[0]), int(low_rows[-1]))
-        columns, column_taps = self._columns.span(int(low_columns[0]), int(low_columns[-1]))
-        multiply = self._multiply_densely
-        if (rows.stop - rows.start) * (row_taps.stop - row_taps.start) * (
-            columns.stop - columns.start
-        ) > MOST_DENSE_PRODUCTS:
-            multiply = self._multiply_sparsely
-        return (columns.start, rows.start), multiply(low, rows, row_taps, columns, column_taps)
+        levels = np.array([threshold, *cuts], dtype=np.float32)
+        # Tiles that lie on one side of all cut-offs; the others are crossed.
+        reached = self._tiles(np.bitwise_or, low > levels.min() - ROUNDING) > 0
+        filled = self._tiles(np.bitwise_and, low > levels.max() + ROUNDING)
+        inside = filled == self._columns.stop - self._columns.first
+        owner, row, column = np.nonzero(reached & ~inside)
+        bits = np.empty((len(owner), SIDE_PX, SIDE_PX // 8), dtype=np.uint8)
+        counts = np.tile(area_inside(inside, self.picture_size)[:, None], len(cuts))
+        crossed = np.empty((len(owner), len(cuts)), dtype=np.int64)
+        for start in range(0, len(owner), TILES_AT_ONCE):
+            part = slice(start, start + TILES_AT_ONCE)
+            logits = self._logits(low, owner[part], row[part], column[part])
+            bits[part] = _packed(logits > levels[0])
+            for k, cut in enumerate(levels[1:]):
+                crossed[part, k] = count_bits(_packed(logits > cut))
+        np.add.at(counts, owner, crossed)
+        return TiledMasks(self.picture_size, inside, owner, row, column, bits), counts
 
-    def _multiply_densely(
-        self, low: Logits, rows: slice, row_taps: slice, columns: slice, column_taps: slice
-    ) -> Logits:
-        """Quick for small windows, where a sparse matrix is mostly bookkeeping."""
-        vertical = self._rows.weights[rows, row_taps] @ low[row_taps, column_taps]
-        return np.asarray(vertical @ self._columns.weights[columns, column_taps].T)
+    def _tiles(self, combine: np.ufunc, chosen: NDArray[np.bool_]) -> NDArray[np.intp]:
+        """Count columns of logits that a tile looks at and of which any or all are chosen.
 
-    def _multiply_sparsely(
-        self, low: Logits, rows: slice, row_taps: slice, columns: slice, column_taps: slice
-    ) -> Logits:
-        """Quick for large windows: a pixel looks at four logits or fewer along each axis."""
-        horizontal = self._columns.sparse[columns] @ np.ascontiguousarray(low.T)
-        return np.asarray(self._rows.sparse[rows] @ np.ascontiguousarray(horizontal.T))
+        Parameters
+        ----------
+        combine : ufunc
+            `numpy.bitwise_or` for any, `numpy.bitwise_and` for all rows that the tile looks at.
+        chosen : (N, h, w) bool array
+            w a multiple of 64.
+
+        Returns
+        -------
+        (N, R, C) int array
+        """
+        words = np.packbits(chosen).view(np.uint64).reshape(*chosen.shape[:2], -1)
+        by_row = [combine.reduce(words[:, rows], axis=1) for rows in self._rows.looked_at]
+        columns = np.unpackbits(np.stack(by_row, axis=1).view(np.uint8), axis=2)
+        before = np.zeros((*columns.shape[:2], columns.shape[2] + 1), dtype=np.int16)
+        np.cumsum(columns, axis=2, out=before[:, :, 1:])
+        return before[:, :, self._columns.stop] - before[:, :, self._columns.first]
+
+    def _logits(self, low: Logits, owner: Index, row: Index, column: Index) -> Logits:
+        """Logits (B, SIDE_PX, SIDE_PX) of tiles; infinitely low beyond the picture."""
+        rows, columns = self._rows, self._columns
+        seen = low[owner[:, None, None], rows.taps[row, :, None], columns.taps[column, None]]
+        product = rows.weights[row] @ seen @ columns.transposed[column]
+        logits = np.asarray(product, dtype=np.float32)
+        # the last tiles go beyond the picture
+        logits[row == len(rows.taps) - 1, (rows.length - 1) % SIDE_PX + 1 :] = -np.inf
+        logits[column == len(columns.taps) - 1, :, (columns.length - 1) % SIDE_PX + 1 :] = -np.inf
+        return logits
 
     def full(self, low: Tensor) -> Tensor:
         """Upsample (n, h, w) logits to (n, H, W) in the stock arithmetic, bit for bit.

@@ -110,11 +110,16 @@ def _select(proposals: Proposals, settings: Settings) -> Ids:
     """Indices of the proposals that pass SAM's filters, in its order."""
     ranking = proposals.ranking
     column = proposals.offset_column(settings.stability_score_offset)
-    n_crops = len(proposals.crop_boxes)
-    if n_crops == 1:
-        return ranking.order[_select_in_crop(ranking, settings, column, 0)]
-    chosen = [_select_in_crop(ranking, settings, column, crop) for crop in range(n_crops)]
-    kept = ranking.order[np.concatenate(chosen)]
+    passing = ranking.whole
+    if settings.pred_iou_thresh > 0:
+        # comparisons are made in float32, as torch does
+        passing = passing & (ranking.iou_pred > np.float32(settings.pred_iou_thresh))
+    if settings.stability_score_thresh > 0:
+        stability = ranking.stability[column]
+        passing = passing & (stability >= np.float32(settings.stability_score_thresh))
+    kept = ranking.order[_suppress(ranking, np.flatnonzero(passing), settings.box_nms_thresh)]
+    if len(proposals.crop_boxes) == 1:
+        return kept
     if settings.n_prompts is None:
         return _suppress_between_crops(proposals, kept, settings.crop_nms_thresh)
     return _without_fragments(
@@ -122,33 +127,21 @@ def _select(proposals: Proposals, settings: Settings) -> Ids:
     )
 
 
-def _select_in_crop(ranking: Ranking, settings: Settings, column: int, crop: int) -> Ids:
-    """Ranks of a crop's proposals after thresholds and suppression, best first."""
-    start, stop = ranking.starts[crop], ranking.starts[crop + 1]
-    if settings.pred_iou_thresh > 0:
-        # comparisons are made in float32, as torch does
-        threshold = -np.float32(settings.pred_iou_thresh)
-        stop = start + int(np.searchsorted(ranking.rising[start:stop], threshold, side="left"))
-    passing = ranking.whole[start:stop]
-    if settings.stability_score_thresh > 0:
-        stable = ranking.stability[column, start:stop] >= np.float32(
-            settings.stability_score_thresh
-        )
-        passing = passing & stable
-    ranks = start + np.flatnonzero(passing)
-    return _suppress(ranking, ranks, settings.box_nms_thresh)
-
-
 def _suppress(ranking: Ranking, ranks: Ids, iou_thresh: float) -> Ids:
-    """Non-maximum suppression of boxes, the stock generator's `batched_nms` in its order."""
+    """Non-maximum suppression of boxes within each crop, the stock's `batched_nms` in its order."""
     keep = ranking.suppression.keep(ranks, iou_thresh)
     if len(ranks) <= SINGLE_NMS_MAX_BOXES:
         return keep
-    # batched_nms then sorts once more, unstably: masks of equal score may change places.
-    # Its input there is in the order of the proposals, not in ours.
-    in_order = keep[np.argsort(ranking.order[keep])]
-    scores = torch.from_numpy(ranking.iou_pred[in_order])
-    return in_order[scores.sort(descending=True)[1].numpy()]
+    counts = np.diff(np.searchsorted(ranks, ranking.starts))
+    for crop in np.flatnonzero(counts > SINGLE_NMS_MAX_BOXES).tolist():
+        # batched_nms then sorts once more, unstably: masks of equal score may change places.
+        # Its input there is in the order of the proposals, not in ours.
+        start, stop = np.searchsorted(keep, ranking.starts[crop : crop + 2])
+        of_crop = keep[start:stop]
+        in_order = of_crop[np.argsort(ranking.order[of_crop])]
+        scores = torch.from_numpy(ranking.iou_pred[in_order])
+        keep[start:stop] = in_order[scores.sort(descending=True)[1].numpy()]
+    return keep
 
 
 def _suppress_between_crops(proposals: Proposals, kept: Ids, iou_thresh: float) -> Ids:

@@ -40,7 +40,7 @@ class Pool:
                 first.shape,
                 np.concatenate([r.masks.boxes[: len(r)] for r in records]),
                 np.concatenate([r.area_px for r in records]),
-                [r.masks.packed(k) for r in records for k in range(len(r))],
+                [r.masks.held(k) for r in records for k in range(len(r))],
             ),
             iou_pred=np.concatenate([r.iou_pred for r in records]),
             stability=np.concatenate([r.stability for r in records]),

@@ -336,19 +336,19 @@ class Ranking:
     whole : (M,) bool array
         Which take part: those that no crop cuts.
     suppression : BoxSuppression
-        Of the sorted boxes.
+        Of the sorted boxes, within each crop.
     """
 
     def __init__(self, proposals: Proposals) -> None:
         crop, iou_pred = proposals.crop_index, proposals.iou_pred
         self.order = np.lexsort((-iou_pred, crop))
         self.iou_pred = np.ascontiguousarray(iou_pred[self.order])
-        self.rising = -self.iou_pred
         self.stability = np.ascontiguousarray(proposals.stability[self.order].T)
         self.whole = ~proposals.cut_by_crop[self.order]
         n_crops = len(proposals.crop_boxes)
         self.starts = np.searchsorted(crop[self.order], np.arange(n_crops + 1)).tolist()
-        self.suppression = BoxSuppression(proposals.box_xyxy[self.order].astype(np.float32))
+        boxes = proposals.box_xyxy[self.order].astype(np.float32)
+        self.suppression = BoxSuppression(boxes, self.starts)
 
     def first(self, m: int) -> Ranking:
         """The ranking of the first m proposals: it remembers overlaps together with this one."""

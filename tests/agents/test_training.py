@@ -55,6 +55,7 @@ def one_thread():
 
 def make_plan(algorithm, **overrides):
     small = {"total_steps": 64, "n_envs": 2, "net_arch": [8]}
+    small |= {"gaze_share": 0.0} if algorithm in CLIPPED else {}
     small |= {"ppo": {"n_steps": 8, "batch_size": 16, "n_epochs": 2}}.get(algorithm, {})
     small |= {"trpo": {"n_steps": 8, "batch_size": 16}}.get(algorithm, {})
     if algorithm in ("sac", "td3", "tqc"):
@@ -101,6 +102,18 @@ def test_training_starts_from_searched_settings(algorithm, task, bank, tmp_path)
     statics, start, *_ = trained.progress.curve
     assert statics["steps"] == 0 and start["steps"] == run.n_searched
     assert trained.progress.steps >= 600
+
+
+def test_ppo_starts_from_the_gaze_that_full_information_finds(task, bank, tmp_path):
+    plan = make_plan("ppo", total_steps=2000, start_share=0.0, gaze_share=0.5)
+    run = _Run([(task, bank)], plan, tmp_path)
+    assert 0 < run.n_searched <= 1000 + 200  # the last frame is finished
+    network, frames = run.network(), run.task_frames[0].frames
+    static = task.space.encode(task.static)
+    moved = [task.space.names.index(name) for name in ("n_prompts", "zoom")]
+    low, high = (network(frames.builder.build(frames.part(0), budget)) for budget in (60.0, 2000.0))
+    np.testing.assert_allclose(np.delete(low, moved), np.delete(static, moved), atol=1e-6)
+    assert np.abs(low - high)[moved].max() > 0.05  # what a frame may cost decides
 
 
 def test_settings_that_validate_no_better_are_not_started_from(task, bank, tmp_path, monkeypatch):
@@ -300,6 +313,9 @@ def test_a_training_anew_leaves_no_earlier_curves(task, bank, tmp_path):
 def test_streams_are_split_between_training_and_validation():
     streams = (range(0, 4), range(4, 8), range(8, 12))
     assert split_streams(streams) == (streams[:2], streams[2:])
+    ten = tuple(range(k, k + 1) for k in range(10))  # of two kinds, one after the other
+    assert split_streams(ten)[1] == (ten[4], ten[9])
+    assert split_streams(ten)[0] == (*ten[:4], *ten[5:9])
     assert split_streams((range(0, 10),)) == ((range(0, 8),), (range(8, 10),))
     with pytest.raises(ValueError, match="one frame"):
         split_streams((range(0, 1),))

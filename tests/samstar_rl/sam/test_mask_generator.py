@@ -254,10 +254,15 @@ def test_pixels_flip_only_where_the_logit_is_close_to_the_threshold(monkeypatch)
     with torch.no_grad():
         _, low = engine._decoder.decode_all(embedding, points)
     upsampler = LogitUpsampler(sam, embedding.input_size, embedding.picture_size)
-    for logits, expected in zip(low.flatten(0, 1).numpy(), stock.flatten(0, 1), strict=True):
-        (x, y), window = upsampler.window(logits, -np.inf)
-        height, width = window.shape
-        inside = expected.numpy()[y : y + height, x : x + width]
-        differing = (window > 0) != (inside > 0)
-        assert np.abs(inside[differing]).max(initial=0) < 1e-4
-        assert np.abs(window - inside).max() < 1e-3
+    low, stock = low.flatten(0, 1), stock.flatten(0, 1).numpy()
+    cuts = [-1.0, 1.0]
+    masks, counts = upsampler.masks(low.numpy(), 0.0, cuts)
+    for number, expected in enumerate(stock):
+        x0, y0, x1, y1 = masks.boxes[number]
+        found = np.zeros(expected.shape, dtype=bool)
+        found[y0:y1, x0:x1] = masks.window(number)
+        assert masks.areas[number] == found.sum()
+        assert np.abs(expected[found != (expected > 0)]).max(initial=0) < 1e-4
+        for cut, count in zip(cuts, counts[number], strict=True):
+            near = np.count_nonzero(np.abs(expected - cut) < 1e-4)
+            assert abs(int(count) - np.count_nonzero(expected > cut)) <= near
