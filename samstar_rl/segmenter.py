@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
@@ -20,6 +21,7 @@ import numpy as np
 from segment_anything.modeling import Sam
 
 from samstar_rl.errors import SamstarError
+from samstar_rl.foreground.network import LazyMaps
 from samstar_rl.frames.frame import Frame
 from samstar_rl.frames.quality import UnusableFrameError, inspect_frame
 from samstar_rl.results.result import FrameResult
@@ -215,11 +217,16 @@ class Segmenter:
         if not quality.usable:
             raise UnusableFrameError(f"frame {frame.id!r}: {'; '.join(quality.findings)}")
         self.task.length_unit_px(frame)
-        # encode
+        # encode, and look where particles are likely: neither needs the other
         source = LiveFrame(self.engine, frame, searches=self._keeps())
-        _ = source.embedding
-        # look: where particles are likely
-        self.objective.physics.look_at(frame)
+        if self.engine.encodes_beside:
+            _ = LazyMaps.of(frame).unit  # which both need
+            encoding = _encoding().submit(lambda: source.embedding)
+            self.objective.physics.look_at(frame)
+            encoding.result()
+        else:
+            _ = source.embedding
+            self.objective.physics.look_at(frame)
         return PreparedFrame(source, quality.findings, time.perf_counter() - started)
 
     def segment(self, prepared: PreparedFrame, settings: Settings | None = None) -> FrameResult:
@@ -327,6 +334,12 @@ class Segmenter:
 
     def _keeps(self) -> bool:
         return self.keep_proposals or self.tuner.searches
+
+
+@lru_cache(maxsize=1)
+def _encoding() -> ThreadPoolExecutor:
+    """The thread in which frames are encoded beside their foreground."""
+    return ThreadPoolExecutor(1, "samstar-encode")
 
 
 @lru_cache(maxsize=1)

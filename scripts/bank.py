@@ -90,7 +90,7 @@ def build(
     from samstar_rl.bank.shards import PartPlan, compute_by_workers
     from samstar_rl.sam.engine import ProposalEngine
     from samstar_rl.sam.load import load_sam, weights_sha256
-    from samstar_rl.scripts._shared.preparation import located_sam
+    from samstar_rl.scripts._shared.inputs import located_sam
     from samstar_rl.segmentation.proposals import Floor
     from samstar_rl.settings import PromptSettings
     from samstar_rl.tasks.task import load_task

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -51,28 +51,11 @@ def segment(
     done. OUT/run holds the configuration, TensorBoard events and a summary. The exit code is 1 if
     an image failed.
     """
+    given: dict[str, Any] = {name: value for name, value in locals().items() if name != "points"}
     # what is wrong is said by the options before anything that takes seconds is imported
     from samstar_rl.scripts._shared.segmenting import segment_images
 
-    segment_images(
-        inputs,
-        task=task,
-        tuner=options.tuner_or_usual(tuner, task, sam),
-        out=out,
-        formats=formats,
-        pixel_size=pixel_size,
-        exclude_border=exclude_border,
-        evaluations=evaluations,
-        sam=sam,
-        device=device,
-        precision=precision,
-        n_prompts=n_prompts,
-        zoom=zoom,
-        budget_ms=budget_ms,
-        seed=seed,
-        workers=workers,
-        scheduler=scheduler,
-    )
+    segment_images(**given | {"tuner": options.tuner_or_usual(tuner, task, sam)})
 
 
 if __name__ == "__main__":

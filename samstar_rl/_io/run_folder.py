@@ -54,27 +54,19 @@ class RunFolder:
         """Where TensorBoard's event files go."""
         return self.path / "tensorboard"
 
-    def record(self, config: Mapping[str, Any], *, command: Sequence[str] | None = None) -> None:
-        """Write ``run.json``.
-
-        Parameters
-        ----------
-        config : mapping
-            Every option of the run, defaults included; paths become text.
-        command : sequence of str, optional
-            By default the command line of this process.
-        """
+    def record(self, config: Mapping[str, Any]) -> None:
+        """Write ``run.json``: every option of the run, defaults included; paths become text."""
         content = {
-            "command": list(sys.argv if command is None else command),
+            "command": list(sys.argv),
             "config": {name: _plain(value) for name, value in config.items()},
             "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
             "versions": versions(),
         }
         atomic.write_json(self.path / RUN_FILE, content)
 
-    def write_results(self, results: Mapping[str, Any], name: str = RESULTS_FILE) -> Path:
-        """Write a JSON file of results."""
-        path = self.path / name
+    def write_results(self, results: Mapping[str, Any]) -> Path:
+        """Write ``results.json``."""
+        path = self.path / RESULTS_FILE
         atomic.write_json(path, {key: _plain(value) for key, value in results.items()})
         return path
 

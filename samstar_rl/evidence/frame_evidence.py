@@ -87,6 +87,7 @@ class FrameEvidence:
             sample.sizes,
             sample.arrangement,
             maps=self._maps.maps,
+            unit=self._maps.unit,
         )
 
     def columns(self, table: ParticleTable, *names: str) -> tuple[Column, ...]:

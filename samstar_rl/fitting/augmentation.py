@@ -1,6 +1,7 @@
 """What microscopes and journals do to a micrograph, applied to training crops.
 
-Images are (H, W) uint8, labels (H, W) int32 with 0 as background.
+Images are (H, W) uint8, labels (H, W) int32 with 0 as background. All functions take both, and
+return both.
 """
 
 from __future__ import annotations
@@ -29,16 +30,14 @@ def letterbox(image: Image, labels: Labels, size: int) -> tuple[Image, Labels]:
 
     Parameters
     ----------
-    image : (H, W) uint8 array
-    labels : (H, W) int32 array
-        0 is background.
+    image, labels : arrays
     size : int
         Of the long side in px.
 
     Returns
     -------
-    (uint8 array, int32 array)
-        Image and labels; the other side is shorter, unpadded.
+    image, labels : arrays
+        The other side is shorter, unpadded.
     """
     height, width = image.shape
     scale = size / max(height, width)
@@ -50,16 +49,13 @@ def resize(image: Image, labels: Labels, height: int, width: int) -> tuple[Image
 
     Parameters
     ----------
-    image : (H, W) uint8 array
-    labels : (H, W) int32 array
-        0 is background.
+    image, labels : arrays
     height, width : int
-        In px.
+        Of the result in px.
 
     Returns
     -------
-    (uint8 array, int32 array)
-        Image and labels, (height, width) each.
+    image, labels : (height, width) arrays
     """
     shrinks = width < image.shape[1]
     interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
@@ -76,16 +72,13 @@ def pad(image: Image, labels: Labels, size: int) -> tuple[Image, Labels]:
 
     Parameters
     ----------
-    image : (H, W) uint8 array
-    labels : (H, W) int32 array
-        0 is background.
+    image, labels : arrays
     size : int
         Side of the square in px.
 
     Returns
     -------
-    (uint8 array, int32 array)
-        Image and labels, (size, size) each.
+    image, labels : (size, size) arrays
     """
     height, width = image.shape
     margins = ((0, size - height), (0, size - width))
@@ -100,16 +93,13 @@ def random_view(
     Parameters
     ----------
     rng : numpy.random.Generator
-    image : (H, W) uint8 array
-    labels : (H, W) int32 array
-        0 is background.
+    image, labels : arrays
     size : int
         Of the long side in px.
 
     Returns
     -------
-    (uint8 array, int32 array)
-        Image and labels.
+    image, labels : arrays
     """
     if rng.random() < 0.3:
         return letterbox(*_random_symmetry(rng, image, labels), size)
@@ -131,14 +121,13 @@ def tile_view(
     Parameters
     ----------
     rng : numpy.random.Generator
-    image : (H, W) uint8 array
-    labels : (H, W) int32 array
+    image, labels : arrays
     size : int
         Long side of the view in px.
 
     Returns
     -------
-    view, view_labels : arrays
+    image, labels : arrays
         The tile, scaled so that its long side is `size`, turned by quarters and mirrored at random.
     """
     areas = np.bincount(labels.ravel())
@@ -168,18 +157,23 @@ def random_exposure(rng: np.random.Generator, image: Image, labels: Labels) -> t
     Parameters
     ----------
     rng : numpy.random.Generator
-    image : (H, W) uint8 array
-    labels : (H, W) int32 array
-        0 is background.
+    image, labels : arrays
 
     Returns
     -------
-    (uint8 array, int32 array)
-        Image and labels; annotations are background.
+    image, labels : arrays
+        Annotations are background.
     """
     intensity: Intensity = image.astype(np.float32) / np.float32(255)
     if rng.random() < 0.8:
-        intensity = _random_contrast(rng, intensity)
+        low, high = np.percentile(intensity[::4, ::4], [0.5, 99.5])
+        stretched = np.clip((intensity - low) / max(high - low, 1e-3), 0, 1.2)
+        stretched **= np.exp(rng.normal(0, 0.3))  # gamma
+        if rng.random() < 0.2:
+            stretched = 1 - stretched
+        contrast = rng.uniform(0.35, 1.0)
+        brightness = rng.uniform(0.5 * contrast, 1 - 0.5 * contrast)
+        intensity = (stretched - 0.5) * contrast + brightness
     if rng.random() < 0.25:
         height, width = intensity.shape
         angle = rng.uniform(0, 2 * np.pi)
@@ -190,7 +184,12 @@ def random_exposure(rng: np.random.Generator, image: Image, labels: Labels) -> t
     if rng.random() < 0.25:
         intensity = cv2.GaussianBlur(intensity, (0, 0), rng.uniform(0.4, 1.4))
     if rng.random() < 0.6:
-        intensity = _random_noise(rng, intensity)
+        noise = rng.standard_normal(intensity.shape, dtype=np.float32)
+        if rng.random() < 0.3:  # correlated, as after resampling or a slow scan
+            noise = cv2.GaussianBlur(noise, (0, 0), 0.8) * 2
+        if rng.random() < 0.5:  # Poisson: grows with the square root of the dose
+            noise *= 1.3 * np.sqrt(np.clip(intensity, 0.05, 1))
+        intensity = intensity + rng.uniform(0, 0.09) * noise
     if rng.random() < 0.08:
         offsets = rng.standard_normal((intensity.shape[0], 1), dtype=np.float32)
         intensity = intensity + rng.uniform(0.02, 0.08) * cv2.GaussianBlur(offsets, (0, 0), 1.0)
@@ -228,9 +227,7 @@ def window(
     Parameters
     ----------
     rng : numpy.random.Generator
-    image : (H, W) uint8 array
-    labels : (H, W) int32 array
-        0 is background.
+    image, labels : arrays
     side : float
         Of the window in the image, in px.
     size : int
@@ -238,10 +235,16 @@ def window(
 
     Returns
     -------
-    (uint8 array, int32 array)
-        Image and labels, (size, size) each.
+    image, labels : (size, size) arrays
     """
-    transform = _window_transform(rng, image.shape, side, size)
+    # the affine map from the frame to a window of `side` px around a random centre
+    degrees = rng.uniform(0, 360) if rng.random() < 0.5 else 90.0 * rng.integers(4)
+    transform = cv2.getRotationMatrix2D((0.0, 0.0), degrees, size / side)
+    if rng.random() < 0.5:
+        transform[0] *= -1
+    transform[0] *= np.exp(rng.normal(0, 0.1))  # aspect ratio
+    centre = [rng.uniform(min(0.4 * side, n / 2), max(n - 0.4 * side, n / 2)) for n in image.shape]
+    transform[:, 2] = size / 2 - transform[:, :2] @ np.array(centre[::-1])
     zoom = size / side
     if zoom < 1:  # against aliasing
         image = cv2.GaussianBlur(image, (0, 0), 0.45 / zoom)
@@ -257,38 +260,3 @@ def window(
         borderMode=cv2.BORDER_REFLECT_101,
     )
     return view, view_labels.astype(np.int32)
-
-
-def _window_transform(
-    rng: np.random.Generator, shape: tuple[int, int], side: float, size: int
-) -> NDArray[np.float64]:
-    """The (2, 3) affine map from the frame to a window of `side` px around a random centre."""
-    degrees = rng.uniform(0, 360) if rng.random() < 0.5 else 90.0 * rng.integers(4)
-    transform = cv2.getRotationMatrix2D((0.0, 0.0), degrees, size / side)
-    if rng.random() < 0.5:
-        transform[0] *= -1
-    transform[0] *= np.exp(rng.normal(0, 0.1))  # aspect ratio
-    centre_yx = [rng.uniform(min(0.4 * side, n / 2), max(n - 0.4 * side, n / 2)) for n in shape]
-    transform[:, 2] = size / 2 - transform[:, :2] @ np.array(centre_yx[::-1])
-    return transform
-
-
-def _random_contrast(rng: np.random.Generator, intensity: Intensity) -> Intensity:
-    low, high = np.percentile(intensity[::4, ::4], [0.5, 99.5])
-    stretched = np.clip((intensity - low) / max(high - low, 1e-3), 0, 1.2)
-    stretched **= np.exp(rng.normal(0, 0.3))  # gamma
-    if rng.random() < 0.2:
-        stretched = 1 - stretched
-    contrast = rng.uniform(0.35, 1.0)
-    brightness = rng.uniform(0.5 * contrast, 1 - 0.5 * contrast)
-    exposed: Intensity = (stretched - 0.5) * contrast + brightness
-    return exposed
-
-
-def _random_noise(rng: np.random.Generator, intensity: Intensity) -> Intensity:
-    noise = rng.standard_normal(intensity.shape, dtype=np.float32)
-    if rng.random() < 0.3:  # correlated, as after resampling or a slow scan
-        noise = cv2.GaussianBlur(noise, (0, 0), 0.8) * 2
-    if rng.random() < 0.5:  # Poisson: grows with the square root of the dose
-        noise *= 1.3 * np.sqrt(np.clip(intensity, 0.05, 1))
-    return intensity + rng.uniform(0, 0.09) * noise

@@ -64,7 +64,6 @@ def fit_calibration(
     *,
     true_iou: NDArray[np.float64],
     iou_pred: NDArray[np.float64],
-    points_per_side: int = 16,
 ) -> Calibration:
     """Choose the calibration under which SAM's default thresholds segment best.
 
@@ -79,15 +78,13 @@ def fit_calibration(
         Frames that the SAM has not seen.
     true_iou, iou_pred : (K, 3) arrays
         Of interior points, see `samstar_rl.fitting.evaluation.point_ious`.
-    points_per_side : int
-        Of the grid of prompts.
 
     Returns
     -------
     Calibration
     """
     engine = ProposalEngine(sam)
-    settings = Settings(points_per_side=points_per_side)
+    settings = Settings(points_per_side=16)
     # sharper logits are as stable at an offset of 1 as these are at a smaller one
     offsets = [settings.stability_score_offset / sharpness for sharpness in SHARPNESSES]
     proposals = []
@@ -95,10 +92,9 @@ def fit_calibration(
         frame = Frame(image.astype(np.float32), id=str(index))
         found = engine.propose(frame, settings.prompt, offsets=offsets)
         proposals.append((found, Truth(labels)))
-    allowed = _allowed_maps(true_iou, iou_pred)
     scored: dict[tuple[float, float], float] = {}
     best, best_f1 = Calibration(), -1.0
-    for slope, intercept in allowed:
+    for slope, intercept in _allowed_maps(true_iou, iou_pred):
         raw_threshold = round((settings.pred_iou_thresh - intercept) / slope, 2)
         for sharpness, offset in zip(SHARPNESSES, offsets, strict=True):
             key = (raw_threshold, offset)

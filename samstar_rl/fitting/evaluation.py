@@ -53,24 +53,24 @@ class PointResult:
 
 
 def best_of_three(
-    sam: Sam, frames: Iterable[Labelled], *, most_instances: int | None = None, seed: int = 0
+    sam: Sam, frames: Iterable[Labelled], *, most_instances: int | None = None
 ) -> PointResult:
     """Prompt every instance with one interior point, at the frame's full resolution.
 
     Parameters
     ----------
-    sam, frames, most_instances, seed
+    sam, frames, most_instances
         As of `point_ious`.
 
     Returns
     -------
     PointResult
     """
-    return point_result(*point_ious(sam, frames, most_instances=most_instances, seed=seed))
+    return point_result(*point_ious(sam, frames, most_instances=most_instances))
 
 
 def point_ious(
-    sam: Sam, frames: Iterable[Labelled], *, most_instances: int | None = None, seed: int = 0
+    sam: Sam, frames: Iterable[Labelled], *, most_instances: int | None = None
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """True and predicted IoU of all three masks of each instance's innermost pixel.
 
@@ -81,8 +81,6 @@ def point_ious(
         (H, W) uint8 and (H, W) int32.
     most_instances : int, optional
         Judge only this many instances a frame, drawn at random.
-    seed : int
-        Of that choice.
 
     Returns
     -------
@@ -94,7 +92,7 @@ def point_ious(
         If no frame holds an instance large enough.
     """
     predictor = SamPredictor(sam)
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     true_parts, predicted_parts = [], []
     for image, labels in frames:
         areas = np.bincount(labels.ravel())

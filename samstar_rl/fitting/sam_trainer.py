@@ -20,7 +20,7 @@ from samstar_rl.fitting.evaluation import best_of_three
 from samstar_rl.fitting.losses import AuxiliaryHead, MaskLosses, mask_losses
 from samstar_rl.fitting.packing import begin_from_weights
 from samstar_rl.fitting.resumable import ResumableTraining
-from samstar_rl.fitting.samples import BatchDataset, SampleSpec, SimulatedPool
+from samstar_rl.fitting.samples import BatchDataset, SimulatedPool
 from samstar_rl.sam.architectures.tiny import TinySamConfig, build_tiny_sam, tie_cross_attentions
 from samstar_rl.sam.folded_decoder import point_tokens, predict_masks
 
@@ -51,7 +51,8 @@ class TrainingConfig:
     real_share : float
         Share of crops of real frames; the rest is simulated.
     tile_share : float
-        Of the views of real frames, the share that are tiles as a gaze cuts them.
+        Of the views of real frames, the share that are tiles as a gaze cuts them; the others are
+        whole frames and windows at any angle.
     wide_share : float
         Of the simulated views, the share that are tiles of wide images of many small particles.
     simulated_images, simulated_size : int
@@ -152,13 +153,6 @@ class Trainer(ResumableTraining):
         self.optimizer = self._adamw(self.sam, self.auxiliary, betas=(0.9, 0.98), fused=True)
         self.step = 0
         self.begun = begin_from is not None
-        spec = SampleSpec(
-            network.image_size,
-            config.prompts,
-            config.real_share,
-            config.tile_share,
-            config.wide_share,
-        )
         pool = SimulatedPool(
             pool_folder, count=config.simulated_images, size=config.simulated_size, seed=config.seed
         )
@@ -169,9 +163,7 @@ class Trainer(ResumableTraining):
             seed=config.seed,
             wide=True,
         )
-        self.dataset = BatchDataset(
-            spec, pool, real, batch_size=config.batch_size, seed=config.seed, wide=wide
-        )
+        self.dataset = BatchDataset(config, network.image_size, pool, real, wide=wide)
 
     def run(self, *, save_every_s: float = 120, validate_every_s: float = 900) -> Sam:
         """Train to the end and return the averaged network."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +17,7 @@ from samstar_rl.simulator import draw_training_image, draw_wide_image
 
 if TYPE_CHECKING:
     from samstar_rl.fitting.emps import Labelled
+    from samstar_rl.fitting.sam_trainer import TrainingConfig
 
 
 REAL_BACKGROUND_WEIGHT = 0.5
@@ -25,6 +26,17 @@ REAL_BACKGROUND_WEIGHT = 0.5
 
 POOL_VERSION = 2
 """Raised whenever the training images of the same seed change: pools of earlier ones stay aside."""
+
+
+def kept_on_disk(path: Path, draw: Callable[[], Labelled]) -> Labelled:
+    """An image (H, W) uint8 and its labels (H, W) int32 from a file, or drawn and written there."""
+    if path.exists():
+        with np.load(path) as stored:
+            return stored["image"], stored["labels"].astype(np.int32)
+    image, labels = draw()
+    with replacing(path) as temporary:
+        np.savez(temporary, image=image, labels=labels.astype(np.uint16))
+    return image, labels
 
 
 class SimulatedPool:
@@ -51,110 +63,79 @@ class SimulatedPool:
         self.folder.mkdir(parents=True, exist_ok=True)
 
     def __getitem__(self, index: int) -> Labelled:
-        path = self.folder / f"{index:06d}.npz"
-        if path.exists():
-            with np.load(path) as stored:
-                return stored["image"], stored["labels"].astype(np.int32)
         draw = draw_wide_image if self.wide else draw_training_image
-        image, labels = draw(np.random.default_rng([self.seed, index]), self.size)
-        with replacing(path) as temporary:
-            np.savez(temporary, image=image, labels=labels.astype(np.uint16))
-        return image, labels
-
-
-@dataclass(frozen=True)
-class SampleSpec:
-    """What a training sample is made of.
-
-    Parameters
-    ----------
-    image_size : int
-        Side of the network's input in px.
-    prompts : int
-        Per image.
-    real_share : float
-        Share of crops of real frames.
-    tile_share : float
-        Of the views of real frames, the share that are tiles as a gaze cuts them; the others are
-        whole frames and windows at any angle.
-    wide_share : float
-        Of the simulated views, the share that are tiles of wide images.
-    """
-
-    image_size: int
-    prompts: int
-    real_share: float
-    tile_share: float = 0.4
-    wide_share: float = 0.4
-
-
-def _draw_sample(
-    rng: np.random.Generator,
-    spec: SampleSpec,
-    simulated: SimulatedPool,
-    real: list[Labelled],
-    *,
-    wide: SimulatedPool | None = None,
-) -> dict[str, Tensor]:
-    """Draw one training sample."""
-    while True:
-        is_real = bool(real) and rng.random() < spec.real_share
-        if is_real:
-            view = tile_view if rng.random() < spec.tile_share else random_view
-            image, labels = view(rng, *real[rng.integers(len(real))], spec.image_size)
-            image, labels = random_exposure(rng, image, labels)
-        elif wide is not None and rng.random() < spec.wide_share:
-            image, labels = tile_view(rng, *wide[int(rng.integers(wide.count))], spec.image_size)
-            if rng.random() < 0.5:
-                image, labels = random_exposure(rng, image, labels)
-        else:
-            image, labels = simulated[int(rng.integers(simulated.count))]
-            if rng.random() < 0.5:
-                image, labels = random_view(rng, image, labels, spec.image_size)
-            else:
-                image, labels = resize(image, labels, spec.image_size, spec.image_size)
-            if rng.random() < 0.5:
-                image, labels = random_exposure(rng, image, labels)
-        shape = image.shape
-        image, labels = pad(image, labels, spec.image_size)
-        prompts = sample_prompts(rng, labels, shape, spec.prompts)
-        if prompts is not None:
-            background_weight = REAL_BACKGROUND_WEIGHT if is_real else 1.0
-            weight = np.where(prompts.instance < 0, background_weight, 1.0).astype(np.float32)
-            return {
-                "image": torch.from_numpy(np.ascontiguousarray(image)),
-                "labels": torch.from_numpy(np.ascontiguousarray(labels)),
-                "shape": torch.tensor(shape),
-                "coords_px": torch.from_numpy(prompts.coords_px),
-                "prompt_labels": torch.from_numpy(prompts.labels),
-                "instance": torch.from_numpy(prompts.instance),
-                "weight": torch.from_numpy(weight),
-            }
+        return kept_on_disk(
+            self.folder / f"{index:06d}.npz",
+            lambda: draw(np.random.default_rng([self.seed, index]), self.size),
+        )
 
 
 class BatchDataset(torch.utils.data.Dataset[dict[str, Tensor]]):
     """Batches by step number.
 
     Step k depends on the seed and k alone, so that a training resumes where it was killed.
+
+    Parameters
+    ----------
+    config : TrainingConfig
+        Says how many images and prompts, and what they are shares of.
+    size : int
+        Side of the network's input in px.
+    simulated : SimulatedPool
+    real : list of (image, labels)
+    wide : SimulatedPool, optional
+        Of wide images.
     """
 
     def __init__(
         self,
-        spec: SampleSpec,
+        config: TrainingConfig,
+        size: int,
         simulated: SimulatedPool,
         real: list[Labelled],
         *,
-        batch_size: int,
-        seed: int,
         wide: SimulatedPool | None = None,
     ) -> None:
-        self.spec, self.simulated, self.real, self.wide = spec, simulated, real, wide
-        self.batch_size, self.seed = batch_size, seed
+        self.config, self.size = config, size
+        self.simulated, self.real, self.wide = simulated, real, wide
 
     def __getitem__(self, step: int) -> dict[str, Tensor]:
-        rng = np.random.default_rng([self.seed, step])
-        samples = [
-            _draw_sample(rng, self.spec, self.simulated, self.real, wide=self.wide)
-            for _ in range(self.batch_size)
-        ]
+        rng = np.random.default_rng([self.config.seed, step])
+        samples = [self._sample(rng) for _ in range(self.config.batch_size)]
         return {key: torch.stack([sample[key] for sample in samples]) for key in samples[0]}
+
+    def _sample(self, rng: np.random.Generator) -> dict[str, Tensor]:
+        config, size, real, wide = self.config, self.size, self.real, self.wide
+        while True:
+            is_real = bool(real) and rng.random() < config.real_share
+            if is_real:
+                view = tile_view if rng.random() < config.tile_share else random_view
+                image, labels = view(rng, *real[rng.integers(len(real))], size)
+                image, labels = random_exposure(rng, image, labels)
+            elif wide is not None and rng.random() < config.wide_share:
+                image, labels = tile_view(rng, *wide[int(rng.integers(wide.count))], size)
+                if rng.random() < 0.5:
+                    image, labels = random_exposure(rng, image, labels)
+            else:
+                image, labels = self.simulated[int(rng.integers(self.simulated.count))]
+                if rng.random() < 0.5:
+                    image, labels = random_view(rng, image, labels, size)
+                else:
+                    image, labels = resize(image, labels, size, size)
+                if rng.random() < 0.5:
+                    image, labels = random_exposure(rng, image, labels)
+            shape = image.shape
+            image, labels = pad(image, labels, size)
+            prompts = sample_prompts(rng, labels, shape, config.prompts)
+            if prompts is not None:
+                background_weight = REAL_BACKGROUND_WEIGHT if is_real else 1.0
+                weight = np.where(prompts.instance < 0, background_weight, 1.0).astype(np.float32)
+                return {
+                    "image": torch.from_numpy(np.ascontiguousarray(image)),
+                    "labels": torch.from_numpy(np.ascontiguousarray(labels)),
+                    "shape": torch.tensor(shape),
+                    "coords_px": torch.from_numpy(prompts.coords_px),
+                    "prompt_labels": torch.from_numpy(prompts.labels),
+                    "instance": torch.from_numpy(prompts.instance),
+                    "weight": torch.from_numpy(weight),
+                }

@@ -61,6 +61,9 @@ _SMALLEST_BODY_PX = 8
 _BLOCK = np.ones((3, 3), np.uint8)
 #: Particles vary more in grey than what they lie on: a pixel may be this much nearer to the latter.
 _INSIDE_PREFERENCE = 1.25
+#: Products of matrices up to this many multiplications are left to one thread by BLAS: to wake the
+#: others, on cores that do other work, takes longer than the product.
+_BLAS_ALONE = 1 << 18
 #: Where sizes are alike, bodies below this share of the usual body's area are no particles ...
 SPECK_SHARE = 0.02
 #: ... and the network's cores are of none below this one.
@@ -194,6 +197,7 @@ def estimate_foreground(
     arrangement: Arrangement = "apart",
     *,
     maps: ForegroundMaps | None = None,
+    unit: Field | None = None,
 ) -> Foreground:
     """Estimate the foreground of an image.
 
@@ -212,13 +216,15 @@ def estimate_foreground(
         round particles lie on one another, by inscribed discs.
     maps : ForegroundMaps, optional
         What the network says of the image, if that is known already.
+    unit : (H, W) float32 array, optional
+        The image as `normalise` makes it, if that is known already.
 
     Returns
     -------
     Foreground
     """
     avoid_ipp()
-    unit = normalise(image)
+    unit = normalise(image) if unit is None else unit
     maps = maps or map_particles(packaged_network(), unit)
     # A large frame is looked at as a smaller picture: outlines to a pixel of that are fine enough.
     height, width = image.shape
@@ -300,10 +306,11 @@ def _share_out(mask: Mask, core: Field) -> Bodies:
     _, labels, stats, _ = cv2.connectedComponentsWithStats(lone, connectivity=4)
     kept = stats[:, cv2.CC_STAT_AREA] >= _SMALLEST_BODY_PX
     kept[0] = False
-    numbers = np.unique(np.where(kept[labels], labels + bodies.max(), bodies), return_inverse=True)
-    # 0 is there unless bodies fill the image
-    first = int(numbers[0][0] != 0)
-    return (numbers[1].reshape(core.shape) + first).astype(np.uint16)
+    numbers = np.where(kept.take(labels), labels + bodies.max(), bodies)
+    # numbered anew without gaps, 0 staying with what is no body
+    is_there = np.bincount(numbers.ravel()) > 0
+    is_there[0] = False
+    return np.cumsum(is_there).take(numbers).astype(np.uint16)
 
 
 def _count(bodies: Bodies, sizes: Sizes) -> int:
@@ -359,8 +366,9 @@ def annotation_pixels(image: Field) -> Mask:
     if missing.all():
         return found
     stroke_px = 0.012 * min(image.shape) + 2
-    step = 0.008 * float(np.nanmax(image) - np.nanmin(image))
-    for extreme in (np.nanmax(image), np.nanmin(image)):
+    extremes = np.nanmax(image), np.nanmin(image)
+    step = 0.008 * float(extremes[0] - extremes[1])
+    for extreme in extremes:
         flat = (np.abs(image - extreme) <= step) & ~missing
         for (y, x), body in _bodies(flat, least_px=12):
             if _is_drawn(body, stroke_px):
@@ -448,7 +456,7 @@ def _without_small_bodies(mask: Mask) -> Mask:
     _, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=4)
     kept = stats[:, cv2.CC_STAT_AREA] >= SPECK_SHARE * usual
     kept[0] = False
-    return np.asarray(kept[labels])
+    return kept.take(labels)
 
 
 @dataclass(frozen=True)
@@ -529,27 +537,29 @@ def describe_candidates(work: _Work, candidates: list[Candidate]) -> NDArray[np.
     spread = float(work.smooth[work.valid].std()) + 1e-6
     steepest = float(np.percentile(work.gradient[work.valid], 99)) + 1e-6
 
+    smooth, gradient, probability = (
+        field.ravel() for field in (work.smooth, work.gradient, work.probability)
+    )
+    likely_px = float(probability.sum(dtype=np.float64))
+
     def describe(candidate: Candidate, agreed: float) -> tuple[float, ...]:
         shapes = _describe_bodies(candidate.mask)
-        outside = work.valid & ~candidate.mask
-        rest = work.smooth[outside]
+        inside = np.flatnonzero(candidate.mask)
+        outside = np.flatnonzero(work.valid & ~candidate.mask)
+        rest = smooth[outside]
+        shared = float(probability[inside].sum(dtype=np.float64))
         return (
             *shapes[:3],
             float(candidate.mask[rim].mean()),
             shapes[3],
             float(rest.std()) / spread if len(rest) else 0.0,
             agreed,
-            float(work.gradient[outside].mean()) / steepest if len(rest) else 0.0,
-            _soft_dice(candidate.mask, work.probability),
+            float(gradient[outside].mean()) / steepest if len(rest) else 0.0,
+            # Dice of the mask and the network's probabilities
+            2 * shared / max(float(len(inside)) + likely_px, 1e-6),
         )
 
     return np.array(list(threads().map(describe, candidates, agreement)), dtype=np.float64)
-
-
-def _soft_dice(mask: Mask, probability: Field) -> float:
-    """Agreement of a mask with probabilities, in [0, 1]."""
-    total = float(np.count_nonzero(mask)) + float(probability.sum(dtype=np.float64))
-    return 2 * float(probability[mask].sum(dtype=np.float64)) / max(total, 1e-6)
 
 
 def _opinion_of_network(work: _Work) -> Iterator[Candidate]:
@@ -610,7 +620,7 @@ def _without_specks(mask: Mask, least_px: float) -> Mask:
     _, labels, stats, _ = cv2.connectedComponentsWithStats(opened, connectivity=4)
     kept = stats[:, cv2.CC_STAT_AREA] >= least_px
     kept[0] = False
-    return np.asarray(kept[labels])
+    return kept.take(labels)
 
 
 def _with_holes_filled(mask: Mask, largest_px: float) -> Mask:
@@ -619,14 +629,18 @@ def _with_holes_filled(mask: Mask, largest_px: float) -> Mask:
     filled = stats[:, cv2.CC_STAT_AREA] <= largest_px
     filled[0] = False
     filled[np.unique(np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]]))] = False
-    return np.asarray(mask | filled[labels])
+    return mask | filled.take(labels)
 
 
 def _agreement(masks: list[Mask]) -> NDArray[np.float64]:
     """Mean Dice of each candidate with the eight that agree with it best, itself among them."""
     small = np.stack([_quarter(mask) for mask in masks])
     areas = small.sum(axis=1)
-    dice = 2 * (small @ small.T) / (areas[:, None] + areas + 1e-6)
+    shared = np.zeros((len(small), len(small)), dtype=np.float32)
+    for start in range(0, small.shape[1], step := max(_BLAS_ALONE // len(small) ** 2, 1)):
+        piece = small[:, start : start + step]
+        shared += piece @ piece.T
+    dice = 2 * shared / (areas[:, None] + areas + 1e-6)
     return np.sort(dice, axis=1)[:, -8:].mean(axis=1)
 
 

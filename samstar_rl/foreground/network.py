@@ -95,9 +95,21 @@ class LazyMaps:
         self._image = image
 
     @cached_property
+    def unit(self) -> Field:
+        """The image as `normalise` makes it."""
+        return normalise(self._image)
+
+    @cached_property
     def maps(self) -> ForegroundMaps:
         """As `particle_probability`."""
-        return particle_probability(self._image)
+        views = map_orientations(packaged_network(), self.unit)
+        self.__dict__["upright"] = read_maps(views[0])
+        return read_maps(np.stack(views).mean(axis=0))
+
+    @cached_property
+    def upright(self) -> ForegroundMaps:
+        """What the network says of the image in one orientation, which comes with `maps`."""
+        return map_particles(packaged_network(), self.unit, symmetries=1)
 
     @classmethod
     def of(cls, frame: Frame) -> LazyMaps:
@@ -160,20 +172,29 @@ def map_particles(
     ForegroundMaps
         Of the shape that `working_shape` gives.
     """
+    views = map_orientations(network, unit, symmetries, short_side_px)
+    return read_maps(np.stack(views).mean(axis=0))
+
+
+def map_orientations(
+    network: ForegroundNetwork,
+    unit: Field,
+    symmetries: int = 8,
+    short_side_px: int = WORKING_SHORT_SIDE_PX,
+) -> list[Field]:
+    """The raw maps that `map_particles` takes the mean of, turned back, one an orientation."""
     work = standardise(at_working_size(unit, short_side_px))
     if work is None:
         shape = working_shape(unit.shape, short_side_px)
-        return read_maps(np.zeros((network.maps, *shape), dtype=np.float32))
+        return [np.zeros((network.maps, *shape), dtype=np.float32)]
 
     # one at a time in a thread: the activations of one image stay within a core's cache
     def look(symmetry: int) -> Field:
         return _undone(raw_maps(network, _done(work, symmetry)), symmetry)
 
     if network.session is None or symmetries == 1:
-        views = [look(symmetry) for symmetry in range(symmetries)]
-    else:
-        views = list(threads().map(look, range(symmetries)))
-    return read_maps(np.stack(views).mean(axis=0))
+        return [look(symmetry) for symmetry in range(symmetries)]
+    return list(threads().map(look, range(symmetries)))
 
 
 def read_maps(raw: Field) -> ForegroundMaps:

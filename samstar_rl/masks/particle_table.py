@@ -53,10 +53,18 @@ class Scene:
     ----------
     image : (H, W) or (H, W, 3) array
         Of any range; NaN marks missing pixels. Of three channels the mean is taken.
+    unit : (H, W) float32 array, optional
+        The image as `normalise` makes it, if that is known already.
     """
 
-    def __init__(self, image: NDArray[np.floating] | NDArray[np.integer]) -> None:
+    def __init__(
+        self,
+        image: NDArray[np.floating] | NDArray[np.integer],
+        unit: NDArray[np.float32] | None = None,
+    ) -> None:
         self._image = image
+        if unit is not None:
+            self.__dict__["unit"] = unit
 
     @cached_property
     def unit(self) -> NDArray[np.float32]:

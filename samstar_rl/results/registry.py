@@ -95,7 +95,9 @@ def result_suffixes(names: Sequence[str]) -> list[str]:
     return [*(FORMATS[name].suffix for name in names), OVERLAY_SUFFIX, RECORD_SUFFIX]
 
 
-def write_formats(folder: Path, result: FrameResult, writers: dict[str, Write]) -> None:
+def write_formats(
+    folder: Path, result: FrameResult, writers: dict[str, Write], *, picture: bool = True
+) -> None:
     """Write a frame in some formats, then its picture, and last its record.
 
     A frame whose record NAME.json exists is complete.
@@ -107,13 +109,16 @@ def write_formats(folder: Path, result: FrameResult, writers: dict[str, Write]) 
     result : FrameResult
     writers : dict
         From `load_formats`.
+    picture : bool
+        Whether its picture is drawn.
 
     Raises
     ------
     ForeignFileError
         If a file that no run has written would be overwritten.
     """
-    last: dict[str, Any] = {key: WRITERS[key] for key in (OVERLAY_SUFFIX, RECORD_SUFFIX)}
+    keys = (OVERLAY_SUFFIX, RECORD_SUFFIX) if picture else (RECORD_SUFFIX,)
+    last: dict[str, Any] = {key: WRITERS[key] for key in keys}
     for suffix, write in (writers | last).items():
         with replacing_own(result_path(folder, result.frame.id, suffix)) as path:
             write(path, result)

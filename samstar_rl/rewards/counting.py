@@ -45,24 +45,20 @@ def expected_count(segmentation: Segmentation, evidence: FrameEvidence) -> float
     known = evidence.counted.setdefault(segmentation, {})
     if "expected" not in known:
         if evidence.sample.sizes == "mixed":
-            missed = uncovered_bodies(segmentation, evidence)
+            # of each body the share that no mask covers
+            areas = evidence.foreground.body_areas_px
+            covered = np.zeros(len(areas))
+            shares = evidence.body_shares(segmentation.table)
+            if shares:
+                bodies, pixels = (np.concatenate(column) for column in zip(*shares, strict=True))
+                covered = np.bincount(bodies, pixels, minlength=len(areas)) / areas
+            missed = float((1 - np.minimum(covered[1:], 1)).sum())
         else:
             foreground = evidence.foreground
             uncovered = foreground.area_px - covered_foreground(segmentation, evidence)[1]
             missed = max(0.0, uncovered) / foreground.particle_area_px
         known["expected"] = float(segmentation.uniqueness.sum()) + missed
     return known["expected"]
-
-
-def uncovered_bodies(segmentation: Segmentation, evidence: FrameEvidence) -> float:
-    """How many of the foreground's bodies no mask covers, shares of them included."""
-    areas = evidence.foreground.body_areas_px
-    covered = np.zeros(len(areas))
-    shares = evidence.body_shares(segmentation.table)
-    if shares:
-        bodies, pixels = (np.concatenate(column) for column in zip(*shares, strict=True))
-        covered = np.bincount(bodies, pixels, minlength=len(areas)) / areas
-    return float((1 - np.minimum(covered[1:], 1)).sum())
 
 
 def unfound_bodies(

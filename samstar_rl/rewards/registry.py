@@ -1,4 +1,9 @@
-"""The registry of reward terms: each is one pure function with a target of its own kind."""
+"""The registry of reward terms: each is one pure function with a target of its own kind.
+
+All terms take the same, whether they use it or not: the segmentation whose masks are scored; the
+frame that was segmented; the target, which is what the task asks for, with its lengths in px; and
+the segmentation of the frame before in a stream, None at its beginning.
+"""
 
 from __future__ import annotations
 
@@ -26,47 +31,28 @@ from samstar_rl.rewards.terms.tiling import TilingTarget, tiling
 if TYPE_CHECKING:
     from samstar_rl.rewards.target import Target
 
-#: name -> term(segmentation, frame, target with lengths in px, previous segmentation or None)
-TERMS: dict[str, Callable[..., float]] = {
-    "coverage": coverage,
-    "overlap": overlap,
-    "completeness": completeness,
-    "size": size,
-    "shape": shape,
-    "contrast": contrast,
-    "purity": purity,
-    "confidence": confidence,
-    "plausibility": plausibility,
-    "expected_f1": expected_f1,
-    "homogeneity": homogeneity,
-    "smoothness": smoothness,
-    "border": border,
-    "order": order,
-    "tiling": tiling,
-    "nesting": nesting,
-    "temporal": temporal,
+#: name -> the term, and what its table in a task file holds
+_TERMS: dict[str, tuple[Callable[..., float], type[Target]]] = {
+    "coverage": (coverage, CoverageTarget),
+    "overlap": (overlap, OverlapTarget),
+    "completeness": (completeness, CompletenessTarget),
+    "size": (size, SizeTarget),
+    "shape": (shape, ShapeTarget),
+    "contrast": (contrast, ContrastTarget),
+    "purity": (purity, PurityTarget),
+    "confidence": (confidence, ConfidenceTarget),
+    "plausibility": (plausibility, PlausibilityTarget),
+    "expected_f1": (expected_f1, ExpectedF1Target),
+    "homogeneity": (homogeneity, HomogeneityTarget),
+    "smoothness": (smoothness, SmoothnessTarget),
+    "border": (border, BorderTarget),
+    "order": (order, OrderTarget),
+    "tiling": (tiling, TilingTarget),
+    "nesting": (nesting, NestingTarget),
+    "temporal": (temporal, TemporalTarget),
 }
-
-#: name -> what the term's table in a task file holds
-TARGETS: dict[str, type[Target]] = {
-    "coverage": CoverageTarget,
-    "overlap": OverlapTarget,
-    "completeness": CompletenessTarget,
-    "size": SizeTarget,
-    "shape": ShapeTarget,
-    "contrast": ContrastTarget,
-    "purity": PurityTarget,
-    "confidence": ConfidenceTarget,
-    "plausibility": PlausibilityTarget,
-    "expected_f1": ExpectedF1Target,
-    "homogeneity": HomogeneityTarget,
-    "smoothness": SmoothnessTarget,
-    "border": BorderTarget,
-    "order": OrderTarget,
-    "tiling": TilingTarget,
-    "nesting": NestingTarget,
-    "temporal": TemporalTarget,
-}
+TERMS = {name: term for name, (term, _) in _TERMS.items()}
+TARGETS = {name: target for name, (_, target) in _TERMS.items()}
 
 #: Terms that never ask what the foreground is.
 WITHOUT_FOREGROUND = frozenset({"overlap", "size", "order", "tiling", "nesting", "temporal"})

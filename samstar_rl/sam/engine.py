@@ -17,6 +17,7 @@ from segment_anything.modeling import Sam
 from segment_anything.utils.amg import build_point_grid, generate_crop_boxes
 
 from samstar_rl.errors import SamstarError
+from samstar_rl.foreground.network import LazyMaps
 from samstar_rl.frames.frame import Frame
 from samstar_rl.frames.intensity import unit_to_rgb
 from samstar_rl.masks.particle_table import Scene
@@ -113,6 +114,15 @@ class ProposalEngine:
     def backend(self) -> Backend:
         """What computes: "torch" or "onnxruntime"."""
         return self._decoder.backend
+
+    @property
+    def encodes_beside(self) -> bool:
+        """Whether encoding a frame beside other work on it makes both ready sooner.
+
+        It does on a GPU, and on a CPU of several cores where ONNX Runtime encodes; torch's threads
+        wait for one another when they get no core.
+        """
+        return self._decoder.encodes_beside
 
     @torch.no_grad()
     def embed(self, image: Frame | RGB) -> Embedding:
@@ -277,7 +287,8 @@ class ProposalEngine:
         cost_limit: float | None,
     ) -> tuple[Looked, NDArray[np.int64]]:
         """Decode in prompt order; returns what was found and the boxes of all views."""
-        plan = plan_prompts(embedding.scene.unit, prompt.zoom)
+        known = LazyMaps.of(frame) if isinstance(frame, Frame) else None
+        plan = plan_prompts(embedding.scene.unit, prompt.zoom, known)
         rgb = unit_to_rgb(embedding.scene.unit) if isinstance(frame, Frame) else frame
 
         def open_views(numbers: Sequence[int]) -> list[Embedding]:
@@ -344,7 +355,7 @@ def _check_option(name: str, value: object, allowed: tuple[str, ...]) -> None:
 
 def _scene_of(image: Frame | RGB) -> Scene:
     if isinstance(image, Frame):
-        return Scene(image.image)
+        return Scene(image.image, LazyMaps.of(image).unit)
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
         raise SamstarError(
             f"expected a Frame or an (H, W, 3) uint8 picture, got {image.dtype} of shape "

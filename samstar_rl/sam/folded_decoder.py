@@ -261,12 +261,21 @@ def upscale_masks(
     (M, n_masks, 4 h, 4 w) or (K, 4 h, 4 w) tensor
         Logits.
     """
-    height, width = grid
+    logits = mask_logits(mask_decoder, queries, image_tokens)
+    if chosen is not None:
+        return arrange_children(logits.flatten(0, 1)[chosen], grid)
+    return arrange_children(logits, grid)
+
+
+def mask_logits(mask_decoder: MaskDecoder, queries: Tensor, image_tokens: Tensor) -> Tensor:
+    """The logits of `upscale_masks`, (M, n_masks, 16 h w), in the order of tokens and children."""
     prompts, _, channels = image_tokens.shape
     first, norm, activation, second, last_activation = mask_decoder.output_upscaling
-    children = _to_children(image_tokens.reshape(-1, channels), first)
+    children = _children(image_tokens.reshape(-1, channels), first)
+    children = children.reshape(-1, first.weight.shape[1])
     children = F.layer_norm(children, norm.weight.shape, norm.weight, norm.bias, norm.eps)
-    features = last_activation(_to_children(activation(children), second))
+    # before they are told apart: ONNX Runtime then makes one step of product and activation
+    features = last_activation(_children(activation(children), second))
     hyper = torch.stack(
         [
             head(queries[:, 1 + token])
@@ -274,19 +283,19 @@ def upscale_masks(
         ],
         dim=1,
     )
-    masks = len(mask_decoder.output_hypernetworks_mlps)
-    logits = hyper @ features.reshape(prompts, -1, hyper.shape[-1]).transpose(1, 2)
-    logits = logits.flatten(0, 1)
-    if chosen is not None:
-        logits = logits[chosen]
+    return hyper @ features.reshape(prompts, -1, hyper.shape[-1]).transpose(1, 2)
+
+
+def arrange_children(logits: Tensor, grid: tuple[int, int]) -> Tensor:
+    """Logits (..., 16 h w) in the order of tokens and children as images (..., 4 h, 4 w)."""
+    height, width = grid
     # (row, column) x (child row, child column) x (grandchild row, grandchild column)
-    logits = logits.view(-1, height, width, 2, 2, 2, 2).permute(0, 1, 3, 5, 2, 4, 6)
-    logits = logits.reshape(-1, 4 * height, 4 * width)
-    return logits if chosen is not None else logits.view(prompts, masks, 4 * height, 4 * width)
+    images = logits.reshape(-1, height, width, 2, 2, 2, 2).permute(0, 1, 3, 5, 2, 4, 6)
+    return images.reshape(*logits.shape[:-1], 4 * height, 4 * width)
 
 
-def _to_children(tokens: Tensor, layer: torch.nn.ConvTranspose2d) -> Tensor:
-    """Apply a 2x2 transposed convolution to tokens (N, C): (4 N, C'), row-major children."""
+def _children(tokens: Tensor, layer: torch.nn.ConvTranspose2d) -> Tensor:
+    """Apply a 2x2 transposed convolution to tokens (N, C): (N, 4 C'), row-major children."""
     weight = layer.weight.permute(2, 3, 1, 0).flatten(0, 2)
     bias = None if layer.bias is None else layer.bias.repeat(4)
-    return F.linear(tokens, weight, bias).reshape(-1, layer.weight.shape[1])
+    return F.linear(tokens, weight, bias)

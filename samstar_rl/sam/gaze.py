@@ -212,8 +212,8 @@ class _View:
         later, x, y = later[inside], x[inside], y[inside]
         if len(later) == 0 or len(low) == 0:
             return
-        high = (low > self._threshold + 1).sum(axis=(1, 2))
-        wide = np.maximum((low > self._threshold - 1).sum(axis=(1, 2)), 1)
+        high = _areas(_packed(low > self._threshold + 1))
+        wide = np.maximum(_areas(_packed(low > self._threshold - 1)), 1)
         sure = (iou_pred >= SURE_IOU) & (high / wide >= SURE_STABILITY)
         seen = np.prod([side / self._input_side for side in self.embedding.input_size])
         sure &= high < MOST_OF_VIEW * seen * low.shape[1] * low.shape[2]
@@ -221,7 +221,8 @@ class _View:
         pitch = self._input_side / low.shape[1]
         rows = (y * self.embedding.input_size[0] / height / pitch).astype(np.intp)
         columns = (x * self.embedding.input_size[1] / width / pitch).astype(np.intp)
-        covered[later] = (low[sure][:, rows, columns] > self._threshold).any(axis=0)
+        there = low[np.flatnonzero(sure)[:, None], rows, columns]
+        covered[later] = (there > self._threshold).any(axis=0)
 
     def collect(
         self,
@@ -243,7 +244,8 @@ class _View:
             floor=floor,
             stock=self._stock,
         )
-        low: Tensor = masks.low[chosen]
+        # most often all of them
+        low: Tensor = masks.low if len(chosen) == len(masks.low) else masks.low[chosen]
         collector.collect(Decoded(masks.point[chosen], masks.iou_pred[chosen], low))
 
 
@@ -270,8 +272,8 @@ class SeenMasks:
         """
         if len(masks) == 0:
             return np.zeros(0, dtype=bool)
-        bits = np.packbits(masks.reshape(len(masks), -1), axis=1).view(np.uint64)
-        areas = np.bitwise_count(bits).sum(axis=1, dtype=np.int64)
+        bits = _packed(masks)
+        areas = _areas(bits)
         first = len(self._bits)
         known = np.array(self._bits + list(bits)).reshape(-1, bits.shape[1])
         known_areas = np.array(self._areas + areas.tolist())
@@ -286,7 +288,7 @@ class SeenMasks:
             near = np.flatnonzero(
                 ratio & remembered[: first + k] & (known_iou[: first + k] >= known_iou[first + k])
             )
-            shared = np.bitwise_count(known[near] & bits[k]).sum(axis=1, dtype=np.int64)
+            shared = _areas(known[near] & bits[k])
             if (shared > SAME_MASK * (known_areas[near] + areas[k] - shared)).any():
                 is_new[k] = remembered[first + k] = False
         for k in np.flatnonzero(is_new).tolist():
@@ -294,3 +296,13 @@ class SeenMasks:
             self._areas.append(int(areas[k]))
             self._iou_pred.append(float(iou_pred[k]))
         return is_new
+
+
+def _packed(masks: NDArray[np.bool_]) -> NDArray[np.uint64]:
+    """Masks (N, h, w), h * w a multiple of 64, a bit a pixel: (N, h w / 64)."""
+    return np.packbits(masks).view(np.uint64).reshape(len(masks), -1)
+
+
+def _areas(bits: NDArray[np.uint64]) -> NDArray[np.int64]:
+    """Pixels that are set of each mask, (N,)."""
+    return np.asarray(np.bitwise_count(bits).sum(axis=1, dtype=np.int64))

@@ -112,6 +112,14 @@ class PointDecoder:
         self._opening = threading.Lock()
         self.backend: Backend = "onnxruntime" if may_be_onnx and backend != "torch" else "torch"
 
+    @property
+    def encodes_beside(self) -> bool:
+        """As `ProposalEngine.encodes_beside`."""
+        if self.sam.device.type != "cpu":
+            return True
+        exported = self._onnx
+        return exported is not None and exported.encodes and torch.get_num_threads() > 1
+
     @torch.no_grad()
     def encode(self, picture: NDArray[np.uint8]) -> tuple[Tensor, tuple[int, int]]:
         """Encode a picture (H, W, 3): its features (1, C, h, w), and the size that SAM saw."""

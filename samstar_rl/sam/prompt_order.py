@@ -24,7 +24,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from samstar_rl.foreground.network import ForegroundMaps, map_particles, packaged_network
+from samstar_rl.foreground.network import (
+    ForegroundMaps,
+    LazyMaps,
+    map_particles,
+    packaged_network,
+    working_shape,
+)
 from samstar_rl.sam.views import WIDEST_IN_TILE, Boxes, deepest_tile, tile_boxes, tile_pitch_px
 
 Points = NDArray[np.float64]
@@ -98,7 +104,9 @@ class Bodies:
     cell_xy: Points
 
 
-def plan_prompts(unit: NDArray[np.float32], zoom: float) -> PromptPlan:
+def plan_prompts(
+    unit: NDArray[np.float32], zoom: float, known: LazyMaps | None = None
+) -> PromptPlan:
     """Order the prompts of a frame.
 
     Parameters
@@ -107,13 +115,15 @@ def plan_prompts(unit: NDArray[np.float32], zoom: float) -> PromptPlan:
         The frame in [0, 1].
     zoom : float
         Magnification of the tiles against the whole frame; 1 for none.
+    known : LazyMaps, optional
+        Of the frame, which may hold already what the network says.
 
     Returns
     -------
     PromptPlan
     """
     shape = (unit.shape[0], unit.shape[1])
-    bodies = find_bodies(unit, round(min(LONG_SIDE_PX * zoom, MOST_LONG_SIDE_PX)))
+    bodies = find_bodies(unit, round(min(LONG_SIDE_PX * zoom, MOST_LONG_SIDE_PX)), known)
     layout = lay_tiles(bodies, shape, zoom)
     boxes, view, view_of = layout.boxes, layout.view, layout.view_of
     count = np.bincount(view, minlength=len(boxes))
@@ -190,7 +200,9 @@ def lay_tiles(bodies: Bodies, shape: tuple[int, int], zoom: float) -> TileLayout
     return replace(layout, view=layout.view_of(bodies.first_xy, wide))
 
 
-def find_bodies(unit: NDArray[np.float32], long_side_px: int) -> Bodies:
+def find_bodies(
+    unit: NDArray[np.float32], long_side_px: int, known: LazyMaps | None = None
+) -> Bodies:
     """Find bodies, and places that may be some, by the foreground network.
 
     Parameters
@@ -199,6 +211,8 @@ def find_bodies(unit: NDArray[np.float32], long_side_px: int) -> Bodies:
         The frame in [0, 1].
     long_side_px : int
         Size at which the network looks.
+    known : LazyMaps, optional
+        As for `plan_prompts`.
 
     Returns
     -------
@@ -206,7 +220,10 @@ def find_bodies(unit: NDArray[np.float32], long_side_px: int) -> Bodies:
     """
     # one orientation: it is to be fast, and a point may lie anywhere in its body
     short_side_px = max(round(long_side_px * min(unit.shape) / max(unit.shape)), 8)
-    maps = map_particles(packaged_network(), unit, symmetries=1, short_side_px=short_side_px)
+    if known is not None and working_shape(unit.shape, short_side_px) == working_shape(unit.shape):
+        maps = known.upright
+    else:
+        maps = map_particles(packaged_network(), unit, symmetries=1, short_side_px=short_side_px)
     return bodies_of(maps, (unit.shape[0], unit.shape[1]))
 
 

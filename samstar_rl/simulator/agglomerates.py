@@ -18,7 +18,7 @@ from samstar_rl.simulator.image_families import (
     compose,
     extent_of,
 )
-from samstar_rl.simulator.shapes import SHAPES, Outline, blob
+from samstar_rl.simulator.shapes import SHAPES, blob
 from samstar_rl.simulator.styles import STYLES, Style
 from samstar_rl.simulator.texture import Shape, blurred, octaves
 
@@ -88,7 +88,9 @@ def _draw(
     diameters = placement.lognormal_diameters(rng, count, mean=mean, sigma_log=sigma_log)
     diameters = np.clip(diameters, 0.35 * mean, 2.5 * mean)
     deep = rng.uniform(0.25, 0.95)
-    outlines = _outlines(rng, count)
+    kinds, shares = _BODIES[str(rng.choice(list(_BODIES), p=[0.5, 0.18, 0.17, 0.15]))]
+    kept = [SHAPES[str(kind)](rng) for kind in rng.choice(kinds, size=min(count, 80), p=shares)]
+    outlines = [kept[index] for index in rng.integers(len(kept), size=count)]
     # the substrate: smooth, textured or pitted, as bright as the style says
     strength = rng.uniform(0.01, 0.08)
     if rng.random() < 0.3:
@@ -107,12 +109,6 @@ def _draw(
         tones=deep + (1 - deep) * level,
         background=np.float32(style.film_level) + film,
     )
-
-
-def _outlines(rng: np.random.Generator, count: int) -> list[Outline]:
-    kinds, shares = _BODIES[str(rng.choice(list(_BODIES), p=[0.5, 0.18, 0.17, 0.15]))]
-    kept = [SHAPES[str(kind)](rng) for kind in rng.choice(kinds, size=min(count, 80), p=shares)]
-    return [kept[index] for index in rng.integers(len(kept), size=count)]
 
 
 def _heaps(rng: np.random.Generator, shape: Shape, mean: float) -> np.ndarray:

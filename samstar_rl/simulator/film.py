@@ -33,20 +33,16 @@ def _textured(
     strength: float,
     *,
     log_grain: tuple[float, float],
+    gain: float = 1.0,
 ) -> Field:
     """Draw a film of one texture, whose grain in px has a logarithm within the limits."""
-    return np.float32(strength) * texture(rng, shape, float(np.exp(rng.uniform(*log_grain))))
+    grain_px = float(np.exp(rng.uniform(*log_grain)))
+    return np.float32(gain * strength) * texture(rng, shape, grain_px)
 
 
-def _mottled(rng: np.random.Generator, shape: Shape, strength: float) -> Field:
-    """Draw patches of uneven thickness or of dried solution."""
-    # One octave alone looks like a blurred picture of noise; real films have detail at all scales.
-    return _textured(octaves, rng, shape, 0.8 * strength, log_grain=(2.2, 4.5))
-
-
-def _rough(rng: np.random.Generator, shape: Shape, strength: float) -> Field:
-    """Draw a rough substrate under a detector at its side."""
-    return _textured(relief, rng, shape, 0.6 * strength, log_grain=(1.2, 3.6))
+# Patches of uneven thickness or of dried solution. One octave alone looks like a blurred picture of
+# noise; real films have detail at all scales.
+_mottled = partial(_textured, octaves, log_grain=(2.2, 4.5), gain=0.8)
 
 
 def _scratched(rng: np.random.Generator, shape: Shape, strength: float) -> Field:
@@ -160,5 +156,6 @@ FILMS: dict[str, Callable[[np.random.Generator, Shape, float], Field]] = {
     "holey": _holey,
     "dirty": _dirty,
     "fibrous": _fibrous,
-    "rough": _rough,
+    # a rough substrate under a detector at its side
+    "rough": partial(_textured, relief, log_grain=(1.2, 3.6), gain=0.6),
 }

@@ -25,7 +25,6 @@ from samstar_rl.simulator.sample import (
     Film,
     ParticleSample,
     Population,
-    SimulatedSample,
     TilingLook,
     TilingSample,
     View,
@@ -62,7 +61,7 @@ class Prepared:
 
     Parameters
     ----------
-    sample : SimulatedSample
+    sample : ParticleSample or TilingSample
         What is looked at.
     optics : Optics
         How it is recorded at the start.
@@ -70,7 +69,7 @@ class Prepared:
         Its true parameters at the start.
     """
 
-    sample: SimulatedSample
+    sample: ParticleSample | TilingSample
     optics: Optics
     parameters: SampleParameters
 
@@ -91,22 +90,17 @@ def prepare(preset: presets.Preset, rng: np.random.Generator, shape: Shape) -> P
     """
     match preset:
         case presets.ParticlePreset():
-            return _prepare_particles(preset, rng, shape)
+            style = _drawn_style(preset, rng)
+            means = tuple(rng.uniform(*one.mean_diameter_nm) for one in preset.populations)
+            field_nm = means[0] * _log_uniform(rng, preset.field_diameters)
+            kind = SampleType(preset, style, means, field_nm)
+            return prepare_field(kind, rng, shape, magnification=1.0, over_field=SAMPLE_OVER_FIELD)
         case presets.LatticePreset():
             return _prepare_lattice(preset, rng, shape)
         case presets.TilingPreset():
             return _prepare_tiling(preset, rng, shape)
         case _:
             assert_never(preset)
-
-
-def _prepare_particles(
-    preset: presets.ParticlePreset, rng: np.random.Generator, shape: Shape
-) -> Prepared:
-    style = _drawn_style(preset, rng)
-    means = [rng.uniform(*population.mean_diameter_nm) for population in preset.populations]
-    field_nm = means[0] * _log_uniform(rng, preset.field_diameters)
-    return _prepare_field(preset, rng, shape, style, means, field_nm, SAMPLE_OVER_FIELD)
 
 
 def prepare_field(
@@ -135,20 +129,46 @@ def prepare_field(
     -------
     Prepared
     """
-    field_nm = kind.field_nm / magnification
-    return _prepare_field(
-        kind.preset, rng, shape, kind.style, list(kind.means_nm), field_nm, over_field
+    style, means = kind.style, kind.means_nm
+    pixel_size_nm = kind.field_nm / magnification / min(shape)
+    extent = _extent_nm(shape, pixel_size_nm, over_field)
+    parts, sigmas = [], []
+    for population, mean in zip(kind.preset.populations, means, strict=True):
+        sigmas.append(rng.uniform(*population.sigma_log))
+        coverage = _log_uniform(rng, population.coverage) / PRESENT_AT_START
+        parts.append(_placed(population, rng, style, mean, sigmas[-1], coverage, extent))
+    particles = _joined(parts, rng, extent, apart=len(parts) > 1)
+    background = draw_background(rng, style, _film_shape(shape, over_field))
+    sample = ParticleSample(
+        particles,
+        Film(background, pixel_size_nm),
+        style.mixing,
+        draw_surface(rng, style, shape),
+        rng,
     )
+    start = particles.rank < PRESENT_AT_START
+    parameters = _parameters(
+        sample,
+        particles.diameters_nm[start],
+        [outline for outline, there in zip(particles.outlines, start, strict=True) if there],
+        extent,
+        pixel_size_nm,
+    )
+    known = tuple(
+        PopulationParameters(float(mean), float(sigma_log), len(part) / len(particles))
+        for mean, sigma_log, part in zip(means, sigmas, parts, strict=True)
+    )
+    return Prepared(sample, style.optics, replace(parameters, populations=known))
 
 
 @dataclass(frozen=True)
 class SampleType:
-    """A preset narrowed to one kind of sample, of which there may be many fields.
+    """A style and sizes of one kind of sample, of which there may be many fields.
 
     Parameters
     ----------
     preset : ParticlePreset
-        Its ranges have no width.
+        From its ranges each field draws what is left open; those that `draw` made have no width.
     style : Style
         How it looks.
     means_nm : tuple of float
@@ -217,45 +237,6 @@ def _drawn_style(preset: presets.ParticlePreset, rng: np.random.Generator) -> St
         look = replace(style.looks[0], model=str(rng.choice(preset.models)), core_fraction=core)
         style = replace(style, looks=(look,))
     return style
-
-
-def _prepare_field(
-    preset: presets.ParticlePreset,
-    rng: np.random.Generator,
-    shape: Shape,
-    style: Style,
-    means: list[float],
-    field_nm: float,
-    over_field: float,
-) -> Prepared:
-    pixel_size_nm = field_nm / min(shape)
-    extent = _extent_nm(shape, pixel_size_nm, over_field)
-    parts, sigmas = [], []
-    for population, mean in zip(preset.populations, means, strict=True):
-        sigmas.append(rng.uniform(*population.sigma_log))
-        coverage = _log_uniform(rng, population.coverage) / PRESENT_AT_START
-        parts.append(_placed(population, rng, style, mean, sigmas[-1], coverage, extent))
-    particles = _joined(parts, rng, extent, apart=len(parts) > 1)
-    sample = ParticleSample(
-        particles,
-        _film(rng, style, shape, pixel_size_nm, over_field),
-        style.mixing,
-        draw_surface(rng, style, shape),
-        rng,
-    )
-    start = particles.rank < PRESENT_AT_START
-    parameters = _parameters(
-        sample,
-        particles.diameters_nm[start],
-        [outline for outline, there in zip(particles.outlines, start, strict=True) if there],
-        extent,
-        pixel_size_nm,
-    )
-    known = tuple(
-        PopulationParameters(float(mean), float(sigma_log), len(part) / len(particles))
-        for mean, sigma_log, part in zip(means, sigmas, parts, strict=True)
-    )
-    return Prepared(sample, style.optics, replace(parameters, populations=known))
 
 
 def _placed(
@@ -336,31 +317,7 @@ def _prepare_lattice(
     optics = replace(style.optics, blur_px=blur_px, fringe=0.0)
     style = replace(style, looks=(look,), film="plain", optics=optics)
     extent = _extent_nm(shape, pixel_size_nm)
-    particles = _columns(preset, rng, constant_nm, angle_deg, constant_nm * spot, extent, style)
-    film = _film(rng, style, shape, pixel_size_nm)
-    sample = ParticleSample(particles, film, style.mixing, None, rng, merging=False, growing=False)
-    parameters = _parameters(
-        sample, particles.diameters_nm, particles.outlines[:1], extent, pixel_size_nm
-    )
-    parameters = replace(
-        parameters,
-        lattice_constant_nm=constant_nm,
-        lattice_angle_deg=angle_deg,
-        populations=(PopulationParameters(constant_nm * spot, 0.0, 1.0),),
-    )
-    return Prepared(sample, style.optics, parameters)
-
-
-def _columns(
-    preset: presets.LatticePreset,
-    rng: np.random.Generator,
-    constant_nm: float,
-    angle_deg: float,
-    diameter_nm: float,
-    extent: Extent,
-    style: Style,
-) -> Population:
-    """Columns of one or two elements with a few vacancies."""
+    # columns of one or two elements with a few vacancies
     positions = placement.lattice(
         rng,
         extent,
@@ -374,16 +331,28 @@ def _columns(
     tones = 1 + rng.normal(0, 0.05, count)
     if rng.random() < 0.4:
         tones[rng.random(count) < rng.uniform(0.1, 0.5)] *= rng.uniform(0.6, 0.85)
-    return Population(
+    particles = Population(
         positions_nm=positions - np.asarray(extent) / 2,
-        diameters_nm=np.full(count, diameter_nm),
+        diameters_nm=np.full(count, constant_nm * spot),
         outlines=[SHAPES["disc"](rng)] * count,
         tones=tones,
-        looks=[style.looks[0]] * count,
+        looks=[look] * count,
         grain=np.zeros((count, 2)),
         # Columns neither appear nor vanish, but for a few that the beam knocks out.
         rank=np.where(rng.random(count) < 0.05, rng.random(count) * PRESENT_AT_START * 0.97, 0.0),
     )
+    film = Film(draw_background(rng, style, _film_shape(shape)), pixel_size_nm)
+    sample = ParticleSample(particles, film, style.mixing, None, rng, merging=False, growing=False)
+    parameters = _parameters(
+        sample, particles.diameters_nm, particles.outlines[:1], extent, pixel_size_nm
+    )
+    parameters = replace(
+        parameters,
+        lattice_constant_nm=constant_nm,
+        lattice_angle_deg=angle_deg,
+        populations=(PopulationParameters(constant_nm * spot, 0.0, 1.0),),
+    )
+    return Prepared(sample, style.optics, parameters)
 
 
 def _prepare_tiling(
@@ -516,16 +485,6 @@ def _areas_inside(labels: NDArray[np.int32]) -> Points:
     areas[np.unique(border)] = 0
     areas[0] = 0
     return areas
-
-
-def _film(
-    rng: np.random.Generator,
-    style: Style,
-    shape: Shape,
-    pixel_size_nm: float,
-    over_field: float = SAMPLE_OVER_FIELD,
-) -> Film:
-    return Film(draw_background(rng, style, _film_shape(shape, over_field)), pixel_size_nm)
 
 
 def _film_shape(shape: Shape, over_field: float = SAMPLE_OVER_FIELD) -> Shape:

@@ -108,13 +108,11 @@ def expose(image: Field, optics: Optics, rng: np.random.Generator) -> Field:
         image = image + optics.streaks * np.asarray(lines * fade, dtype=np.float32)
     # scan: a slow detector smears along the lines, which are shifted against each other
     if optics.smear_px:
-        smeared = cv2.GaussianBlur(image, (0, 0), sigmaX=optics.smear_px, sigmaY=0.01)
-        image = np.asarray(smeared, dtype=np.float32)
+        image = cv2.GaussianBlur(image, (0, 0), sigmaX=optics.smear_px, sigmaY=0.01)
     if optics.jitter_px:
         y, x = np.mgrid[:height, :width].astype(np.float32)
         x += np.float32(optics.jitter_px) * white(rng, (height, 1))
-        shifted = cv2.remap(image, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
-        image = np.asarray(shifted, dtype=np.float32)
+        image = cv2.remap(image, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
     # display, then the noise of counting `dose` electrons at grey 1, then that of the readout
     image = np.maximum(image, 0) ** np.float32(optics.gamma)
     if optics.inverted:

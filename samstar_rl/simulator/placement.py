@@ -1,7 +1,7 @@
 """Where particles lie: scattered, clustered, aggregated, packed. Any unit of length.
 
-Each function takes diameters and the extent (width, height) of the field and returns positions
-(N, 2) as x, y; particles that found no place are NaN.
+Each function takes a random generator, diameters (N,) and the extent (width, height) of the field,
+and returns positions (N, 2) as x, y; particles that found no place are NaN.
 """
 
 from __future__ import annotations
@@ -41,10 +41,8 @@ def scattered(rng: np.random.Generator, diameters: Points, extent: Extent) -> Po
 
     Parameters
     ----------
-    rng : numpy.random.Generator
-    diameters : (N,) array
-    extent : (float, float)
-        Width and height of the field, in the unit of the diameters.
+    rng, diameters, extent
+        As in every function here.
 
     Returns
     -------
@@ -57,25 +55,18 @@ def scattered(rng: np.random.Generator, diameters: Points, extent: Extent) -> Po
 
 
 def separated(
-    rng: np.random.Generator,
-    diameters: Points,
-    extent: Extent,
-    *,
-    gap: float = 0.05,
-    attempts: int = 8,
+    rng: np.random.Generator, diameters: Points, extent: Extent, *, gap: float = 0.05
 ) -> Points:
     """Place discs one after the other where they are free (random sequential adsorption).
 
+    Eight places are tried for each disc.
+
     Parameters
     ----------
-    rng : numpy.random.Generator
-    diameters : (N,) array
-    extent : (float, float)
-        Width and height of the field, in the unit of the diameters.
+    rng, diameters, extent
+        As in every function here.
     gap : float
         Least distance of two discs, in their mean diameter.
-    attempts : int
-        Places tried for each disc.
 
     Returns
     -------
@@ -89,7 +80,7 @@ def separated(
     points = np.empty((len(diameters), 2))
     for index in order:
         radius = diameters[index] / 2
-        tries = scattered(rng, np.full(attempts, 2 * radius), extent)
+        tries = scattered(rng, np.full(8, 2 * radius), extent)
         if placed:
             steps = tries[:, None, :] - points[None, :placed]
             reach = (1 + gap) * (radii[:placed] + radius)
@@ -110,10 +101,8 @@ def clustered(
 
     Parameters
     ----------
-    rng : numpy.random.Generator
-    diameters : (N,) array
-    extent : (float, float)
-        Width and height of the field, in the unit of the diameters.
+    rng, diameters, extent
+        As in every function here.
     clusters : int
         Number of clouds.
     spread : float
@@ -138,16 +127,15 @@ def aggregated(
     overlap: float = 0.0,
     branching: float = 0.5,
     margin: float = 0.12,
-    attempts: int = 6,
 ) -> Points:
     """Build chains and clumps of touching particles: each is attached to one already there.
 
+    Six places are tried for each particle.
+
     Parameters
     ----------
-    rng : numpy.random.Generator
-    diameters : (N,) array
-    extent : (float, float)
-        Width and height of the field, in the unit of the diameters.
+    rng, diameters, extent
+        As in every function here.
     clusters : int
         Number of aggregates.
     overlap : float
@@ -156,8 +144,6 @@ def aggregated(
         0 grows chains from the last particle, 1 clumps from any.
     margin : float
         Share of the extent along the border in which no aggregate starts.
-    attempts : int
-        Places tried for each particle.
 
     Returns
     -------
@@ -173,9 +159,9 @@ def aggregated(
     for index in range(clusters, count):
         family = np.flatnonzero((owner[:index] == owner[index]) & ~np.isnan(positions[:index, 0]))
         recent = family[-min(len(family), 2) :]
-        choice = rng.random(attempts) < branching
-        parents = np.where(choice, rng.choice(family, attempts), rng.choice(recent, attempts))
-        angles = rng.uniform(0, 2 * np.pi, attempts)
+        choice = rng.random(6) < branching
+        parents = np.where(choice, rng.choice(family, 6), rng.choice(recent, 6))
+        angles = rng.uniform(0, 2 * np.pi, 6)
         reach = (1 - overlap) * (radii[parents] + radii[index])
         step = np.stack([np.cos(angles), np.sin(angles)], axis=1) * reach[:, None]
         tries = positions[parents] + step
@@ -201,11 +187,8 @@ def chained(
 
     Parameters
     ----------
-    rng : numpy.random.Generator
-    diameters : (N,) array
-        In px.
-    extent : tuple of float
-        Width and height in px.
+    rng, diameters, extent
+        As in every function here.
     chains : int
         Their number.
     gap : float
@@ -215,8 +198,8 @@ def chained(
 
     Returns
     -------
-    (N, 2) array
-        x and y in px. Chains may cross.
+    (N, 2) float64 array
+        x, y of each particle. Chains may cross.
     """
     positions = np.empty((len(diameters), 2))
     for beads in np.array_split(np.arange(len(diameters)), max(chains, 1)):
@@ -231,25 +214,16 @@ def chained(
 
 
 def relaxed(
-    rng: np.random.Generator,
-    diameters: Points,
-    extent: Extent,
-    *,
-    overlap: float = 0.0,
-    steps: int = 14,
+    rng: np.random.Generator, diameters: Points, extent: Extent, *, overlap: float = 0.0
 ) -> Points:
     """Pack particles densely: uniform positions, then overlapping pairs push each other apart.
 
     Parameters
     ----------
-    rng : numpy.random.Generator
-    diameters : (N,) array
-    extent : (float, float)
-        Width and height of the field, in the unit of the diameters.
+    rng, diameters, extent
+        As in every function here.
     overlap : float
         Part of the sum of radii by which neighbours may interpenetrate.
-    steps : int
-        How often pairs are pushed.
 
     Returns
     -------
@@ -259,7 +233,7 @@ def relaxed(
     positions = scattered(rng, diameters, extent).astype(np.float32)
     radii = (diameters / 2 * (1 - overlap)).astype(np.float32)
     contact = radii[:, None] + radii[None, :]
-    for _ in range(steps):
+    for _ in range(14):
         difference = positions[:, None, :] - positions[None, :, :]
         distance = np.sqrt((difference**2).sum(axis=2)) + np.float32(1e-3)
         push = np.maximum(contact - distance, 0) / distance

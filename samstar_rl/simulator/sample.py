@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -27,6 +27,8 @@ PRESENT_AT_START = 0.6
 _NUCLEATION = 0.03
 _SMALLEST_DRAWN_PX = 0.8
 _MERGER = 0.12
+# Width of the step between wall and region, over the wall's width.
+_WALL_SOFTNESS = 0.4
 
 
 @dataclass(frozen=True)
@@ -55,13 +57,6 @@ class View:
         return np.asarray((positions_nm - centre) / self.pixel_size_nm + (width / 2, height / 2))
 
 
-class SimulatedSample(Protocol):
-    """What can be looked at."""
-
-    def look_at(self, view: View, state: DriftState) -> tuple[Field, Labels]:
-        """Ideal image, about 0 to 1, and labels (ids neither dense nor stable)."""
-
-
 @dataclass(frozen=True, eq=False)
 class Film:
     """A background that moves with the stage.
@@ -87,10 +82,9 @@ class Film:
         shift = 0.5 * scale - 0.5  # centres of pixels, not corners
         affine = np.array([[scale, 0, left + shift], [0, scale, top + shift]], dtype=np.float64)
         flags = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
-        seen = cv2.warpAffine(
+        return cv2.warpAffine(
             self.grey, affine, (columns, rows), flags=flags, borderMode=cv2.BORDER_REFLECT
         )
-        return np.asarray(seen, dtype=np.float32)
 
 
 @dataclass(frozen=True, eq=False)
@@ -162,11 +156,11 @@ class ParticleSample:
         self._mixing = mixing
         self._surface = surface
         self._growing = growing
-        self._absorber = _touching_pairs(population) if merging else _no_pairs(population)
+        self._absorber = _touching_pairs(population, merging)
         self._merging_at = rng.random(len(population))
 
     def look_at(self, view: View, state: DriftState) -> tuple[Field, Labels]:
-        """Ideal image and labels; see `SimulatedSample`."""
+        """Ideal image, about 0 to 1, and labels, whose ids are neither dense nor stable."""
         mixing = replace(self._mixing, contrast=self._mixing.contrast * state.contrast)
         canvas = Canvas(self._film.seen(view), mixing, self._surface)
         positions_nm, diameters_nm = self.bodies(state)
@@ -214,17 +208,13 @@ class ParticleSample:
         growth = state.growth if self._growing else 1.0
         born = (PRESENT_AT_START * state.density - population.rank) / _NUCLEATION
         diameters = population.diameters_nm * growth * np.clip(born, 0, 1) ** (1 / 3)
-        return self._merged(population.positions_nm.copy(), diameters, state.coalescence)
-
-    def _merged(
-        self, positions: Points, diameters: Points, coalescence: float
-    ) -> tuple[Points, Points]:
-        """Smaller partners flow into the larger ones, volume (d^3) being kept."""
+        # smaller partners flow into the larger ones, volume (d^3) being kept
+        positions = population.positions_nm.copy()
         small = np.flatnonzero(self._absorber >= 0)
         large = self._absorber[small]
         there = (diameters[small] > 0) & (diameters[large] > 0)
         small, large = small[there], large[there]
-        progress = np.clip((coalescence - self._merging_at[small]) / _MERGER, 0, 1)
+        progress = np.clip((state.coalescence - self._merging_at[small]) / _MERGER, 0, 1)
         volume = diameters**3
         flown = progress * volume[small]
         volume[small] -= flown
@@ -246,8 +236,6 @@ class TilingLook:
         Grey of the boundaries and mean grey of the regions.
     tone_spread : float
         Std of the regions' grey.
-    softness : float
-        Width of the step between wall and region, over the wall's width.
     nucleus : float
         Signed brightness of a round body in each region, 0 is none.
     """
@@ -256,7 +244,6 @@ class TilingLook:
     wall_grey: float
     region_grey: float
     tone_spread: float
-    softness: float = 0.4
     nucleus: float = 0.0
 
 
@@ -297,37 +284,29 @@ class TilingSample:
         self._vanishing_at = rng.uniform(0, 1.2, len(seeds_nm))
 
     def look_at(self, view: View, state: DriftState) -> tuple[Field, Labels]:
-        """Ideal image and labels; see `SimulatedSample`."""
-        rows, columns = view.shape
+        """Ideal image, about 0 to 1, and labels, whose ids are neither dense nor stable."""
+        look, (rows, columns) = self.look, view.shape
         y, x = np.mgrid[:rows, :columns].astype(np.float32) + np.float32(0.5)
         scale = np.float32(self._spacing_nm / view.pixel_size_nm)
         x, y = x + scale * self._bend[0].seen(view), y + scale * self._bend[1].seen(view)
-        tiling = tessellate(self._sites(view, state), x, y)
-        wall_px = self.look.wall_nm * (1 / view.pixel_size_nm)
-        image = self._greys(tiling.region, tiling.gap_px, wall_px, state.contrast)
-        if self.look.nucleus:
+        # Seeds with a third coordinate: the nearest in the lifted space form a power diagram, whose
+        # cells shrink to nothing as their seed is lifted, as grains do that neighbours consume.
+        lost = np.clip((state.coalescence - self._vanishing_at) / 0.25, 0, 1)
+        lift = 1.3 * self._spacing_nm * np.sqrt(lost) / view.pixel_size_nm
+        tiling = tessellate(np.column_stack([view.to_px(self.seeds_nm), lift]), x, y)
+        wall_px = look.wall_nm * (1 / view.pixel_size_nm)
+        # grey values: a soft step from the wall to the tone of each region
+        step_px = max(_WALL_SOFTNESS * wall_px, 0.7)
+        inside = np.clip((tiling.gap_px - wall_px / 2) / np.float32(step_px) + 0.5, 0, 1)
+        tones = look.region_grey + look.tone_spread * state.contrast * self._tones
+        wall = look.region_grey + state.contrast * (look.wall_grey - look.region_grey)
+        image = wall + inside * (tones.astype(np.float32)[tiling.region] - wall)
+        image = np.asarray(image, np.float32)
+        if look.nucleus:
             image = image + self._nuclei(view) * (tiling.gap_px > wall_px)
         image = image + self._film.seen(view)
         labels = region_labels(tiling, wall_px, np.ones(len(self.seeds_nm), bool))
         return image.astype(np.float32), labels
-
-    def _sites(self, view: View, state: DriftState) -> Points:
-        """Seeds in px with a third coordinate: distance in space is the power of a site.
-
-        Nearest sites in the lifted space form a power diagram, whose cells shrink to nothing as
-        their site is lifted, as grains do that their neighbours consume.
-        """
-        lost = np.clip((state.coalescence - self._vanishing_at) / 0.25, 0, 1)
-        lift = 1.3 * self._spacing_nm * np.sqrt(lost) / view.pixel_size_nm
-        return np.column_stack([view.to_px(self.seeds_nm), lift])
-
-    def _greys(self, region: Labels, gap_px: Field, wall_px: float, contrast: float) -> Field:
-        look = self.look
-        step_px = max(look.softness * wall_px, 0.7)
-        inside = np.clip((gap_px - wall_px / 2) / np.float32(step_px) + 0.5, 0, 1)
-        tones = look.region_grey + look.tone_spread * contrast * self._tones
-        wall = look.region_grey + contrast * (look.wall_grey - look.region_grey)
-        return np.asarray(wall + inside * (tones.astype(np.float32)[region] - wall), np.float32)
 
     def _nuclei(self, view: View) -> Field:
         drawn = np.zeros(view.shape, np.float32)
@@ -338,9 +317,11 @@ class TilingSample:
         return np.asarray(self.look.nucleus * cv2.GaussianBlur(drawn, (0, 0), 1.2), np.float32)
 
 
-def _touching_pairs(population: Population) -> NDArray[np.int64]:
+def _touching_pairs(population: Population, merging: bool) -> NDArray[np.int64]:
     """For each particle the larger neighbour that will absorb it, or -1; each is in one pair."""
-    partner = _no_pairs(population)
+    partner = np.full(len(population), -1, dtype=np.int64)
+    if not merging:
+        return partner
     radii = population.diameters_nm / 2
     taken = np.zeros(len(population), bool)
     for index in np.argsort(radii):
@@ -353,7 +334,3 @@ def _touching_pairs(population: Population) -> NDArray[np.int64]:
             partner[index] = nearest
             taken[[index, nearest]] = True
     return partner
-
-
-def _no_pairs(population: Population) -> NDArray[np.int64]:
-    return np.full(len(population), -1, dtype=np.int64)

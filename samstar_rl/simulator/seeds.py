@@ -4,6 +4,8 @@ from __future__ import annotations
 
 RANGE = 100_000
 """Seeds in each range."""
+_PER_RUN = 1000
+"""Seeds that are set aside for each run."""
 
 FIRST_SEEDS = {
     "training": 0,
@@ -14,20 +16,9 @@ FIRST_SEEDS = {
 """First seed of the streams to learn from, to be judged on, to measure headroom and validity on."""
 
 
-def first_seed(purpose: str, run: int = 0, *, per_run: int = 1000) -> int:
-    """The first seed for a purpose.
+def first_seed(purpose: str, run: int = 0) -> int:
+    """The first seed for a key of `FIRST_SEEDS`.
 
-    Parameters
-    ----------
-    purpose : str
-        A key of `FIRST_SEEDS`.
-    run : int
-        The number of a run that asks for streams of its own, such as its ``--seed``.
-    per_run : int
-        Seeds that are set aside for each run.
-
-    Returns
-    -------
-    int
+    A run that asks for streams of its own gives its number, such as its ``--seed``.
     """
-    return FIRST_SEEDS[purpose] + per_run * run
+    return FIRST_SEEDS[purpose] + _PER_RUN * run

@@ -51,36 +51,19 @@ def disc(rng: np.random.Generator) -> Outline:
     return _outline(_circle(_SMOOTH_POINTS))
 
 
-def ellipse(rng: np.random.Generator, *, aspect: float | None = None) -> Outline:
-    """Ellipse with the given ratio of long to short axis."""
-    aspect = rng.uniform(1.1, 2.6) if aspect is None else aspect
-    return _turned(_circle(_SMOOTH_POINTS) * (aspect, 1.0), rng)
+def ellipse(rng: np.random.Generator) -> Outline:
+    """Ellipse of a random ratio of long to short axis."""
+    return _turned(_circle(_SMOOTH_POINTS) * (rng.uniform(1.1, 2.6), 1.0), rng)
 
 
-def polygon(
-    rng: np.random.Generator, *, sides: int | None = None, rounding: float | None = None
-) -> Outline:
-    """Draw a facetted crystal along a zone axis: a slightly irregular polygon, corners rounded.
-
-    Parameters
-    ----------
-    rng : numpy.random.Generator
-    sides : int, optional
-        3 to 8 at random by default.
-    rounding : float, optional
-        How far the corners are rounded; random by default.
-
-    Returns
-    -------
-    Outline
-        Of unit area.
-    """
-    sides = int(rng.integers(3, 9)) if sides is None else sides
+def polygon(rng: np.random.Generator) -> Outline:
+    """Facetted crystal along a zone axis: a slightly irregular polygon, corners rounded."""
+    sides = int(rng.integers(3, 9))
     angles = 2 * np.pi * (np.arange(sides) + rng.uniform(-0.12, 0.12, sides)) / sides
     radii = 1 + rng.uniform(-0.1, 0.1, sides)
     squeeze = (rng.uniform(1.0, 1.25), 1.0)
     corners = np.stack([np.cos(angles), np.sin(angles)], axis=1) * radii[:, None] * squeeze
-    return _facetted(corners, rng.uniform(0, 0.5) if rounding is None else rounding, rng)
+    return _facetted(corners, rng.uniform(0, 0.5), rng)
 
 
 def rectangle(
@@ -166,9 +149,9 @@ def blob(rng: np.random.Generator, *, roughness: float | None = None) -> Outline
     return _turned(_polar(angles, radii) * (1.0, rng.uniform(0.6, 1.0)), rng)
 
 
-def ragged(rng: np.random.Generator, *, roughness: float | None = None) -> Outline:
+def ragged(rng: np.random.Generator) -> Outline:
     """Body with a fractal edge, as aggregates and rough colloids have."""
-    roughness = rng.uniform(0.06, 0.22) if roughness is None else roughness
+    roughness = rng.uniform(0.06, 0.22)
     angles = np.linspace(-np.pi, np.pi, 160, endpoint=False)
     radii = 1 + _fourier(rng, angles, orders=range(2, 7), amplitude=roughness, decay=1.0)
     fine = _fourier(rng, angles, orders=range(7, 70), amplitude=1.1 * roughness, decay=1.0)
@@ -264,7 +247,10 @@ def _turned(points: Points, rng: np.random.Generator) -> Outline:
 
 def _facetted(corners: Points, rounding: float, rng: np.random.Generator) -> Outline:
     corners = corners @ _rotation(rng.uniform(-np.pi, np.pi)).T
-    points = _rounded(_densified(corners, _FACETTED_POINTS), rounding)
+    points = _densified(corners, _FACETTED_POINTS)
+    # a moving average along the boundary rounds the corners: 0 is sharp, 1 almost a disc
+    width = int(rounding * len(points) / 4)
+    points = smoothed(points, width) if width >= 1 else points
     centred = corners - corners.mean(axis=0)
     return _outline(points, np.sort(np.arctan2(centred[:, 1], centred[:, 0])))
 
@@ -300,12 +286,6 @@ def _densified(points: Points, count: int) -> Points:
     along = np.concatenate([[0.0], np.cumsum(lengths)])
     where = np.linspace(0, along[-1], count, endpoint=False)
     return np.stack([np.interp(where, along, closed[:, axis]) for axis in (0, 1)], axis=1)
-
-
-def _rounded(points: Points, rounding: float) -> Points:
-    """Corners rounded by a moving average along the boundary; 0 is sharp, 1 almost a disc."""
-    width = int(rounding * len(points) / 4)
-    return smoothed(points, width) if width >= 1 else points
 
 
 def smoothed(points: Points, width: int) -> Points:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import cached_property
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -15,7 +14,7 @@ from samstar_rl.errors import SamstarError
 from samstar_rl.frames.frame import Frame, LabelledFrame
 from samstar_rl.simulator.drift import Drift, DriftState
 from samstar_rl.simulator.make_sample import Prepared, SampleType, prepare, prepare_field
-from samstar_rl.simulator.optics import Optics, expose
+from samstar_rl.simulator.optics import expose
 from samstar_rl.simulator.presets import PRESETS, ParticlePreset
 from samstar_rl.simulator.sample import View
 from samstar_rl.simulator.survey import FIELD_DIAMETERS, SAMPLE_OVER_FIELD, Survey, SurveyField
@@ -107,6 +106,8 @@ class SimulatedStream:
             )
         self.preset, self.seed, self.length, self.drift = preset, int(seed), length, float(drift)
         self.shape, self.survey = (int(height), int(width)), int(survey)
+        self._course = Drift(self._rng("drift"), self.drift)
+        self._fields = Survey(self._rng(f"survey of {self.survey}"), self.survey)
         self._seen: _Seen | None = None
 
     def __enter__(self) -> SimulatedStream:
@@ -119,8 +120,6 @@ class SimulatedStream:
         trace: TracebackType | None,
     ) -> None:
         """Forget the sample; it is drawn again if the stream is used again."""
-        for name in ("_course", "_fields"):
-            self.__dict__.pop(name, None)
         self._seen = None
 
     def __iter__(self) -> Iterator[LabelledFrame]:
@@ -167,9 +166,14 @@ class SimulatedStream:
         view = self._view(seen.prepared, state)
         ideal, labels = seen.prepared.sample.look_at(view, state)
         low, high = seen.display
-        recorded = expose(
-            (ideal - low) / (high - low), _optics(seen.prepared, state), self._rng("noise", index)
+        optics = seen.prepared.optics
+        optics = replace(
+            optics,
+            blur_px=float(np.hypot(optics.blur_px, state.defocus_px)),
+            dose=optics.dose * state.dose,
+            tilt=optics.tilt + state.tilt,
         )
+        recorded = expose((ideal - low) / (high - low), optics, self._rng("noise", index))
         frame = Frame(
             image=np.round(np.clip(recorded, 0, 1) * np.float32(_FULL_SCALE)),
             pixel_size_nm=view.pixel_size_nm,
@@ -201,14 +205,6 @@ class SimulatedStream:
             magnification=field.magnification,
             over_field=SAMPLE_OVER_FIELD,
         )
-
-    @cached_property
-    def _fields(self) -> Survey:
-        return Survey(self._rng(f"survey of {self.survey}"), self.survey)
-
-    @cached_property
-    def _course(self) -> Drift:
-        return Drift(self._rng("drift"), self.drift)
 
     def _display(self, prepared: Prepared) -> tuple[float, float]:
         """Grey values shown as black and white: set once, on the first view, as operators do.
@@ -244,13 +240,3 @@ class _Seen:
     field: SurveyField | None
     prepared: Prepared
     display: tuple[float, float]
-
-
-def _optics(prepared: Prepared, state: DriftState) -> Optics:
-    optics = prepared.optics
-    return replace(
-        optics,
-        blur_px=float(np.hypot(optics.blur_px, state.defocus_px)),
-        dose=optics.dose * state.dose,
-        tilt=optics.tilt + state.tilt,
-    )

@@ -24,7 +24,7 @@ class SurveyField:
     Parameters
     ----------
     number : int
-        The how manieth it is.
+        Its place in the order in which the fields are visited, from 0.
     sample : int
         Number of the sample type that lies there.
     magnification : float

@@ -1,4 +1,8 @@
-"""Random fields: the raw material of films, surfaces and shading."""
+"""Random fields: the raw material of films, surfaces and shading.
+
+Each texture takes a random generator, the shape (height, width) in px and the width of its grains
+in px, and returns an (H, W) float32 array.
+"""
 
 from __future__ import annotations
 
@@ -23,11 +27,8 @@ def smooth(rng: np.random.Generator, shape: Shape, grain_px: float) -> Field:
 
     Parameters
     ----------
-    rng : numpy.random.Generator
-    shape : (int, int)
-        Height and width in px.
-    grain_px : float
-        Width of the bumps in px.
+    rng, shape, grain_px
+        As in every texture; the grains are its bumps.
 
     Returns
     -------
@@ -54,11 +55,8 @@ def amorphous(rng: np.random.Generator, shape: Shape, grain_px: float) -> Field:
 
     Parameters
     ----------
-    rng : numpy.random.Generator
-    shape : (int, int)
-        Height and width in px.
-    grain_px : float
-        Width of the grains in px.
+    rng, shape, grain_px
+        As in every texture.
 
     Returns
     -------
@@ -75,11 +73,8 @@ def octaves(rng: np.random.Generator, shape: Shape, grain_px: float) -> Field:
 
     Parameters
     ----------
-    rng : numpy.random.Generator
-    shape : (int, int)
-        Height and width in px.
-    grain_px : float
-        Width of the coarsest bumps in px.
+    rng, shape, grain_px
+        As in every texture; the grains are the coarsest bumps.
 
     Returns
     -------
@@ -94,11 +89,8 @@ def ridged(rng: np.random.Generator, shape: Shape, grain_px: float) -> Field:
 
     Parameters
     ----------
-    rng : numpy.random.Generator
-    shape : (int, int)
-        Height and width in px.
-    grain_px : float
-        Width of the fields between the lines in px.
+    rng, shape, grain_px
+        As in every texture; the grains are the fields between lines.
 
     Returns
     -------
@@ -113,11 +105,8 @@ def relief(rng: np.random.Generator, shape: Shape, grain_px: float) -> Field:
 
     Parameters
     ----------
-    rng : numpy.random.Generator
-    shape : (int, int)
-        Height and width in px.
-    grain_px : float
-        Width of the coarsest bumps in px.
+    rng, shape, grain_px
+        As in every texture; the grains are the coarsest bumps.
 
     Returns
     -------
@@ -158,13 +147,13 @@ def blurred(field: Field, sigma_px: float) -> Field:
     if sigma_px < 0.2:
         return field
     if sigma_px < 6:
-        return np.asarray(cv2.GaussianBlur(field, (0, 0), sigma_px), dtype=np.float32)
+        return cv2.GaussianBlur(field, (0, 0), sigma_px)
     height, width = field.shape
     shrink = sigma_px / 3
     small_size = (max(int(width / shrink), 2), max(int(height / shrink), 2))
     small = cv2.resize(field, small_size, interpolation=cv2.INTER_AREA)
     small = cv2.GaussianBlur(small, (0, 0), 3.0)
-    return np.asarray(cv2.resize(small, (width, height), interpolation=cv2.INTER_CUBIC))
+    return cv2.resize(small, (width, height), interpolation=cv2.INTER_CUBIC)
 
 
 TEXTURES = {

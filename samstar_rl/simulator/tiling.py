@@ -15,8 +15,7 @@ Labels = NDArray[np.int32]
 
 _CELL_PX = 4
 _CANDIDATES = 6
-
-SMALLEST_AREA_PX = 12
+_SMALLEST_AREA_PX = 12
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,15 +54,18 @@ def tessellate(seeds: NDArray[np.float64], warp_x: Field, warp_y: Field) -> Tili
     x, y = np.asarray(warp_x, np.float32), np.asarray(warp_y, np.float32)
     nearest, second = (np.full(x.shape, np.inf, np.float32) for _ in range(2))
     owner, neighbour = (np.zeros(x.shape, np.int32) for _ in range(2))
+    places = seeds.astype(np.float32)
     for candidate in _candidates(seeds, x, y):
-        power = _power(seeds, candidate, x, y)
+        # the squared distance from the seed, height included
+        power = (x - places[candidate, 0]) ** 2 + (y - places[candidate, 1]) ** 2
+        if seeds.shape[1] == 3:
+            power = power + places[candidate, 2] ** 2
         wins, follows = power < nearest, power < second
         neighbour = np.where(wins, owner, np.where(follows, candidate, neighbour))
         second = np.where(wins, nearest, np.minimum(power, second))
         owner = np.where(wins, candidate, owner)
         nearest = np.minimum(power, nearest)
-    across = seeds[:, :2].astype(np.float32)
-    between = np.hypot(*(across[owner, axis] - across[neighbour, axis] for axis in (0, 1)))
+    between = np.hypot(*(places[owner, axis] - places[neighbour, axis] for axis in (0, 1)))
     gap = (second - nearest) / (2 * np.maximum(between, np.float32(1e-6)))
     return Tiling(region=owner, gap_px=gap.astype(np.float32))
 
@@ -82,19 +84,8 @@ def _candidates(seeds: NDArray[np.float64], x: Field, y: Field) -> Iterator[Labe
         where = np.concatenate([where, np.zeros((*where.shape[:2], 1), np.float32)], axis=2)
     _, found = cKDTree(seeds).query(where, k=range(1, min(_CANDIDATES, len(seeds)) + 1))
     for rank in range(found.shape[2]):
-        yield _spread(found[:, :, rank].astype(np.int32), x.shape)
-
-
-def _power(seeds: NDArray[np.float64], index: Labels, x: Field, y: Field) -> Field:
-    """Squared distance of each pixel from its seed of that index, height included."""
-    places = seeds.astype(np.float32)
-    power = (x - places[index, 0]) ** 2 + (y - places[index, 1]) ** 2
-    return power + places[index, 2] ** 2 if seeds.shape[1] == 3 else power
-
-
-def _spread(cells: Labels, shape: tuple[int, int]) -> Labels:
-    """One value a cell as one value a pixel."""
-    return cells.repeat(_CELL_PX, axis=0).repeat(_CELL_PX, axis=1)[: shape[0], : shape[1]]
+        cells = found[:, :, rank].astype(np.int32)
+        yield cells.repeat(_CELL_PX, axis=0).repeat(_CELL_PX, axis=1)[:height, :width]
 
 
 def bent_coordinates(
@@ -144,10 +135,10 @@ def region_labels(tiling: Tiling, boundary_px: float, kept: NDArray[np.bool_]) -
     return np.where(tiling.gap_px < boundary_px / 2, 0, labels).astype(np.int32)
 
 
-def dense_labels(labels: Labels, *, smallest_area_px: int = SMALLEST_AREA_PX) -> Labels:
-    """Labels 1 to N without gaps, instances of fewer visible pixels than given left out."""
+def dense_labels(labels: Labels) -> Labels:
+    """Labels 1 to N without gaps, instances of fewer than 12 visible pixels left out."""
     areas = np.bincount(labels.ravel())
-    kept = areas >= smallest_area_px
+    kept = areas >= _SMALLEST_AREA_PX
     kept[0] = False
     lookup = np.where(kept, np.cumsum(kept), 0).astype(np.int32)
     return np.asarray(lookup[labels], dtype=np.int32)

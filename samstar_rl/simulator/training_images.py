@@ -141,19 +141,15 @@ def _published(rng: np.random.Generator, image: NDArray[np.uint8]) -> NDArray[np
         scale = rng.uniform(0.5, 0.9)
         small = (max(int(scale * width), 8), max(int(scale * height), 8))
         shrunk = cv2.resize(image, small, interpolation=cv2.INTER_AREA)
-        image = _uint8(cv2.resize(shrunk, (width, height), interpolation=cv2.INTER_CUBIC))
+        image = cv2.resize(shrunk, (width, height), interpolation=cv2.INTER_CUBIC)
     if rng.random() < 0.1:
         soft = cv2.GaussianBlur(image, (0, 0), 1.2)
-        image = _uint8(cv2.addWeighted(image, 1.8, soft, -0.8, 0))
+        image = cv2.addWeighted(image, 1.8, soft, -0.8, 0)
     if rng.random() < 0.3:
         quality = int(rng.integers(25, 90))
         _, coded = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])
-        image = _uint8(cv2.imdecode(coded, cv2.IMREAD_GRAYSCALE))
+        image = np.asarray(cv2.imdecode(coded, cv2.IMREAD_GRAYSCALE), dtype=np.uint8)
     return image
-
-
-def _uint8(image: object) -> NDArray[np.uint8]:
-    return np.asarray(image, dtype=np.uint8)
 
 
 def _draw_one(

@@ -158,7 +158,28 @@ class Feed:
 
     def metrics(self) -> bytes:
         """All figures in Prometheus' text format."""
-        return _prometheus_text(self.counters, self._last).encode()
+        counts, last = self.counters.counts, self._last
+        lines = _family(
+            "frames_received_total", "counter", "Frames that came.", {"": counts.received}
+        )
+        fates = {
+            f'{{fate="{fate}"}}': getattr(counts, fate) for fate in ("done", "dropped", "failed")
+        }
+        lines += _family("frames_total", "counter", "Frames by what became of them.", fates)
+        latencies = {
+            f'{{quantile="{quantile}"}}': latency_ms / 1e3
+            for quantile in (0.5, 0.99)
+            if (latency_ms := self.counters.latency_ms(100 * quantile)) is not None
+        }
+        about = "From arrival to results on disk, over the last frames."
+        lines += _family("latency_seconds", "summary", about, latencies)
+        if last is not None:
+            terms = {f'{{name="{name}"}}': value for name, value in last.score.terms.items()}
+            lines += _family("score", "gauge", "Of the last frame.", {"": last.score.total})
+            lines += _family("term", "gauge", "Of the last frame's score.", terms)
+            found = {"": len(last.segmentation)}
+            lines += _family("particles", "gauge", "Found in the last frame.", found)
+        return ("\n".join(lines) + "\n").encode()
 
 
 def _particle_columns(result: FrameResult) -> dict[str, list[Any]]:
@@ -175,28 +196,6 @@ def _particle_columns(result: FrameResult) -> dict[str, list[Any]]:
         else:
             columns[name] = values.tolist()
     return columns
-
-
-def _prometheus_text(counters: Counters, last: FrameResult | None) -> str:
-    """Counters, latencies and the last frame's figures in Prometheus' text format."""
-    counts = counters.counts
-    lines = _family("frames_received_total", "counter", "Frames that came.", {"": counts.received})
-    fates = {f'{{fate="{fate}"}}': getattr(counts, fate) for fate in ("done", "dropped", "failed")}
-    lines += _family("frames_total", "counter", "Frames by what became of them.", fates)
-    latencies = {
-        f'{{quantile="{quantile}"}}': latency_ms / 1e3
-        for quantile in (0.5, 0.99)
-        if (latency_ms := counters.latency_ms(100 * quantile)) is not None
-    }
-    about = "From arrival to results on disk, over the last frames."
-    lines += _family("latency_seconds", "summary", about, latencies)
-    if last is not None:
-        terms = {f'{{name="{name}"}}': value for name, value in last.score.terms.items()}
-        lines += _family("score", "gauge", "Of the last frame.", {"": last.score.total})
-        lines += _family("term", "gauge", "Of the last frame's score.", terms)
-        found = {"": len(last.segmentation)}
-        lines += _family("particles", "gauge", "Found in the last frame.", found)
-    return "\n".join(lines) + "\n"
 
 
 def _family(name: str, kind: str, about: str, samples: Mapping[str, float]) -> list[str]:

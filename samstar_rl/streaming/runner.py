@@ -12,8 +12,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar, cast
@@ -226,10 +226,14 @@ class Runner(Generic[Prepared]):
             with self.source:
                 frames = iter(self.source)
                 while self._wait_until_wanted():
-                    frame = self._next_frame(frames)
-                    if frame is None:
+                    with self._pace.acquiring() if self.source.on_request else nullcontext():
+                        frame = next(frames, None)
+                    if frame is None or self._left_source:
                         break
-                    self._take(frame)
+                    self.counters.receive()
+                    self._n_arrived += 1
+                    arrival = _Arrival(frame, self._n_arrived, time.perf_counter())
+                    self.counters.drop(self._frames.put(arrival))
         except Exception as error:  # a source that cannot go on; its frames so far are finished
             self._source_error = error
         finally:
@@ -248,20 +252,6 @@ class Runner(Generic[Prepared]):
 
     def _leaves_room(self, counts: Counts) -> bool:
         return self.max_frames is None or counts.done + counts.in_flight < self.max_frames
-
-    def _next_frame(self, frames: Iterator[Frame]) -> Frame | None:
-        if not self.source.on_request:
-            return next(frames, None)
-        with self._pace.acquiring():
-            return next(frames, None)
-
-    def _take(self, frame: Frame) -> None:
-        if self._left_source:
-            return
-        self.counters.receive()
-        self._n_arrived += 1
-        arrival = _Arrival(frame, self._n_arrived, time.perf_counter())
-        self.counters.drop(self._frames.put(arrival))
 
     def _on_fault(self, fault: Fault) -> None:
         if self._left_source:

@@ -11,16 +11,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
-from samstar_rl.results.registry import DEFAULT_FORMATS, load_formats, replacing_own
-from samstar_rl.results.result import (
-    OVERLAY_SUFFIX,
-    RECORD_SUFFIX,
-    WRITERS,
-    FrameResult,
-    result_path,
-)
+from samstar_rl.results.registry import DEFAULT_FORMATS, load_formats, write_formats
 
 if TYPE_CHECKING:
+    from samstar_rl.results.result import FrameResult
     from samstar_rl.streaming.events import Event
 
 # the overlay is the dearest of a frame's files
@@ -84,13 +78,8 @@ class FolderSink:
 
     def write(self, result: FrameResult) -> None:
         """Write the frame's files, each complete or absent."""
-        writers = dict(self._writers)
-        if self.picture_every > 0 and self._n_written % self.picture_every == 0:
-            writers[OVERLAY_SUFFIX] = WRITERS[OVERLAY_SUFFIX]
-        writers[RECORD_SUFFIX] = WRITERS[RECORD_SUFFIX]
-        for suffix, write in writers.items():
-            with replacing_own(result_path(self.folder, result.frame.id, suffix)) as path:
-                write(path, result)
+        picture = self.picture_every > 0 and self._n_written % self.picture_every == 0
+        write_formats(self.folder, result, self._writers, picture=picture)
         self._n_written += 1
 
     def report(self, event: Event) -> None:

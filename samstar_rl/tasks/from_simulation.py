@@ -66,7 +66,10 @@ def task_for_stream(
     if not 0 <= deviation < 1:
         raise SamstarError(f"deviation must lie in [0, 1), got {deviation:g}; 0.2 is 20 %")
     rng = np.random.default_rng([stream.seed, zlib.crc32(b"targets"), seed])
-    unit_nm = _length_unit_nm(task, stream)
+    # the task's unit of length in nm, at the start of the stream
+    pixel_size_nm = stream.parameters.pixel_size_nm
+    unit_px = {"px": 1.0, "frame": float(min(stream.shape)), "nm": 1 / pixel_size_nm}
+    unit_nm = unit_px[task.length_unit] * pixel_size_nm
     changes: dict[str, Fields] = {}
     if task.sample.contrast == "either":
         changes["sample"] = {"contrast": stream.parameters.polarity}
@@ -76,13 +79,6 @@ def task_for_stream(
         if name in task.terms:
             changes[name] = state(task.terms[name], stream.parameters, unit_nm, factors)
     return task.with_targets(**{name: fields for name, fields in changes.items() if fields})
-
-
-def _length_unit_nm(task: Task, stream: SimulatedStream) -> float:
-    """The task's unit of length in nm, at the start of the stream."""
-    pixel_size_nm = stream.parameters.pixel_size_nm
-    unit_px = {"px": 1.0, "frame": float(min(stream.shape)), "nm": 1 / pixel_size_nm}
-    return unit_px[task.length_unit] * pixel_size_nm
 
 
 def _state_size(
@@ -147,13 +143,14 @@ _STATEMENTS: dict[str, Callable[..., Fields]] = {
 }
 
 
-def diameter_quantiles_nm(
-    populations: Sequence[PopulationParameters], levels: Sequence[float] = (0.16, 0.5, 0.84)
-) -> NDArray[np.float64]:
-    """Quantiles of the diameters of a mixture of lognormal populations, by number, in nm."""
+def diameter_quantiles_nm(populations: Sequence[PopulationParameters]) -> NDArray[np.float64]:
+    """The 16th, 50th and 84th percentile of the diameters of a mixture of lognormal populations.
+
+    By number and in nm, (3,).
+    """
     sigmas = np.array([max(one.sigma_log, 1e-3) for one in populations])
     centres = np.log([one.mean_diameter_nm for one in populations]) - sigmas**2 / 2
     shares = np.array([one.share for one in populations])
     logs = np.linspace((centres - 5 * sigmas).min(), (centres + 5 * sigmas).max(), 4096)
     below = ndtr((logs[:, None] - centres) / sigmas) @ (shares / shares.sum())
-    return np.exp(np.interp(levels, below, logs))
+    return np.exp(np.interp((0.16, 0.5, 0.84), below, logs))

@@ -61,23 +61,6 @@ from samstar_rl.foreground.sample import DENSITY, LENGTH, Quantities, Sample
 from samstar_rl.frames.frame import Frame
 from samstar_rl.rewards.registry import TARGETS
 from samstar_rl.rewards.target import Target
-from samstar_rl.rewards.terms.border import BorderTarget
-from samstar_rl.rewards.terms.completeness import CompletenessTarget
-from samstar_rl.rewards.terms.confidence import ConfidenceTarget
-from samstar_rl.rewards.terms.contrast import ContrastTarget
-from samstar_rl.rewards.terms.coverage import CoverageTarget
-from samstar_rl.rewards.terms.expected_f1 import ExpectedF1Target
-from samstar_rl.rewards.terms.homogeneity import HomogeneityTarget
-from samstar_rl.rewards.terms.nesting import NestingTarget
-from samstar_rl.rewards.terms.order import OrderTarget
-from samstar_rl.rewards.terms.overlap import OverlapTarget
-from samstar_rl.rewards.terms.plausibility import PlausibilityTarget
-from samstar_rl.rewards.terms.purity import PurityTarget
-from samstar_rl.rewards.terms.shape import ShapeTarget
-from samstar_rl.rewards.terms.size import SizeTarget
-from samstar_rl.rewards.terms.smoothness import SmoothnessTarget
-from samstar_rl.rewards.terms.temporal import TemporalTarget
-from samstar_rl.rewards.terms.tiling import TilingTarget
 from samstar_rl.settings import SETTINGS, Bound, Settings, SettingsError, SettingsSpace
 from samstar_rl.tasks.shipped import TaskError, task_path
 
@@ -93,28 +76,9 @@ DENSITY_SUFFIXES: dict[str, tuple[str, float]] = {
 KeyPath = tuple[str, ...]
 
 
-class Terms(TypedDict, total=False):
-    """The terms that a task may have, each with its own kind of target."""
-
-    __pydantic_config__ = ConfigDict(extra="forbid")  # type: ignore[misc]
-
-    coverage: CoverageTarget
-    overlap: OverlapTarget
-    completeness: CompletenessTarget
-    size: SizeTarget
-    shape: ShapeTarget
-    contrast: ContrastTarget
-    purity: PurityTarget
-    confidence: ConfidenceTarget
-    plausibility: PlausibilityTarget
-    expected_f1: ExpectedF1Target
-    homogeneity: HomogeneityTarget
-    smoothness: SmoothnessTarget
-    border: BorderTarget
-    order: OrderTarget
-    tiling: TilingTarget
-    nesting: NestingTarget
-    temporal: TemporalTarget
+#: The terms that a task may have, each with its own kind of target.
+Terms: Any = TypedDict("Terms", dict(TARGETS), total=False)  # type: ignore[misc]
+Terms.__pydantic_config__ = ConfigDict(extra="forbid")  # type: ignore[attr-defined]
 
 
 class Task(BaseModel):

@@ -40,18 +40,6 @@ def _print_comparison(summary: pd.DataFrame, *, title: str) -> None:
     console.print(table)
 
 
-def _print_outputs(report: Path | None, tensorboard: Path | None) -> None:
-    """Say what was written and how to look at it."""
-    if report is not None:
-        console.print(
-            f"\nReport: [bold]{report}[/] (open it in a browser: {report.resolve().as_uri()})"
-        )
-    if tensorboard is not None:
-        console.print(
-            f"Curves: [bold]tensorboard --logdir {tensorboard}[/], then http://localhost:6006"
-        )
-
-
 def report_benchmark(plan: BenchmarkPlan, results: BenchmarkResults, out: Path) -> None:
     """Write what a benchmark found, and print a table of each task and where the report is.
 
@@ -83,4 +71,7 @@ def report_benchmark(plan: BenchmarkPlan, results: BenchmarkResults, out: Path) 
             _print_comparison(summarise_task(tables), title=title)
     # one of them: TensorBoard opens with nothing selected where there are more than 40 runs
     shown = events_folder(out / "tensorboard", plan.conditions[0], plan.tasks[0])
-    _print_outputs(report, shown)
+    console.print(
+        f"\nReport: [bold]{report}[/] (open it in a browser: {report.resolve().as_uri()})"
+    )
+    console.print(f"Curves: [bold]tensorboard --logdir {shown}[/], then http://localhost:6006")

@@ -1,4 +1,4 @@
-"""What commands are given to read: images by file, folder and name, and tasks."""
+"""What commands are given to read, and by what names workers in other folders find it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from samstar_rl._io.checkpoint_cache import is_checkpoint_name
+from samstar_rl.agents.tuner_names import BUNDLE_SUFFIX, STATIC_FILE, TUNERS
 from samstar_rl.errors import SamstarError
 
 if TYPE_CHECKING:
@@ -151,3 +153,16 @@ def read_frames(paths: Sequence[Path], pixel_size_nm: float | None) -> Iterator[
 
     for path in paths:
         yield from iterate_file(path, pixel_size_nm=pixel_size_nm)
+
+
+def located_sam(sam: str) -> str:
+    """A SAM as a process in another folder finds it: a name, or an absolute path."""
+    return sam if sam == "tiny" or is_checkpoint_name(sam) else str(Path(sam).absolute())
+
+
+def located_tuner(spec: str) -> str:
+    """A tuner as a process in another folder finds it: a name, or an absolute path."""
+    if spec.startswith(STATIC_FILE):
+        return f"{STATIC_FILE}{Path(spec.removeprefix(STATIC_FILE)).absolute()}"
+    bundle = any(Path(spec + suffix).is_dir() for suffix in ("", BUNDLE_SUFFIX))
+    return str(Path(spec).absolute()) if bundle and spec not in TUNERS else spec

@@ -28,8 +28,7 @@ from samstar_rl.results.registry import (
 from samstar_rl.results.result import RECORD_SUFFIX, result_path
 from samstar_rl.sam.load import weights_sha256
 from samstar_rl.scripts._shared.command import make_progress
-from samstar_rl.scripts._shared.inputs import find_images
-from samstar_rl.scripts._shared.preparation import located_sam, located_tuner
+from samstar_rl.scripts._shared.inputs import find_images, located_sam, located_tuner
 from samstar_rl.scripts._shared.result_names import NamedImage, name_images, names_on_disk
 from samstar_rl.segmenter import Segmenter
 from samstar_rl.sources.readers.registry import FrameReadError, iterate_file

@@ -67,23 +67,12 @@ def choose_among(
             n_evaluations=n_evaluations,
             seed=seed,
         )
-        distance = None
-        if isinstance(tuner, PolicyTuner) and tuner.bundle is not None:
-            distance = TrainingDistance(tuner, tuner.bundle)
-        tuners[one.spec] = supervise(
-            segmenter, tuner, rules=rules, distance=distance, retune=retune, seed=seed
-        )
+        tuners[one.spec] = supervise(segmenter, tuner, rules=rules, retune=retune, seed=seed)
     return TunerSwitch(tuners)
 
 
 def supervise(
-    segmenter: Segmenter,
-    tuner: Tuner,
-    *,
-    rules: GuardRules | None,
-    distance: Callable[[FrameContext], float] | None = None,
-    retune: bool,
-    seed: int,
+    segmenter: Segmenter, tuner: Tuner, *, rules: GuardRules | None, retune: bool, seed: int
 ) -> TunerWrapper:
     """Put the guard around a policy, where asked for.
 
@@ -94,8 +83,6 @@ def supervise(
         One that is no policy is wrapped without a guard.
     rules : GuardRules or None
         None asks for no guard.
-    distance : callable, optional
-        How far a frame is from what the policy was trained on.
     retune : bool
         Whether the guard searches new static settings after a fallback.
     seed : int
@@ -105,16 +92,15 @@ def supervise(
     -------
     TunerWrapper
     """
-    watched = TunerWrapper(tuner)
-    if rules is not None and isinstance(tuner, PolicyTuner):
-        watched = Guard(
-            tuner,
-            segmenter.objective,
-            rules,
-            distance=distance,
-            retune=retuner(segmenter, seed) if retune else None,
-        )
-    return watched
+    if rules is None or not isinstance(tuner, PolicyTuner):
+        return TunerWrapper(tuner)
+    return Guard(
+        tuner,
+        segmenter.objective,
+        rules,
+        distance=None if tuner.bundle is None else TrainingDistance(tuner, tuner.bundle),
+        retune=retuner(segmenter, seed) if retune else None,
+    )
 
 
 def retuner(segmenter: Segmenter, seed: int) -> Callable[[Sequence[FrameSource]], Settings]:

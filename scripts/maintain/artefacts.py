@@ -23,7 +23,8 @@ from samstar_rl.frames.frame import Frame, LabelledFrame
 from samstar_rl.rewards.reward import PhysicsReward
 from samstar_rl.sam.engine import ProposalEngine
 from samstar_rl.sam.load import load_sam
-from samstar_rl.scripts._shared.command import make_progress, run_command
+from samstar_rl.scripts._shared.command import run_command
+from samstar_rl.scripts._shared.display import StageDisplay
 from samstar_rl.scripts._shared.inputs import ALL
 from samstar_rl.scripts.maintain.figures import figures
 from samstar_rl.settings import Settings
@@ -109,13 +110,9 @@ def _rebuild_policy(
 ) -> None:
     """Train a policy and put its bundle among those that ship."""
     plan = plan_training("PPO", [task for task, _ in tasks_and_banks], seed=seed)
-    with make_progress() as progress:
-        stage = progress.add_task(f"{name}: training", total=1.0)
+    with StageDisplay() as display:
         trained = train_on_tasks(
-            tasks_and_banks,
-            plan,
-            FOLDER / name,
-            on_share=lambda share: progress.update(stage, completed=share),
+            tasks_and_banks, plan, FOLDER / name, on_share=display.stage(f"{name}: training")
         )
     bundle_trained(trained, plan, tasks_and_banks, name=name).save(shipped_folder() / name)
     curve = trained.progress.curve
@@ -135,15 +132,14 @@ def _learning_bank(task: Task, emps: Path | None, engine: ProposalEngine) -> Ban
             for name, (image, labels) in pairs
         ]
         n_frames += len(names)
-    with make_progress() as progress:
-        stage = progress.add_task(f"{task.name}: SAM's proposals", total=1.0)
+    with StageDisplay() as display:
         return build_for_task(
             task,
             streams,
             FOLDER / "banks" / task.name,
             engine,
             n_frames=n_frames,
-            on_progress=lambda share: progress.update(stage, completed=share),
+            on_progress=display.stage(f"{task.name}: SAM's proposals"),
         )
 
 

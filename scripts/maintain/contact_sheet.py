@@ -92,37 +92,26 @@ def _real_tiles(rng: np.random.Generator, folder: Path, count: int) -> list[Imag
             f"{folder} holds no images ({', '.join(sorted(_IMAGE_SUFFIXES))}); choose another"
         )
     chosen = rng.choice(len(paths), size=count, replace=len(paths) < count)
-    return [_square(_read_grey(paths[index])) for index in chosen]
-
-
-def _read_grey(path: Path) -> Image:
-    image = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
-    if image is None:
-        raise SamstarError(f"{path} cannot be read as an image; remove it from the folder")
-    return np.asarray(image, dtype=np.uint8)
-
-
-def _square(image: Image) -> Image:
-    height, width = image.shape
-    side = min(height, width)
-    top, left = (height - side) // 2, (width - side) // 2
-    return image[top : top + side, left : left + side]
+    tiles = []
+    for path in (paths[index] for index in chosen):
+        image = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+        if image is None:
+            raise SamstarError(f"{path} cannot be read as an image; remove it from the folder")
+        height, width = image.shape
+        side = min(height, width)
+        top, left = (height - side) // 2, (width - side) // 2
+        tiles.append(image[top : top + side, left : left + side])
+    return tiles
 
 
 def _grid(tiles: list[Image], columns: int, tile_px: int) -> Image:
-    shown = [_bordered(_resized(tile, tile_px)) for tile in tiles]
+    shown = []
+    for tile in tiles:
+        interpolation = cv2.INTER_AREA if tile.shape[0] > tile_px else cv2.INTER_CUBIC
+        resized = cv2.resize(tile, (tile_px, tile_px), interpolation=interpolation)
+        shown.append(np.pad(resized, _GAP_PX // 2, constant_values=255))
     lines = [np.hstack(shown[start : start + columns]) for start in range(0, len(shown), columns)]
     return np.vstack(lines)
-
-
-def _resized(tile: Image, tile_px: int) -> Image:
-    shrinks = tile.shape[0] > tile_px
-    interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
-    return np.asarray(cv2.resize(tile, (tile_px, tile_px), interpolation=interpolation))
-
-
-def _bordered(tile: Image) -> Image:
-    return np.pad(tile, _GAP_PX // 2, constant_values=255)
 
 
 def contact_sheet(

@@ -113,12 +113,12 @@ def measure(
     }
 
 
-def stock_seconds(sam: Sam, *, repeats: int = 3) -> float:
+def stock_seconds(sam: Sam) -> float:
     """Median time of the stock generator on one 512x512 frame with 16 points a side."""
     image = to_sam_rgb(np.random.default_rng(0).normal(size=(512, 512)).astype(np.float32))
     generator = SamAutomaticMaskGenerator(sam, points_per_side=16)
     times = []
-    for _ in range(repeats):
+    for _ in range(3):
         start = time.perf_counter()
         generator.generate(image)
         times.append(time.perf_counter() - start)

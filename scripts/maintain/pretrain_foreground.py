@@ -103,7 +103,7 @@ def pretrain_foreground(
         with make_progress() as bar:
             frames = range(config.simulated_frames)
             for index in bar.track(frames, description="simulated frames"):
-                trainer.batches.simulated.draw(index)
+                _ = trainer.batches.simulated[index]  # drawn and kept
         pack(trainer.run(), weights)
         typer.echo(f"trained {trainer.step} steps; weights: {weights}")
         return

@@ -8,10 +8,13 @@ import re
 import numpy as np
 import pytest
 import tifffile
+import torch
 from typer.testing import CliRunner
 
 import samstar_rl
 from samstar_rl.errors import SamstarError
+from samstar_rl.foreground.estimate import estimate_foreground
+from samstar_rl.foreground.network import LazyMaps
 from samstar_rl.frames.frame import Frame
 from samstar_rl.frames.quality import UnusableFrameError
 from samstar_rl.sam.views import closer_zoom
@@ -153,6 +156,21 @@ def test_wrappers_learn_what_came_of_their_choice_and_leave_notes():
 
 def test_a_model_that_was_loaded_by_name_is_kept():
     assert Segmenter.load("particles").engine is Segmenter.load("morphology").engine
+
+
+@pytest.mark.parametrize("beside", [True, False])
+def test_encoding_beside_the_foreground_changes_nothing(monkeypatch, beside):
+    segmenter = Segmenter.load("particles")
+    monkeypatch.setattr(type(segmenter.engine), "encodes_beside", beside)
+    frame = Frame(NOISE)
+    source = segmenter.prepare(frame).source
+    evidence = segmenter.objective.physics.gauge(frame)["evidence"]
+    alone = Frame(NOISE)
+    assert torch.equal(source.embedding.features, segmenter.engine.embed(alone).features)
+    expected = estimate_foreground(NOISE, "either", 0.012 * 64, 0.5 * 64)
+    np.testing.assert_array_equal(evidence.foreground.mask, expected.mask)
+    # what both need is computed once
+    assert source.embedding.scene.unit is LazyMaps.of(frame).unit
 
 
 def test_particles_too_small_for_sam_name_the_zoom_that_would_do():

@@ -71,9 +71,8 @@ def test_a_frame_far_from_the_training_gets_static_settings(loaded, scale, tuner
     bundle = untrained_bundle(loaded.task, n_channels, sam_sha256=loaded.engine.sha256, scale=scale)
     policy = PolicyTuner.from_bundle(bundle)
     guard = supervise(
-        loaded, policy, rules=GuardRules(check_every=1000, margin=2.0),
-        distance=TrainingDistance(policy, bundle), retune=False, seed=0,
-    )  # fmt: skip
+        loaded, policy, rules=GuardRules(check_every=1000, margin=2.0), retune=False, seed=0
+    )
     segmenter = loaded.with_tuner(guard)
     with SimulatedStream("particles", seed=1, size=64) as stream:
         result = segmenter(stream.frame_at(0).frame)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,9 +11,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from samstar_rl._io.atomic import replacing
 from samstar_rl.errors import SamstarError
 from samstar_rl.fitting.augmentation import random_exposure, window
+from samstar_rl.fitting.samples import kept_on_disk
 from samstar_rl.foreground.network import (
     MIDDLE_DIAMETER_PX,
     WORKING_SHORT_SIDE_PX,
@@ -32,6 +31,7 @@ from samstar_rl.simulator.seeds import FIRST_SEEDS
 
 if TYPE_CHECKING:
     from samstar_rl.fitting.emps import Labelled
+    from samstar_rl.fitting.foreground.training import ForegroundTraining
 
 
 Labels = NDArray[np.int32]
@@ -94,17 +94,7 @@ class SimulatedFrames:
         self.folder.mkdir(parents=True, exist_ok=True)
 
     def __getitem__(self, index: int) -> Labelled:
-        with np.load(self.draw(index)) as stored:
-            return stored["image"], stored["labels"].astype(np.int32)
-
-    def draw(self, index: int) -> Path:
-        """The file of a frame, drawn if it was not yet."""
-        path = self.folder / f"{index:06d}.npz"
-        if not path.exists():
-            image, labels = draw_simulated(index)
-            with replacing(path) as temporary:
-                np.savez(temporary, image=image, labels=labels.astype(np.uint16))
-        return path
+        return kept_on_disk(self.folder / f"{index:06d}.npz", lambda: draw_simulated(index))
 
 
 def draw_simulated(index: int) -> Labelled:
@@ -122,22 +112,6 @@ def draw_simulated(index: int) -> Labelled:
     return labelled.frame.image.astype(np.uint8), labelled.truth.astype(np.int32)
 
 
-@dataclass(frozen=True)
-class ForegroundSpec:
-    """What a training sample is made of.
-
-    Parameters
-    ----------
-    size : int
-        Side of the windows in px.
-    real_share : float
-        Share of windows of real frames; the rest is simulated.
-    """
-
-    size: int = 224
-    real_share: float = 0.5
-
-
 class ForegroundBatches(torch.utils.data.Dataset[dict[str, Tensor]]):
     """Batches by step number.
 
@@ -145,28 +119,21 @@ class ForegroundBatches(torch.utils.data.Dataset[dict[str, Tensor]]):
 
     Parameters
     ----------
-    spec : ForegroundSpec
+    config : ForegroundTraining
+        Says how many windows, of which side, and how many of them are of real frames.
     simulated : SimulatedFrames
     real : list of (image, labels)
-    batch_size, seed : int
     """
 
     def __init__(
-        self,
-        spec: ForegroundSpec,
-        simulated: SimulatedFrames,
-        real: list[Labelled],
-        *,
-        batch_size: int,
-        seed: int,
+        self, config: ForegroundTraining, simulated: SimulatedFrames, real: list[Labelled]
     ) -> None:
-        self.spec, self.simulated, self.real = spec, simulated, real
-        self.batch_size, self.seed = batch_size, seed
+        self.config, self.simulated, self.real = config, simulated, real
 
     def __getitem__(self, step: int) -> dict[str, Tensor]:
         """``image`` (B, 1, S, S), and ``target`` (B, 5, S, S), see `all_maps`."""
-        rng = np.random.default_rng([self.seed, step])
-        samples = [self._sample(rng) for _ in range(self.batch_size)]
+        rng = np.random.default_rng([self.config.seed, step])
+        samples = [self._sample(rng) for _ in range(self.config.batch_size)]
         images, targets = zip(*samples, strict=True)
         return {
             "image": torch.from_numpy(np.stack(images)[:, None]),
@@ -175,11 +142,11 @@ class ForegroundBatches(torch.utils.data.Dataset[dict[str, Tensor]]):
 
     def _sample(self, rng: np.random.Generator) -> tuple[Field, Field]:
         while True:
-            if self.real and rng.random() < self.spec.real_share:
+            if self.real and rng.random() < self.config.real_share:
                 frame = self.real[rng.integers(len(self.real))]
             else:
                 frame = self.simulated[int(rng.integers(self.simulated.count))]
-            image, labels = random_sample(rng, *frame, self.spec.size)
+            image, labels = random_sample(rng, *frame, self.config.size)
             seen = standardise(normalise(image))
             if seen is not None:
                 if rng.random() < SHIFTED_SHARE:

@@ -10,18 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from samstar_rl._io.atomic import replacing
 from samstar_rl.errors import SamstarError
-from samstar_rl.fitting.foreground.samples import (
-    ForegroundBatches,
-    ForegroundSpec,
-    SimulatedFrames,
-)
+from samstar_rl.fitting.foreground.samples import ForegroundBatches, SimulatedFrames
 from samstar_rl.fitting.resumable import ResumableTraining
 from samstar_rl.foreground.network import (
     WIDTHS,
@@ -155,13 +151,8 @@ class ForegroundTrainer(ResumableTraining):
         self.average.load_state_dict(self.network.state_dict())
         self.optimizer = self._adamw(self.network, betas=(0.9, 0.99))
         self.step, self.trained_s = 0, 0.0
-        self.batches = ForegroundBatches(
-            ForegroundSpec(config.size, config.real_share),
-            SimulatedFrames(pool_folder, config.simulated_frames),
-            real,
-            batch_size=config.batch_size,
-            seed=config.seed,
-        )
+        simulated = SimulatedFrames(pool_folder, config.simulated_frames)
+        self.batches = ForegroundBatches(config, simulated, real)
 
     def run(self, *, save_every_s: float = 60) -> ForegroundNetwork:
         """Train to the end and return the averaged network in evaluation mode."""
@@ -190,7 +181,8 @@ class ForegroundTrainer(ResumableTraining):
                 if now - saved > save_every_s:
                     self._save()
                     saved = time.monotonic()
-                self._show(bar, task, history)
+                loss = f"{sum(history[-1].values()):.3f}" if history else ""
+                bar.update(task, completed=self._done, description=f"step {self.step} {loss}")
         self._save()
         return self.average
 
@@ -198,7 +190,10 @@ class ForegroundTrainer(ResumableTraining):
         """Take one step of the optimiser and return the losses."""
         for group in self.optimizer.param_groups:
             group["lr"] = self.config.rate(self.step, self._done)
-        losses = self._losses(batch)
+        mixed = self.config.precision == "bfloat16"
+        with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
+            logits = self.network(batch["image"])
+        losses = foreground_losses(logits.float(), batch["target"])
         self.optimizer.zero_grad(set_to_none=True)
         total = losses["particle"] + DICE_WEIGHT * losses["dice"] + CORE_WEIGHT * losses["core"]
         if "rim" in losses:
@@ -215,22 +210,12 @@ class ForegroundTrainer(ResumableTraining):
     def _done(self) -> float:
         return self.config.progress(self.step, self.trained_s)
 
-    def _losses(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        enabled = self.config.precision == "bfloat16"
-        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
-            logits = self.network(batch["image"])
-        return foreground_losses(logits.float(), batch["target"])
-
     def _log(self, history: list[dict[str, float]], seconds: float) -> None:
         entry = {"step": self.step, "images_per_second": 0.0}
         entry |= {key: math.fsum(h[key] for h in history) / len(history) for key in history[0]}
         entry["images_per_second"] = len(history) * self.config.batch_size / seconds
         with (self.folder / "losses.jsonl").open("a") as file:
             file.write(json.dumps(entry) + "\n")
-
-    def _show(self, bar: Progress, task: TaskID, history: list[dict[str, float]]) -> None:
-        loss = f"{sum(history[-1].values()):.3f}" if history else ""
-        bar.update(task, completed=self._done, description=f"step {self.step} {loss}")
 
 
 def foreground_losses(logits: Tensor, target: Tensor) -> dict[str, Tensor]:

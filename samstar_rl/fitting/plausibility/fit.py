@@ -95,13 +95,16 @@ def fit(
         optimiser, LEARNING_RATE, total_steps=epochs * n_batches, pct_start=0.15
     )
     weight = torch.from_numpy(data.weight / data.weight.mean())
-    wanted = torch.from_numpy(_wanted(data.iou))
+    wanted = 1 / (1 + np.exp(-(data.iou - MATCH_IOU) / IOU_WIDTH))
+    wanted = torch.from_numpy(np.asarray(wanted, dtype=np.float32))
     for _ in range(epochs):
         network.train()
         for batch in np.array_split(rng.permutation(len(data.iou)), n_batches):
             views = _turned(torch.from_numpy(as_views(data.views[batch])), rng)
-            figures = torch.from_numpy(_partly_anonymous(data.figures[batch], rng))
-            logits = network(views, figures)
+            figures = data.figures[batch]
+            anonymous = np.flatnonzero(rng.random(len(figures)) < _ANONYMOUS_SHARE)
+            figures[anonymous[:, None], _JUDGED_BY_SAM] = 1
+            logits = network(views, torch.from_numpy(figures))
             loss = binary_cross_entropy_with_logits(logits, wanted[batch], weight[batch])
             optimiser.zero_grad()
             loss.backward()
@@ -167,21 +170,8 @@ def fit_logistic(
     return float(found[0]), float(found[1])
 
 
-def _wanted(iou: NDArray[np.float32]) -> NDArray[np.float32]:
-    return np.asarray(1 / (1 + np.exp(-(iou - MATCH_IOU) / IOU_WIDTH)), dtype=np.float32)
-
-
 def _turned(views: Tensor, rng: np.random.Generator) -> Tensor:
     """Views of frames that are turned by any angle, half of the time flipped, and noisier."""
     views = views.roll(int(rng.integers(N_ANGLES)), -1)
     views[:, 0] += _GREY_NOISE * torch.randn(views.shape[0], *views.shape[2:])
     return reversed_views(views) if rng.random() < 0.5 else views
-
-
-def _partly_anonymous(
-    figures: NDArray[np.float32], rng: np.random.Generator
-) -> NDArray[np.float32]:
-    figures = figures.copy()
-    rows = np.flatnonzero(rng.random(len(figures)) < _ANONYMOUS_SHARE)
-    figures[rows[:, None], _JUDGED_BY_SAM] = 1
-    return figures

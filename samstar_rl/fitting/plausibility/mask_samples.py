@@ -121,7 +121,13 @@ def sample_looks(engine: ProposalEngine, labelled: LabelledFrame, number: int) -
         proposals = engine.propose(frame, prompt, embedding=embedding)
         kept: set[int] = set()
         for _ in range(N_SETTINGS):
-            found = filter_proposals(proposals, _random_settings(prompt, rng))
+            random = Settings(
+                **prompt.to_dict(),
+                pred_iou_thresh=float(rng.uniform(0, 0.95)),
+                stability_score_thresh=float(rng.uniform(0, 0.95)),
+                box_nms_thresh=float(rng.uniform(0.1, 0.9)),
+            )
+            found = filter_proposals(proposals, random)
             kept.update(found.kept.tolist())
         order = np.array(sorted(kept), dtype=np.intp)
         if len(order) > _MOST_MASKS_OF_A_LOOK:
@@ -246,15 +252,6 @@ def fingerprint(labelled: LabelledFrame) -> str:
     digest = hashlib.sha256(np.ascontiguousarray(labelled.frame.image).tobytes())
     digest.update(np.ascontiguousarray(labelled.truth).tobytes())
     return f"{VERSION}-{digest.hexdigest()[:16]}"
-
-
-def _random_settings(prompt: PromptSettings, rng: np.random.Generator) -> Settings:
-    return Settings(
-        **prompt.to_dict(),
-        pred_iou_thresh=float(rng.uniform(0, 0.95)),
-        stability_score_thresh=float(rng.uniform(0, 0.95)),
-        box_nms_thresh=float(rng.uniform(0.1, 0.9)),
-    )
 
 
 def _neighbours(

@@ -16,6 +16,7 @@ from samstar_rl.fitting.plausibility.mask_samples import MaskSamples
 
 #: Masks are told apart by their diameters in px.
 SIZES = (0.0, 12.0, 24.0, 48.0, np.inf)
+N_BINS = 10
 
 
 @dataclass(frozen=True)
@@ -41,13 +42,9 @@ class Reliability:
 
 
 def reliability(
-    predicted: NDArray[np.float64],
-    matched: NDArray[np.bool_],
-    weight: NDArray[np.float64],
-    *,
-    n_bins: int = 10,
+    predicted: NDArray[np.float64], matched: NDArray[np.bool_], weight: NDArray[np.float64]
 ) -> Reliability:
-    """Sort masks by probability into bins of equal width, and count how many match in each.
+    """Sort masks by probability into ten bins of equal width, and count how many match in each.
 
     Parameters
     ----------
@@ -55,17 +52,16 @@ def reliability(
         Probabilities.
     matched : (M,) bool array
     weight : (M,) array
-    n_bins : int
 
     Returns
     -------
     Reliability
     """
-    bins = np.minimum((predicted * n_bins).astype(np.intp), n_bins - 1)
-    total = np.bincount(bins, weight, n_bins)
+    bins = np.minimum((predicted * N_BINS).astype(np.intp), N_BINS - 1)
+    total = np.bincount(bins, weight, N_BINS)
     with np.errstate(invalid="ignore"):
-        mean = np.bincount(bins, weight * predicted, n_bins) / total
-        share = np.bincount(bins, weight * matched, n_bins) / total
+        mean = np.bincount(bins, weight * predicted, N_BINS) / total
+        share = np.bincount(bins, weight * matched, N_BINS) / total
     return Reliability(mean, share, total / max(float(weight.sum()), 1e-12))
 
 

@@ -55,14 +55,8 @@ def coverage(
 
     Parameters
     ----------
-    segmentation : Segmentation
-        The masks to score.
-    frame : Frame
-        The frame that was segmented.
-    target : CoverageTarget
-        What the task asks for, lengths in px.
-    previous : Segmentation, optional
-        Not used.
+    segmentation, frame, target, previous
+        As every term takes them: see `samstar_rl.rewards.registry`.
 
     Returns
     -------
@@ -72,14 +66,10 @@ def coverage(
     if len(segmentation) == 0:
         return 0.0
     if target.areal_fraction is not None:
-        return _share_agreement(segmentation, target.areal_fraction)
+        starts, stops = segmentation.union_runs
+        covered = float((stops - starts).sum()) / (segmentation.shape[0] * segmentation.shape[1])
+        expected = float(np.clip(covered, *target.areal_fraction))
+        return min(covered / expected, expected / max(covered, 1e-12))
     evidence = FrameEvidence.of(frame, target.sample)
     union_px, shared_px = covered_foreground(segmentation, evidence)
     return 2 * shared_px / max(union_px + evidence.foreground.area_px, 1)
-
-
-def _share_agreement(segmentation: Segmentation, areal_fraction: tuple[float, float]) -> float:
-    starts, stops = segmentation.union_runs
-    covered = float((stops - starts).sum()) / (segmentation.shape[0] * segmentation.shape[1])
-    expected = float(np.clip(covered, *areal_fraction))
-    return min(covered / expected, expected / max(covered, 1e-12))

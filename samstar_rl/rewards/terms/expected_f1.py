@@ -36,14 +36,8 @@ def expected_f1(
 
     Parameters
     ----------
-    segmentation : Segmentation
-        The masks to score.
-    frame : Frame
-        The frame that was segmented.
-    target : ExpectedF1Target
-        What the task asks for, lengths in px.
-    previous : Segmentation, optional
-        Not used.
+    segmentation, frame, target, previous
+        As every term takes them: see `samstar_rl.rewards.registry`.
 
     Returns
     -------

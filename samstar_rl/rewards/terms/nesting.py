@@ -46,14 +46,8 @@ def nesting(
 
     Parameters
     ----------
-    segmentation : Segmentation
-        The masks to score.
-    frame : Frame
-        Not used.
-    target : NestingTarget
-        What the task asks for, lengths in px.
-    previous : Segmentation, optional
-        Not used.
+    segmentation, frame, target, previous
+        As every term takes them: see `samstar_rl.rewards.registry`.
 
     Returns
     -------

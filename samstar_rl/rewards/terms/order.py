@@ -66,14 +66,8 @@ def order(
 
     Parameters
     ----------
-    segmentation : Segmentation
-        The masks to score.
-    frame : Frame
-        Not used.
-    target : OrderTarget
-        What the task asks for, lengths in px.
-    previous : Segmentation, optional
-        Not used.
+    segmentation, frame, target, previous
+        As every term takes them: see `samstar_rl.rewards.registry`.
 
     Returns
     -------
@@ -86,19 +80,24 @@ def order(
     if len(positions) < 3:
         return 0.0
     distances = nearest_distances(positions)
-    constant = _constant(distances, target)
+    stated, factor = target.lattice_constant, 1 + target.uncertainty
+    constant = float(np.clip(np.median(distances), stated / factor, stated * factor))
     fit = np.exp(-np.abs(distances - constant) / (target.tolerance * constant)).mean()
-    inner = _inner(positions, segmentation.shape, 1.3 * constant)
-    tree, fold = cKDTree(positions), _NEIGHBOURS.get(target.lattice)
+    # centres are particles that keep off the border, or all where none does
+    height, width = segmentation.shape
+    margin = 1.3 * constant
+    keeps_off = (positions >= margin) & (positions <= np.array([width, height]) - 1 - margin)
+    inner = keeps_off.all(axis=1)
+    if not inner.any():
+        inner = np.ones(len(positions), dtype=bool)
+    fold = _NEIGHBOURS.get(target.lattice)
     bonds = 1.0 if fold is None else float(bond_order(positions, fold)[inner].mean())
-    shell = _shell_completeness(tree, positions[inner], constant, fold or 4)
+    # A neighbour too close takes the place of a right one: `near` holds the point itself too.
+    tree, centres = cKDTree(positions), positions[inner]
+    far = tree.query_ball_point(centres, 1.25 * constant, return_length=True)
+    near = tree.query_ball_point(centres, 0.75 * constant, return_length=True)
+    shell = float(np.clip((far - 2 * near + 1) / (fold or 4), 0, 1).mean())
     return float(np.cbrt(fit * bonds * shell))
-
-
-def _constant(distances: NDArray[np.float64], target: OrderTarget) -> float:
-    factor = 1 + target.uncertainty
-    expected = target.lattice_constant
-    return float(np.clip(np.median(distances), expected / factor, expected * factor))
 
 
 def nearest_distances(positions: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -114,21 +113,3 @@ def bond_order(positions: NDArray[np.float64], fold: int) -> NDArray[np.float64]
     bonds = positions[neighbours[:, 1:]] - positions[:, None]
     angles = np.arctan2(bonds[..., 1], bonds[..., 0])
     return np.abs(np.exp(1j * fold * angles).mean(axis=1))
-
-
-def _shell_completeness(
-    tree: cKDTree, centres: NDArray[np.float64], constant: float, expected: int
-) -> float:
-    outer = tree.query_ball_point(centres, 1.25 * constant, return_length=True)
-    inner = tree.query_ball_point(centres, 0.75 * constant, return_length=True)
-    # A neighbour too close takes the place of a right one: `inner` holds the point itself too.
-    return float(np.clip((outer - 2 * inner + 1) / expected, 0, 1).mean())
-
-
-def _inner(
-    positions: NDArray[np.float64], shape: tuple[int, int], margin: float
-) -> NDArray[np.bool_]:
-    height, width = shape
-    keeps_off = (positions >= margin) & (positions <= np.array([width, height]) - 1 - margin)
-    inner: NDArray[np.bool_] = np.asarray(keeps_off.all(axis=1))
-    return inner if inner.any() else np.ones(len(positions), dtype=bool)

@@ -77,14 +77,8 @@ def shape(
 
     Parameters
     ----------
-    segmentation : Segmentation
-        The masks to score.
-    frame : Frame
-        The frame that was segmented.
-    target : ShapeTarget
-        What the task asks for, lengths in px.
-    previous : Segmentation, optional
-        Not used.
+    segmentation, frame, target, previous
+        As every term takes them: see `samstar_rl.rewards.registry`.
 
     Returns
     -------
@@ -118,19 +112,16 @@ def shape_memberships(
     fit = np.ones(len(segmentation))
     for name in _DESCRIPTORS:
         bounds = getattr(target, name)
-        if bounds is not None:
-            values = _descriptor(segmentation, FrameEvidence.of(frame, target.sample), name)
-            fit = np.minimum(fit, range_membership(values, bounds, target.softness))
+        if bounds is None:
+            continue
+        if name in _TABLE_DESCRIPTORS:
+            values = np.asarray(getattr(segmentation.table, name), dtype=np.float64)
+        else:
+            evidence = FrameEvidence.of(frame, target.sample)
+            sides, facetting = evidence.sides(segmentation.table)
+            values = sides if name == "sides" else facetting
+        fit = np.minimum(fit, range_membership(values, bounds, target.softness))
     return fit
-
-
-def _descriptor(
-    segmentation: Segmentation, evidence: FrameEvidence, name: str
-) -> NDArray[np.float64]:
-    if name in _TABLE_DESCRIPTORS:
-        return np.asarray(getattr(segmentation.table, name), dtype=np.float64)
-    sides, facetting = evidence.sides(segmentation.table)
-    return sides if name == "sides" else facetting
 
 
 def range_membership(

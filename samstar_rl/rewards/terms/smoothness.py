@@ -50,14 +50,8 @@ def smoothness(
 
     Parameters
     ----------
-    segmentation : Segmentation
-        The masks to score.
-    frame : Frame
-        The frame that was segmented.
-    target : SmoothnessTarget
-        What the task asks for, lengths in px.
-    previous : Segmentation, optional
-        Not used.
+    segmentation, frame, target, previous
+        As every term takes them: see `samstar_rl.rewards.registry`.
 
     Returns
     -------

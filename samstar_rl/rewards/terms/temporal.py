@@ -55,14 +55,8 @@ def temporal(
 
     Parameters
     ----------
-    segmentation : Segmentation
-        The masks to score.
-    frame : Frame
-        Not used.
-    target : TemporalTarget
-        What the task asks for, lengths in px.
-    previous : Segmentation, optional
-        That of the frame before in a stream; None at its beginning.
+    segmentation, frame, target, previous
+        As every term takes them: see `samstar_rl.rewards.registry`.
 
     Returns
     -------
@@ -73,18 +67,14 @@ def temporal(
         return 1.0
     if len(segmentation) == 0 or len(previous) == 0:
         return 1.0 if len(segmentation) == len(previous) else 0.0
-    scale = _scale_from_previous(segmentation, previous)
+    # px of this frame per px of the one before, on the sample
+    pixel_now_nm, pixel_before_nm = segmentation.pixel_size_nm, previous.pixel_size_nm
+    scale = pixel_before_nm / pixel_now_nm if pixel_now_nm and pixel_before_nm else 1.0
     seen_area = _n_pixels(segmentation) / (_n_pixels(previous) * scale**2)
     numbers = np.log(len(segmentation) / len(previous) / seen_area)
     areas = _area_change(segmentation, previous, scale, target.reach)
     excess = abs(numbers) / target.count_tolerance + areas / target.area_tolerance
     return float(np.exp(-excess / 2))
-
-
-def _scale_from_previous(segmentation: Segmentation, previous: Segmentation) -> float:
-    """Px of this frame per px of the one before, on the sample."""
-    now, before = segmentation.pixel_size_nm, previous.pixel_size_nm
-    return before / now if now and before else 1.0
 
 
 def _n_pixels(segmentation: Segmentation) -> float:

@@ -158,7 +158,7 @@ class AsyncroscopySource(InstrumentSource):
             try:
                 payload = self.request.encode()
                 connection.sendall(struct.pack(">I", len(payload)) + payload)
-                image = decode_image(_receive_message(connection, deadline=deadline))
+                image = decode_image(_receive_message(connection, deadline))
             except TimeoutError as error:
                 raise ConnectionLostError(self.lengthen_timeout()) from error
             finally:
@@ -179,16 +179,16 @@ class AsyncroscopySource(InstrumentSource):
                 connection.shutdown(socket.SHUT_RDWR)
 
 
-def _receive_message(
-    connection: socket.socket, limit: int = MAX_REPLY_BYTES, *, deadline: float = math.inf
-) -> bytes:
+def _receive_message(connection: socket.socket, deadline: float) -> bytes:
     """Receive a length and so many bytes."""
     (length,) = struct.unpack(">I", _receive_exactly(connection, 4, deadline))
-    if length > limit:
+    if length > MAX_REPLY_BYTES:
         other = OTHER_PROTOCOLS.get(struct.pack(">I", length))
         if other is not None:
             raise RefusedError(other)
-        raise BadReplyError(f"a reply of {length} bytes was announced, at most {limit} are taken")
+        raise BadReplyError(
+            f"a reply of {length} bytes was announced, at most {MAX_REPLY_BYTES} are taken"
+        )
     return _receive_exactly(connection, length, deadline)
 
 
@@ -252,8 +252,7 @@ def _receive_exactly(connection: socket.socket, length: int, deadline: float) ->
         left_s = deadline - time.monotonic()
         if left_s <= 0:
             raise TimeoutError(f"only {len(buffer)} of {length} bytes came in time")
-        if left_s < math.inf:
-            connection.settimeout(left_s)
+        connection.settimeout(left_s)
         chunk = connection.recv(min(1 << 20, length - len(buffer)))
         if not chunk and not buffer:
             raise ConnectionError(CLOSED_AT_ONCE)

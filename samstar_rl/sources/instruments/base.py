@@ -217,10 +217,10 @@ class FrameIds:
         return frame_id
 
 
-def last_line(text: str, longest: int = 200) -> str:
-    """The last line that says something: of a traceback, the cause."""
+def last_line(text: str) -> str:
+    """The last line that says something, of 200 characters at most: of a traceback, the cause."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[-1][:longest] if lines else ""
+    return lines[-1][:200] if lines else ""
 
 
 def as_image(array: NDArray[np.generic]) -> NDArray[np.float32]:

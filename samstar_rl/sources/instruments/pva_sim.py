@@ -28,7 +28,8 @@ MEMBERS = {
 class PvaSimulator:
     """A channel that publishes the images of a simulated specimen; a context manager.
 
-    As an idle detector, it has no image (its value is null) before the first one is published.
+    It serves under a free port, which `conf` tells, and not to this network. As an idle detector,
+    it has no image (its value is null) before the first one is published.
 
     Parameters
     ----------
@@ -41,8 +42,6 @@ class PvaSimulator:
         How the images are compressed.
     colour_mode : int, optional
         2, 3 or 4: images in colour, as RGB1, RGB2 or RGB3.
-    isolate : bool
-        Serve under a free port, which `conf` tells, and not to this network.
 
     Raises
     ------
@@ -58,7 +57,6 @@ class PvaSimulator:
         size: int = 256,
         codec: str = "",
         colour_mode: int | None = None,
-        isolate: bool = True,
     ) -> None:
         try:
             from p4p.nt import NTNDArray
@@ -74,13 +72,7 @@ class PvaSimulator:
         self.n_published = 0
         self._type = NTNDArray.buildType()
         self._pv = SharedPV(initial=self._new_value())
-        conf = {
-            "EPICS_PVAS_INTF_ADDR_LIST": "127.0.0.1",
-            "EPICS_PVA_ADDR_LIST": "127.0.0.1",
-            "EPICS_PVA_AUTO_ADDR_LIST": "NO",
-        }
-        options = {"isolate": True} if isolate else {"conf": conf, "useenv": False}
-        self._server = Server(providers=[{CHANNEL: self._pv}], **options)
+        self._server = Server(providers=[{CHANNEL: self._pv}], isolate=True)
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._publish_steadily, daemon=True)
 
@@ -149,9 +141,7 @@ def _fill_ndarray(
     """Put an image into an NTNDArray as areaDetector does."""
     if colour_mode is not None:
         image = np.stack([image] * 3, axis=image.ndim + 1 + COLOUR_AXES[colour_mode])
-    value.attribute = [
-        {"name": "ColorMode", "value": 0 if colour_mode is None else colour_mode},
-    ]
+    value.attribute = [{"name": "ColorMode", "value": colour_mode or 0}]
     value.dimension = [
         {"size": length, "offset": 0, "fullSize": length, "binning": 1}
         for length in reversed(image.shape)

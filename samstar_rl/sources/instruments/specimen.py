@@ -21,8 +21,6 @@ class Specimen:
     preset : str
         Of `SimulatedStream`.
     seed : int
-    drift : float
-        As in `SimulatedStream`.
 
     Attributes
     ----------
@@ -30,8 +28,8 @@ class Specimen:
         How many images were taken: each is dose.
     """
 
-    def __init__(self, preset: str = "particles", *, seed: int = 0, drift: float = 1.0) -> None:
-        self.preset, self.seed, self.drift = preset, seed, drift
+    def __init__(self, preset: str = "particles", *, seed: int = 0) -> None:
+        self.preset, self.seed = preset, seed
         self.n_scans = 0
         self._streams: dict[int, SimulatedStream] = {}
         self._lock = threading.Lock()
@@ -54,6 +52,5 @@ class Specimen:
     def _stream(self, size: int) -> SimulatedStream:
         size = max(size, SMALLEST_PX)
         if size not in self._streams:
-            stream = SimulatedStream(self.preset, seed=self.seed, size=size, drift=self.drift)
-            self._streams[size] = stream
+            self._streams[size] = SimulatedStream(self.preset, seed=self.seed, size=size)
         return self._streams[size]

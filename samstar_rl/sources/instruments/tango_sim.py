@@ -70,8 +70,6 @@ class TangoSimulator:
     behaviour : Behaviour, optional
     port : int
         0 takes a free one.
-    folder : path, optional
-        Where version 3 saves its files, by default a temporary one.
 
     Raises
     ------
@@ -81,18 +79,13 @@ class TangoSimulator:
         On entering, if the server does not come up.
     """
 
-    def __init__(
-        self,
-        behaviour: Behaviour | None = None,
-        *,
-        port: int = 0,
-        folder: str | Path | None = None,
-    ) -> None:
+    def __init__(self, behaviour: Behaviour | None = None, *, port: int = 0) -> None:
         import_tango()
         self.behaviour = behaviour or Behaviour()
         self.port = port or _free_port()
-        self._temporary = tempfile.TemporaryDirectory() if folder is None else None
-        self.folder = Path(folder or "") if self._temporary is None else Path(self._temporary.name)
+        self._temporary = tempfile.TemporaryDirectory()
+        #: where version 3 saves its files
+        self.folder = Path(self._temporary.name)
         self.log = self.folder / "scans.log"
         self._process: subprocess.Popen[str] | None = None
 
@@ -123,8 +116,7 @@ class TangoSimulator:
             self._process.kill()
             self._process.wait()
             self._process = None
-        if self._temporary is not None:
-            self._temporary.cleanup()
+        self._temporary.cleanup()
 
 
 def _serve(port: int, folder: Path, behaviour: Behaviour) -> None:
@@ -226,7 +218,12 @@ def make_devices(microscope: Microscope) -> dict[str, Any]:
         def read_scan_region(self) -> list[float]:
             return [0.0, 0.0, 1.0, 1.0]
 
-    class Direct(Device):
+    class Instrument(Device):
+        @command(dtype_out=float)
+        def get_fov(self) -> float:
+            return microscope.fov_m()
+
+    class Direct(Instrument):
         @command(dtype_out=DevEncoded)
         def get_scanned_image(self) -> tuple[str, bytes]:
             image = microscope.scan()
@@ -239,18 +236,10 @@ def make_devices(microscope: Microscope) -> dict[str, Any]:
             }
             return json.dumps(header), image.tobytes()
 
-        @command(dtype_out=float)
-        def get_fov(self) -> float:
-            return microscope.fov_m()
-
-    class Keyed(Device):
+    class Keyed(Instrument):
         @command(dtype_in=DevVarStringArray, dtype_out=str)
         def acquire_scanned_image(self, detectors: list[str]) -> str:
             return microscope.save(microscope.scan(), detectors[0].upper())
-
-        @command(dtype_out=float)
-        def get_fov(self) -> float:
-            return microscope.fov_m()
 
     class Data(Device):
         @command(dtype_out=str)

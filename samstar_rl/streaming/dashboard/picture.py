@@ -46,21 +46,12 @@ def draw_frame(result: FrameResult, *, outlines: bool) -> Rgba:
         rgb = draw_outlines(frame, result.segmentation, factor)
     else:
         rgb = to_sam_rgb(frame.image).repeat(factor, axis=0).repeat(factor, axis=1)
-    return _to_rgba(_shrunk(rgb))
-
-
-def _to_rgba(rgb: NDArray[np.uint8]) -> Rgba:
-    """Pack (H, W, 3) uint8 as Bokeh's ``image_rgba`` wants it, the lowest row first."""
     height, width, _ = rgb.shape
+    if max(height, width) > LONGEST_SIDE_PX:
+        scale = LONGEST_SIDE_PX / max(height, width)
+        height, width = max(1, round(height * scale)), max(1, round(width * scale))
+        rgb = cv2.resize(rgb, (width, height), interpolation=cv2.INTER_AREA)
+    # as Bokeh's ``image_rgba`` wants it
     packed = np.full((height, width, 4), 255, dtype=np.uint8)
     packed[..., :3] = rgb[::-1]
     return packed.view(np.uint32).reshape(height, width)
-
-
-def _shrunk(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    longest = max(rgb.shape[:2])
-    if longest <= LONGEST_SIDE_PX:
-        return rgb
-    scale = LONGEST_SIDE_PX / longest
-    size = (max(1, round(rgb.shape[1] * scale)), max(1, round(rgb.shape[0] * scale)))
-    return np.asarray(cv2.resize(rgb, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)

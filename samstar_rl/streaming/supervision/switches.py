@@ -21,7 +21,8 @@ class PauseSwitch:
     def __init__(self) -> None:
         self._running = threading.Event()
         self._running.set()
-        self._resumed_at = float("-inf")
+        #: when the last pause ended, on the clock of `time.perf_counter`; -inf before
+        self.resumed_at = float("-inf")
 
     @property
     def paused(self) -> bool:
@@ -35,13 +36,8 @@ class PauseSwitch:
     def resume(self) -> None:
         """Go on."""
         if self.paused:
-            self._resumed_at = time.perf_counter()
+            self.resumed_at = time.perf_counter()
         self._running.set()
-
-    @property
-    def resumed_at(self) -> float:
-        """When the last pause ended, on the clock of `time.perf_counter`; -inf before."""
-        return self._resumed_at
 
     def wait(self, timeout_s: float) -> bool:
         """Wait until the loop may go on, at most so long; whether it may."""

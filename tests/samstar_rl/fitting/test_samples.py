@@ -7,7 +7,8 @@ import torch
 from samstar_rl.fitting.augmentation import letterbox, pad, random_exposure, random_view, tile_view
 from samstar_rl.fitting.emps import load_pairs, split_names
 from samstar_rl.fitting.prompt_sampling import sample_prompts
-from samstar_rl.fitting.samples import BatchDataset, SampleSpec, SimulatedPool
+from samstar_rl.fitting.sam_trainer import TrainingConfig
+from samstar_rl.fitting.samples import BatchDataset, SimulatedPool
 
 
 def discs(size=160, count=9):
@@ -120,11 +121,10 @@ def test_the_pool_draws_once_and_reads_the_same_again(tmp_path):
 
 def test_a_batch_depends_on_its_step_alone(tmp_path):
     dataset = BatchDataset(
-        SampleSpec(image_size=64, prompts=4, real_share=0.5),
+        TrainingConfig(batch_size=2, prompts=4, seed=3),
+        64,
         SimulatedPool(tmp_path, count=4, size=96, seed=5),
         [discs()],
-        batch_size=2,
-        seed=3,
     )
     first, other, again = dataset[7], dataset[8], dataset[7]
     assert first["image"].shape == (2, 64, 64)

@@ -4,6 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
+from samstar_rl.foreground.network import LazyMaps
+from samstar_rl.frames.frame import Frame
 from samstar_rl.sam.prompt_order import (
     CELL,
     FEW,
@@ -93,3 +95,16 @@ def test_spread_points_leave_no_large_gap(count):
     gaps = np.linalg.norm(grid[:, None] - points[None], axis=2).min(axis=1)
     assert gaps.max() < 1.6 / np.sqrt(count)
     np.testing.assert_array_equal(spread_points(2 * count)[:count], points)
+
+
+@pytest.mark.parametrize(
+    ("shape", "zoom"), [((256, 256), 1.0), ((256, 300), 1.0), ((300, 300), 2.0)]
+)
+def test_what_the_network_said_before_changes_no_prompt(shape, zoom):
+    frame = Frame(discs(shape, CENTRES, 20))
+    known = LazyMaps.of(frame)
+    _ = known.maps
+    expected = plan_prompts(known.unit, zoom)
+    found = plan_prompts(known.unit, zoom, known)
+    np.testing.assert_array_equal(found.xy, expected.xy)
+    np.testing.assert_array_equal(found.view, expected.view)
