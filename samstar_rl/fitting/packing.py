@@ -86,7 +86,7 @@ def begin_from_weights(sam: Sam, path: Path) -> None:
 def _advice(path: Path, reason: str) -> str:
     return (
         f"{path} holds no weights to begin from ({reason}): give packed weights (.safetensors, as "
-        "`samstar finish-sam` writes them) or the checkpoint.pt of a training"
+        "`samstar dev calibrate-sam` writes them) or the checkpoint.pt of a training"
     )
 
 

@@ -1,6 +1,6 @@
 """From low-resolution logits to masks at full size: upsample, measure, threshold.
 
-All masks of a batch are treated together, tile by tile, and stay in tiles until somebody asks for
+All masks of a batch are treated together, block by block, and stay in blocks until somebody asks for
 their pixels: at no time are there more full-size masks than a few.
 """
 
@@ -82,7 +82,7 @@ class CropCollector:
     floor : Floor
         Masks of less stability are left out.
     stock : bool
-        Upsample full frames in the stock arithmetic instead of tiles.
+        Upsample full frames in the stock arithmetic instead of blocks.
     """
 
     def __init__(
@@ -116,9 +116,9 @@ class CropCollector:
             number = slice(done, done + len(chunk))
             done += len(chunk)
             part = Decoded(decoded.point[number], decoded.iou_pred[number], chunk)
-            (self._collect_full if self._stock else self._collect_tiles)(part, cuts)
+            (self._collect_full if self._stock else self._collect_blocks)(part, cuts)
 
-    def _collect_tiles(self, decoded: Decoded, cuts: list[float]) -> None:
+    def _collect_blocks(self, decoded: Decoded, cuts: list[float]) -> None:
         masks, counts = self._upsampler.masks(decoded.low.cpu().numpy(), self._threshold, cuts)
         kept, stability = self._above_floor(counts)
         held = [partial(masks.window, k) for k in kept.tolist()]

@@ -5,9 +5,9 @@ padding, to that of the picture. Both steps are linear and separable, so that to
 
     full = rows @ logits @ columns^T
 
-with two banded matrices that are computed once. A tile of ``full`` needs only its own rows and
+with two banded matrices that are computed once. A block of ``full`` needs only its own rows and
 columns of them, and lies between the least and the greatest of the few logits that these look at:
-most tiles are decided by those. The weights are those of torch's kernel, bit for bit; the sums are
+most blocks are decided by those. The weights are those of torch's kernel, bit for bit; the sums are
 taken in another order, which moves logits by about 1e-6 of their size.
 """
 
@@ -24,28 +24,28 @@ from segment_anything.modeling import Sam
 from torch import Tensor
 from torch.nn import functional as F
 
-from samstar_rl.masks.tiles import SIDE_PX, TiledMasks, area_inside, count_bits
+from samstar_rl.masks.blocks import SIDE_PX, BlockMasks, area_inside, count_bits
 
 Logits = NDArray[np.float32]
 Index = NDArray[np.intp]
 STOCK_CHANNELS = 3
 
-TILES_AT_ONCE = 64
-"""Tiles whose logits lie in a core's cache together."""
+BLOCKS_AT_ONCE = 64
+"""Blocks whose logits lie in a core's cache together."""
 ROUNDING = 1e-3
 """More than interpolation takes logits beyond those that it is between, by rounding."""
 
 
 @dataclass(frozen=True)
 class _Axis:
-    """Interpolation along one axis, tile by tile.
+    """Interpolation along one axis, block by block.
 
     Attributes
     ----------
     length : int
         Pixels.
     first, stop : (T,) int arrays
-        The logits that each tile's pixels look at.
+        The logits that each block's pixels look at.
     taps : (T, K) int array
         Those logits, and others to make them K.
     weights : (T, SIDE_PX, K) float32 array
@@ -67,9 +67,9 @@ class _Axis:
         """Compose both interpolations: low -> padded, cut to used, -> full."""
         both = _interpolation(used, full) @ _interpolation(low, padded)[:used]
         weights = both.astype(np.float32)
-        n_tiles = -(-full // SIDE_PX)
-        weights = np.pad(weights, ((0, n_tiles * SIDE_PX - full), (0, 0)))
-        weights = weights.reshape(n_tiles, SIDE_PX, low)
+        n_blocks = -(-full // SIDE_PX)
+        weights = np.pad(weights, ((0, n_blocks * SIDE_PX - full), (0, 0)))
+        weights = weights.reshape(n_blocks, SIDE_PX, low)
         is_looked_at = (weights != 0).any(axis=1)
         first = is_looked_at.argmax(axis=1)
         stop = low - is_looked_at[:, ::-1].argmax(axis=1)
@@ -81,7 +81,7 @@ class _Axis:
 
     @property
     def looked_at(self) -> list[slice]:
-        """The logits that each tile's pixels look at."""
+        """The logits that each block's pixels look at."""
         return list(map(slice, self.first.tolist(), self.stop.tolist()))
 
 
@@ -92,9 +92,9 @@ def _interpolation(low: int, high: int) -> NDArray[np.float64]:
     return columns[0, :, :, 0].numpy().T.astype(np.float64)
 
 
-def _packed(tiles: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    """Tiles (B, SIDE_PX, SIDE_PX), eight pixels of a row a byte."""
-    return np.packbits(tiles).reshape(len(tiles), SIDE_PX, -1)
+def _packed(blocks: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """Blocks (B, SIDE_PX, SIDE_PX), eight pixels of a row a byte."""
+    return np.packbits(blocks).reshape(len(blocks), SIDE_PX, -1)
 
 
 class LogitUpsampler:
@@ -124,7 +124,7 @@ class LogitUpsampler:
 
     def masks(
         self, low: Logits, threshold: float, cuts: Sequence[float] = ()
-    ) -> tuple[TiledMasks, NDArray[np.int64]]:
+    ) -> tuple[BlockMasks, NDArray[np.int64]]:
         """Bring masks to full size, and count their pixels at other cut-offs as well.
 
         Parameters
@@ -138,36 +138,36 @@ class LogitUpsampler:
 
         Returns
         -------
-        masks : TiledMasks
+        masks : BlockMasks
             In the picture.
         counts : (N, len(cuts)) int array
             Pixels with logits above each cut-off.
         """
         levels = np.array([threshold, *cuts], dtype=np.float32)
-        # Tiles that lie on one side of all cut-offs; the others are crossed.
-        reached = self._tiles(np.bitwise_or, low > levels.min() - ROUNDING) > 0
-        filled = self._tiles(np.bitwise_and, low > levels.max() + ROUNDING)
+        # Blocks that lie on one side of all cut-offs; the others are crossed.
+        reached = self._blocks(np.bitwise_or, low > levels.min() - ROUNDING) > 0
+        filled = self._blocks(np.bitwise_and, low > levels.max() + ROUNDING)
         inside = filled == self._columns.stop - self._columns.first
         owner, row, column = np.nonzero(reached & ~inside)
         bits = np.empty((len(owner), SIDE_PX, SIDE_PX // 8), dtype=np.uint8)
         counts = np.tile(area_inside(inside, self.picture_size)[:, None], len(cuts))
         crossed = np.empty((len(owner), len(cuts)), dtype=np.int64)
-        for start in range(0, len(owner), TILES_AT_ONCE):
-            part = slice(start, start + TILES_AT_ONCE)
+        for start in range(0, len(owner), BLOCKS_AT_ONCE):
+            part = slice(start, start + BLOCKS_AT_ONCE)
             logits = self._logits(low, owner[part], row[part], column[part])
             bits[part] = _packed(logits > levels[0])
             for k, cut in enumerate(levels[1:]):
                 crossed[part, k] = count_bits(_packed(logits > cut))
         np.add.at(counts, owner, crossed)
-        return TiledMasks(self.picture_size, inside, owner, row, column, bits), counts
+        return BlockMasks(self.picture_size, inside, owner, row, column, bits), counts
 
-    def _tiles(self, combine: np.ufunc, chosen: NDArray[np.bool_]) -> NDArray[np.intp]:
-        """Count columns of logits that a tile looks at and of which any or all are chosen.
+    def _blocks(self, combine: np.ufunc, chosen: NDArray[np.bool_]) -> NDArray[np.intp]:
+        """Count columns of logits that a block looks at and of which any or all are chosen.
 
         Parameters
         ----------
         combine : ufunc
-            `numpy.bitwise_or` for any, `numpy.bitwise_and` for all rows that the tile looks at.
+            `numpy.bitwise_or` for any, `numpy.bitwise_and` for all rows that the block looks at.
         chosen : (N, h, w) bool array
             w a multiple of 64.
 
@@ -183,12 +183,12 @@ class LogitUpsampler:
         return before[:, :, self._columns.stop] - before[:, :, self._columns.first]
 
     def _logits(self, low: Logits, owner: Index, row: Index, column: Index) -> Logits:
-        """Logits (B, SIDE_PX, SIDE_PX) of tiles; infinitely low beyond the picture."""
+        """Logits (B, SIDE_PX, SIDE_PX) of blocks; infinitely low beyond the picture."""
         rows, columns = self._rows, self._columns
         seen = low[owner[:, None, None], rows.taps[row, :, None], columns.taps[column, None]]
         product = rows.weights[row] @ seen @ columns.transposed[column]
         logits = np.asarray(product, dtype=np.float32)
-        # the last tiles go beyond the picture
+        # the last blocks go beyond the picture
         logits[row == len(rows.taps) - 1, (rows.length - 1) % SIDE_PX + 1 :] = -np.inf
         logits[column == len(columns.taps) - 1, :, (columns.length - 1) % SIDE_PX + 1 :] = -np.inf
         return logits

@@ -3,12 +3,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from samstar_rl.masks.blocks import SIDE_PX, BlockMasks
 from samstar_rl.masks.store import MaskStore, pack_window, tight_box
-from samstar_rl.masks.tiles import SIDE_PX, TiledMasks
 
 
-def tiled(masks):
-    """Masks (N, H, W) in tiles, those of one kind being told by their pixels."""
+def block(masks):
+    """Masks (N, H, W) in blocks, those of one kind being told by their pixels."""
     n, height, width = masks.shape
     n_rows, n_columns = -(-height // SIDE_PX), -(-width // SIDE_PX)
     padded = np.zeros((n, n_rows * SIDE_PX, n_columns * SIDE_PX), dtype=bool)
@@ -22,7 +22,7 @@ def tiled(masks):
     inside = full.all(axis=(3, 4))
     owner, row, column = np.nonzero(cells.any(axis=(3, 4)) & ~inside)
     bits = np.packbits(cells[owner, row, column], axis=2)
-    return TiledMasks((height, width), inside, owner, row, column, bits)
+    return BlockMasks((height, width), inside, owner, row, column, bits)
 
 
 @pytest.fixture(params=[(96, 128), (75, 131), (20, 33)])
@@ -39,8 +39,8 @@ def masks(request):
     return np.stack(drawn)
 
 
-def test_masks_in_tiles_have_the_areas_boxes_and_pixels_of_the_masks(masks):
-    found = tiled(masks)
+def test_masks_in_blocks_have_the_areas_boxes_and_pixels_of_the_masks(masks):
+    found = block(masks)
     np.testing.assert_array_equal(found.areas, masks.sum(axis=(1, 2)))
     np.testing.assert_array_equal(found.boxes, [tight_box(mask) for mask in masks])
     for number, mask in enumerate(masks):
@@ -49,7 +49,7 @@ def test_masks_in_tiles_have_the_areas_boxes_and_pixels_of_the_masks(masks):
 
 
 def test_a_store_draws_windows_when_they_are_asked_for(masks):
-    found, drawn = tiled(masks), []
+    found, drawn = block(masks), []
 
     def draw(number):
         drawn.append(number)

@@ -1,6 +1,6 @@
-"""Many masks of one picture in square tiles: what is uniform is not looked at pixel by pixel.
+"""Many masks of one picture in square blocks: what is uniform is not looked at pixel by pixel.
 
-Most of a large mask's tiles lie wholly inside or outside of it. Only those that its outline may
+Most of a large mask's blocks lie wholly inside or outside of it. Only those that its outline may
 cross have pixels of their own, a bit each, which are counted for all masks at once.
 """
 
@@ -15,21 +15,21 @@ from numpy.typing import NDArray
 Index = NDArray[np.intp]
 
 SIDE_PX = 32
-"""Side of a tile: a row of it is a word of 32 bits."""
+"""Side of a block: a row of it is a word of 32 bits."""
 
 
 @dataclass(frozen=True, eq=False)
-class TiledMasks:
-    """N masks of a picture of (H, W) px, in R x C tiles.
+class BlockMasks:
+    """N masks of a picture of (H, W) px, in R x C blocks.
 
     Parameters
     ----------
     shape : (int, int)
         H and W.
     inside : (N, R, C) bool array
-        Tiles that lie wholly inside of a mask.
+        Blocks that lie wholly inside of a mask.
     owner, row, column : (B,) int arrays
-        Of the tiles with pixels of their own: the mask, rising, and the tile.
+        Of the blocks with pixels of their own: the mask, rising, and the block.
     bits : (B, SIDE_PX, SIDE_PX / 8) uint8 array
         Their pixels as `numpy.packbits` packs them; 0 beyond the picture.
     """
@@ -53,22 +53,22 @@ class TiledMasks:
     @cached_property
     def boxes(self) -> NDArray[np.int32]:
         """x0, y0, x1, y1 of each mask, half-open and tight; all 0 for an empty one; (N, 4)."""
-        # Outermost rows and columns that are set in each tile with pixels of its own.
+        # Outermost rows and columns that are set in each block with pixels of its own.
         rows = self.bits.view(np.uint32)[..., 0]
         set_rows = rows != 0
         some_row = np.bitwise_or.reduce(rows, axis=1)
         set_columns = np.unpackbits(some_row.view(np.uint8)).reshape(set_rows.shape)
         some = set_rows.any(axis=1)
         ends = [self.owner[some]]
-        for tile, is_set in ((self.column, set_columns), (self.row, set_rows)):
+        for block, is_set in ((self.column, set_columns), (self.row, set_rows)):
             first = is_set[some].argmax(axis=1)
             last = SIDE_PX - is_set[some, ::-1].argmax(axis=1)
-            ends += [SIDE_PX * tile[some] + first, SIDE_PX * tile[some] + last]
-        # Tiles wholly inside end with the tile or the picture.
+            ends += [SIDE_PX * block[some] + first, SIDE_PX * block[some] + last]
+        # Blocks wholly inside end with the block or the picture.
         owner, row, column = np.nonzero(self.inside)
         whole = [owner]
-        for tile, length in ((column, self.shape[1]), (row, self.shape[0])):
-            whole += [SIDE_PX * tile, np.minimum(SIDE_PX * (tile + 1), length)]
+        for block, length in ((column, self.shape[1]), (row, self.shape[0])):
+            whole += [SIDE_PX * block, np.minimum(SIDE_PX * (block + 1), length)]
         of, x0, x1, y0, y1 = (np.concatenate(pair) for pair in zip(ends, whole, strict=True))
         low = np.full((2, len(self)), max(self.shape), dtype=np.intp)
         high = np.zeros((2, len(self)), dtype=np.intp)
@@ -88,7 +88,7 @@ class TiledMasks:
         n_rows, n_columns = inside.shape
         canvas = np.zeros((n_rows, SIDE_PX, n_columns, SIDE_PX), dtype=bool)
         canvas[...] = inside[:, None, :, None]
-        # Tiles beyond the box have no pixel that is set.
+        # Blocks beyond the box have no pixel that is set.
         first, stop = np.searchsorted(self.owner, [number, number + 1])
         row, column = self.row[first:stop] - top, self.column[first:stop] - left
         met = (row >= 0) & (row < n_rows) & (column >= 0) & (column < n_columns)
@@ -100,13 +100,13 @@ class TiledMasks:
 
 
 def count_bits(bits: NDArray[np.uint8]) -> NDArray[np.int64]:
-    """Pixels that are set in each tile of (B, SIDE_PX, SIDE_PX / 8) bits, (B,)."""
+    """Pixels that are set in each block of (B, SIDE_PX, SIDE_PX / 8) bits, (B,)."""
     words = bits.reshape(len(bits), -1).view(np.uint64)
     return np.bitwise_count(words).sum(axis=1, dtype=np.int64)
 
 
 def area_inside(inside: NDArray[np.bool_], shape: tuple[int, int]) -> NDArray[np.int64]:
-    """Pixels of a picture (H, W) in the chosen tiles (N, R, C) of it, (N,)."""
+    """Pixels of a picture (H, W) in the chosen blocks (N, R, C) of it, (N,)."""
     heights, widths = (
         np.minimum(SIDE_PX, length - SIDE_PX * np.arange(count))
         for length, count in zip(shape, inside.shape[1:], strict=True)
