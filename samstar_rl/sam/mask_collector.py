@@ -1,7 +1,7 @@
 """From low-resolution logits to masks at full size: upsample, measure, threshold.
 
-All masks of a batch are treated together, block by block, and stay in blocks until somebody asks for
-their pixels: at no time are there more full-size masks than a few.
+All masks of a batch are treated together, block by block, and stay in blocks until somebody asks
+for their pixels: at no time are there more full-size masks than a few.
 """
 
 from __future__ import annotations
