@@ -38,6 +38,8 @@ Pictures = dict[str, NDArray[np.uint8]]
 
 NO_LIMIT = 2.0
 """Where 'no limit' stands on an axis of budgets: at the greatest one times this."""
+BESIDE_EACH_OTHER = 1.015
+"""Distance of contenders at one budget, as a factor."""
 DRAWN = ("ppo", "static-search", "genetic", "frozen-start", "rule", "mlp", "static", "sac",
          "oracle")  # fmt: skip
 """Contenders of the figure of budgets; all are in the table."""
@@ -66,7 +68,7 @@ def over_budgets(rows: pd.DataFrame, measure: str) -> dict[float, Estimate]:
 def draw_budgets(
     conditions: Mapping[str, Tables], measure: str, pace: Mapping[str, float] | None = None
 ) -> Figure:
-    """A measure over the budget, a panel for each condition, bands for 95 % intervals.
+    """A measure over the budget, a panel for each condition, bars for 95 % intervals.
 
     Parameters
     ----------
@@ -90,16 +92,15 @@ def draw_budgets(
         )
         unlimited = NO_LIMIT * max(finite, default=1.0)
         shown = [name for name in DRAWN if name in tables and measure in tables[name]]
-        for name in shown:
-            colour = _COLOUR_OF[name]
+        for position, name in enumerate(shown):
             values = over_budgets(tables[name], measure)
-            x = [min(budget, unlimited) for budget in values]
-            style = "--" if name == "oracle" else "-"
-            axis.plot(x, [v.value for v in values.values()], color=colour, label=name,
-                      linewidth=1.8, linestyle=style, marker="o", markersize=3)  # fmt: skip
-            axis.fill_between(x, [v.low for v in values.values()],
-                              [v.high for v in values.values()], color=colour, alpha=0.12,
-                              linewidth=0)  # fmt: skip
+            # beside each other, for the bars to be told apart
+            shift = BESIDE_EACH_OTHER ** (position - len(shown) / 2)
+            x = [min(budget, unlimited) * shift for budget in values]
+            mean, low, high = np.array([(v.value, v.low, v.high) for v in values.values()]).T
+            axis.errorbar(x, mean, [mean - low, high - mean], color=_COLOUR_OF[name], label=name,
+                          linewidth=1.8, linestyle="--" if name == "oracle" else "-", marker="o",
+                          markersize=3, elinewidth=0.8)  # fmt: skip
         if "default" in tables and measure in tables["default"]:
             rows = tables["default"]
             axis.plot(rows["cost"].mean(), rows[measure].mean(), color=FAINT, marker="*",
@@ -110,7 +111,12 @@ def draw_budgets(
         label(axis, "budget (cost)", names[measure] if axis is axes[0][0] else "", condition)
         if pace is not None:
             _add_milliseconds(axis, finite, pace)
-    axes[0][-1].legend(frameon=False, fontsize=9, **_OUTSIDE)
+    keys = {
+        name: line
+        for axis in axes[0]
+        for line, name in zip(*axis.get_legend_handles_labels(), strict=True)
+    }
+    axes[0][-1].legend(keys.values(), keys.keys(), frameon=False, fontsize=9, **_OUTSIDE)
     return figure
 
 
