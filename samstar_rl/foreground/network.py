@@ -182,7 +182,22 @@ def map_orientations(
     symmetries: int = 8,
     short_side_px: int = WORKING_SHORT_SIDE_PX,
 ) -> list[Field]:
-    """The raw maps that `map_particles` takes the mean of, turned back, one an orientation."""
+    """The raw maps that `map_particles` takes the mean of, turned back, one an orientation.
+
+    Parameters
+    ----------
+    network : ForegroundNetwork
+    unit : (H, W) float32 array
+        The image in [0, 1].
+    symmetries : int
+        Orientations, 1 to 8.
+    short_side_px : int
+        Size at which the network looks.
+
+    Returns
+    -------
+    list of (maps, h, w) float32 arrays
+    """
     work = standardise(at_working_size(unit, short_side_px))
     if work is None:
         shape = working_shape(unit.shape, short_side_px)

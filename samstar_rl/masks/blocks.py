@@ -101,7 +101,7 @@ class BlockMasks:
 
 def count_bits(bits: NDArray[np.uint8]) -> NDArray[np.int64]:
     """Pixels that are set in each block of (B, SIDE_PX, SIDE_PX / 8) bits, (B,)."""
-    words = bits.reshape(len(bits), -1).view(np.uint64)
+    words = bits.reshape(len(bits), SIDE_PX * SIDE_PX // 8).view(np.uint64)
     return np.bitwise_count(words).sum(axis=1, dtype=np.int64)
 
 

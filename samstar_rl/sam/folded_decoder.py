@@ -268,7 +268,18 @@ def upscale_masks(
 
 
 def mask_logits(mask_decoder: MaskDecoder, queries: Tensor, image_tokens: Tensor) -> Tensor:
-    """The logits of `upscale_masks`, (M, n_masks, 16 h w), in the order of tokens and children."""
+    """Compute the logits of `upscale_masks` in the order of tokens and children.
+
+    Parameters
+    ----------
+    mask_decoder : MaskDecoder
+    queries, image_tokens : Tensor
+        As for `upscale_masks`.
+
+    Returns
+    -------
+    (M, n_masks, 16 h w) tensor
+    """
     prompts, _, channels = image_tokens.shape
     first, norm, activation, second, last_activation = mask_decoder.output_upscaling
     children = _children(image_tokens.reshape(-1, channels), first)

@@ -94,7 +94,7 @@ def _interpolation(low: int, high: int) -> NDArray[np.float64]:
 
 def _packed(blocks: NDArray[np.bool_]) -> NDArray[np.uint8]:
     """Blocks (B, SIDE_PX, SIDE_PX), eight pixels of a row a byte."""
-    return np.packbits(blocks).reshape(len(blocks), SIDE_PX, -1)
+    return np.packbits(blocks, axis=2)
 
 
 class LogitUpsampler:
@@ -175,7 +175,7 @@ class LogitUpsampler:
         -------
         (N, R, C) int array
         """
-        words = np.packbits(chosen).view(np.uint64).reshape(*chosen.shape[:2], -1)
+        words = np.packbits(np.ascontiguousarray(chosen), axis=2).view(np.uint64)
         by_row = [combine.reduce(words[:, rows], axis=1) for rows in self._rows.looked_at]
         columns = np.unpackbits(np.stack(by_row, axis=1).view(np.uint8), axis=2)
         before = np.zeros((*columns.shape[:2], columns.shape[2] + 1), dtype=np.int16)

@@ -62,3 +62,11 @@ def test_a_store_draws_windows_when_they_are_asked_for(masks):
     np.testing.assert_array_equal(store.mask(2), masks[2])
     assert drawn == [2]
     assert store.packed(2) == pack_window(found.window(2))
+
+
+@pytest.mark.parametrize("count", [0, 2])
+def test_masks_without_an_outline_and_no_masks_at_all_are_counted(count):
+    found = block(np.ones((count, 64, 96), dtype=bool))
+    assert len(found.owner) == 0
+    np.testing.assert_array_equal(found.areas, np.full(count, 64 * 96))
+    np.testing.assert_array_equal(found.boxes, np.tile([0, 0, 96, 64], (count, 1)))
