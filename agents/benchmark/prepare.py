@@ -12,7 +12,7 @@ from samstar_rl._io import atomic
 from samstar_rl.agents.benchmark.conditions import Prepared, ValidationCurve
 from samstar_rl.agents.benchmark.contenders import FRONT_FILE
 from samstar_rl.agents.judging.statistics import mean_curve
-from samstar_rl.agents.learning.gaze_fit import evaluate_all_gazes, fit_gaze
+from samstar_rl.agents.learning.gaze_fit import evaluate_all_gazes, fit_gaze, moves_gaze
 from samstar_rl.agents.learning.hyperparameters import load_hyperparameters
 from samstar_rl.agents.learning.neuroevolution import evolve_policy
 from samstar_rl.agents.learning.normalisation import fit_normalisation
@@ -259,17 +259,22 @@ def evolved(conditions: Conditions, seed: int) -> Prepared:
 
 
 def mlp(conditions: Conditions, seed: int) -> Prepared:
-    """A perceptron fitted to the rewards of all gazes on each training frame at six budgets."""
-    started, frames, static = time.perf_counter(), conditions.frames, conditions.task.static
+    """A perceptron fitted to the rewards of all gazes on each training frame at six budgets.
+
+    Where a task lets no gaze move it answers the static settings.
+    """
+    started, frames, settings = time.perf_counter(), conditions.frames, conditions.task.static
+    if not moves_gaze(frames):
+        return static(conditions, seed)
     known = evaluate_all_gazes(
         frames,
         [i for stream in split_streams(conditions.bank.streams)[0] for i in stream],
         conditions.objective,
-        filters=static,
+        filters=settings,
         most=conditions.steps,
     )
     normalisation = _fit_normalisation(conditions)
-    centre = frames.builder.encode(static)
+    centre = frames.builder.encode(settings)
     network = fit_gaze(frames, known, normalisation, centre=centre, seed=seed)
     tuner = _judged(conditions, network, "mlp")
     seconds = time.perf_counter() - started

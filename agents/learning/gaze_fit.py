@@ -9,7 +9,7 @@ Reinforcement learning goes on from there, and moves the filters as well.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -78,7 +78,6 @@ def evaluate_all_gazes(
     filters: Settings,
     most: int,
     budget: float | tuple[float, float] = BUDGET_RANGE,
-    on_frame: Callable[[int], None] | None = None,
 ) -> GazeRewards:
     """Evaluate the gazes of a task on training frames.
 
@@ -94,8 +93,6 @@ def evaluate_all_gazes(
         No further frame is looked at after so many evaluations.
     budget : float or (float, float)
         That frames may have, or its range.
-    on_frame : callable, optional
-        Called with the number of frames done.
 
     Returns
     -------
@@ -112,8 +109,6 @@ def evaluate_all_gazes(
         values = evaluate_gazes(frames.source(index), objective, gazes, budgets)
         tables.append(values.reward.reshape(len(budgets), len(numbers), len(zooms)))
         spent += values.n_evaluations
-        if on_frame is not None:
-            on_frame(len(tables))
         if spent >= most:
             break
     return GazeRewards(

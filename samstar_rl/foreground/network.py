@@ -186,13 +186,8 @@ def map_orientations(
 
     Parameters
     ----------
-    network : ForegroundNetwork
-    unit : (H, W) float32 array
-        The image in [0, 1].
-    symmetries : int
-        Orientations, 1 to 8.
-    short_side_px : int
-        Size at which the network looks.
+    network, unit, symmetries, short_side_px
+        As for `map_particles`.
 
     Returns
     -------

@@ -92,11 +92,6 @@ def _interpolation(low: int, high: int) -> NDArray[np.float64]:
     return columns[0, :, :, 0].numpy().T.astype(np.float64)
 
 
-def _packed(blocks: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    """Blocks (B, SIDE_PX, SIDE_PX), eight pixels of a row a byte."""
-    return np.packbits(blocks, axis=2)
-
-
 class LogitUpsampler:
     """Upsample the logits of one picture (a frame or a crop of it).
 
@@ -155,9 +150,9 @@ class LogitUpsampler:
         for start in range(0, len(owner), BLOCKS_AT_ONCE):
             part = slice(start, start + BLOCKS_AT_ONCE)
             logits = self._logits(low, owner[part], row[part], column[part])
-            bits[part] = _packed(logits > levels[0])
+            bits[part] = np.packbits(logits > levels[0], axis=2)
             for k, cut in enumerate(levels[1:]):
-                crossed[part, k] = count_bits(_packed(logits > cut))
+                crossed[part, k] = count_bits(np.packbits(logits > cut, axis=2))
         np.add.at(counts, owner, crossed)
         return BlockMasks(self.picture_size, inside, owner, row, column, bits), counts
 

@@ -4,6 +4,7 @@ import math
 from dataclasses import replace
 
 import pytest
+from synthetic_bank import SyntheticBank
 
 from samstar_rl.agents.benchmark.conditions import Conditions, sam_seconds
 from samstar_rl.agents.benchmark.contenders import CONTENDERS
@@ -11,7 +12,7 @@ from samstar_rl.agents.search.gazes import gazes_of
 from samstar_rl.agents.tuners.fixed import ForeignStaticTuner
 from samstar_rl.agents.tuners.rule import RuleTuner
 from samstar_rl.bank.build import build_for_task
-from samstar_rl.bank.simulated import SimulatedStreams, with_gaze
+from samstar_rl.bank.simulated import SimulatedStreams, with_gaze, with_ladder
 from samstar_rl.sam.engine import ProposalEngine
 from samstar_rl.sam.load import load_sam
 from samstar_rl.tasks.task import load_task
@@ -57,6 +58,13 @@ def test_what_is_learned_spends_its_evaluations_and_answers_at_once(conditions, 
         rows = conditions.judge.judge(prepared.at(budget), budget=budget)
         assert len(rows) == 4 and (rows["n_evaluations"] == 1).all()
         assert (rows["cost"] <= budget).all()
+
+
+def test_without_a_gaze_to_move_the_fitted_gaze_is_the_static_settings(tmp_path):
+    grid = with_ladder(load_task("particles"), [8, 16])
+    bank = SyntheticBank(grid, n_streams=3, n_frames=2)
+    conditions = Conditions(grid, bank, bank, (75.0,), steps=20, n_evaluations=4, folder=tmp_path)
+    assert CONTENDERS["mlp"].prepare(conditions, 0).at(75.0).settings == grid.static
 
 
 def test_the_oracle_takes_the_best_of_all_gazes_at_each_budget(conditions, task):
