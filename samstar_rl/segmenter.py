@@ -217,6 +217,8 @@ class Segmenter:
         if not quality.usable:
             raise UnusableFrameError(f"frame {frame.id!r}: {'; '.join(quality.findings)}")
         self.task.length_unit_px(frame)
+        if self.budget is not None and self.budget.hurries:
+            LazyMaps.of(frame).quick = True
         # encode, and look where particles are likely: neither needs the other
         source = LiveFrame(self.engine, frame, searches=self._keeps())
         if self.engine.encodes_beside:
@@ -262,6 +264,8 @@ class Segmenter:
             if isinstance(tuner, TunerWrapper):
                 tuner.observe(tuned)
                 notes += tuner.take_notes()
+        if LazyMaps.of(prepared.source.frame).quick:
+            notes.append("short of time: the foreground was estimated quickly")
         proposals = tuned.evaluation.segmentation.proposals
         effort = proposals.effort
         if effort is not None and self.budget is not None and settings is None:
@@ -319,6 +323,8 @@ class Segmenter:
             return None
         if not self.budget.is_calibrated:
             self._calibrate(self.budget, prepared.source.frame)
+            if self.budget.hurry():
+                self._calibrate(self.budget, prepared.source.frame)
         return self.budget.cost_limit()
 
     def _calibrate(self, budget: DeadlineBudget, frame: Frame) -> None:
@@ -328,6 +334,7 @@ class Segmenter:
         for _ in range(2):  # what is done once and never again falls to the first time
             started = time.perf_counter()
             unknown = Frame(frame.image, frame.pixel_size_nm, frame.id)
+            LazyMaps.of(unknown).quick = budget.hurries
             found = trial(unknown).segmentation.proposals
             took_ms = (time.perf_counter() - started) * 1e3
         budget.observe(found.cost, took_ms, found.looking_seconds * 1e3)

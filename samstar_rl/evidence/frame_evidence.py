@@ -88,6 +88,7 @@ class FrameEvidence:
             sample.arrangement,
             maps=self._maps.maps,
             unit=self._maps.unit,
+            quick=self._maps.quick,
         )
 
     def columns(self, table: ParticleTable, *names: str) -> tuple[Column, ...]:

@@ -89,10 +89,16 @@ class LazyMaps:
     Parameters
     ----------
     image : (H, W) array
+
+    Attributes
+    ----------
+    quick : bool
+        Whether the network looks in one orientation only; to be set before `maps` is asked for.
     """
 
     def __init__(self, image: Field) -> None:
         self._image = image
+        self.quick = False
 
     @cached_property
     def unit(self) -> Field:
@@ -101,7 +107,9 @@ class LazyMaps:
 
     @cached_property
     def maps(self) -> ForegroundMaps:
-        """As `particle_probability`."""
+        """As `map_particles`."""
+        if self.quick:
+            return self.upright
         views = map_orientations(packaged_network(), self.unit)
         self.__dict__["upright"] = read_maps(views[0])
         return read_maps(np.stack(views).mean(axis=0))

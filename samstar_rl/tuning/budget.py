@@ -22,9 +22,9 @@ DEFAULT_N_PROMPTS = 300
 """Prompts where a zoom is asked for and nothing says how many."""
 WINDOW = 32
 """Frames that the pace is taken from."""
-RESERVE_QUANTILE = 0.95
+RESERVE_QUANTILE = 0.99
 """Share of the last frames that would have been in time with the reserve that is kept."""
-FIRST_RESERVE = 0.15
+FIRST_RESERVE = 0.25
 """Share of the deadline that is kept free before ..."""
 LEAST_FRAMES = 8
 """... so many frames were seen."""
@@ -32,6 +32,8 @@ FIRST_LOOK = 8.0
 """Prompts that a frame gets where there is no time for any but it is hardly late with them:"""
 HARDLY_LATE = 1.1
 """by this factor at most."""
+FEW_PROMPTS = 32.0
+"""Where there is time for fewer, foregrounds are estimated quickly."""
 
 
 @dataclass(frozen=True)
@@ -94,11 +96,17 @@ class DeadlineBudget:
     deadline_ms : float
     view_cost : float
         Cost of a view, that of the whole frame being part of the constant.
+
+    Attributes
+    ----------
+    hurries : bool
+        Whether the deadline is so short that foregrounds are to be estimated quickly.
     """
 
     def __init__(self, deadline_ms: float, view_cost: float) -> None:
         self.deadline_ms = deadline_ms
         self.view_cost = view_cost
+        self.hurries = False
         self._measured: deque[tuple[float, float, float]] = deque(maxlen=WINDOW)
 
     @property
@@ -119,6 +127,20 @@ class DeadlineBudget:
         """
         beyond = max(cost - self.view_cost, 0.0)
         self._measured.append((beyond, took_ms, min(looking_ms, took_ms)))
+
+    def hurry(self) -> bool:
+        """Hurry from now on if otherwise there is no time for more than `FEW_PROMPTS`.
+
+        Returns
+        -------
+        bool
+            Whether that is new, and the pace is to be measured again.
+        """
+        if self.hurries or self.cost_limit() >= self.view_cost + FEW_PROMPTS:
+            return False
+        self.hurries = True
+        self._measured.clear()
+        return True
 
     def cost_limit(self) -> float:
         """The cost that the next frame may have; at least that of the whole frame's view.

@@ -22,10 +22,13 @@ def dice(first: np.ndarray, second: np.ndarray) -> float:
     return float(2 * (first & second).sum() / (first.sum() + second.sum()))
 
 
+@pytest.mark.parametrize("quick", [False, True])
 @pytest.mark.parametrize(("level", "background"), [(0.8, 0.3), (0.2, 0.6), (0.5, 0.35)])
-def test_foreground_and_polarity_of_drawn_particles(level: float, background: float) -> None:
+def test_foreground_and_polarity_of_drawn_particles(
+    level: float, background: float, quick: bool
+) -> None:
     frame, masks = draw(SHAPE, CIRCLES, level=level, background=background)
-    found = estimate_foreground(frame.image)
+    found = estimate_foreground(frame.image, quick=quick)
     assert dice(found.mask, np.any(masks, axis=0)) > 0.93
     assert found.polarity == (1 if level > background else -1)
 

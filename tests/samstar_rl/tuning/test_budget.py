@@ -83,6 +83,15 @@ def test_a_frame_gets_its_first_prompts_where_they_hardly_make_it_late():
     assert Paced(110, 120, 1.2).budget.cost_limit() == 36.0
 
 
+def test_it_hurries_where_there_is_time_for_few_prompts():
+    assert not Paced(500, 120, 1.6).budget.hurry()
+    budget = Paced(110, 120, 1.2).budget
+    assert budget.hurry() and budget.hurries and not budget.is_calibrated
+    budget.observe(36.0 + 8, 80, 10)
+    assert not budget.hurry() and budget.hurries
+    assert budget.cost_limit() > 36.0 + 8.0
+
+
 @pytest.fixture(scope="module")
 def frame():
     item = next(iter(SimulatedStream("particles", size=192, seed=0)))
@@ -104,6 +113,10 @@ def test_a_frame_out_of_time_says_what_was_left_out(frame):
     record = result.to_record()
     assert record["stopped_by"] == "budget" and record["cost"] <= record["cost_limit"] == 36.0
     assert any("stopped by its budget, " in note for note in record["notes"])
+    # the pace was measured on the first frame: from the next one on the foreground is cut short
+    later = segmenter(Frame(frame.image, frame.pixel_size_nm, "two"))
+    assert not any("estimated quickly" in note for note in record["notes"])
+    assert any("estimated quickly" in note for note in later.to_record()["notes"])
     # a replay with that budget gives the same
     limit = record["cost_limit"]
     again = segmenter.engine.propose(frame, result.settings.prompt, cost_limit=limit)
