@@ -252,8 +252,8 @@ class _PairTable:
         """Return the pixels that pairs of masks share; first and second are broadcast."""
         slots = self._slots_of(first, len(store))
         shared = self._rows[slots, second]
-        unknown = np.nonzero(shared < 0)
-        if len(unknown[0]):
+        unknown = shared < 0
+        if unknown.any():
             a, b = (np.broadcast_to(ids, shared.shape)[unknown] for ids in (first, second))
             counted = _count_shared(store, a, b)
             self._rows[self._slots[a], b] = counted
@@ -266,8 +266,9 @@ class _PairTable:
     def _slots_of(self, ids: Ids, n_masks: int) -> Ids:
         if n_masks > len(self._slots):
             self._widen(n_masks)
-        new = np.unique(ids[self._slots[ids] < 0])
+        new = ids[self._slots[ids] < 0]
         if len(new):
+            new = np.unique(new)
             self._slots[new] = self._n_rows + np.arange(len(new))
             self._n_rows += len(new)
             if self._n_rows > len(self._rows):

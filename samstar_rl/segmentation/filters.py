@@ -253,9 +253,10 @@ def _apart(
         conflicts = conflicts[np.argsort(first[conflicts], kind="stable")]
         # each that stays drops all worse ones it is at odds with
         stays = [True] * len(ranked)
-        for better, worse in np.stack([first[conflicts], second[conflicts]], axis=1).tolist():
-            if stays[better]:
-                stays[worse] = False
+        better, worse = first[conflicts].tolist(), second[conflicts].tolist()
+        for head, other in zip(better, worse, strict=True):
+            if stays[head]:
+                stays[other] = False
         free = np.array(stays)
         # only pairs of masks that would both stay need counting
         unknown = np.flatnonzero((shared < 0) & free[first] & free[second])

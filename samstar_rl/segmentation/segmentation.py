@@ -169,9 +169,9 @@ class Segmentation:
     def union(self) -> NDArray[np.bool_]:
         """Pixels that any mask covers, (H, W) bool."""
         union = np.zeros(self.shape, dtype=bool)
-        for k in range(len(self)):
-            (x0, y0, x1, y1), window = self.mask_in_box(k)
-            union[y0:y1, x0:x1] |= window
+        boxes = self.masks.boxes[self.mask_ids].tolist()
+        for (x0, y0, x1, y1), mask_id in zip(boxes, self.mask_ids.tolist(), strict=True):
+            union[y0:y1, x0:x1] |= self.masks.window(mask_id)
         return union
 
     @cached_property
@@ -258,9 +258,27 @@ class Segmentation:
                 raise SamstarError(
                     f"the masks must have the frame's shape {frame.shape}, got {mask.shape}"
                 )
-        store = MaskStore.from_windows(
-            frame.shape, [((0, 0), np.asarray(mask, dtype=bool)) for mask in masks]
-        )
+        return cls._from_windows([((0, 0), np.asarray(mask, dtype=bool)) for mask in masks], frame)
+
+    @classmethod
+    def from_labels(cls, labels: NDArray[np.integer], frame: Frame) -> Segmentation:
+        """Make a segmentation of a label image, (H, W), 0 being background.
+
+        Raises
+        ------
+        SamstarError
+            If it has another shape than the frame.
+        """
+        if labels.shape != frame.shape:
+            raise SamstarError(f"the labels must have the shape {frame.shape}, got {labels.shape}")
+        present = np.unique(labels[labels > 0])
+        return cls._from_windows([((0, 0), labels == label) for label in present], frame)
+
+    @classmethod
+    def _from_windows(
+        cls, items: list[tuple[tuple[int, int], Window]], frame: Frame
+    ) -> Segmentation:
+        store = MaskStore.from_windows(frame.shape, items)
         n_masks = len(store)
         proposals = Proposals(
             frame_id=frame.id,
@@ -279,20 +297,6 @@ class Segmentation:
         )
         everything = np.arange(n_masks)
         return cls(frame.id, Settings(), proposals, everything, everything)
-
-    @classmethod
-    def from_labels(cls, labels: NDArray[np.integer], frame: Frame) -> Segmentation:
-        """Make a segmentation of a label image, (H, W), 0 being background.
-
-        Raises
-        ------
-        SamstarError
-            If it has another shape than the frame.
-        """
-        if labels.shape != frame.shape:
-            raise SamstarError(f"the labels must have the shape {frame.shape}, got {labels.shape}")
-        present = np.unique(labels[labels > 0])
-        return cls.from_masks([labels == label for label in present], frame)
 
 
 def _xyxy_to_xywh(box: NDArray[np.integer]) -> list[int]:
