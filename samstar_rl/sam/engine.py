@@ -7,7 +7,7 @@ point. Whatever filters later needs no SAM any more.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, get_args
 
 import numpy as np
@@ -36,13 +36,7 @@ if TYPE_CHECKING:
     from samstar_rl.evidence.frame_evidence import FrameEvidence
     from samstar_rl.segmentation.segmentation import Segmentation
 
-__all__ = [
-    "Embedding",
-    "Floor",
-    "ProposalEngine",
-    "Proposals",
-    "ProposalsError",
-]
+__all__ = ["Embedding", "Floor", "ProposalEngine", "Proposals", "ProposalsError"]
 
 RGB = NDArray[np.uint8]
 
@@ -196,8 +190,13 @@ class ProposalEngine:
         else:
             crops = _crops(embedding.picture_size, prompt, point_grids)
             boxes = np.array([crop.box for crop in crops], dtype=np.int64)
-            for crop, picture in self._pictures(frame, crops, embedding):
-                n_prompts += self._collect(collection, crop, picture, floor, columns)
+            rgb = _picture_of(frame, embedding.scene) if len(crops) > 1 else None
+            for crop in crops:
+                view = embedding
+                if rgb is not None and crop.index > 0:  # the whole frame is encoded already
+                    x0, y0, x1, y1 = crop.box
+                    view = self.embed(rgb[y0:y1, x0:x1])
+                n_prompts += self._collect(collection, crop, view, floor, columns)
         return Proposals(
             frame_id=frame.id if isinstance(frame, Frame) else "image",
             prompt=prompt,
@@ -268,17 +267,6 @@ class ProposalEngine:
         return filter_proposals(
             proposals, settings, length_unit_px=length_unit_px, evidence=evidence
         )
-
-    def _pictures(
-        self, frame: Frame | RGB, crops: list[Crop], embedding: Embedding
-    ) -> Iterator[tuple[Crop, Embedding]]:
-        """Each crop with its embedding, the whole frame's being there already."""
-        yield crops[0], embedding
-        if len(crops) > 1:
-            rgb = _picture_of(frame, embedding.scene)
-            for crop in crops[1:]:
-                x0, y0, x1, y1 = crop.box
-                yield crop, self.embed(rgb[y0:y1, x0:x1])
 
     def _look(
         self,

@@ -154,16 +154,8 @@ class LogitUpsampler:
     def _blocks(self, combine: np.ufunc, chosen: NDArray[np.bool_]) -> NDArray[np.intp]:
         """Count columns of logits that a block looks at and of which any or all are chosen.
 
-        Parameters
-        ----------
-        combine : ufunc
-            `numpy.bitwise_or` for any, `numpy.bitwise_and` for all rows that the block looks at.
-        chosen : (N, h, w) bool array
-            w a multiple of 64.
-
-        Returns
-        -------
-        (N, R, C) int array
+        That is, by `numpy.bitwise_or` or `numpy.bitwise_and` of the rows that it looks at. Chosen
+        are (N, h, w), w a multiple of 64; the result is (N, R, C).
         """
         words = np.packbits(np.ascontiguousarray(chosen), axis=2).view(np.uint64)
         looked_at = map(slice, self._rows.first.tolist(), self._rows.stop.tolist())

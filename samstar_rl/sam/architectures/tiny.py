@@ -40,18 +40,9 @@ class TinySamConfig:
 
 
 def build_tiny_sam(config: TinySamConfig | None = None, *, seed: int = 0) -> Sam:
-    """Build the network with random weights.
+    """Build the network with random weights of a seed, in evaluation mode.
 
-    Parameters
-    ----------
-    config : TinySamConfig, optional
-    seed : int
-        Of the weights; torch's global random state is left as it was.
-
-    Returns
-    -------
-    Sam
-        In evaluation mode.
+    Torch's global random state is left as it was.
     """
     config = config or TinySamConfig()
     grid = config.image_size // EMBEDDING_STRIDE
