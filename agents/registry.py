@@ -76,7 +76,11 @@ class NamedTuner:
         if spec == "static":
             return StaticTuner(task.static)
         if spec.startswith("static:"):
-            return _tuner_of_file(spec)
+            file = spec.removeprefix("static:")
+            settings = read_static(file)
+            by_frame = {} if "#" in file else read_by_frame(file)
+            # the file's name alone: a worker in another folder finds it by another path
+            return StaticTuner(settings, f"static:{Path(file).name}", by_frame)
         if spec == "random":
             return RandomTuner(task, seed=seed)
         if spec in ("genetic", "genetic-warm"):
@@ -129,13 +133,3 @@ def make_tuner(
     """
     named = NamedTuner(spec)
     return named.make(task, sam_sha256=sam_sha256, n_evaluations=n_evaluations, seed=seed)
-
-
-def _tuner_of_file(spec: str) -> Tuner:
-    """Static settings, or those of each frame where the file holds them."""
-    file = spec.removeprefix("static:")
-    settings = read_static(file)
-    # the file's name alone: a worker in another folder finds it by another path
-    return StaticTuner(
-        settings, f"static:{Path(file).name}", {} if "#" in file else read_by_frame(file)
-    )

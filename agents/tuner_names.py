@@ -35,19 +35,9 @@ def shipped_bundles() -> tuple[str, ...]:
 
 
 def usual_tuner(task: str | None, sam: str = "tiny") -> str:
-    """The tuner to take where none is asked for.
+    """The tuner to take where none is asked for: the policy that ships for a task, else ``static``.
 
-    Parameters
-    ----------
-    task : str, optional
-        Name or file of the task; by default `particles`.
-    sam : str
-        Policies that ship are for the embedded one.
-
-    Returns
-    -------
-    str
-        The policy that ships for the task, else ``static``.
+    The task, by name or file, is `particles` by default; shipped policies are for the embedded SAM.
     """
     name = task or "particles"
     return name if sam == "tiny" and name in shipped_bundles() else "static"

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from samstar_rl.envs.observation.schema import Vector
     from samstar_rl.envs.task_union import TaskUnion
     from samstar_rl.frames.frame import Frame
-    from samstar_rl.settings import PromptSettings
     from samstar_rl.tasks.task import Task
 
 #: Pixels of the frames that are kept at hand, with what is known of them: 400 of 512 x 512.
@@ -49,7 +48,18 @@ class BankFrames:
     ) -> None:
         if len(bank) == 0:
             raise SamstarError("the bank holds no frames: build it from a source that has some")
-        _check_prompts(bank, task)
+        missing = [
+            prompt
+            for prompt in task.space.prompts()
+            if not any(held.holds(prompt) for held in bank.prompts)
+        ]
+        if missing:
+            raise SamstarError(
+                f"the bank lacks the prompt settings {missing[0]} (and {len(missing) - 1} more) "
+                f"that the task {task.name!r} can choose; it holds "
+                f"{sorted(bank.prompts, key=str)}: build a bank for this task, or narrow the "
+                "task's bounds"
+            )
         self.bank = bank
         n_channels = len(bank.features(0).pooled)
         self.builder = ObservationBuilder(task, n_channels, tuning=tuning, union=union)
@@ -82,16 +92,3 @@ class BankFrames:
         """The part of a frame that `source` handed out; None for any other frame."""
         index = self._indices.get(frame)
         return None if index is None else self.part(index)
-
-
-def _check_prompts(bank: Bank, task: Task) -> None:
-    held: tuple[PromptSettings, ...] = bank.prompts
-    missing = [
-        prompt for prompt in task.space.prompts() if not any(one.holds(prompt) for one in held)
-    ]
-    if missing:
-        raise SamstarError(
-            f"the bank lacks the prompt settings {missing[0]} (and {len(missing) - 1} more) that "
-            f"the task {task.name!r} can choose; it holds {sorted(held, key=str)}: build a bank "
-            "for this task, or narrow the task's bounds"
-        )

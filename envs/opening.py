@@ -23,17 +23,8 @@ SMALL_PROMPTS, SMALL_ZOOMS = 128, (1.0, 2.0, 3.0)
 def open_bank(bank: Bank | str | Path | None, task: Task) -> tuple[Task, Bank]:
     """Open the frames of an environment.
 
-    Parameters
-    ----------
-    bank : Bank, path or None
-        None builds the task's small simulated bank, once, and shows how far that is.
-    task : Task
-
-    Returns
-    -------
-    task : Task
-        The same, or with fewer prompts and zooms to choose from if the bank is the small one.
-    bank : Bank
+    None builds the task's small simulated bank, once, and shows how far that is; the task then has
+    fewer prompts and zooms to choose from.
     """
     if bank is None:
         from rich.console import Console
@@ -81,19 +72,9 @@ def choose_streams(bank: Bank, streams: Sequence[range] | None) -> tuple[range, 
 
 
 def windows(streams: Sequence[range], length: int) -> NDArray[np.int64]:
-    """Every window of a number of frames that lies within one stream.
+    """Every window of a number of frames that lies within one stream, (W, 2).
 
-    Parameters
-    ----------
-    streams : sequence of range
-        Frame indices of each stream.
-    length : int
-        Frames per window; a stream that is shorter is one window.
-
-    Returns
-    -------
-    (W, 2) int array
-        First frame, and the one after the last.
+    First frame, and the one after the last; a stream that is shorter is one window.
     """
     bounds: list[tuple[int, int]] = []
     for stream in streams:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -17,7 +16,6 @@ from samstar_rl.settings import SETTINGS
 
 if TYPE_CHECKING:
     from samstar_rl.frames.frame import Frame
-    from samstar_rl.settings import Settings
     from samstar_rl.tasks.task import Task
     from samstar_rl.tuning.tuner import Evaluation
 
@@ -74,33 +72,23 @@ def _panel(frame: Frame, task: Task, evaluation: Evaluation | None) -> Picture:
     height = max(FRAME_SIDE_PX, _PANEL_HEAD_PX + _BAR_STEP_PX * rows)
     image = Image.new("RGB", (PANEL_WIDTH_PX, height), _BACKGROUND)
     pen = _Pen(ImageDraw.Draw(image))
-    pen.title(task.name)
-    pen.note(frame.id)
+    pen.text(task.name, 20, _INK, step=28)
+    pen.text(frame.id)
     if evaluation is None:
-        pen.note("not segmented yet")
-    else:
-        _write_evaluation(pen, task, evaluation)
-    return np.asarray(image)
-
-
-def _write_evaluation(pen: _Pen, task: Task, evaluation: Evaluation) -> None:
-    pen.note(f"{len(evaluation.segmentation)} masks")
-    pen.gap()
+        pen.text("not segmented yet")
+        return np.asarray(image)
+    pen.text(f"{len(evaluation.segmentation)} masks", step=26)
     pen.bar("score", f"{evaluation.score.total:.3f}", evaluation.score.total, _SCORE_BAR)
     for name, value in evaluation.score.terms.items():
         pen.bar(name, f"{value:.3f}", value, _BAR)
-    pen.gap()
-    pen.heading("settings")
+    pen.y += 8
+    pen.text("settings", step=20)
     positions = (task.space.encode(evaluation.settings) + 1) / 2
     for name, position in zip(task.space.names, positions, strict=True):
-        pen.bar(name, _shown(evaluation.settings, name), float(position), _BAR)
-
-
-def _shown(settings: Settings, name: str) -> str:
-    value = getattr(settings, name)
-    if SETTINGS[name].integer or math.isinf(value):
-        return f"{value:g}"
-    return f"{value:.3g}"
+        value = getattr(evaluation.settings, name)
+        shown = format(value, "g" if SETTINGS[name].integer else ".3g")
+        pen.bar(name, shown, float(position), _BAR)
+    return np.asarray(image)
 
 
 class _Pen:
@@ -112,25 +100,18 @@ class _Pen:
         self.draw = draw
         self.y = 14
 
-    def title(self, text: str) -> None:
-        self._text(text, 20, _INK)
-        self.y += 28
-
-    def heading(self, text: str) -> None:
-        self._text(text, 13, _FAINT)
-        self.y += 20
-
-    def note(self, text: str) -> None:
-        self._text(text, 13, _FAINT)
-        self.y += 18
-
-    def gap(self) -> None:
-        self.y += 8
+    def text(
+        self, text: str, size: int = 13, colour: Sequence[int] = _FAINT, *, step: int = 18
+    ) -> None:
+        """A line, and how far below it the next one begins."""
+        font = ImageFont.load_default(size)
+        self.draw.text((self.margin, self.y), text, fill=tuple(colour), font=font)
+        self.y += step
 
     def bar(self, name: str, value: str, share: float, colour: Sequence[int]) -> None:
         """A name, its value, and how far along its range it lies."""
-        self._text(name, 13, _INK)
-        font = _font(13)
+        self.text(name, colour=_INK, step=0)
+        font = ImageFont.load_default(13)
         right = self.margin + self.width - self.draw.textlength(value, font=font)
         self.draw.text((right, self.y), value, fill=_INK, font=font)
         top = self.y + 18
@@ -140,10 +121,3 @@ class _Pen:
         if stop > left:
             self.draw.rectangle((left, top, stop, top + 4), fill=tuple(colour))
         self.y += _BAR_STEP_PX
-
-    def _text(self, text: str, size: int, colour: tuple[int, int, int]) -> None:
-        self.draw.text((self.margin, self.y), text, fill=colour, font=_font(size))
-
-
-def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    return ImageFont.load_default(size)

@@ -179,7 +179,13 @@ class StreamEnv(gymnasium.Env[Vector, Vector]):
 
     def step(self, action: Vector) -> tuple[Vector, float, bool, bool, dict[str, Any]]:
         """Segment the current frame with the settings, go on to the next."""
-        evaluation, info = self._evaluate(action)
+        settings = self._builder.decode(np.clip(action, -1.0, 1.0))
+        previous = None if self._last is None else self._last.segmentation
+        source = self._frames.source(self._index)
+        limit = None if math.isinf(self._budget) else self._budget
+        evaluate = FrameEvaluator(source, self.objective, previous=previous, cost_limit=limit)
+        evaluation = evaluate(settings)
+        info = self._frame_info() | describe(evaluation)
         self._shown = (self._index, evaluation)
         self._last = evaluation
         truncated = self._index + 1 >= self._stop
@@ -208,15 +214,6 @@ class StreamEnv(gymnasium.Env[Vector, Vector]):
                 f"{self._windows[0, 0]} to {self._windows[-1, 0]}"
             )
         return chosen, int(stops[0])
-
-    def _evaluate(self, action: Vector) -> tuple[Evaluation, dict[str, Any]]:
-        settings = self._builder.decode(np.clip(action, -1.0, 1.0))
-        previous = None if self._last is None else self._last.segmentation
-        source = self._frames.source(self._index)
-        limit = None if math.isinf(self._budget) else self._budget
-        evaluate = FrameEvaluator(source, self.objective, previous=previous, cost_limit=limit)
-        evaluation = evaluate(settings)
-        return evaluation, self._frame_info() | describe(evaluation)
 
     def _observe(self) -> Vector:
         builder, last = self._builder, self._last

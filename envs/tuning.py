@@ -13,7 +13,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from samstar_rl.envs.bank_frames import BankFrames
-from samstar_rl.envs.looks import MOST_LOOKS, is_over
+from samstar_rl.envs.looks import is_over
 from samstar_rl.envs.observation.schema import Vector
 from samstar_rl.envs.opening import choose_streams, open_bank, open_task
 from samstar_rl.envs.options import StreamOptions
@@ -121,7 +121,15 @@ class TuningEnv(gymnasium.Env[Vector, Vector]):
             ``{"budget": cost}`` that budget.
         """
         super().reset(seed=seed)
-        self._index = self._draw_frame(options or {})
+        if options is None or "frame" not in options:
+            index = int(self.np_random.choice(self._indices))
+        else:
+            index = int(options["frame"])
+            if not 0 <= index < len(self.bank):
+                raise SamstarError(
+                    f"no frame {index}: the bank holds frames 0 to {len(self.bank) - 1}"
+                )
+        self._index = index
         self._budget = self.options.draw_budget(self.np_random, options)
         self._n_looks, self._found = 0, None
         limit = None if math.isinf(self._budget) else self._budget
@@ -149,23 +157,10 @@ class TuningEnv(gymnasium.Env[Vector, Vector]):
 
         return draw_step(self._frames.source(self._index).frame, self.task, self._found)
 
-    def _draw_frame(self, options: dict[str, Any]) -> int:
-        if "frame" not in options:
-            return int(self.np_random.choice(self._indices))
-        index = int(options["frame"])
-        if not 0 <= index < len(self.bank):
-            raise SamstarError(f"no frame {index}: the bank holds frames 0 to {len(self.bank) - 1}")
-        return index
-
     def _observe(self) -> Vector:
         assert self._evaluate is not None
         evaluate, builder, found = self._evaluate, self._frames.builder, self._found
-        searched = builder.searched(
-            evaluate.expense.looks,
-            evaluate.left,
-            1 - self._n_looks / MOST_LOOKS,
-            0 if found is None else len(found.segmentation),
-        )
+        searched = builder.searched(evaluate.expense.looks, evaluate.left, self._n_looks, found)
         return builder.build(self._frames.part(self._index), evaluate.left, found, searched)
 
     def _info(self) -> dict[str, Any]:

@@ -7,6 +7,7 @@ reward and in the observation alike. One that always knows the last frame is los
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 import gymnasium
@@ -141,7 +142,9 @@ def _vary(target: Target, rng: np.random.Generator, reach: float, length_factor:
             continue
         is_length = target.dimension_of(field) == LENGTH
         factor = length_factor if is_length else _factor(rng, reach)
-        target = _with(target, field, _times(field, value, factor))
+        changed = {**dict(target), field: _times(field, value, factor)}
+        with contextlib.suppress(ValidationError):  # not allowed: as it was
+            target = type(target).model_validate(changed)
     return target
 
 
@@ -153,14 +156,6 @@ def _times(field: str, value: Any, factor: float) -> Any:
     if field in _ABOVE_ONE:
         return 1.0 + (value - 1.0) * factor
     return value * factor
-
-
-def _with(target: Target, field: str, value: Any) -> Target:
-    """The target with a field changed, or as it was where that is not allowed."""
-    try:
-        return type(target).model_validate({**dict(target), field: value})
-    except ValidationError:
-        return target
 
 
 def _factor(rng: np.random.Generator, reach: float) -> float:

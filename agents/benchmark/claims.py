@@ -181,18 +181,7 @@ def cost_to_reach(ours: pd.DataFrame, unlimited: pd.DataFrame) -> Estimate:
     """The cost at which a contender reaches another's F1, over the other's cost.
 
     Between budgets F1 is interpolated against the logarithm of the mean cost. Where it is never
-    reached the value is `NEVER`.
-
-    Parameters
-    ----------
-    ours : DataFrame
-        One contender's rows at several budgets.
-    unlimited : DataFrame
-        The other's, without a limit.
-
-    Returns
-    -------
-    Estimate
+    reached the value is `NEVER`. ``ours`` are rows at several budgets, the other's without a limit.
     """
     budgets = sorted(ours["budget"].unique())
     at = [ours[ours["budget"] == budget] for budget in budgets]
@@ -264,8 +253,8 @@ def _on_time(condition: str, task: str, results: BenchmarkResults) -> Iterator[C
         yield Claim(condition, text, f"at most {MOST_MINUTES:g}", spread, holds)
 
 
-def gain_over(tables: Tables, name: str, measure: str, reference: str = SEARCH) -> Estimate | None:
-    """Paired difference to a reference on frames and budgets that both met; None if there is none.
+def gain_over(tables: Tables, name: str, measure: str) -> Estimate | None:
+    """Paired difference to `SEARCH` on frames and budgets that both met; None if there is none.
 
     Parameters
     ----------
@@ -273,16 +262,14 @@ def gain_over(tables: Tables, name: str, measure: str, reference: str = SEARCH) 
         Rows by contender.
     name, measure : str
         Of the contender, and of the column.
-    reference : str
-        The contender that it is compared with.
 
     Returns
     -------
     Estimate or None
     """
-    if reference not in tables or name == reference or measure not in tables[name]:
+    if SEARCH not in tables or name == SEARCH or measure not in tables[name]:
         return None
-    ours, theirs = common_frames(tables[name], tables[reference])
+    ours, theirs = common_frames(tables[name], tables[SEARCH])
     if ours.empty or theirs.empty:
         return None
     return difference_interval(ours, theirs, measure)

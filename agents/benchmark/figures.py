@@ -47,18 +47,7 @@ _COLOUR_OF = dict(zip(DRAWN, (*COLOURS, INK), strict=True))
 
 
 def over_budgets(rows: pd.DataFrame, measure: str) -> dict[float, Estimate]:
-    """A contender's mean at each budget with its interval over seeds and streams.
-
-    Parameters
-    ----------
-    rows : DataFrame
-        One contender's.
-    measure : str
-
-    Returns
-    -------
-    dict of float to Estimate
-    """
+    """The mean of one contender's rows at each budget, with its interval over seeds and streams."""
     return {
         float(budget): mean_interval(cells_of(own, measure))
         for budget, own in rows.groupby("budget")

@@ -11,13 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from samstar_rl._io import atomic
-from samstar_rl.agents.benchmark.contenders import (
-    CONTENDERS,
-    LEARNERS,
-    ONCE,
-    STATICS,
-    Contender,
-)
+from samstar_rl.agents.benchmark.contenders import CONTENDERS, LEARNERS, ONCE, STATICS, Contender
 from samstar_rl.agents.benchmark.units import (
     CONDITIONS,
     DRIFT,
@@ -200,10 +194,10 @@ class BenchmarkPlan:
         )  # fmt: skip
 
     @classmethod
-    def quick(cls, task: str = "particles") -> BenchmarkPlan:
+    def quick(cls) -> BenchmarkPlan:
         """One task, the contenders that matter most, few budgets and frames: minutes."""
         return cls(
-            tasks=(task,),
+            tasks=("particles",),
             contenders=tuple(name for name, one in CONTENDERS.items() if one.quick),
             budgets=(75, 150, 300, None),
             zooms=(1.0, 2.0, 4.0),

@@ -111,19 +111,9 @@ def read_pace(root: Path) -> dict[str, float] | None:
 
 
 def budget_table(tables: Tables, measure: str) -> pd.DataFrame:
-    """A measure of each contender at each budget.
+    """A measure of each contender: ``tuner, seeds``, and a column of `Estimate` for each budget.
 
-    Parameters
-    ----------
-    tables : dict of str to DataFrame
-        Rows by contender.
-    measure : str
-
-    Returns
-    -------
-    DataFrame
-        ``tuner, seeds``, and a column of `Estimate` for each budget; who has no budget stands under
-        "no limit".
+    Who has no budget stands under "no limit".
     """
     lines = []
     for name, own in tables.items():
@@ -142,17 +132,9 @@ def name_of(budget: float) -> str:
 def summarise_task(tables: Tables) -> pd.DataFrame:
     """One row a contender: means over the budgets that claims are about.
 
-    Parameters
-    ----------
-    tables : dict of str to DataFrame
-        Rows by contender.
-
-    Returns
-    -------
-    DataFrame
-        ``tuner, score, f1, f1_gain`` (the paired difference to the best static choice for each
-        budget), means of the other measures (of errors their absolute values), ``n_evaluations,
-        n_prompts, cost, tuner_ms``.
+    ``tuner, score, f1, f1_gain`` (the paired difference to the best static choice for each budget),
+    means of the other measures (of errors their absolute values), ``n_evaluations, n_prompts, cost,
+    tuner_ms``.
     """
     lines = []
     near = {name: claimed(own) for name, own in tables.items()}
@@ -202,10 +184,7 @@ def headline_table(plan: BenchmarkPlan, results: BenchmarkResults, claims: list[
             lines.append(f"| {line['tuner']} | " + " | ".join(shown) + " |")
         lines.append("")
     if claims:
-        lines += [
-            "| where | claim | needed | measured [95 %] | holds |",
-            "|---|---|---|---:|---|",
-        ]
+        lines += ["| where | claim | needed | measured [95 %] | holds |", "|---|---|---|---:|---|"]
         lines += [
             f"| {c.where} | {c.text} | {c.needed} | {c.measured} | {_yes(c.holds)} |"
             for c in claims
@@ -377,19 +356,10 @@ class _Section:
 
 
 def moves_of(rows: pd.DataFrame, task: Task) -> dict[str, str]:
-    """How a policy moves each setting, and whether it answers a constant.
+    """How a policy moves each setting, from its rows of all seeds and budgets.
 
-    Parameters
-    ----------
-    rows : DataFrame
-        One contender's, all seeds and budgets.
-    task : Task
-
-    Returns
-    -------
-    dict
-        For each setting ``"12.0%"``, over the frames at a budget, means over budgets and seeds.
-        ``answers`` says "constant: static", or "moves".
+    For each setting ``"12.0%"``, over the frames at a budget, means over budgets and seeds;
+    ``answers`` says "constant: static", or "moves".
     """
     found = [settings_moved(own, task) for _, own in rows.groupby(["seed", "budget"])]
     overall = np.mean([moved["moves"] for moved in found], axis=0)
@@ -408,6 +378,6 @@ def _add_protocol(report: Report, plan: BenchmarkPlan) -> None:
         "the search for one static choice at each budget; a search may spend "
         f"{plan.n_evaluations} on each test frame, and its budget on all of them together: each "
         "zoom's views and longest prefix of prompts are charged once. SAM's defaults have no "
-        "budget. Truth judges; no contender but the oracle sees it.",
+        "budget. Truth judges; no contender but the oracle sees it."
     )
     report.code(json.dumps(asdict(plan), indent=1), "configuration")

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -53,11 +54,7 @@ class Estimate:
 def cells_of(rows: pd.DataFrame, measure: str) -> Cells:
     """Means of a measure over the frames of each stream, (seeds, streams).
 
-    Parameters
-    ----------
-    rows : DataFrame
-        One tuner's rows from `Judge.judge`, with a column ``seed``.
-    measure : str
+    The rows are one tuner's from `Judge.judge`, with a column ``seed``.
 
     Raises
     ------
@@ -109,14 +106,12 @@ def mean_interval(cells: Cells, *, seed: int = 0) -> Estimate:
     return bootstrap(cells, lambda values: values.mean(axis=-1), seed=seed)
 
 
-def iqm_interval(cells: Cells, *, seed: int = 0) -> Estimate:
+def iqm_interval(cells: Cells) -> Estimate:
     """Interquartile mean and its bootstrap interval over seeds and streams."""
-    return bootstrap(cells, interquartile_mean, seed=seed)
+    return bootstrap(cells, interquartile_mean)
 
 
-def difference_interval(
-    first: pd.DataFrame, second: pd.DataFrame, measure: str, *, seed: int = 0
-) -> Estimate:
+def difference_interval(first: pd.DataFrame, second: pd.DataFrame, measure: str) -> Estimate:
     """Mean difference of two tuners, first less second, paired stream by stream.
 
     Parameters
@@ -126,8 +121,6 @@ def difference_interval(
         resampled by themselves, so that they may differ in number.
     measure : str
         Column.
-    seed : int
-        Of the resampling.
 
     Returns
     -------
@@ -139,39 +132,30 @@ def difference_interval(
         If the two were judged on different frames.
     """
     _check_frames(first, second, measure)
-    return _of_two(cells_of(first, measure), cells_of(second, measure), np.subtract, seed)
+    return _of_two(cells_of(first, measure), cells_of(second, measure), np.subtract)
 
 
-def ratio_interval(ours: Cells, theirs: Cells, *, seed: int = 0) -> Estimate:
-    """Ratio of means, ours over theirs: streams resampled together, seeds of each by themselves.
-
-    Parameters
-    ----------
-    ours, theirs : (seeds, streams) array
-        Of the same streams.
-    seed : int
-        Of the resampling.
-
-    Returns
-    -------
-    Estimate
-    """
-    return _of_two(ours, theirs, np.divide, seed)
+def ratio_interval(ours: Cells, theirs: Cells) -> Estimate:
+    """Ratio of the means of (seeds, streams) cells of the same streams, ours over theirs."""
+    return _of_two(ours, theirs, np.divide)
 
 
-def _of_two(
-    ours: Cells, theirs: Cells, combine: Callable[[Cells, Cells], Cells], seed: int
-) -> Estimate:
-    rng = np.random.default_rng(seed)
+def _of_two(ours: Cells, theirs: Cells, combine: Callable[[Cells, Cells], Cells]) -> Estimate:
+    """Streams are resampled together, seeds of each by themselves."""
+    rng = np.random.default_rng(0)
     n_streams = ours.shape[1]
     columns = rng.integers(n_streams, size=(RESAMPLES, 1, n_streams))
     drawn = []
     for cells in (ours, theirs):
         rows = rng.integers(len(cells), size=(RESAMPLES, len(cells), 1))
         drawn.append(cells[rows, columns].mean(axis=(1, 2)))
+    return _estimate(combine(ours.mean(), theirs.mean()), combine(*drawn))
+
+
+def _estimate(value: Any, resampled: Cells) -> Estimate:
     tail = 50 * (1 - LEVEL)
-    low, high = np.percentile(combine(*drawn), (tail, 100 - tail))
-    return Estimate(float(combine(ours.mean(), theirs.mean())), float(low), float(high))
+    low, high = np.percentile(resampled, (tail, 100 - tail))
+    return Estimate(float(value), float(low), float(high))
 
 
 def interquartile_mean(values: Cells) -> Cells:
@@ -179,9 +163,7 @@ def interquartile_mean(values: Cells) -> Cells:
     return np.asarray(trim_mean(values, 0.25, axis=-1))
 
 
-def bootstrap(
-    cells: Cells, statistic: Callable[[Cells], Cells], *, seed: int = 0, resamples: int = RESAMPLES
-) -> Estimate:
+def bootstrap(cells: Cells, statistic: Callable[[Cells], Cells], *, seed: int = 0) -> Estimate:
     """A statistic of (..., seeds, streams) cells with its percentile interval.
 
     Seeds and streams are resampled independently with replacement.
@@ -191,7 +173,7 @@ def bootstrap(
     cells : (..., seeds, streams) array
     statistic : callable
         Of (..., resamples, seeds * streams) values, over their last axis.
-    seed, resamples : int
+    seed : int
 
     Returns
     -------
@@ -199,13 +181,11 @@ def bootstrap(
     """
     rng = np.random.default_rng(seed)
     n_seeds, n_streams = cells.shape[-2:]
-    rows = rng.integers(n_seeds, size=(resamples, n_seeds, 1))
-    columns = rng.integers(n_streams, size=(resamples, 1, n_streams))
-    drawn = cells[..., rows, columns].reshape(*cells.shape[:-2], resamples, n_seeds * n_streams)
+    rows = rng.integers(n_seeds, size=(RESAMPLES, n_seeds, 1))
+    columns = rng.integers(n_streams, size=(RESAMPLES, 1, n_streams))
+    drawn = cells[..., rows, columns].reshape(*cells.shape[:-2], RESAMPLES, n_seeds * n_streams)
     whole = cells.reshape(*cells.shape[:-2], 1, n_seeds * n_streams)
-    tail = 50 * (1 - LEVEL)
-    low, high = np.percentile(statistic(drawn), (tail, 100 - tail))
-    return Estimate(float(statistic(whole)[0]), float(low), float(high))
+    return _estimate(statistic(whole)[0], statistic(drawn))
 
 
 def is_clearly_above(differences: Cells) -> bool:

@@ -184,10 +184,6 @@ class PolicyBundle:
             )
         return builder
 
-    def renamed(self, name: str) -> PolicyBundle:
-        """The same under another name."""
-        return replace(self, name=name)
-
     def save(self, path: str | Path) -> Path:
         """Write the bundle as the folder ``path`` (the suffix ``.bundle`` is added).
 
@@ -197,18 +193,8 @@ class PolicyBundle:
         if target.suffix != SUFFIX:
             target = target.with_name(target.name + SUFFIX)
         target.parent.mkdir(parents=True, exist_ok=True)
-        draft = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
-        (draft / _POLICY).write_bytes(self.policy_onnx)
-        (draft / _SHEET).write_text(json.dumps(self._sheet(), indent=1) + "\n", encoding="utf-8")
-        if target.exists():
-            shutil.rmtree(target)
-        os.replace(draft, target)
-        target.chmod(0o755)  # mkdtemp makes private folders
-        return target
-
-    def _sheet(self) -> dict[str, Any]:
-        sheet = {} if self.union is None else {"union": self.union.to_dict()}
-        return sheet | {
+        union = {} if self.union is None else {"union": self.union.to_dict()}
+        sheet: dict[str, Any] = union | {
             "format": FORMAT,
             "version": VERSION,
             "name": self.name,
@@ -221,6 +207,14 @@ class PolicyBundle:
             "policy_sha256": hashlib.sha256(self.policy_onnx).hexdigest(),
             "training": dict(self.training),
         }
+        draft = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+        (draft / _POLICY).write_bytes(self.policy_onnx)
+        (draft / _SHEET).write_text(json.dumps(sheet, indent=1) + "\n", encoding="utf-8")
+        if target.exists():
+            shutil.rmtree(target)
+        os.replace(draft, target)
+        target.chmod(0o755)  # mkdtemp makes private folders
+        return target
 
     @classmethod
     def load(
@@ -247,7 +241,19 @@ class PolicyBundle:
         BundleError
             If the bundle is missing or damaged, or was made for another task or SAM.
         """
-        return _read(find_bundle(name_or_path)).serving(task, sam_sha256)
+        folder = find_bundle(name_or_path)
+        sheet = _read_sheet(folder)
+        policy_onnx = _read_file(folder / _POLICY)
+        digest = hashlib.sha256(policy_onnx).hexdigest()
+        if digest != sheet["policy_sha256"]:
+            raise BundleError(
+                f"{folder / _POLICY} is damaged: its sha256 is {digest[:12]}..., {_SHEET} says "
+                f"{str(sheet['policy_sha256'])[:12]}... ({len(policy_onnx)} bytes read): copy the "
+                "bundle anew"
+            )
+        bundle = _parse(sheet, policy_onnx, folder)
+        _check_graph(bundle, folder)
+        return bundle.serving(task, sam_sha256)
 
     def serving(self, task: Task | None = None, sam_sha256: str | None = None) -> PolicyBundle:
         """The bundle for a task and a SAM, neither of which is checked if None.
@@ -257,10 +263,19 @@ class PolicyBundle:
         BundleError
             If it was made for another task or SAM.
         """
-        bundle = self
-        if task is not None:
-            _check_task(self, task)
-            bundle = self if self.union is None else replace(self, task=task)
+        if task is not None and self.union is None:
+            difference = task_difference(self.task, task)
+            if difference:
+                raise BundleError(
+                    f"the policy {self.place} does not fit the task {task.name!r}: {difference}. "
+                    "Use a policy that was trained for it (`samstar train --task "
+                    f"{task.name}`), or the task {self.task.name!r}"
+                )
+        elif task is not None and self.union is not None and not self.union.serves(task):
+            raise BundleError(
+                f"the policy {self.place} chooses {', '.join(self.union.settings)}, none of "
+                f"which the task {task.name!r} leaves free: train one for it"
+            )
         if sam_sha256 is not None and sam_sha256 != self.sam_sha256:
             raise BundleError(
                 f"the policy {self.place} was trained with the SAM {self.sam_name!r} (sha256 "
@@ -268,7 +283,7 @@ class PolicyBundle:
                 f"{sam_sha256[:12]}...): load that SAM, or train a policy for this one with "
                 f"`samstar train --task {self.task.name}`"
             )
-        return bundle
+        return self if task is None or self.union is None else replace(self, task=task)
 
 
 def find_bundle(name_or_path: str | Path) -> Path:
@@ -300,21 +315,6 @@ def _open_session(policy_onnx: bytes) -> Any:
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 3
     return onnxruntime.InferenceSession(policy_onnx, options, providers=["CPUExecutionProvider"])
-
-
-def _read(folder: Path) -> PolicyBundle:
-    sheet = _read_sheet(folder)
-    policy_onnx = _read_file(folder / _POLICY)
-    digest = hashlib.sha256(policy_onnx).hexdigest()
-    if digest != sheet["policy_sha256"]:
-        raise BundleError(
-            f"{folder / _POLICY} is damaged: its sha256 is {digest[:12]}..., {_SHEET} says "
-            f"{str(sheet['policy_sha256'])[:12]}... ({len(policy_onnx)} bytes read): copy the "
-            "bundle anew"
-        )
-    bundle = _parse(sheet, policy_onnx, folder)
-    _check_graph(bundle, folder)
-    return bundle
 
 
 def _read_file(path: Path) -> bytes:
@@ -385,23 +385,6 @@ def _check_graph(bundle: PolicyBundle, folder: Path) -> None:
             f"{expected[0]} to {expected[1]}"
         )
     bundle._session.append(session)
-
-
-def _check_task(bundle: PolicyBundle, task: Task) -> None:
-    if bundle.union is not None:
-        if not bundle.union.serves(task):
-            raise BundleError(
-                f"the policy {bundle.place} chooses {', '.join(bundle.union.settings)}, none of "
-                f"which the task {task.name!r} leaves free: train one for it"
-            )
-        return
-    difference = task_difference(bundle.task, task)
-    if difference:
-        raise BundleError(
-            f"the policy {bundle.place} does not fit the task {task.name!r}: {difference}. Use a "
-            f"policy that was trained for it (`samstar train --task {task.name}`), or the task "
-            f"{bundle.task.name!r}"
-        )
 
 
 def task_difference(trained: Task, wanted: Task) -> str:

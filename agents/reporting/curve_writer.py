@@ -138,10 +138,7 @@ class HeldCurves(KVWriter):
         self._held.append(functools.partial(add, evaluations=evaluations, seconds=seconds))
 
     def write(
-        self,
-        key_values: dict[str, Any],
-        key_excluded: dict[str, tuple[str, ...]],
-        step: int = 0,
+        self, key_values: dict[str, Any], key_excluded: dict[str, tuple[str, ...]], step: int = 0
     ) -> None:
         """Hold what Stable-Baselines3's logger dumps at a step.
 

@@ -79,19 +79,10 @@ def label(axis: Any, x: str, y: str, title: str = "") -> None:
 
 
 def settings_moved(rows: pd.DataFrame, task: Task) -> pd.DataFrame:
-    """What a tuner did with each free setting: how far it stands from the static one, how it moves.
+    """What a tuner did with each free setting, from its rows of `Judge.judge`.
 
-    Parameters
-    ----------
-    rows : DataFrame
-        One tuner's rows from `Judge.judge`.
-    task : Task
-
-    Returns
-    -------
-    DataFrame
-        ``setting, static, mean, lowest, highest, moves``; the last is the standard deviation over
-        frames as a share of the setting's range.
+    ``setting, static, mean, lowest, highest, moves``; the last is the standard deviation over
+    frames as a share of the setting's range.
     """
     settings = [
         {name: row[f"setting_{name}"] for name in task.space.names} for _, row in rows.iterrows()
@@ -112,6 +103,6 @@ def settings_moved(rows: pd.DataFrame, task: Task) -> pd.DataFrame:
     )
 
 
-def is_constant(moved: pd.DataFrame, least: float = 0.01) -> bool:
+def is_constant(moved: pd.DataFrame) -> bool:
     """Whether a tuner's settings stay within 1 % of their ranges: a static choice in disguise."""
-    return bool((moved["moves"] < least).all())
+    return bool((moved["moves"] < 0.01).all())

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 TEMPLATE = "report.html.j2"
+LONGEST_SIDE_PX = 720
 Formats = Mapping[str, str | Callable[[Any], str]]
 """For a column a format specification, or a function that gives the text."""
 
@@ -109,11 +110,7 @@ class Report:
         return path
 
 
-def format_cells(
-    rows: pd.DataFrame,
-    columns: Sequence[str],
-    formats: Formats,
-) -> list[list[str]]:
+def format_cells(rows: pd.DataFrame, columns: Sequence[str], formats: Formats) -> list[list[str]]:
     """The cells of a table as text; what is missing becomes a dash.
 
     Parameters
@@ -140,10 +137,10 @@ def format_cells(
     return cells
 
 
-def data_url(picture: NDArray[np.uint8], *, longest_side_px: int = 720) -> str:
+def data_url(picture: NDArray[np.uint8]) -> str:
     """A picture as a data URL, shrunk for a report."""
     image = Image.fromarray(picture)
-    image.thumbnail((longest_side_px, longest_side_px), Image.Resampling.LANCZOS)
+    image.thumbnail((LONGEST_SIDE_PX, LONGEST_SIDE_PX), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
     image.save(buffer, format="JPEG", quality=88)
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")

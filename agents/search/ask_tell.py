@@ -19,6 +19,7 @@ from pymoo.core.population import Population
 from pymoo.core.problem import Problem
 from pymoo.core.termination import NoTermination
 from pymoo.problems.static import StaticProblem
+from pymoo.util.nds.non_dominated_sorting import NonDominatedSorting
 
 from samstar_rl.errors import SamstarError
 
@@ -59,10 +60,6 @@ class Found:
     reward: float
     vectors: Vectors
     rewards: NDArray[np.float64]
-
-    def best_so_far(self) -> NDArray[np.float64]:
-        """The best reward after each evaluation, (N,)."""
-        return np.maximum.accumulate(self.rewards)
 
 
 def run_search(
@@ -260,8 +257,15 @@ class RefinedSearch:
     def ask(self) -> Vectors:
         """A generation, or steps around the best."""
         self._rounds += 1
-        is_local = self._rounds > self.GENERATIONS
-        self._asked = self._steps() if is_local else self._genetic.ask()
+        if self._rounds <= self.GENERATIONS:
+            self._asked = self._genetic.ask()
+        else:
+            best = self._best[1]
+            shape = (self.BATCH, len(best))
+            moved = self._rng.random(shape) < 0.5
+            moved[np.arange(self.BATCH), self._rng.integers(len(best), size=self.BATCH)] = True
+            steps = moved * self._step * self._rng.normal(size=shape)
+            self._asked = np.clip(best + steps, -1.0, 1.0)
         return self._asked
 
     def tell(self, rewards: NDArray[np.float64]) -> None:
@@ -275,13 +279,6 @@ class RefinedSearch:
             return
         factor = self.GROWTH if gained > self.SUCCESS else self.SHRINKAGE
         self._step = float(np.clip(factor * self._step, self.LEAST_STEP, self.MOST_STEP))
-
-    def _steps(self) -> Vectors:
-        best = self._best[1]
-        shape = (self.BATCH, len(best))
-        moved = self._rng.random(shape) < 0.5
-        moved[np.arange(self.BATCH), self._rng.integers(len(best), size=self.BATCH)] = True
-        return np.clip(best + moved * self._step * self._rng.normal(size=shape), -1.0, 1.0)
 
 
 SEARCHES: dict[str, Callable[..., Search]] = {"genetic": GeneticSearch, "refined": RefinedSearch}
@@ -320,9 +317,5 @@ def non_dominated(points: NDArray[np.float64]) -> NDArray[np.bool_]:
 
     A point dominates another if it is nowhere less and somewhere greater.
     """
-    front = np.ones(len(points), dtype=bool)
-    for i, point in enumerate(points):
-        if front[i]:
-            worse = (points <= point).all(axis=1) & (points < point).any(axis=1)
-            front &= ~worse
-    return front
+    best = NonDominatedSorting().do(-points, only_non_dominated_front=True)
+    return np.isin(np.arange(len(points)), best)

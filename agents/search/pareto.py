@@ -11,19 +11,12 @@ from numpy.typing import NDArray
 from pymoo.operators.survival.rank_and_crowding.metrics import calc_crowding_distance
 from pymoo.util.nds.non_dominated_sorting import NonDominatedSorting
 
-from samstar_rl.agents.search.ask_tell import (
-    POPULATION,
-    GeneticSearch,
-    run_search,
-    static_start,
-)
+from samstar_rl.agents.search.ask_tell import POPULATION, GeneticSearch, run_search, static_start
 from samstar_rl.agents.search.over_frames import OverFrames, evaluate_over
 from samstar_rl.errors import SamstarError
 
 if TYPE_CHECKING:
-    from samstar_rl.agents.search.ask_tell import (
-        Vectors,
-    )
+    from samstar_rl.agents.search.ask_tell import Vectors
     from samstar_rl.tasks.task import Task
     from samstar_rl.tuning.objective import Objective
     from samstar_rl.tuning.tuner import FrameSource

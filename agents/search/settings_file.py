@@ -24,9 +24,7 @@ class TunerError(SamstarError):
 
 
 def settings_toml(
-    settings: Settings,
-    facts: Mapping[str, Any],
-    by_frame: Mapping[str, Settings] | None = None,
+    settings: Settings, facts: Mapping[str, Any], by_frame: Mapping[str, Settings] | None = None
 ) -> str:
     """Settings as TOML.
 

@@ -117,10 +117,7 @@ def search_static(
             on_round(*curve[-1])
 
     found = maximise(
-        search,
-        lambda vector: evaluate(panel, task.space.decode(vector)),
-        choices,
-        on_round=record,
+        search, lambda vector: evaluate(panel, task.space.decode(vector)), choices, on_round=record
     )
 
     # compare the best different choices on all frames

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
@@ -100,9 +100,11 @@ def ablate(
     SamstarError
         If a block does not exist, or there are no seeds.
     """
-    variants = _variants(blocks)
+    check_blocks(blocks)
     if not seeds:
         raise SamstarError("an ablation needs at least one seed")
+    everything = tuple(name for names in BLOCKS.values() for name in names)
+    variants = {ALL: (), **{f"without {name}": BLOCKS[name] for name in blocks}, NONE: everything}
     judge = Judge(test, Objective(task, plan.price), against_truth=False)
     units = [(name, without, seed) for name, without in variants.items() for seed in seeds]
     tables = []
@@ -114,7 +116,15 @@ def ablate(
             on_unit(done / len(units))
     rows = pd.concat(tables, ignore_index=True)
     atomic.write_csv(Path(folder) / "ablation.csv", rows)
-    return list(_compare(rows))
+    of_variants = {name: rows[rows["variant"] == name] for name in rows["variant"].unique()}
+    return [
+        Ablation(
+            name,
+            mean_interval(cells_of(own, "score")),
+            None if name == ALL else mean_interval(paired_cells(own, of_variants[ALL], "score")),
+        )
+        for name, own in of_variants.items()
+    ]
 
 
 def check_blocks(blocks: Sequence[str]) -> None:
@@ -139,30 +149,12 @@ def to_markdown(ablations: Sequence[Ablation]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _variants(blocks: Sequence[str]) -> dict[str, tuple[str, ...]]:
-    check_blocks(blocks)
-    everything = tuple(name for names in BLOCKS.values() for name in names)
-    return {ALL: (), **{f"without {name}": BLOCKS[name] for name in blocks}, NONE: everything}
-
-
 def _train_and_judge(
     task: Task, bank: Bank, judge: Judge, plan: TrainingPlan, folder: Path
 ) -> pd.DataFrame:
     rows_file, sheet_file = folder / "rows.csv", folder / "unit.json"
-    sheet = _sheet(task, bank, judge, plan)
-    if rows_file.is_file() and _is_same(sheet_file, sheet):
-        return pd.read_csv(rows_file)
-    trained = train_policy(task, bank, plan, folder, resume=True)
-    tuner = PolicyTuner(trained.network, judge.frames.builder, frames=judge.frames)
-    rows = judge.judge(tuner, seed=plan.seed)
-    atomic.write_csv(rows_file, rows)
-    atomic.write_json(sheet_file, sheet)
-    return rows
-
-
-def _sheet(task: Task, bank: Bank, judge: Judge, plan: TrainingPlan) -> dict[str, Any]:
-    """What must be the same for a result to be used again."""
-    return {
+    # what must be the same for a result to be used again
+    sheet = {
         "task": task.to_dict(),
         "algorithm": plan.algorithm,
         "hyperparameters": dict(plan.hyperparameters),
@@ -172,20 +164,12 @@ def _sheet(task: Task, bank: Bank, judge: Judge, plan: TrainingPlan) -> dict[str
         "training_frames": len(bank),
         "test_frames": judge.n_frames,
     }
-
-
-def _is_same(path: Path, sheet: dict[str, Any]) -> bool:
-    if not path.is_file():
-        return False
-    found = atomic.read_json(path)
-    return bool(found == json.loads(json.dumps(sheet)))
-
-
-def _compare(rows: pd.DataFrame) -> Iterator[Ablation]:
-    everything = rows[rows["variant"] == ALL]
-    for name in rows["variant"].unique():
-        of_variant = rows[rows["variant"] == name]
-        difference = None
-        if name != ALL:
-            difference = mean_interval(paired_cells(of_variant, everything, "score"))
-        yield Ablation(name, mean_interval(cells_of(of_variant, "score")), difference)
+    done = rows_file.is_file() and sheet_file.is_file()
+    if done and atomic.read_json(sheet_file) == json.loads(json.dumps(sheet)):
+        return pd.read_csv(rows_file)
+    trained = train_policy(task, bank, plan, folder, resume=True)
+    tuner = PolicyTuner(trained.network, judge.frames.builder, frames=judge.frames)
+    rows = judge.judge(tuner, seed=plan.seed)
+    atomic.write_csv(rows_file, rows)
+    atomic.write_json(sheet_file, sheet)
+    return rows

@@ -14,11 +14,11 @@ from samstar_rl.evidence.frame_evidence import FrameEvidence
 from samstar_rl.frames.intensity import to_sam_rgb
 from samstar_rl.rewards.reward import PhysicsReward
 from samstar_rl.rewards.terms.size import SizeTarget
-from samstar_rl.segmentation.segmentation import Segmentation
 
 if TYPE_CHECKING:
     from samstar_rl.frames.frame import Frame
     from samstar_rl.rewards.reward import Score
+    from samstar_rl.segmentation.segmentation import Segmentation
     from samstar_rl.tasks.task import Task
 
 
@@ -39,19 +39,9 @@ def contributions(task: Task, frame: Frame, found: Segmentation) -> NDArray[np.f
     """
     reward = PhysicsReward(task)
     whole = reward.score(found, frame).total
-    without = (_without(found, k) for k in range(len(found)))
+    everything = np.arange(len(found))
+    without = (found.part(np.delete(everything, k)) for k in everything)
     return np.array([whole - reward.score(rest, frame).total for rest in without])
-
-
-def _without(found: Segmentation, k: int) -> Segmentation:
-    others = np.delete(np.arange(len(found)), k)
-    return Segmentation(
-        found.frame_id,
-        found.settings,
-        found.proposals,
-        found.kept[others],
-        found.mask_ids[others],
-    )
 
 
 def draw_check(task: Task, frame: Frame, found: Segmentation, score: Score) -> Figure:
@@ -85,7 +75,7 @@ def _draw_masks(
 ) -> None:
     panel.imshow(to_sam_rgb(frame.image))
     limit = max(float(np.abs(losses).max(initial=0.0)), 1e-6)
-    colours = np.full((*frame.shape, 1), np.nan)[..., 0]
+    colours = np.full(frame.shape, np.nan)
     for k in np.argsort(-found.table.area):
         (x0, y0, x1, y1), window = found.mask_in_box(int(k))
         colours[y0:y1, x0:x1][window] = losses[k]

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 COLUMNS = ("ground truth", "foreground as the score estimates it", "best by score", "best by truth")
 INCHES = 3.2
+WORST = 4
+"""Frames that are drawn."""
 STREAM_FRAMES = (0, 40, 120)
 """Frames of simulated streams: which ones, counted from the start, so that the drift shows."""
 
@@ -170,8 +172,6 @@ def draw_worst(
     tasks: Sequence[Task],
     bank: Bank,
     settings: Sequence[Settings],
-    *,
-    count: int = 4,
 ) -> Figure:
     """The frames of lowest rank agreement, a row each.
 
@@ -184,14 +184,12 @@ def draw_worst(
     bank : Bank
     settings : sequence of Settings
         Those that were compared.
-    count : int
-        Frames to draw.
 
     Returns
     -------
     Figure
     """
-    worst = np.argsort([validity.spearman for validity in validities], kind="stable")[:count]
+    worst = np.argsort([validity.spearman for validity in validities], kind="stable")[:WORST]
     size = (INCHES * len(COLUMNS), (INCHES + 0.5) * len(worst))
     figure = Figure(figsize=size, layout="constrained")
     rows = figure.subplots(len(worst), len(COLUMNS), squeeze=False)

@@ -15,19 +15,9 @@ if TYPE_CHECKING:
     from samstar_rl.tuning.tuner import FrameContext
 
 
-def default_tuner(task: Task | None = None) -> StaticTuner:
-    """SAM's own defaults, every gate off.
-
-    With a task whose prompt ladder does not hold SAM's 32 points per side, the nearest choice that
-    the task's bank holds is taken.
-    """
-    settings = Settings()
-    if task is not None and settings.prompt not in task.space.prompts():
-        nearest = min(
-            task.space.prompts(), key=lambda p: abs(p.most_prompts - settings.prompt.most_prompts)
-        )
-        settings = settings.replace(**nearest.to_dict())
-    return StaticTuner(settings, "default")
+def default_tuner() -> StaticTuner:
+    """SAM's own defaults, every gate off."""
+    return StaticTuner(Settings(), "default")
 
 
 class ScriptedTuner:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import count
 from typing import TYPE_CHECKING
 
 from samstar_rl.envs import TUNING_ID
-from samstar_rl.envs.looks import MOST_LOOKS, is_over
+from samstar_rl.envs.looks import is_over
 
 if TYPE_CHECKING:
     from samstar_rl.agents.policies.bundle import PolicyBundle
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from samstar_rl.envs.observation.builder import ObservationBuilder
     from samstar_rl.envs.observation.schema import Vector
     from samstar_rl.settings import Settings
-    from samstar_rl.tuning.tuner import Evaluation, FrameContext
+    from samstar_rl.tuning.tuner import FrameContext
 
 
 class PolicyTuner:
@@ -97,22 +98,11 @@ class LookingTuner(PolicyTuner):
     def propose(self, context: FrameContext) -> Settings:
         """Look at the frame until the policy says that it is enough, or the budget is used up."""
         part, found = self.part(context), None
-        looks = 0
-        while True:
-            action = self.act(self._observe(context, part, found, looks))
+        for n_looks in count():
+            searched = self.builder.searched(context.looks, context.left, n_looks, found)
+            action = self.act(self.builder.build(part, context.left, found, searched))
             settings = self.builder.decode(action)
             found = context.look(settings)
-            looks += 1
-            if is_over(float(action[-1]), looks, context.left):
-                return settings
-
-    def _observe(
-        self, context: FrameContext, part: Vector, found: Evaluation | None, looks: int
-    ) -> Vector:
-        searched = self.builder.searched(
-            context.looks,
-            context.left,
-            1 - looks / MOST_LOOKS,
-            0 if found is None else len(found.segmentation),
-        )
-        return self.builder.build(part, context.left, found, searched)
+            if is_over(float(action[-1]), n_looks + 1, context.left):
+                break
+        return settings

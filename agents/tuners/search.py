@@ -28,10 +28,7 @@ from samstar_rl.agents.search.ask_tell import (
 from samstar_rl.errors import SamstarError
 
 if TYPE_CHECKING:
-    from samstar_rl.agents.search.ask_tell import (
-        Found,
-        Vectors,
-    )
+    from samstar_rl.agents.search.ask_tell import Found, Vectors
     from samstar_rl.settings import Settings
     from samstar_rl.tasks.task import Task
     from samstar_rl.tuning.tuner import FrameContext

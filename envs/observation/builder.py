@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from samstar_rl.envs.looks import MOST_LOOKS
 from samstar_rl.envs.observation.features import (
     foreground_statistics,
     gaze_statistics,
@@ -125,7 +126,7 @@ class ObservationBuilder:
         return np.concatenate([self.sense(frame, features), self.targets(frame)])
 
     def searched(
-        self, looks: Sequence[Proposals], left: float, looks_left: float, n_masks: int
+        self, looks: Sequence[Proposals], left: float, n_looks: int, found: Evaluation | None
     ) -> Vector:
         """The block search: how far the looks at a frame are.
 
@@ -135,16 +136,20 @@ class ObservationBuilder:
             What was decoded, of each gaze as much as there is.
         left : float
             What is left of the budget.
-        looks_left : float
-            Share of the looks that may follow.
-        n_masks : int
-            Found so far.
+        n_looks : int
+            So far.
+        found : Evaluation or None
+            Of all looks so far.
 
         Returns
         -------
         (S,) float32 array
         """
-        shown = [math.log1p(min(max(left, 0.0), MOST_COST)), looks_left, math.log1p(n_masks)]
+        shown = [
+            math.log1p(min(max(left, 0.0), MOST_COST)),
+            1 - n_looks / MOST_LOOKS,
+            math.log1p(0 if found is None else len(found.segmentation)),
+        ]
         for gaze in self.task.space.prompts():
             n_prompts = [k.n_prompts_decoded for k in looks if gaze.holds(k.prompt)]
             shown.append(math.log1p(max(n_prompts, default=0)))

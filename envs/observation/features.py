@@ -5,7 +5,8 @@ What each number is says `samstar_rl.envs.observation.schema`.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -33,18 +34,10 @@ _LONGEST_SIDE_PX = 512
 
 
 def image_statistics(image: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Statistics of a frame's intensities, `IMAGE_STATISTICS`.
+    """Statistics of the intensities of an image (H, W), `IMAGE_STATISTICS`, (27,).
 
-    Parameters
-    ----------
-    image : (H, W) float32 array
-        Any range; NaN and infinities are missing pixels.
-
-    Returns
-    -------
-    (27,) float32 array
-        Finite, whatever the image holds. Scaling the intensities by a positive factor or shifting
-        them changes nothing.
+    NaN and infinities are missing pixels; the numbers are finite, whatever the image holds. Scaling
+    the intensities by a positive factor or shifting them changes nothing.
     """
     avoid_ipp()
     height, width = image.shape
@@ -57,23 +50,19 @@ def image_statistics(image: NDArray[np.float32]) -> NDArray[np.float32]:
         np.log2(min(height, width) / 512.0),
         min(height, width) / max(height, width),
         1.0 - finite.mean(),
-        *_saturation(values),
+        (values == values.min()).mean(),
+        (values == values.max()).mean(),
         *_histogram(small),
         *_detail(small),
         *_shading(small),
     ]
-    low, high = _limits(IMAGE_STATISTICS)
-    return np.clip(np.asarray(numbers, dtype=np.float32), low, high)
+    return _clipped(numbers, IMAGE_STATISTICS)
 
 
 def foreground_statistics(frame: Frame) -> NDArray[np.float32]:
-    """Statistics of where particles are likely, `FOREGROUND_STATISTICS`.
+    """Statistics of where particles are likely, `FOREGROUND_STATISTICS`, (8,).
 
     They tell how many particles there are and how large, before anything is segmented.
-
-    Returns
-    -------
-    (8,) float32 array
     """
     maps = maps_of(frame)
     probability, short_side = maps.probability, min(maps.probability.shape)
@@ -89,18 +78,13 @@ def foreground_statistics(frame: Frame) -> NDArray[np.float32]:
         *np.log(np.maximum(np.quantile(diameters, SIZE_QUANTILES), _SMALLEST_SHARE)),
         _contrast(at_working_size(normalise(frame.image)), probability),
     ]
-    low, high = _limits(FOREGROUND_STATISTICS)
-    return np.clip(np.asarray(numbers, dtype=np.float32), low, high)
+    return _clipped(numbers, FOREGROUND_STATISTICS)
 
 
 def gaze_statistics(frame: Frame) -> NDArray[np.float32]:
-    """Statistics of what looking closer would find and cost, `GAZE_STATISTICS`.
+    """Statistics of what looking closer would find and cost, `GAZE_STATISTICS`, (21,).
 
     They come from the foreground alone: nothing is decoded for them.
-
-    Returns
-    -------
-    (21,) float32 array
     """
     shape = frame.shape
     bodies = bodies_of(maps_of(frame), shape)
@@ -115,8 +99,7 @@ def gaze_statistics(frame: Frame) -> NDArray[np.float32]:
             np.log1p(np.count_nonzero(in_tiles >= FEW_BODIES)),
             (layout.view == 0).mean() if len(layout.view) else 0.0,
         ]
-    low, high = _limits(GAZE_STATISTICS)
-    return np.clip(np.asarray(numbers, dtype=np.float32), low, high)
+    return _clipped(numbers, GAZE_STATISTICS)
 
 
 def _contrast(unit: NDArray[np.float32], probability: NDArray[np.float32]) -> float:
@@ -126,12 +109,11 @@ def _contrast(unit: NDArray[np.float32], probability: NDArray[np.float32]) -> fl
     return float((unit * probability).sum() / inside - (unit * (1 - probability)).sum() / outside)
 
 
-def _limits(
-    table: tuple[tuple[str, float, float], ...],
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    low = np.array([entry[1] for entry in table], dtype=np.float32)
-    high = np.array([entry[2] for entry in table], dtype=np.float32)
-    return low, high
+def _clipped(
+    numbers: Sequence[Any], table: tuple[tuple[str, float, float], ...]
+) -> NDArray[np.float32]:
+    low, high = np.array([entry[1:] for entry in table], dtype=np.float32).T
+    return np.clip(np.asarray(numbers, dtype=np.float32), low, high)
 
 
 def _shrink(image: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -149,11 +131,6 @@ def _scaled(image: NDArray[np.float32], values: NDArray[np.float32]) -> NDArray[
     if not high > low:
         return np.zeros_like(image)
     return np.clip((image - low) / (high - low), 0.0, 1.0).astype(np.float32)
-
-
-def _saturation(values: NDArray[np.float32]) -> tuple[float, float]:
-    low, high = values.min(), values.max()
-    return float((values == low).mean()), float((values == high).mean())
 
 
 def _histogram(image: NDArray[np.float32]) -> list[float]:

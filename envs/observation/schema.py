@@ -154,24 +154,29 @@ class ObservationSchema:
         """
         settings = task.space.names if union is None else union.settings
         terms = tuple(task.terms) if union is None else union.terms
+        limit, most = EMBEDDING_LIMIT, float(np.log1p(MOST_COST))
         limits: list[tuple[str, Sequence[tuple[str, float, float]]]] = [
             ("image", IMAGE_STATISTICS),
             ("foreground", FOREGROUND_STATISTICS),
-            ("embedding", _numbered("channel", n_channels, EMBEDDING_LIMIT)),
+            ("embedding", [(f"channel_{i}", -limit, limit) for i in range(n_channels)]),
             ("gaze", GAZE_STATISTICS),
             ("targets", [(n, -TARGET_LIMIT, TARGET_LIMIT) for n in task.target_vector_names()]),
         ]
         if union is not None:
-            limits.append(("free", _free_limits(union)))
+            ends = [f"{name}_{end}" for name in union.lengths for end in ("low", "high")]
+            free = [(name, 0.0, 1.0) for name in settings]
+            limits.append(("free", free + [(end, 0.0, RANGE_LIMIT) for end in ends]))
         limits += [
             ("budget", [("log_budget", -1.0, 1.0)]),
             ("last_settings", [(name, -1.0, 1.0) for name in settings]),
             ("last_terms", [(name, 0.0, 1.0) for name in (*terms, "score")]),
-            ("last_cost", [("log_cost", 0.0, float(np.log1p(MOST_COST)))]),
+            ("last_cost", [("log_cost", 0.0, most)]),
             ("has_last", [("has_last", 0.0, 1.0)]),
         ]
         if tuning:
-            limits.append(("search", _search_limits(task)))
+            search = [("log_left", 0.0, most), ("looks_left", 0.0, 1.0), ("log_masks", 0.0, 8.0)]
+            gazes = [f"log_prompts_{number}" for number, _ in enumerate(task.space.prompts())]
+            limits.append(("search", search + [(gaze, 0.0, most) for gaze in gazes]))
         return cls.from_limits(limits)
 
     @classmethod
@@ -253,23 +258,6 @@ class ObservationSchema:
         return ""
 
 
-def _numbered(name: str, count: int, limit: float) -> list[tuple[str, float, float]]:
-    return [(f"{name}_{i}", -limit, limit) for i in range(count)]
-
-
-def _free_limits(union: TaskUnion) -> list[tuple[str, float, float]]:
-    flags = [(name, 0.0, 1.0) for name in union.settings]
-    ends = [f"{name}_{end}" for name in union.lengths for end in ("low", "high")]
-    return flags + [(end, 0.0, RANGE_LIMIT) for end in ends]
-
-
-def _search_limits(task: Task) -> list[tuple[str, float, float]]:
-    cost = float(np.log1p(MOST_COST))
-    gazes = [f"log_prompts_{number}" for number, _ in enumerate(task.space.prompts())]
-    names = [("log_left", cost), ("looks_left", 1.0), ("log_masks", 8.0)]
-    return [(name, 0.0, high) for name, high in names] + [(name, 0.0, cost) for name in gazes]
-
-
-def _shorten(entries: Sequence[str], count: int = 8) -> str:
-    shown = ", ".join(entries[:count])
-    return f"({shown}, ...)" if len(entries) > count else f"({shown})"
+def _shorten(entries: Sequence[str]) -> str:
+    shown = ", ".join(entries[:8])
+    return f"({shown}, ...)" if len(entries) > 8 else f"({shown})"

@@ -31,10 +31,7 @@ class Prompts:
 
 
 def sample_prompts(
-    rng: np.random.Generator,
-    labels: NDArray[np.int32],
-    shape: tuple[int, int],
-    count: int,
+    rng: np.random.Generator, labels: NDArray[np.int32], shape: tuple[int, int], count: int
 ) -> Prompts | None:
     """Draw `count` prompts, one to three of them on background.
 
@@ -64,7 +61,13 @@ def sample_prompts(
         labels=np.tile(np.array([1, -1]), (count, 1)),
         instance=np.full(count, -1),
     )
-    chosen = _choose_instances(rng, candidates, areas, count - n_background)
+    # half evenly, half in proportion to the diameter: a grid of points hits large ones more
+    diameters = np.sqrt(areas[candidates])
+    weights = 0.5 / len(candidates) + 0.5 * diameters / diameters.sum()
+    wanted = count - n_background
+    chosen = rng.choice(
+        candidates, wanted, replace=len(candidates) < wanted, p=weights / weights.sum()
+    )
     order = np.argsort(labels, axis=None, kind="stable")
     first = np.concatenate([[0], np.cumsum(areas)])
     for slot, instance in enumerate(chosen):
@@ -80,31 +83,13 @@ def sample_prompts(
             )
             prompts.labels[slot] = (2, 3)
         else:
-            prompts.coords_px[slot, 0] = _interior_point(rng, rows, columns)
+            # anywhere inside, in two of five cases nearer to the centre
+            picked = rng.integers(len(rows), size=6 if rng.random() < 0.4 else 1)
+            distance = np.hypot(rows[picked] - rows.mean(), columns[picked] - columns.mean())
+            nearest = picked[np.argmin(distance)]
+            jitter = rng.uniform(-0.5, 0.5, 2)
+            prompts.coords_px[slot, 0] = np.array([columns[nearest], rows[nearest]]) + jitter
     for slot in range(len(chosen), count):
         row, column = background[rng.integers(len(background))]
         prompts.coords_px[slot, 0] = (column, row)
     return prompts
-
-
-def _choose_instances(
-    rng: np.random.Generator,
-    candidates: NDArray[np.intp],
-    areas: NDArray[np.intp],
-    count: int,
-) -> NDArray[np.intp]:
-    """Half evenly, half in proportion to the diameter: a grid of points hits large ones more."""
-    diameters = np.sqrt(areas[candidates])
-    weights = 0.5 / len(candidates) + 0.5 * diameters / diameters.sum()
-    replace = len(candidates) < count
-    return rng.choice(candidates, count, replace=replace, p=weights / weights.sum())
-
-
-def _interior_point(
-    rng: np.random.Generator, rows: NDArray[np.intp], columns: NDArray[np.intp]
-) -> NDArray[np.float64]:
-    """Anywhere inside, in two of five cases nearer to the centre."""
-    picked = rng.integers(len(rows), size=6 if rng.random() < 0.4 else 1)
-    distance = np.hypot(rows[picked] - rows.mean(), columns[picked] - columns.mean())
-    nearest = picked[np.argmin(distance)]
-    return np.array([columns[nearest], rows[nearest]]) + rng.uniform(-0.5, 0.5, 2)

@@ -142,6 +142,8 @@ class ParticleTable:
 
     Attributes
     ----------
+    ids : (K,) int array
+        The masks' numbers in the store.
     label : (K,) int array
         1 to K, as in `Segmentation.to_labels`.
     bbox-0, bbox-1, bbox-2, bbox-3 : (K,) int arrays
@@ -212,17 +214,12 @@ class ParticleTable:
         stability_score: Column,
     ) -> None:
         self._descriptors = descriptors
-        self._ids = ids
+        self.ids = ids
         self.predicted_iou = predicted_iou
         self.stability_score = stability_score
 
     def __len__(self) -> int:
-        return len(self._ids)
-
-    @property
-    def ids(self) -> Ids:
-        """The masks' numbers in the store, (K,)."""
-        return self._ids
+        return len(self.ids)
 
     @property
     def store(self) -> MaskStore:
@@ -238,7 +235,7 @@ class ParticleTable:
         """The table of some of its particles, in the order given."""
         return ParticleTable(
             self._descriptors,
-            self._ids[positions],
+            self.ids[positions],
             predicted_iou=self.predicted_iou[positions],
             stability_score=self.stability_score[positions],
         )
@@ -260,13 +257,13 @@ class ParticleTable:
         if name == "label":
             return np.arange(1, len(self) + 1)
         if name == "area":
-            return self._descriptors.store.areas[self._ids]
+            return self.store.areas[self.ids]
         if name == "equivalent_diameter_area":
             return equivalent_diameters_px(self.area)
         if name.startswith("bbox-"):
             side = _BOX_SIDES[int(name.removeprefix("bbox-"))]
-            return self._descriptors.store.boxes[self._ids, side].astype(np.int64)
-        values = self._descriptors.column(name, self._ids)
+            return self.store.boxes[self.ids, side].astype(np.int64)
+        values = self._descriptors.column(name, self.ids)
         return values > 0 if name == "touches_border" else values
 
     def to_dataframe(self, frame_id: str, pixel_size_nm: float | None = None) -> pd.DataFrame:
@@ -341,23 +338,16 @@ def describe_shape(
     )
 
 
-def _crofton_weights() -> NDArray[np.float64]:
-    """Perimeter for each of the 16 configurations of 2 x 2 pixels.
-
-    Counting the crossings of lines in four directions, as scikit-image's ``perimeter_crofton``;
-    the bits are: 1 lower right, 2 upper right, 4 lower left, 8 upper left pixel.
-    """
-    straight, diagonal = np.pi / 4, np.pi / (4 * np.sqrt(2))
-    weights = [
-        0, straight + diagonal, diagonal, 2 * diagonal,
-        0, straight + diagonal, 0, diagonal,
-        straight, 2 * straight, diagonal, diagonal,
-        straight, 2 * straight, 0, 0,
-    ]  # fmt: skip
-    return np.array(weights)
-
-
-_CROFTON_WEIGHTS = _crofton_weights()
+_STRAIGHT, _DIAGONAL = np.pi / 4, np.pi / (4 * np.sqrt(2))
+#: Perimeter for each of the 16 configurations of 2 x 2 pixels: crossings of lines in four
+#: directions, as scikit-image's ``perimeter_crofton`` counts them. The bits are: 1 lower right,
+#: 2 upper right, 4 lower left, 8 upper left pixel.
+_CROFTON_WEIGHTS = np.array([
+    0, _STRAIGHT + _DIAGONAL, _DIAGONAL, 2 * _DIAGONAL,
+    0, _STRAIGHT + _DIAGONAL, 0, _DIAGONAL,
+    _STRAIGHT, 2 * _STRAIGHT, _DIAGONAL, _DIAGONAL,
+    _STRAIGHT, 2 * _STRAIGHT, 0, 0,
+])  # fmt: skip
 
 
 def perimeter_crofton_px(window: Window) -> float:

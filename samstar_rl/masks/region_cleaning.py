@@ -18,8 +18,6 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from samstar_rl.masks.store import Ids, MaskStore, Window
 
-Corner = tuple[int, int]
-
 
 @dataclass(frozen=True)
 class _Cleaned:
@@ -28,14 +26,6 @@ class _Cleaned:
     low: float
     high: float
     mask_id: int
-
-
-@dataclass(frozen=True)
-class _Parts:
-    """Connected components (8-neighbours) of a padded window: label 0 is the rest."""
-
-    labels: NDArray[np.int32]
-    areas: NDArray[np.float64]
 
 
 class RegionCleaner:
@@ -62,53 +52,55 @@ class RegionCleaner:
         min_area : int
             px^2; smaller holes are filled, smaller islands removed, but for the largest.
         """
-        self._look_at(ids)
-        changed = self._smallest[ids] < min_area
-        cleaned = ids.copy()
-        for position in np.flatnonzero(changed).tolist():
-            cleaned[position] = self._look_up(int(ids[position]), min_area)
-        return cleaned, changed
-
-    def _look_at(self, ids: Ids) -> None:
-        """Know the smallest component, of mask or background, of each of these masks."""
+        # the smallest component, of mask or background, of each of these masks
         if len(self._smallest) < len(self._store):
             more = len(self._store) - len(self._smallest)
             self._smallest = np.pad(self._smallest, (0, more), constant_values=np.nan)
         for mask_id in ids[np.isnan(self._smallest[ids])].tolist():
             padded, weights, _ = self._padded(mask_id)
-            parts = [_parts_of(pixels, weights).areas for pixels in (padded, ~padded)]
-            self._smallest[mask_id] = np.concatenate(parts).min()
-
-    def _look_up(self, mask_id: int, min_area: int) -> int:
-        known = self._cleaned.setdefault(mask_id, [])
-        for cleaned in known:
-            if cleaned.low < min_area <= cleaned.high:
-                return cleaned.mask_id
-        known.append(self._clean_one(mask_id, min_area))
-        return known[-1].mask_id
+            areas = [_parts_of(pixels, weights)[1] for pixels in (padded, ~padded)]
+            self._smallest[mask_id] = np.concatenate(areas).min()
+        changed = self._smallest[ids] < min_area
+        cleaned = ids.copy()
+        for position in np.flatnonzero(changed).tolist():
+            mask_id = int(ids[position])
+            known = self._cleaned.setdefault(mask_id, [])
+            fitting = (one for one in known if one.low < min_area <= one.high)
+            if (found := next(fitting, None)) is None:
+                known.append(found := self._clean_one(mask_id, min_area))
+            cleaned[position] = found.mask_id
+        return cleaned, changed
 
     def _clean_one(self, mask_id: int, min_area: int) -> _Cleaned:
-        padded, weights, corner = self._padded(mask_id)
-        holes = _parts_of(~padded, weights)
-        filled = _fill_holes(holes, min_area)
-        islands = _parts_of(filled, weights)
-        kept = _remove_islands(islands, min_area)
-        areas = np.concatenate([holes.areas, islands.areas])
-        return _Cleaned(
-            low=areas[areas < min_area].max(initial=-np.inf),
-            high=areas[areas >= min_area].min(initial=np.inf),
-            mask_id=self._added(mask_id, corner, padded, kept),
-        )
+        padded, weights, (left, top) = self._padded(mask_id)
+        holes, hole_areas = _parts_of(~padded, weights)
+        filled = np.concatenate([[True], hole_areas < min_area])[holes]
+        islands, island_areas = _parts_of(filled, weights)
+        stays = np.concatenate([[False], island_areas >= min_area])
+        if len(island_areas) and not stays.any():
+            # every island is below the threshold: the largest stays
+            stays[1 + int(island_areas.argmax())] = True
+        kept = stays[islands]
+        areas = np.concatenate([hole_areas, island_areas])
+        low = areas[areas < min_area].max(initial=-np.inf)
+        high = areas[areas >= min_area].min(initial=np.inf)
+        if np.array_equal(padded, kept):
+            return _Cleaned(low, high, mask_id)
+        # where a pixel was filled that stands for others outside of the window, these are, too
+        frame_height, frame_width = self._store.shape
+        height, width = kept.shape
+        if self._store.areas[mask_id] == 0 or (
+            (left > 0 and kept[:, 0].any())
+            or (top > 0 and kept[0].any())
+            or (left + width < frame_width and kept[:, -1].any())
+            or (top + height < frame_height and kept[-1].any())
+        ):
+            rows = np.clip(np.arange(frame_height) - top, 0, height - 1)
+            columns = np.clip(np.arange(frame_width) - left, 0, width - 1)
+            left, top, kept = 0, 0, kept[np.ix_(rows, columns)]
+        return _Cleaned(low, high, int(self._store.add([((left, top), kept)])[0]))
 
-    def _added(self, mask_id: int, corner: Corner, before: Window, after: Window) -> int:
-        """The id of the cleaned mask; the old one where no pixel differs."""
-        if np.array_equal(before, after):
-            return mask_id
-        if self._store.areas[mask_id] == 0 or self._fills_the_outside(corner, after):
-            corner, after = self._in_whole_frame(corner, after)
-        return int(self._store.add([(corner, after)])[0])
-
-    def _padded(self, mask_id: int) -> tuple[Window, NDArray[np.float64], Corner]:
+    def _padded(self, mask_id: int) -> tuple[Window, NDArray[np.float64], tuple[int, int]]:
         """A mask's window with a rim of background where the frame goes on.
 
         Returns the window, the pixels of the frame that each of its pixels stands for (those
@@ -129,40 +121,11 @@ class RegionCleaner:
         columns[-1] += width - right
         return padded, np.outer(rows, columns), (left, top)
 
-    def _fills_the_outside(self, corner: Corner, window: Window) -> bool:
-        """Say whether a pixel that stands for others outside of the window was filled."""
-        left, top = corner
-        height, width = self._store.shape
-        return bool(
-            (left > 0 and window[:, 0].any())
-            or (top > 0 and window[0].any())
-            or (left + window.shape[1] < width and window[:, -1].any())
-            or (top + window.shape[0] < height and window[-1].any())
-        )
 
-    def _in_whole_frame(self, corner: Corner, window: Window) -> tuple[Corner, Window]:
-        """The window continued beyond its rim by its outermost pixels."""
-        left, top = corner
-        height, width = self._store.shape
-        rows = np.clip(np.arange(height) - top, 0, window.shape[0] - 1)
-        columns = np.clip(np.arange(width) - left, 0, window.shape[1] - 1)
-        return (0, 0), window[np.ix_(rows, columns)]
-
-
-def _parts_of(pixels: Window, weights: NDArray[np.float64]) -> _Parts:
+def _parts_of(
+    pixels: Window, weights: NDArray[np.float64]
+) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
+    """Label connected components (8-neighbours) of a window, and measure those but the rest, 0."""
     n_labels, labels = cv2.connectedComponents(pixels.astype(np.uint8), connectivity=8)
     areas = np.bincount(labels.ravel(), weights=weights.ravel(), minlength=n_labels)
-    return _Parts(np.asarray(labels, dtype=np.int32), areas[1:].astype(np.float64))
-
-
-def _fill_holes(holes: _Parts, min_area: int) -> Window:
-    filled = np.concatenate([[True], holes.areas < min_area])
-    return np.asarray(filled[holes.labels])
-
-
-def _remove_islands(islands: _Parts, min_area: int) -> Window:
-    kept = np.concatenate([[False], islands.areas >= min_area])
-    if len(islands.areas) and not kept.any():
-        # every island is below the threshold: the largest stays
-        kept[1 + int(islands.areas.argmax())] = True
-    return np.asarray(kept[islands.labels])
+    return np.asarray(labels, dtype=np.int32), areas[1:].astype(np.float64)

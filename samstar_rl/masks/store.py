@@ -192,12 +192,12 @@ class MaskStore:
         b = self.window(second)[y0 - by0 : y1 - by0, x0 - bx0 : x1 - bx0]
         return int(np.count_nonzero(a & b))
 
-    def intersections(self, first: Ids, second: Ids | None = None) -> NDArray[np.int32]:
-        """Pixels that masks share, (F, S); without second the (F, F) of the first with themselves.
+    def intersections(self, ids: Ids) -> NDArray[np.int32]:
+        """Pixels that each two of K masks share, (K, K), counted once and remembered.
 
-        The diagonal then holds the areas. A pair is counted once and remembered.
+        The diagonal holds the areas.
         """
-        return self._pairs.lookup(self, first, first if second is None else second)
+        return self._pairs.shared(self, ids[:, None], ids)
 
     def meeting(self, ids: Ids) -> tuple[Ids, Ids]:
         """Positions of each two of K masks whose boxes meet, in no order: one, one behind it."""
@@ -216,7 +216,7 @@ class MaskStore:
 
     def shared(self, first: Ids, second: Ids) -> NDArray[np.int32]:
         """Pixels that masks share pair by pair, (P,). A pair is counted once and remembered."""
-        return self._pairs.pairs(self, first, second)
+        return self._pairs.shared(self, first, second)
 
     def known_shared(self, first: Ids, second: Ids) -> NDArray[np.int32]:
         """Return what `shared` returns, with -1 for pairs that were never counted."""
@@ -239,23 +239,8 @@ class _PairTable:
     def n_bytes(self) -> int:
         return self._rows.nbytes
 
-    def lookup(self, store: MaskStore, first: Ids, second: Ids) -> NDArray[np.int32]:
-        """Pixels that each of the first shares with each of the second, (F, S)."""
-        slots = self._slots_of(first, len(store))
-        shared = self._rows[slots[:, None], second]
-        unknown = shared < 0
-        if unknown.any():
-            rows, columns = np.nonzero(unknown)
-            counted = _count_shared(store, first[rows], second[columns])
-            self._rows[slots[rows], second[columns]] = counted
-            shared[rows, columns] = counted
-            # what was counted for a pair holds for it the other way round
-            back = self._slots[second[columns]]
-            self._rows[back[back >= 0], first[rows][back >= 0]] = counted[back >= 0]
-        return shared
-
     def known(self, store: MaskStore, first: Ids, second: Ids) -> NDArray[np.int32]:
-        """Return what `pairs` returns, with -1 where nothing is remembered."""
+        """Return what `shared` returns, with -1 where nothing is remembered."""
         if len(store) > len(self._slots):
             self._widen(len(store))
         slots = self._slots[first]
@@ -263,15 +248,15 @@ class _PairTable:
             return np.full(len(first), -1, dtype=np.int32)
         return np.where(slots < 0, -1, self._rows[slots, second]).astype(np.int32)
 
-    def pairs(self, store: MaskStore, first: Ids, second: Ids) -> NDArray[np.int32]:
-        """Return the pixels that single pairs of masks share, (P,)."""
+    def shared(self, store: MaskStore, first: Ids, second: Ids) -> NDArray[np.int32]:
+        """Return the pixels that pairs of masks share; first and second are broadcast."""
         slots = self._slots_of(first, len(store))
         shared = self._rows[slots, second]
-        unknown = np.flatnonzero(shared < 0)
-        if len(unknown):
-            a, b = first[unknown], second[unknown]
+        unknown = shared < 0
+        if unknown.any():
+            a, b = (np.broadcast_to(ids, shared.shape)[unknown] for ids in (first, second))
             counted = _count_shared(store, a, b)
-            self._rows[slots[unknown], b] = counted
+            self._rows[self._slots[a], b] = counted
             shared[unknown] = counted
             # what was counted for a pair holds for it the other way round
             back = self._slots[b]
@@ -286,8 +271,14 @@ class _PairTable:
             new = np.unique(new)
             self._slots[new] = self._n_rows + np.arange(len(new))
             self._n_rows += len(new)
-            self._lengthen()
-            _PAIRS.make_room_for(self)
+            if self._n_rows > len(self._rows):
+                more = max(self._n_rows, len(self._rows) * 3 // 2) - len(self._rows)
+                self._rows = np.pad(self._rows, ((0, more), (0, 0)), constant_values=-1)
+            _TABLES.add(self)
+            if sum(table.n_bytes for table in _TABLES) > PAIR_BYTES:
+                for table in list(_TABLES):
+                    if table is not self:
+                        table.forget()
         return self._slots[ids]
 
     def _widen(self, n_masks: int) -> None:
@@ -296,27 +287,9 @@ class _PairTable:
         self._slots = np.pad(self._slots, (0, more), constant_values=-1)
         self._rows = np.pad(self._rows, ((0, 0), (0, more)), constant_values=-1)
 
-    def _lengthen(self) -> None:
-        if self._n_rows > len(self._rows):
-            more = max(self._n_rows, len(self._rows) * 3 // 2) - len(self._rows)
-            self._rows = np.pad(self._rows, ((0, more), (0, 0)), constant_values=-1)
 
-
-class _PairBudget:
-    """Bounds the memory of all pair tables of the process: the oldest are emptied."""
-
-    def __init__(self) -> None:
-        self._tables: WeakSet[_PairTable] = WeakSet()
-
-    def make_room_for(self, newest: _PairTable) -> None:
-        self._tables.add(newest)
-        if sum(table.n_bytes for table in self._tables) > PAIR_BYTES:
-            for table in list(self._tables):
-                if table is not newest:
-                    table.forget()
-
-
-_PAIRS = _PairBudget()
+#: All of the process, whose memory is bounded together: the older are emptied.
+_TABLES: WeakSet[_PairTable] = WeakSet()
 
 
 def _count_shared(store: MaskStore, first: Ids, second: Ids) -> NDArray[np.int32]:

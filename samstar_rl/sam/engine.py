@@ -7,8 +7,8 @@ point. Whatever filters later needs no SAM any more.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 import torch
@@ -36,13 +36,7 @@ if TYPE_CHECKING:
     from samstar_rl.evidence.frame_evidence import FrameEvidence
     from samstar_rl.segmentation.segmentation import Segmentation
 
-__all__ = [
-    "Embedding",
-    "Floor",
-    "ProposalEngine",
-    "Proposals",
-    "ProposalsError",
-]
+__all__ = ["Embedding", "Floor", "ProposalEngine", "Proposals", "ProposalsError"]
 
 RGB = NDArray[np.uint8]
 
@@ -90,9 +84,13 @@ class ProposalEngine:
         points_per_batch: int = 64,
         backend: Backend = "auto",
     ) -> None:
-        _check_option("precision", precision, ("float32", "bfloat16", "float16"))
-        _check_option("arithmetic", arithmetic, ("folded", "stock"))
-        _check_option("backend", backend, ("auto", "torch", "onnxruntime"))
+        for name, given, allowed in (
+            ("precision", precision, get_args(Precision)),
+            ("arithmetic", arithmetic, get_args(Arithmetic)),
+            ("backend", backend, get_args(Backend)),
+        ):
+            if given not in allowed:
+                raise SamstarError(f"{name} must be one of {', '.join(allowed)}, got {given!r}")
         if points_per_batch < 1:
             raise SamstarError(f"points_per_batch must be at least 1, got {points_per_batch}")
         if arithmetic == "stock" and precision != "float32":
@@ -128,21 +126,19 @@ class ProposalEngine:
     def embed(self, image: Frame | RGB) -> Embedding:
         """Encode a frame, or an (H, W, 3) uint8 picture, in one pass of SAM's encoder."""
         started = time.perf_counter()
-        scene = _scene_of(image)
-        rgb = unit_to_rgb(scene.unit) if isinstance(image, Frame) else image
+        if isinstance(image, Frame):
+            scene = Scene(image.image, LazyMaps.of(image).unit)
+        elif image.ndim == 3 and image.shape[2] == 3 and image.dtype == np.uint8:
+            scene = Scene(image)
+        else:
+            raise SamstarError(
+                f"expected a Frame or an (H, W, 3) uint8 picture, got {image.dtype} of shape "
+                f"{image.shape}: make a Frame of other arrays"
+            )
+        rgb = _picture_of(image, scene)
         features, input_size = self._decoder.encode(rgb)
         seconds = time.perf_counter() - started
         return Embedding(features, input_size, (rgb.shape[0], rgb.shape[1]), scene, seconds)
-
-    def _embed_many(self, pictures: list[RGB]) -> list[Embedding]:
-        """As `embed`, side by side."""
-        started = time.perf_counter()
-        encoded = self._decoder.encode_many(pictures)
-        seconds = (time.perf_counter() - started) / max(len(pictures), 1)
-        return [
-            Embedding(features, input_size, picture.shape[:2], Scene(picture), seconds)
-            for picture, (features, input_size) in zip(pictures, encoded, strict=True)
-        ]
 
     def propose(
         self,
@@ -194,8 +190,13 @@ class ProposalEngine:
         else:
             crops = _crops(embedding.picture_size, prompt, point_grids)
             boxes = np.array([crop.box for crop in crops], dtype=np.int64)
-            for crop, picture in self._pictures(frame, crops, embedding):
-                n_prompts += self._collect(collection, crop, picture, floor, columns)
+            rgb = _picture_of(frame, embedding.scene) if len(crops) > 1 else None
+            for crop in crops:
+                view = embedding
+                if rgb is not None and crop.index > 0:  # the whole frame is encoded already
+                    x0, y0, x1, y1 = crop.box
+                    view = self.embed(rgb[y0:y1, x0:x1])
+                n_prompts += self._collect(collection, crop, view, floor, columns)
         return Proposals(
             frame_id=frame.id if isinstance(frame, Frame) else "image",
             prompt=prompt,
@@ -204,8 +205,10 @@ class ProposalEngine:
             scene=embedding.scene,
             masks=collection.store(embedding.picture_size),
             iou_pred=np.array(collection.iou_pred, dtype=np.float32),
-            stability=_stacked(collection.stability, len(columns), np.float32),
-            point_xy=_stacked(collection.point_xy, 2, np.float64),
+            stability=np.array(collection.stability, dtype=np.float32).reshape(
+                len(collection.stability), len(columns)
+            ),
+            point_xy=np.array(collection.point_xy, dtype=np.float64).reshape(-1, 2),
             crop_index=np.array(collection.crop_index, dtype=np.int32),
             crop_boxes=boxes,
             n_prompts_decoded=n_prompts,
@@ -265,18 +268,6 @@ class ProposalEngine:
             proposals, settings, length_unit_px=length_unit_px, evidence=evidence
         )
 
-    def _pictures(
-        self, frame: Frame | RGB, crops: list[Crop], embedding: Embedding
-    ) -> Iterator[tuple[Crop, Embedding]]:
-        """Each crop with its embedding, the whole frame's being there already."""
-        yield crops[0], embedding
-        if len(crops) == 1:
-            return
-        rgb = unit_to_rgb(embedding.scene.unit) if isinstance(frame, Frame) else frame
-        for crop in crops[1:]:
-            x0, y0, x1, y1 = crop.box
-            yield crop, self.embed(rgb[y0:y1, x0:x1])
-
     def _look(
         self,
         frame: Frame | RGB,
@@ -289,7 +280,7 @@ class ProposalEngine:
         """Decode in prompt order; returns what was found and the boxes of all views."""
         known = LazyMaps.of(frame) if isinstance(frame, Frame) else None
         plan = plan_prompts(embedding.scene.unit, prompt.zoom, known)
-        rgb = unit_to_rgb(embedding.scene.unit) if isinstance(frame, Frame) else frame
+        rgb = _picture_of(frame, embedding.scene)
 
         def open_views(numbers: Sequence[int]) -> list[Embedding]:
             if list(numbers) == [0]:
@@ -298,7 +289,13 @@ class ProposalEngine:
                 np.ascontiguousarray(rgb[y0:y1, x0:x1])
                 for x0, y0, x1, y1 in plan.boxes[numbers].tolist()
             ]
-            return self._embed_many(pictures)
+            started = time.perf_counter()
+            encoded = self._decoder.encode_many(pictures)
+            seconds = (time.perf_counter() - started) / max(len(pictures), 1)
+            return [
+                Embedding(features, input_size, picture.shape[:2], Scene(picture), seconds)
+                for picture, (features, input_size) in zip(pictures, encoded, strict=True)
+            ]
 
         looked = look(
             plan,
@@ -332,9 +329,11 @@ class ProposalEngine:
             stock=self.arithmetic == "stock",
         )
         n_decoded = 0
-        batches = _batches(len(crop.points_px), self.points_per_batch)
+        numbers = np.arange(len(crop.points_px))
         begun = (
-            self._decoder.begin(embedding, crop.points_px[batch], batch, floor) for batch in batches
+            self._decoder.begin(embedding, crop.points_px[batch], batch, floor)
+            for start in range(0, len(numbers), self.points_per_batch)
+            for batch in [numbers[start : start + self.points_per_batch]]
         )
         for decoding in one_ahead(begun):
             collector.collect(decoding.finish())
@@ -342,26 +341,9 @@ class ProposalEngine:
         return n_decoded
 
 
-def _batches(n_points: int, size: int) -> Iterator[NDArray[np.intp]]:
-    """Indices of points to decode together."""
-    for start in range(0, n_points, size):
-        yield np.arange(start, min(start + size, n_points))
-
-
-def _check_option(name: str, value: object, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        raise SamstarError(f"{name} must be one of {', '.join(allowed)}, got {value!r}")
-
-
-def _scene_of(image: Frame | RGB) -> Scene:
-    if isinstance(image, Frame):
-        return Scene(image.image, LazyMaps.of(image).unit)
-    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
-        raise SamstarError(
-            f"expected a Frame or an (H, W, 3) uint8 picture, got {image.dtype} of shape "
-            f"{image.shape}: make a Frame of other arrays"
-        )
-    return Scene(image)
+def _picture_of(image: Frame | RGB, scene: Scene) -> RGB:
+    """A frame as SAM takes it, (H, W, 3)."""
+    return unit_to_rgb(scene.unit) if isinstance(image, Frame) else image
 
 
 def _crops(
@@ -381,16 +363,7 @@ def _crops(
                 f"a frame of {shape[1]} x {shape[0]} px is too small for "
                 f"{prompt.crop_n_layers} crop layers: lower crop_n_layers"
             )
-        crops.append(Crop(index, (x0, y0, x1, y1), _grid_points(point_grids[layer], box)))
+        # int64 sizes and float64 products, as in the stock generator
+        points_px = np.asarray(point_grids[layer] * np.array([[x1 - x0, y1 - y0]]), np.float64)
+        crops.append(Crop(index, (x0, y0, x1, y1), points_px))
     return crops
-
-
-def _grid_points(grid: NDArray[np.floating], box: Sequence[int]) -> NDArray[np.float64]:
-    """Points in [0, 1] to px of a crop."""
-    x0, y0, x1, y1 = box
-    # int64 sizes and float64 products, as in the stock generator
-    return np.asarray(grid * np.array([[x1 - x0, y1 - y0]]), dtype=np.float64)
-
-
-def _stacked(rows: Sequence[NDArray[Any]], width: int, dtype: type[Any]) -> NDArray[Any]:
-    return np.array(rows, dtype=dtype).reshape(len(rows), width)

@@ -190,11 +190,7 @@ def tokens_to_image(
 
 
 def image_to_tokens(
-    attention: Attention,
-    keys: Tensor,
-    values: Tensor,
-    image_tokens: Tensor,
-    image_pe: Tensor,
+    attention: Attention, keys: Tensor, values: Tensor, image_tokens: Tensor, image_pe: Tensor
 ) -> Tensor:
     """Add to image tokens their attention to the tokens of M prompts.
 

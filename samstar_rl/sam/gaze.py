@@ -166,18 +166,7 @@ def _next_batch(
 
 
 class _View:
-    """An encoded view with all that its masks need.
-
-    Parameters
-    ----------
-    plan : PromptPlan
-    number : int
-        Of the view in the plan.
-    embedding : Embedding
-    decoder : PointDecoder
-    threshold : float
-        Cut-off of the logits.
-    """
+    """An encoded view, by its number in the plan, with all that its masks need."""
 
     def __init__(
         self,

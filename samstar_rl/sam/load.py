@@ -125,23 +125,21 @@ def _resolve(model: str | Path, checkpoint: str | Path | None) -> tuple[str | No
     if model == "tiny":
         return "tiny", Path(checkpoint) if checkpoint else packaged_weights_path()
     if model in CHECKPOINTS:
-        return CHECKPOINTS[str(model)].architecture, _named_file(str(model), checkpoint)
-    if model in UNVERIFIED:
-        return UNVERIFIED[str(model)], _named_file(str(model), checkpoint)
-    if Path(model).exists():
+        architecture = CHECKPOINTS[str(model)].architecture
+    elif model in UNVERIFIED:
+        architecture = UNVERIFIED[str(model)]
+    elif Path(model).exists():
         return None, Path(model)
-    raise SamLoadError(
-        f"unknown SAM {str(model)!r}: expected one of tiny, "
-        f"{', '.join([*CHECKPOINTS, *UNVERIFIED])}, or the "
-        "path of an existing checkpoint (.pth, .pt or .safetensors)"
-    )
-
-
-def _named_file(name: str, checkpoint: str | Path | None) -> Path:
+    else:
+        raise SamLoadError(
+            f"unknown SAM {str(model)!r}: expected one of tiny, "
+            f"{', '.join([*CHECKPOINTS, *UNVERIFIED])}, or the "
+            "path of an existing checkpoint (.pth, .pt or .safetensors)"
+        )
     if checkpoint is not None:
-        return Path(checkpoint)
+        return architecture, Path(checkpoint)
     try:
-        return fetch_checkpoint(name)
+        return architecture, fetch_checkpoint(str(model))
     except CheckpointError as error:
         raise SamLoadError(str(error)) from error
 

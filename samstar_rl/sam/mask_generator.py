@@ -66,7 +66,10 @@ class MaskGenerator:
                 f"output_mode must be one of {', '.join(OUTPUT_MODES)}, got {output_mode!r}"
             )
         if output_mode == "coco_rle":
-            _require_pycocotools()
+            try:
+                import pycocotools  # noqa: F401
+            except ImportError as error:
+                raise MissingExtraError("output_mode='coco_rle'", "pycocotools", "coco") from error
         self.settings = Settings(
             # point_grids stand in for the regular ones
             points_per_side=Settings.points_per_side
@@ -108,12 +111,11 @@ class MaskGenerator:
         records = segmentation.records()
         if self.output_mode != "binary_mask":
             for record in records:
-                record["segmentation"] = self._encode(record["segmentation"])
+                rle = uncompressed_rle(record["segmentation"])
+                record["segmentation"] = (
+                    coco_encode_rle(rle) if self.output_mode == "coco_rle" else rle
+                )
         return records
-
-    def _encode(self, mask: NDArray[np.bool_]) -> dict[str, Any]:
-        rle = uncompressed_rle(mask)
-        return coco_encode_rle(rle) if self.output_mode == "coco_rle" else rle
 
 
 def uncompressed_rle(mask: NDArray[np.bool_]) -> dict[str, Any]:
@@ -122,10 +124,3 @@ def uncompressed_rle(mask: NDArray[np.bool_]) -> dict[str, Any]:
     ends = np.flatnonzero(column_major[1:] != column_major[:-1]) + 1
     runs = np.diff(ends, prepend=0, append=column_major.size).tolist()
     return {"size": list(mask.shape), "counts": [0, *runs] if column_major[0] else runs}
-
-
-def _require_pycocotools() -> None:
-    try:
-        import pycocotools  # noqa: F401
-    except ImportError as error:
-        raise MissingExtraError("output_mode='coco_rle'", "pycocotools", "coco") from error

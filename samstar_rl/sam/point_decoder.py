@@ -181,24 +181,16 @@ class PointDecoder:
         """
         if self.arithmetic == "stock":
             return Decoding(points, [partial(self._stock_part, embedding, points_px, floor)])
-        groups = self._groups(embedding, points_px)
-        if self._pool is None:
-            later = [partial(self._folded_part, embedding, group, floor) for group in groups]
-            return Decoding(points, later)
-        futures = [self._pool.submit(self._folded_part, embedding, g, floor) for g in groups]
-        return Decoding(points, [future.result for future in futures])
-
-    @torch.no_grad()
-    def decode_all(
-        self, embedding: Embedding, points_px: NDArray[np.float64]
-    ) -> tuple[Tensor, Tensor]:
-        """Predicted IoU (P, 3) and logits (P, 3, h, w) of every mask, whatever it is worth."""
-        if self.arithmetic == "stock":
-            return self._decode_stock(embedding, points_px)
-        everything = self.begin(embedding, points_px, np.arange(len(points_px)), Floor())
-        parts = [part() for part in everything.parts]
-        low = torch.cat([part.low for part in parts])
-        return torch.cat([p.iou_pred for p in parts]), low.unflatten(0, (-1, MASKS_PER_POINT))
+        together = len(points)
+        if self.sam.device.type == "cpu":
+            together = max(1, TOKEN_BYTES // (4 * embedding.features.nelement()))
+        parts: list[Callable[[], _Part]] = [
+            partial(self._folded_part, embedding, points_px[start : start + together], floor)
+            for start in range(0, len(points), together)
+        ]
+        if self._pool is not None:
+            parts = [self._pool.submit(part).result for part in parts]
+        return Decoding(points, parts)
 
     def autocast(self) -> AbstractContextManager[object]:
         """The context in which SAM works at the precision asked for."""
@@ -235,27 +227,10 @@ class PointDecoder:
             n_threads, "samstar-decode", initializer=torch.set_num_threads, initargs=(1,)
         )
 
-    def _groups(
-        self, embedding: Embedding, points_px: NDArray[np.float64]
-    ) -> list[NDArray[np.float64]]:
-        """Points to decode together."""
-        if self.sam.device.type != "cpu":
-            return [points_px]
-        size = max(1, TOKEN_BYTES // (4 * embedding.features.nelement()))
-        return [points_px[start : start + size] for start in range(0, len(points_px), size)]
-
     @torch.no_grad()
     def _stock_part(
         self, embedding: Embedding, points_px: NDArray[np.float64], floor: Floor
     ) -> _Part:
-        iou_pred, low = self._decode_stock(embedding, points_px)
-        above = _above(iou_pred, floor)
-        return _Part(iou_pred, above, low[above])
-
-    def _decode_stock(
-        self, embedding: Embedding, points_px: NDArray[np.float64]
-    ) -> tuple[Tensor, Tensor]:
-        """Predicted IoU (P, 3) and logits (P, 3, h, w) in the stock arithmetic."""
         coords = self._input_coords(embedding, points_px)[:, None, :]
         labels = torch.ones(coords.shape[:2], dtype=torch.int, device=coords.device)
         sparse, dense = self.sam.prompt_encoder(points=(coords, labels), boxes=None, masks=None)
@@ -266,13 +241,18 @@ class PointDecoder:
             dense_prompt_embeddings=dense,
             multimask_output=True,
         )
-        return iou_pred, low
+        above = _above(iou_pred, floor)
+        return _Part(iou_pred, above, low[above])
 
     @torch.no_grad()
     def _folded_part(
         self, embedding: Embedding, points_px: NDArray[np.float64], floor: Floor
     ) -> _Part:
-        tokens = self._point_tokens(embedding, points_px)
+        # each point, and the padding that SAM adds to it
+        coords = self._input_coords(embedding, points_px)
+        pairs = torch.stack([coords, torch.zeros_like(coords)], dim=1)
+        labels = torch.tensor([1, -1], device=coords.device).expand(len(coords), -1)
+        tokens = decoder.point_tokens(self.sam.prompt_encoder, pairs, labels)
         iou_pred, queries, image_tokens = self._transform(embedding, tokens)
         above = _above(iou_pred, floor)
         return _Part(iou_pred, above, self._upscale(embedding, queries, image_tokens, above))
@@ -312,13 +292,6 @@ class PointDecoder:
             return decoder.upscale_masks(
                 self.sam.mask_decoder, queries[prompts], tokens, grid, chosen
             ).float()
-
-    def _point_tokens(self, embedding: Embedding, points_px: NDArray[np.float64]) -> Tensor:
-        """Prompt tokens (P, 2, C): each point and the padding that SAM adds to it."""
-        points = self._input_coords(embedding, points_px)
-        coords = torch.stack([points, torch.zeros_like(points)], dim=1)
-        labels = torch.tensor([1, -1], device=coords.device).expand(len(coords), -1)
-        return decoder.point_tokens(self.sam.prompt_encoder, coords, labels)
 
     def _input_coords(self, embedding: Embedding, points_px: NDArray[np.float64]) -> Tensor:
         coords = self._resize.apply_coords(points_px, embedding.picture_size)

@@ -228,18 +228,7 @@ def find_bodies(
 
 
 def bodies_of(maps: ForegroundMaps, shape: tuple[int, int]) -> Bodies:
-    """The bodies that maps of the foreground show.
-
-    Parameters
-    ----------
-    maps : ForegroundMaps
-    shape : (int, int)
-        Height and width of the frame in px.
-
-    Returns
-    -------
-    Bodies
-    """
+    """The bodies that maps of the foreground show in a frame of this height and width in px."""
     scale = np.array(shape[::-1]) / np.array(maps.core.shape[::-1])
     n, labels, stats, _ = cv2.connectedComponentsWithStats(
         (maps.core > LIKELY).astype(np.uint8), connectivity=4

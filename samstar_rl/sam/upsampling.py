@@ -79,11 +79,6 @@ class _Axis:
         transposed = np.ascontiguousarray(weights.transpose(0, 2, 1))
         return cls(full, first, stop, taps, weights, transposed)
 
-    @property
-    def looked_at(self) -> list[slice]:
-        """The logits that each block's pixels look at."""
-        return list(map(slice, self.first.tolist(), self.stop.tolist()))
-
 
 def _interpolation(low: int, high: int) -> NDArray[np.float64]:
     """The (high, low) matrix of torch's bilinear interpolation along one axis."""
@@ -159,19 +154,12 @@ class LogitUpsampler:
     def _blocks(self, combine: np.ufunc, chosen: NDArray[np.bool_]) -> NDArray[np.intp]:
         """Count columns of logits that a block looks at and of which any or all are chosen.
 
-        Parameters
-        ----------
-        combine : ufunc
-            `numpy.bitwise_or` for any, `numpy.bitwise_and` for all rows that the block looks at.
-        chosen : (N, h, w) bool array
-            w a multiple of 64.
-
-        Returns
-        -------
-        (N, R, C) int array
+        That is, by `numpy.bitwise_or` or `numpy.bitwise_and` of the rows that it looks at. Chosen
+        are (N, h, w), w a multiple of 64; the result is (N, R, C).
         """
         words = np.packbits(np.ascontiguousarray(chosen), axis=2).view(np.uint64)
-        by_row = [combine.reduce(words[:, rows], axis=1) for rows in self._rows.looked_at]
+        looked_at = map(slice, self._rows.first.tolist(), self._rows.stop.tolist())
+        by_row = [combine.reduce(words[:, rows], axis=1) for rows in looked_at]
         columns = np.unpackbits(np.stack(by_row, axis=1).view(np.uint8), axis=2)
         before = np.zeros((*columns.shape[:2], columns.shape[2] + 1), dtype=np.int16)
         np.cumsum(columns, axis=2, out=before[:, :, 1:])

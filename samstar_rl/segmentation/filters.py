@@ -82,12 +82,17 @@ def filter_proposals(
     if settings.min_mask_region_area > 0 and len(kept):
         kept, mask_ids = _clean_regions(proposals, settings, kept)
     passing = _passing_gates(proposals, settings, mask_ids, length_unit_px)
-    if passing is not None:
+    if len(passing) < len(kept):
         kept, mask_ids = kept[passing], mask_ids[passing]
     quality: NDArray[np.floating] = proposals.iou_pred[kept]
     if settings.min_plausibility > 0:
         found = Segmentation(proposals.frame_id, settings, proposals, kept, mask_ids)
-        probability = _checked(evidence).likeness(found.table)
+        if evidence is None:
+            raise SamstarError(
+                "min_plausibility needs to know the sample: segment with a task, or pass "
+                "**PhysicsReward(task).gauge(frame); min_plausibility=0 turns this gate off"
+            )
+        probability = evidence.likeness(found.table)
         plausible = np.flatnonzero(probability >= settings.min_plausibility)
         kept, mask_ids = kept[plausible], mask_ids[plausible]
         quality = quality[plausible] * probability[plausible]
@@ -95,15 +100,6 @@ def filter_proposals(
         apart = _apart(proposals, settings.max_overlap, mask_ids, quality)
         kept, mask_ids = kept[apart], mask_ids[apart]
     return Segmentation(proposals.frame_id, settings, proposals, kept, mask_ids)
-
-
-def _checked(evidence: FrameEvidence | None) -> FrameEvidence:
-    if evidence is None:
-        raise SamstarError(
-            "min_plausibility needs to know the sample: segment with a task, or pass "
-            "**PhysicsReward(task).gauge(frame); min_plausibility=0 turns this gate off"
-        )
-    return evidence
 
 
 def _select(proposals: Proposals, settings: Settings) -> Ids:
@@ -214,40 +210,32 @@ def _clean_regions(proposals: Proposals, settings: Settings, kept: Ids) -> tuple
 
 def _passing_gates(
     proposals: Proposals, settings: Settings, mask_ids: Ids, length_unit_px: float
-) -> NDArray[np.intp] | None:
-    """Positions of the masks within the gates, None if none is set.
+) -> NDArray[np.intp]:
+    """Positions of the masks within the gates.
 
     Cheap gates come first: descriptors are computed for what passes those.
     """
-    passing: NDArray[np.intp] | None = None
-    for name, low, high in _limits(settings, length_unit_px):
-        positions = np.arange(len(mask_ids)) if passing is None else passing
-        values = _gate_values(proposals, name, mask_ids[positions])
-        passing = positions[(values >= low) & (values <= high)]
-    return passing
-
-
-def _limits(settings: Settings, length_unit_px: float) -> list[tuple[str, float, float]]:
-    """The gates that are set: what is measured, its least and its greatest value."""
+    least_px, most_px = (d * length_unit_px for d in (settings.min_diameter, settings.max_diameter))
     gates = [
-        (
-            "equivalent_diameter_area",
-            settings.min_diameter * length_unit_px,
-            settings.max_diameter * length_unit_px,
-        ),
+        ("equivalent_diameter_area", least_px, most_px),
         ("aspect_ratio", 0.0, settings.max_aspect_ratio),
         ("circularity", settings.min_circularity, np.inf),
         ("solidity", settings.min_solidity, np.inf),
         ("contrast", settings.min_contrast, np.inf),
     ]
-    return [(name, low, high) for name, low, high in gates if low > 0 or high < np.inf]
-
-
-def _gate_values(proposals: Proposals, name: str, mask_ids: Ids) -> NDArray[np.float64]:
-    if name == "equivalent_diameter_area":
-        return equivalent_diameters_px(proposals.masks.areas[mask_ids])
-    values = proposals.descriptors.column(name, mask_ids)
-    return np.abs(values) if name == "contrast" else values
+    passing = np.arange(len(mask_ids))
+    for name, low, high in gates:
+        if not (low > 0 or high < np.inf):
+            continue
+        ids = mask_ids[passing]
+        if name == "equivalent_diameter_area":
+            values = equivalent_diameters_px(proposals.masks.areas[ids])
+        else:
+            values = proposals.descriptors.column(name, ids)
+        if name == "contrast":
+            values = np.abs(values)
+        passing = passing[(values >= low) & (values <= high)]
+    return passing
 
 
 def _apart(
@@ -263,21 +251,15 @@ def _apart(
     while True:
         conflicts = np.flatnonzero(shared > limits)
         conflicts = conflicts[np.argsort(first[conflicts], kind="stable")]
-        free = _without_conflicts(len(ranked), first[conflicts], second[conflicts])
+        # each that stays drops all worse ones it is at odds with
+        stays = [True] * len(ranked)
+        better, worse = first[conflicts].tolist(), second[conflicts].tolist()
+        for head, other in zip(better, worse, strict=True):
+            if stays[head]:
+                stays[other] = False
+        free = np.array(stays)
         # only pairs of masks that would both stay need counting
         unknown = np.flatnonzero((shared < 0) & free[first] & free[second])
         if len(unknown) == 0:
             return np.sort(ranks[free])
         shared[unknown] = masks.shared(ranked[first[unknown]], ranked[second[unknown]])
-
-
-def _without_conflicts(count: int, better: Ids, worse: Ids) -> NDArray[np.bool_]:
-    """Which masks stay when each that stays drops all worse ones it is at odds with.
-
-    ``better`` rises.
-    """
-    free = [True] * count
-    for head, other in zip(better.tolist(), worse.tolist(), strict=True):
-        if free[head]:
-            free[other] = False
-    return np.array(free, dtype=bool)

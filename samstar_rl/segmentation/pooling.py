@@ -80,7 +80,7 @@ class Pool:
         spent, n_tiles = whole.view_cost, 0
         stopped_by = None
         for look in looks:
-            number = self._number(look)
+            number = next(k for k, r in enumerate(self.records) if r.prompt.holds(look.prompt))
             start = self._starts[number]
             chosen[start : start + len(look)] = True
             n_prompts = look.n_prompts_decoded
@@ -112,6 +112,3 @@ class Pool:
             ranking=whole.ranking.among(chosen),
         )
         return part
-
-    def _number(self, look: Proposals) -> int:
-        return next(k for k, held in enumerate(self.records) if held.prompt.holds(look.prompt))

@@ -40,8 +40,6 @@ class Segmentation:
     mask_ids : (K,) int array
         Their masks in ``proposals.masks``: the same numbers, but for masks whose regions were
         cleaned (`min_mask_region_area`). Key caches of pixels by ``masks`` and this.
-    masks : MaskStore
-        Where ``mask_ids`` point to.
     """
 
     frame_id: str
@@ -184,9 +182,9 @@ class Segmentation:
     def coverage_count(self) -> NDArray[np.uint16]:
         """How many masks cover each pixel, (H, W) uint16."""
         count = np.zeros(self.shape, dtype=np.uint16)
-        boxes = self.masks.boxes[self.mask_ids].tolist()
-        for (x0, y0, x1, y1), mask_id in zip(boxes, self.mask_ids.tolist(), strict=True):
-            count[y0:y1, x0:x1] += self.masks.window(mask_id)
+        for k in range(len(self)):
+            (x0, y0, x1, y1), window = self.mask_in_box(k)
+            count[y0:y1, x0:x1] += window
         return count
 
     @cached_property

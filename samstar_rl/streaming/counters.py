@@ -60,9 +60,9 @@ class Counters:
         """Frames were left out."""
         self._change(dropped=n)
 
-    def fail(self, n: int = 1) -> None:
-        """Frames could not be treated."""
-        self._change(failed=n)
+    def fail(self) -> None:
+        """A frame could not be treated."""
+        self._change(failed=1)
 
     @property
     def counts(self) -> Counts:

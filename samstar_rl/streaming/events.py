@@ -36,9 +36,4 @@ class Event:
 
     def to_record(self) -> dict[str, Any]:
         """As a line of the journal."""
-        return {
-            "event": self.kind,
-            "frame": self.frame,
-            "message": self.message,
-            "time": self.time,
-        }
+        return {"event": self.kind, "frame": self.frame, "message": self.message, "time": self.time}

@@ -89,27 +89,23 @@ class OutputFolder:
         atomic.remove_leftovers(self.path)
         names = {path.name for path in self.path.iterdir() if path.is_file()}
         # a loss of power may leave an empty file under the final name
-        complete = {n for n in names if _is_record(n) and is_own_result(self.path / n)}
+        records = {n for n in names if n.endswith(RECORD_SUFFIX)}
+        records = {n for n in records if not n.endswith(tuple(OTHER_SUFFIXES))}  # as COCO's do
+        complete = {n for n in records if is_own_result(self.path / n)}
         if (complete or self.journal.exists()) and not self.resume:
             raise OutputFolderError(
                 f"{self.path} holds an earlier run's results: continue it with --resume, or choose "
                 "another folder"
             )
         self._done = {name.removesuffix(RECORD_SUFFIX) for name in complete}
-        self._remove_orphans(names)
-        self._mend_journal()
-
-    def _remove_orphans(self, names: set[str]) -> None:
-        """A kill between a frame's files leaves some without the record that comes last."""
+        # a kill between a frame's files leaves some without the record that comes last
         for suffix in OTHER_SUFFIXES:
             for name in names:
                 stem = name.removesuffix(suffix)
                 path = self.path / name
                 if stem != name and stem not in self._done and may_replace(path):
                     path.unlink()
-
-    def _mend_journal(self) -> None:
-        """A kill between a frame's record and its line in the journal leaves the line out."""
+        # a kill between a frame's record and its line in the journal leaves the line out
         cut_broken_line(self.journal)
         known = {
             safe_name(str(line["frame"])) for line in read_journal(self.journal) if "score" in line
@@ -118,8 +114,3 @@ class OutputFolder:
             for name in sorted(self._done - known):
                 record = json.loads((self.path / f"{name}{RECORD_SUFFIX}").read_text("utf-8"))
                 file.write(json.dumps(record) + "\n")
-
-
-def _is_record(name: str) -> bool:
-    """Whether a file says that its frame is complete; COCO's files end in .json, too."""
-    return name.endswith(RECORD_SUFFIX) and not name.endswith(tuple(OTHER_SUFFIXES))

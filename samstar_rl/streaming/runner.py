@@ -111,8 +111,6 @@ class Runner(Generic[Prepared]):
         Stop when so many are done. Of a source that waits no more are taken than that needs.
     counters : Counters, optional
         To be shared with whoever shows them.
-    on_progress : callable, optional
-        Called with the counts after each frame, in the writing thread.
     pause : PauseSwitch, optional
         While it says so no frame is segmented: at an instrument the newest one waits and the
         others are dropped; a file's frames all wait.
@@ -130,7 +128,6 @@ class Runner(Generic[Prepared]):
         queue: QueueMode,
         max_frames: int | None = None,
         counters: Counters | None = None,
-        on_progress: Callable[[Counts], None] | None = None,
         pause: PauseSwitch | None = None,
         patience_s: float = PATIENCE_S,
     ) -> None:
@@ -138,7 +135,8 @@ class Runner(Generic[Prepared]):
         self.segmenter = segmenter
         self.sinks = sinks
         self.max_frames = max_frames
-        self.on_progress = on_progress
+        #: called with the counts after each frame, in the writing thread
+        self.on_progress: Callable[[Counts], None] | None = None
         self.counters = counters or Counters()
         self.pause = pause or PauseSwitch()
         self.patience_s = patience_s
@@ -311,7 +309,12 @@ class Runner(Generic[Prepared]):
 
     def _segment_all(self) -> None:
         while not self._ready.finished:
-            self._wait_while_paused()
+            if self.pause.paused:
+                self.report(Event("run", "paused by the operator"))
+                while not self._must_stop() and not self.pause.wait(STOP_LATENCY_S):
+                    pass
+                if not self.pause.paused:
+                    self.report(Event("run", "goes on"))
             if self._must_stop():
                 self._stop_source()
             if self._n_results == self.max_frames and not self._must_stop():
@@ -329,15 +332,6 @@ class Runner(Generic[Prepared]):
             else:
                 with self._pace.segmenting():
                     self._segment(ready)
-
-    def _wait_while_paused(self) -> None:
-        if not self.pause.paused:
-            return
-        self.report(Event("run", "paused by the operator"))
-        while not self._must_stop() and not self.pause.wait(STOP_LATENCY_S):
-            pass
-        if not self.pause.paused:
-            self.report(Event("run", "goes on"))
 
     def _is_stale(self, ready: _Ready[Prepared]) -> bool:
         """Whether a frame was prepared before a pause, and newer ones have come since."""

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 # the overlay is the dearest of a frame's files
 PICTURE_EVERY = 10
-# curves need no more points than people can see, and each costs time
+# from one point of the curves to the next: they need no more points than people can see, and each
+# costs time; the journal has every frame
 CURVES_INTERVAL_S = 0.5
 
 
@@ -142,24 +143,19 @@ class TensorBoardSink:
         Where event files go.
     first_step : int
         Step of the first frame.
-    interval_s : float
-        Least time from one point of the curves to the next; the journal has every frame.
     """
 
-    def __init__(
-        self, folder: Path, *, first_step: int = 0, interval_s: float = CURVES_INTERVAL_S
-    ) -> None:
+    def __init__(self, folder: Path, *, first_step: int = 0) -> None:
         from torch.utils.tensorboard import SummaryWriter  # takes seconds to import
 
         self._writer = SummaryWriter(str(folder))
         self._step = first_step
-        self._interval_s = interval_s
         self._last_s = float("-inf")
 
     def write(self, result: FrameResult) -> None:
         """Add the frame's scalars, unless the last ones were added just now."""
         now = time.monotonic()
-        if now - self._last_s >= self._interval_s:
+        if now - self._last_s >= CURVES_INTERVAL_S:
             self._last_s = now
             for tag, value in scalars(result).items():
                 self._writer.add_scalar(tag, value, self._step)

@@ -346,8 +346,7 @@ def test_a_cost_that_never_suffices_is_said_to():
 
 def test_a_policy_that_never_met_the_task_meets_the_others_static_settings():
     results = make_results(
-        {"unseen": [(0.7, 0.7)] * 2, "others-static": [(0.6, 0.6), (0.5, 0.5), (0.7, 0.7)]},
-        "drift",
+        {"unseen": [(0.7, 0.7)] * 2, "others-static": [(0.6, 0.6), (0.5, 0.5), (0.7, 0.7)]}, "drift"
     )
     (claim,) = check_claims(replace(ONE, conditions=("drift",)), results)
     assert claim.measured.value == pytest.approx(0.1) and claim.holds

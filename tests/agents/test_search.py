@@ -3,12 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from samstar_rl.agents.search.ask_tell import (
-    GeneticSearch,
-    RefinedSearch,
-    maximise,
-    run_search,
-)
+from samstar_rl.agents.search.ask_tell import GeneticSearch, RefinedSearch, maximise, run_search
 
 
 def hill(vector):

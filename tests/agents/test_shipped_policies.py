@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -61,7 +62,7 @@ def shipped(tmp_path, monkeypatch):
         monkeypatch.setattr(module, "shipped_folder", lambda: tmp_path / "policies")
     task = load_task("particles")
     made = untrained_bundle(task, N_CHANNELS, sam_sha256=packaged_weights_sha256())
-    made.renamed("particles").save(tmp_path / "policies" / "particles")
+    replace(made, name="particles").save(tmp_path / "policies" / "particles")
     return tmp_path
 
 

@@ -275,10 +275,7 @@ def test_a_bank_without_the_tasks_prompts_is_refused(task):
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [
-        ({"render_mode": "human"}, "render_mode"),
-        ({"streams": [range(3, 99)]}, "streams"),
-    ],
+    [({"render_mode": "human"}, "render_mode"), ({"streams": [range(3, 99)]}, "streams")],
 )
 def test_bad_arguments_are_refused(arguments, message, task, bank):
     with pytest.raises(ValueError, match=message):

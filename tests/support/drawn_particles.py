@@ -64,3 +64,16 @@ def hexagonal(shape: tuple[int, int], constant: float, diameter: float) -> list[
 
 def found(frame: Frame, masks: Sequence[Mask]) -> Segmentation:
     return Segmentation.from_masks(list(masks), frame)
+
+
+def labelled_discs():
+    """Two images of bright discs with their labels: something to train on."""
+    rng = np.random.default_rng(0)
+    frames = []
+    for _ in range(2):
+        rows, columns = np.mgrid[:120, :120]
+        labels = np.zeros((120, 120), np.int32)
+        for k, (y, x) in enumerate(rng.uniform(20, 100, (4, 2))):
+            labels[np.hypot(rows - y, columns - x) < 14] = k + 1
+        frames.append((np.where(labels > 0, 220, 30).astype(np.uint8), labels))
+    return frames

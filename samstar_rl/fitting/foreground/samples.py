@@ -14,11 +14,7 @@ from torch import Tensor
 from samstar_rl.errors import SamstarError
 from samstar_rl.fitting.augmentation import random_exposure, window
 from samstar_rl.fitting.samples import kept_on_disk
-from samstar_rl.foreground.network import (
-    MIDDLE_DIAMETER_PX,
-    WORKING_SHORT_SIDE_PX,
-    standardise,
-)
+from samstar_rl.foreground.network import MIDDLE_DIAMETER_PX, WORKING_SHORT_SIDE_PX, standardise
 from samstar_rl.frames.intensity import normalise
 from samstar_rl.simulator import (
     FAMILIES,

@@ -19,12 +19,7 @@ from samstar_rl._io.atomic import replacing
 from samstar_rl.errors import SamstarError
 from samstar_rl.fitting.foreground.samples import ForegroundBatches, SimulatedFrames
 from samstar_rl.fitting.resumable import ResumableTraining
-from samstar_rl.foreground.network import (
-    WIDTHS,
-    ForegroundNetwork,
-    for_inference,
-    load_network,
-)
+from samstar_rl.foreground.network import WIDTHS, ForegroundNetwork, for_inference, load_network
 
 if TYPE_CHECKING:
     from samstar_rl.fitting.emps import Labelled
@@ -285,7 +280,7 @@ def begin_from_packed(network: ForegroundNetwork, path: Path, images: Tensor) ->
 
     Raises
     ------
-    ValueError
+    SamstarError
         If the packed weights are of a network of another size.
     """
     packed = load_network(path)

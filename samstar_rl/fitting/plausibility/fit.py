@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from samstar_rl.evidence.plausibility import EVIDENCE, Likeness, LikenessNetwork, reversed_views
@@ -100,7 +99,11 @@ def fit(
     for _ in range(epochs):
         network.train()
         for batch in np.array_split(rng.permutation(len(data.iou)), n_batches):
-            views = _turned(torch.from_numpy(as_views(data.views[batch])), rng)
+            # frames that are turned by any angle, half of the time flipped, and noisier
+            views = torch.from_numpy(as_views(data.views[batch]))
+            views = views.roll(int(rng.integers(N_ANGLES)), -1)
+            views[:, 0] += _GREY_NOISE * torch.randn(views.shape[0], *views.shape[2:])
+            views = reversed_views(views) if rng.random() < 0.5 else views
             figures = data.figures[batch]
             anonymous = np.flatnonzero(rng.random(len(figures)) < _ANONYMOUS_SHARE)
             figures[anonymous[:, None], _JUDGED_BY_SAM] = 1
@@ -168,10 +171,3 @@ def fit_logistic(
         curvature = (inputs.T * (weight * probability * (1 - probability))) @ inputs
         found = found - np.linalg.solve(curvature + 1e-4 * np.eye(2), slope)
     return float(found[0]), float(found[1])
-
-
-def _turned(views: Tensor, rng: np.random.Generator) -> Tensor:
-    """Views of frames that are turned by any angle, half of the time flipped, and noisier."""
-    views = views.roll(int(rng.integers(N_ANGLES)), -1)
-    views[:, 0] += _GREY_NOISE * torch.randn(views.shape[0], *views.shape[2:])
-    return reversed_views(views) if rng.random() < 0.5 else views

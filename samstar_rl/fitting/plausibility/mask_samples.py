@@ -44,7 +44,8 @@ _MOST_MASKS_OF_A_LOOK = 120
 _MOST_PATCHES = 12
 #: Share of views that end at a border close to the mask, as those in a smaller frame would.
 _CUT_SHARE = 0.25
-_GREY_STEPS, _COVER_STEPS = 42.0, 127.0
+#: Of the greys and of the cover in views, to a unit.
+_STEPS = np.array([42.0, 127.0], dtype=np.float32)[:, None, None]
 
 Evidence = NDArray[np.float32]
 
@@ -81,8 +82,7 @@ class MaskSamples:
 
 def as_views(stored: NDArray[np.int8]) -> Evidence:
     """The views (M, 2, R, A) that were kept in steps."""
-    steps = np.array([_GREY_STEPS, _COVER_STEPS], dtype=np.float32)[:, None, None]
-    return stored.astype(np.float32) / steps
+    return stored.astype(np.float32) / _STEPS
 
 
 def kept_on_disk(path: Path, sample: Callable[[], MaskSamples]) -> MaskSamples:
@@ -141,15 +141,7 @@ def sample_looks(engine: ProposalEngine, labelled: LabelledFrame, number: int) -
 def sample_made(labelled: LabelledFrame, number: int) -> MaskSamples:
     """True masks, the adversaries' ones, and patches of background; see the module.
 
-    Parameters
-    ----------
-    labelled : LabelledFrame
-    number : int
-        Of the frame: decides on all that is random.
-
-    Returns
-    -------
-    MaskSamples
+    The frame's number decides on all that is random.
     """
     rng = np.random.default_rng([VERSION, number])
     frame, labels = labelled.frame, labelled.truth
@@ -270,12 +262,11 @@ def _describe(
 ) -> MaskSamples:
     table, n_masks = found.table, len(found)
     views = polar_views(Pyramid(table.scene.unit), table, _random_bounds(found, rng))
-    steps = np.array([_GREY_STEPS, _COVER_STEPS], dtype=np.float32)[:, None, None]
     ious = truth.ious(found)
     best = np.zeros(n_masks, dtype=np.float32)
     np.maximum.at(best, ious.coords[0], ious.data.astype(np.float32))
     return MaskSamples(
-        np.rint(views * steps).astype(np.int8),
+        np.rint(views * _STEPS).astype(np.int8),
         describe_masks(table),
         best,
         np.full(n_masks, weight / max(n_masks, 1), dtype=np.float32),

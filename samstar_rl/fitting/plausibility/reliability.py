@@ -68,18 +68,9 @@ def reliability(
 def measure_reliability(
     logits: NDArray[np.float64], samples: MaskSamples
 ) -> dict[str, Reliability]:
-    """Reliability of all masks, of those of each zoom, and of those of each size.
+    """Reliability of all of SAM's masks, of those of each zoom, and of those of each size.
 
-    Parameters
-    ----------
-    logits : (M,) array
-        Of their plausibilities.
-    samples : MaskSamples
-        Of SAM's masks.
-
-    Returns
-    -------
-    dict of str to Reliability
+    The logits (M,) are of their plausibilities.
     """
     predicted = 1 / (1 + np.exp(-logits))
     diameter = np.exp(samples.figures[:, EVIDENCE.index("log_diameter")])

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 from segment_anything.modeling import MaskDecoder, PromptEncoder, Sam, TwoWayTransformer
-from segment_anything.modeling.transformer import Attention
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -42,27 +40,39 @@ class TinySamConfig:
 
 
 def build_tiny_sam(config: TinySamConfig | None = None, *, seed: int = 0) -> Sam:
-    """Build the network with random weights.
+    """Build the network with random weights of a seed, in evaluation mode.
 
-    Parameters
-    ----------
-    config : TinySamConfig, optional
-    seed : int
-        Of the weights; torch's global random state is left as it was.
-
-    Returns
-    -------
-    Sam
-        In evaluation mode.
+    Torch's global random state is left as it was.
     """
     config = config or TinySamConfig()
+    grid = config.image_size // EMBEDDING_STRIDE
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         sam = Sam(
             image_encoder=PyramidEncoder(config),
-            prompt_encoder=_build_prompt_encoder(config),
-            mask_decoder=_build_mask_decoder(config),
+            prompt_encoder=PromptEncoder(
+                embed_dim=config.channels,
+                image_embedding_size=(grid, grid),
+                input_image_size=(config.image_size, config.image_size),
+                mask_in_chans=16,
+            ),
+            mask_decoder=MaskDecoder(
+                transformer_dim=config.channels,
+                transformer=TwoWayTransformer(
+                    depth=config.decoder_depth,
+                    embedding_dim=config.channels,
+                    num_heads=config.heads,
+                    mlp_dim=config.mlp_channels,
+                ),
+                num_multimask_outputs=3,
+                activation=nn.ReLU,
+                iou_head_depth=3,
+                iou_head_hidden_dim=128,
+            ),
         )
+    # the stock Gaussian matrix has one scale, 1; a small decoder learns faster from 0.5 to 4
+    matrix = sam.prompt_encoder.pe_layer.positional_encoding_gaussian_matrix
+    matrix.mul_(torch.logspace(-1, 2, matrix.shape[1], base=2.0)[None])
     # the layout that oneDNN prefers for these convolutions on a CPU
     sam.image_encoder.to(memory_format=torch.channels_last)
     return sam.eval()
@@ -128,47 +138,14 @@ def tie_cross_attentions(sam: Sam) -> None:
     The inner product of two positional encodings then peaks where they agree, so that a prompt
     looks at its own place from the first step on. For training from scratch.
     """
+    transformer = sam.mask_decoder.transformer
+    attentions = [transformer.final_attn_token_to_image]
+    for block in transformer.layers:
+        attentions += [block.cross_attn_token_to_image, block.cross_attn_image_to_token]
     with torch.no_grad():
-        for attention in _cross_attentions(sam.mask_decoder.transformer):
+        for attention in attentions:
             attention.q_proj.weight.mul_(2)
             attention.k_proj.weight.copy_(attention.q_proj.weight)
-
-
-def _build_prompt_encoder(config: TinySamConfig) -> PromptEncoder:
-    grid = config.image_size // EMBEDDING_STRIDE
-    encoder = PromptEncoder(
-        embed_dim=config.channels,
-        image_embedding_size=(grid, grid),
-        input_image_size=(config.image_size, config.image_size),
-        mask_in_chans=16,
-    )
-    # the stock Gaussian matrix has one scale, 1; a small decoder learns faster from 0.5 to 4
-    matrix = encoder.pe_layer.positional_encoding_gaussian_matrix
-    matrix.mul_(torch.logspace(-1, 2, matrix.shape[1], base=2.0)[None])
-    return encoder
-
-
-def _build_mask_decoder(config: TinySamConfig) -> MaskDecoder:
-    return MaskDecoder(
-        transformer_dim=config.channels,
-        transformer=TwoWayTransformer(
-            depth=config.decoder_depth,
-            embedding_dim=config.channels,
-            num_heads=config.heads,
-            mlp_dim=config.mlp_channels,
-        ),
-        num_multimask_outputs=3,
-        activation=nn.ReLU,
-        iou_head_depth=3,
-        iou_head_hidden_dim=128,
-    )
-
-
-def _cross_attentions(transformer: TwoWayTransformer) -> Iterator[Attention]:
-    for block in transformer.layers:
-        yield block.cross_attn_token_to_image
-        yield block.cross_attn_image_to_token
-    yield transformer.final_attn_token_to_image
 
 
 def _convolution(

@@ -137,9 +137,9 @@ class Stage(nn.Module):
 class InvertedBottleneck(nn.Module):
     """A 1x1, a depthwise 3x3 and a 1x1 convolution beside an identity."""
 
-    def __init__(self, width: int, expansion: int = 4) -> None:
+    def __init__(self, width: int) -> None:
         super().__init__()
-        hidden = expansion * width
+        hidden = 4 * width
         self.conv1 = NormalisedConvolution(width, hidden, 1)
         self.conv2 = NormalisedConvolution(hidden, hidden, 3, groups=hidden)
         self.conv3 = NormalisedConvolution(hidden, width, 1)
@@ -227,11 +227,11 @@ class Attention(nn.Module):
 class Mlp(nn.Module):
     """Normalisation and two linear layers."""
 
-    def __init__(self, width: int, expansion: int = 4) -> None:
+    def __init__(self, width: int) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(width)
-        self.fc1 = nn.Linear(width, expansion * width)
-        self.fc2 = nn.Linear(expansion * width, width)
+        self.fc1 = nn.Linear(width, 4 * width)
+        self.fc2 = nn.Linear(4 * width, width)
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Map (..., C) to the same shape."""

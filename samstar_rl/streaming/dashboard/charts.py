@@ -77,12 +77,8 @@ class FrameChart:
         found = "1 particle" if n == 1 else f"{n} particles"
         self.figure.title.text = f"Live frame {frame.id}: {found}"
         self._scale_bar.visible = frame.pixel_size_nm is not None
-        self._show_all(width, height)
-
-    def _show_all(self, width: float, height: float) -> None:
-        """Fit a frame of another extent in; one of the same leaves the operator's zoom alone."""
         if (width, height) == self._extent:
-            return
+            return  # the operator's zoom is left alone
         self._extent = (width, height)
         side = max(width, height)
         for axis, length in ((self.figure.x_range, width), (self.figure.y_range, height)):
@@ -184,9 +180,7 @@ class CurvesChart:
             height=height, sizing_mode="stretch_width", tools=[], title=title,
             x_axis_label="frame of this run", y_axis_label=y_label, **options,
         )  # fmt: skip
-        items = []
-        for name, hue in zip(names, hues(), strict=False):
-            items.append(self._draw(name, hue, 1.6))
+        items = [self._draw(name, hue, 1.6) for name, hue in zip(names, hues(), strict=False)]
         if emphasised:
             items.insert(0, self._draw(emphasised, "#ffffff", 3.0))
         self.figure.add_layout(Legend(items=items), "right")

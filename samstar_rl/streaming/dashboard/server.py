@@ -117,9 +117,14 @@ class Dashboard:
         self._loop.close(all_fds=True)
 
     def _make_server(self, loop: IOLoop) -> BaseServer:
+        # Pages whose scripts may connect: this one's own, under this machine's names. Beyond this
+        # machine nobody knows by which name the operator calls it; there the token's cookie, which
+        # browsers send to no other site, decides.
+        names = ("localhost", "127.0.0.1", "[::1]")
+        origins = [f"{n}:{self.port}" for n in names] if is_loopback(self.host) else ["*"]
         application = BokehTornado(
             {"/": Application(FunctionHandler(self._show))},
-            extra_websocket_origins=self._origins(),
+            extra_websocket_origins=origins,
             auth_provider=TokenAuth(self.token),
             # nothing of the request goes into the page
             include_headers=[], include_cookies=[],
@@ -131,16 +136,6 @@ class Dashboard:
 
     def _show(self, document: Document) -> None:
         Page(document, self.state, self._pictures)
-
-    def _origins(self) -> list[str]:
-        """Pages whose scripts may connect: this one's own, under this machine's names.
-
-        Beyond this machine nobody knows by which name the operator calls it; there the token's
-        cookie, which browsers send to no other site, decides.
-        """
-        if not is_loopback(self.host):
-            return ["*"]
-        return [f"{name}:{self.port}" for name in ("localhost", "127.0.0.1", "[::1]")]
 
     def _stop(self) -> None:
         if self._server is not None and self._loop is not None:

@@ -44,14 +44,12 @@ class Point:
         Of the frame within this run, from 1.
     frame : str
         Its id.
-    tuner : str
     score : float
     terms : dict of str to float
     settings : dict of str to float
         Those that the task lets move.
     shares : dict of str to float
         The same as shares of the ranges that the task allows them.
-    n_particles : int
     waited_ms, prepared_ms, segmented_ms : float
         Idle in queues; inspected and encoded; from there to its score.
     counts : Counts
@@ -60,12 +58,10 @@ class Point:
 
     number: int
     frame: str
-    tuner: str
     score: float
     terms: dict[str, float]
     settings: dict[str, float]
     shares: dict[str, float]
-    n_particles: int
     waited_ms: float
     prepared_ms: float
     segmented_ms: float
@@ -223,21 +219,16 @@ class LiveState:
     def _to_point(self, result: FrameResult) -> Point:
         settings, space = result.settings.to_dict(), self.task.space
         shares = (space.encode(result.settings) + 1.0) / 2.0
-        waited_ms, prepared_ms, segmented_ms = (
-            float(result.milliseconds.get(name, 0.0))
-            for name in ("waited", "prepared", "segmented")
-        )
+        took = result.milliseconds
         return Point(
             number=self._n_frames + 1,
             frame=result.frame.id,
-            tuner=result.tuner,
             score=float(result.score.total),
             terms={name: float(value) for name, value in result.score.terms.items()},
             settings={name: float(settings.get(name, "nan")) for name in space.names},
             shares={name: float(share) for name, share in zip(space.names, shares, strict=True)},
-            n_particles=int(result.measured.sum()),
-            waited_ms=waited_ms,
-            prepared_ms=prepared_ms,
-            segmented_ms=segmented_ms,
+            waited_ms=float(took.get("waited", 0.0)),
+            prepared_ms=float(took.get("prepared", 0.0)),
+            segmented_ms=float(took.get("segmented", 0.0)),
             counts=self.counters.counts,
         )

@@ -62,7 +62,12 @@ def tiles_html(snapshot: Snapshot) -> str:
         ("dropped", f"{counts.dropped}", counts.dropped > 0),
         ("failed", f"{counts.failed}", counts.failed > 0),
     ]
-    return '<div class="tiles">' + "".join(_tile(*tile) for tile in tiles) + "</div>"
+    shown = (
+        f'<div class="tile{" bad" * bad}"><div class="value">{value}</div>'
+        f'<div class="name">{name}</div></div>'
+        for name, value, bad in tiles
+    )
+    return f'<div class="tiles">{"".join(shown)}</div>'
 
 
 def settings_html(task: Task, point: Point | None) -> str:
@@ -84,7 +89,12 @@ def settings_html(task: Task, point: Point | None) -> str:
 
 def events_html(events: Iterable[Event]) -> str:
     """What happened, the newest first."""
-    rows = "".join(_event_row(event) for event in list(events)[:SHOWN_EVENTS])
+    rows = "".join(
+        f'<tr><td class="faint">{datetime.fromtimestamp(event.time):%H:%M:%S}</td>'
+        f'<td class="kind" style="color:{EVENT_COLOURS[event.kind]}">{event.kind}</td>'
+        f"<td>{html.escape(event.frame or '')}</td><td>{html.escape(event.message)}</td></tr>"
+        for event in list(events)[:SHOWN_EVENTS]
+    )
     body = f"<table>{rows}</table>" if rows else '<div class="faint">nothing so far</div>'
     return f'<div class="panel"><h2>Events: guard, failures, source, operator</h2>{body}</div>'
 
@@ -92,22 +102,6 @@ def events_html(events: Iterable[Event]) -> str:
 def hues() -> list[str]:
     """Colours for many curves, in the order of the task's settings or terms."""
     return list(HUES) * 3
-
-
-def _event_row(event: Event) -> str:
-    when = datetime.fromtimestamp(event.time).strftime("%H:%M:%S")
-    return (
-        f'<tr><td class="faint">{when}</td>'
-        f'<td class="kind" style="color:{EVENT_COLOURS[event.kind]}">{event.kind}</td>'
-        f"<td>{html.escape(event.frame or '')}</td><td>{html.escape(event.message)}</td></tr>"
-    )
-
-
-def _tile(name: str, value: str, bad: bool) -> str:
-    kind = "tile bad" if bad else "tile"
-    return (
-        f'<div class="{kind}"><div class="value">{value}</div><div class="name">{name}</div></div>'
-    )
 
 
 def _milliseconds(value: float | None) -> str:

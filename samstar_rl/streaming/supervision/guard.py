@@ -198,8 +198,7 @@ class Guard(TunerWrapper):
 
     def _search_and_compare(self, frames: list[FrameSource]) -> None:
         """Search on every other frame, judge on the rest."""
-        if self._retune is None:
-            return
+        assert self._retune is not None
         try:
             found = self._retune(frames[::2])
             old, new = (self._mean_score(s, frames[1::2]) for s in (self.fallback, found))

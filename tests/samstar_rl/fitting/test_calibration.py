@@ -4,12 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from samstar_rl.fitting.calibration import (
-    Calibration,
-    _allowed_maps,
-    apply_calibration,
-    fit_affine,
-)
+from samstar_rl.fitting.calibration import Calibration, _allowed_maps, apply_calibration, fit_affine
 from samstar_rl.fitting.evaluation import innermost_pixel, point_ious, point_result, quarters
 from samstar_rl.fitting.packing import pack_weights, round_to_half
 from samstar_rl.sam.architectures.tiny import build_tiny_sam

@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from drawn_particles import labelled_discs
 
 from samstar_rl.fitting.foreground import evaluation as foreground_evaluation
 from samstar_rl.fitting.foreground import samples as foreground_samples
@@ -42,28 +43,12 @@ from samstar_rl.foreground.network import (
 WIDTHS = (8, 8, 8, 8, 8)
 
 
-def real_frames():
-    rng = np.random.default_rng(0)
-    frames = []
-    for _ in range(2):
-        rows, columns = np.mgrid[:120, :120]
-        labels = np.zeros((120, 120), np.int32)
-        for k, (y, x) in enumerate(rng.uniform(20, 100, (4, 2))):
-            labels[np.hypot(rows - y, columns - x) < 14] = k + 1
-        frames.append((np.where(labels > 0, 220, 30).astype(np.uint8), labels))
-    return frames
-
-
 def trainer(tmp_path, name, *, steps=6, widths=WIDTHS, **changes):
     config = ForegroundTraining(
         steps=steps, batch_size=2, size=64, warmup_steps=2, simulated_frames=2, **changes
     )
     return ForegroundTrainer(
-        config,
-        tmp_path / name,
-        pool_folder=tmp_path / "pool",
-        real=real_frames(),
-        widths=widths,
+        config, tmp_path / name, pool_folder=tmp_path / "pool", real=labelled_discs(), widths=widths
     )
 
 
@@ -106,7 +91,11 @@ def test_a_training_by_the_clock_ends(tmp_path):
         minutes=1 / 60, batch_size=1, size=64, warmup_steps=2, simulated_frames=2
     )
     run = ForegroundTrainer(
-        config, tmp_path / "run", pool_folder=tmp_path / "pool", real=real_frames(), widths=WIDTHS
+        config,
+        tmp_path / "run",
+        pool_folder=tmp_path / "pool",
+        real=labelled_discs(),
+        widths=WIDTHS,
     )
     run.run()
     assert run.step > 0

@@ -5,6 +5,7 @@ import copy
 import numpy as np
 import pytest
 import torch
+from drawn_particles import labelled_discs
 from safetensors.torch import load_file, save_file
 
 from samstar_rl.fitting.calibration import Calibration, apply_calibration
@@ -18,18 +19,6 @@ NETWORK = TinySamConfig(
 )
 
 
-def real_frames():
-    rng = np.random.default_rng(0)
-    frames = []
-    for _ in range(2):
-        rows, columns = np.mgrid[:120, :120]
-        labels = np.zeros((120, 120), np.int32)
-        for k, (y, x) in enumerate(rng.uniform(20, 100, (4, 2))):
-            labels[np.hypot(rows - y, columns - x) < 14] = k + 1
-        frames.append((np.where(labels > 0, 220, 30).astype(np.uint8), labels))
-    return frames
-
-
 def trainer(tmp_path, name, images=24, begin_from=None, **changes):
     config = TrainingConfig(
         images=images, batch_size=2, prompts=4, warmup_steps=2, simulated_images=2,
@@ -39,8 +28,8 @@ def trainer(tmp_path, name, images=24, begin_from=None, **changes):
         config,
         tmp_path / name,
         pool_folder=tmp_path / "pool",
-        real=real_frames(),
-        validation=real_frames(),
+        real=labelled_discs(),
+        validation=labelled_discs(),
         workers=0,
         network=NETWORK,
         begin_from=begin_from,

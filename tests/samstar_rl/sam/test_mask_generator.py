@@ -237,7 +237,7 @@ def test_pixels_flip_only_where_the_logit_is_close_to_the_threshold(monkeypatch)
     """What "may differ" means, on the logits themselves."""
     from segment_anything import SamPredictor
 
-    from samstar_rl.sam.engine import ProposalEngine
+    from samstar_rl.sam.engine import Floor, ProposalEngine
     from samstar_rl.sam.upsampling import LogitUpsampler
 
     sam = load_sam("tiny")
@@ -251,10 +251,9 @@ def test_pixels_flip_only_where_the_logit_is_close_to_the_threshold(monkeypatch)
     stock, _, _ = predictor.predict_torch(
         torch.as_tensor(coords)[:, None], torch.ones(len(coords), 1), return_logits=True
     )
-    with torch.no_grad():
-        _, low = engine._decoder.decode_all(embedding, points)
+    low = engine._decoder.begin(embedding, points, np.arange(len(points)), Floor()).finish().low
     upsampler = LogitUpsampler(sam, embedding.input_size, embedding.picture_size)
-    low, stock = low.flatten(0, 1), stock.flatten(0, 1).numpy()
+    stock = stock.flatten(0, 1).numpy()
     cuts = [-1.0, 1.0]
     masks, counts = upsampler.masks(low.numpy(), 0.0, cuts)
     for number, expected in enumerate(stock):

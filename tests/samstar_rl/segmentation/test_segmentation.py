@@ -45,9 +45,7 @@ def test_gates_keep_what_lies_within_them(proposals, gates, min_area):
     length = 40.0
     ungated = filter_proposals(proposals, ALL.replace(min_mask_region_area=min_area))
     gated = filter_proposals(
-        proposals,
-        ALL.replace(min_mask_region_area=min_area, **gates),
-        length_unit_px=length,
+        proposals, ALL.replace(min_mask_region_area=min_area, **gates), length_unit_px=length
     )
     table = ungated.table
     within = (
@@ -83,9 +81,12 @@ def test_min_plausibility_needs_to_know_the_sample(proposals):
         filter_proposals(proposals, ALL.replace(min_plausibility=0.4))
 
 
-@pytest.mark.parametrize("max_overlap", [0.0, 0.3, 0.9])
-def test_where_plausibilities_are_known_max_overlap_goes_by_them_too(proposals, max_overlap):
-    permissive = ALL.replace(box_nms_thresh=0.9, min_plausibility=0.1)
+@pytest.mark.parametrize("min_plausibility", [0.0, 0.1])
+@pytest.mark.parametrize("max_overlap", [0.0, 0.1, 0.3, 0.5, 0.9, 0.999])
+def test_max_overlap_goes_by_predicted_iou_and_by_plausibility_where_it_is_known(
+    proposals, max_overlap, min_plausibility
+):
+    permissive = ALL.replace(box_nms_thresh=0.9, min_plausibility=min_plausibility)
     before = filter_proposals(proposals, permissive, evidence=EVIDENCE)
     after = filter_proposals(
         proposals, permissive.replace(max_overlap=max_overlap), evidence=EVIDENCE
@@ -93,22 +94,10 @@ def test_where_plausibilities_are_known_max_overlap_goes_by_them_too(proposals, 
     shared = before.overlap_matrix
     areas = np.maximum(before.table.area, 1)
     expected: list[int] = []
-    quality = proposals.iou_pred[before.kept] * _plausibility(before.table)
+    quality = proposals.iou_pred[before.kept]
+    if min_plausibility > 0:
+        quality = quality * _plausibility(before.table)
     for k in np.argsort(-quality, kind="stable"):
-        limit = max_overlap * np.minimum(areas[k], areas[expected])
-        if (shared[k, expected] <= limit).all():
-            expected.append(int(k))
-    np.testing.assert_array_equal(after.kept, before.kept[np.sort(expected)])
-
-
-@pytest.mark.parametrize("max_overlap", [0.0, 0.1, 0.5, 0.9, 0.999])
-def test_max_overlap_goes_by_predicted_iou(proposals, max_overlap):
-    before = filter_proposals(proposals, ALL.replace(box_nms_thresh=0.9))
-    after = filter_proposals(proposals, ALL.replace(box_nms_thresh=0.9, max_overlap=max_overlap))
-    shared = before.overlap_matrix
-    areas = np.maximum(before.table.area, 1)
-    expected: list[int] = []
-    for k in np.argsort(-proposals.iou_pred[before.kept], kind="stable"):
         limit = max_overlap * np.minimum(areas[k], areas[expected])
         if (shared[k, expected] <= limit).all():
             expected.append(int(k))

@@ -98,9 +98,7 @@ def test_unreadable_files_count_as_failed_and_lost_connections_do_not(frames, se
 
 
 @settings(
-    max_examples=25,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(
     st.lists(st.sampled_from(["good", "bad", "blank", "fault"]), max_size=25),
@@ -335,16 +333,12 @@ def test_no_thread_and_no_descriptor_is_left(frames, segmenter, tmp_path):
 
 
 def test_a_clock_that_jumps_back_costs_no_frame(frames, segmenter, tmp_path, monkeypatch):
-    class Clocked(InstrumentSource):
-        def acquire(self):
-            return frames(1)[0].image
-
     clock = iter([1000.0, 1001.0, 400.0, 401.0, 401.0, 1002.0])
     jumping = SimpleNamespace(time=lambda: next(clock), monotonic=time.monotonic)
     monkeypatch.setattr("samstar_rl.sources.instruments.base.time", jumping)
     sinks = [FolderSink(tmp_path, picture_every=0), JournalSink(tmp_path / "frames.jsonl")]
-    runner = Runner(Clocked("clocked"), segmenter(), sinks, queue="all", max_frames=6)
-    counts = runner.run()
+    source = Acquiring(frames(1)[0].image)
+    counts = Runner(source, segmenter(), sinks, queue="all", max_frames=6).run()
     assert counts.done == 6 and counts.in_flight == 0
     lines = [line for line in read_journal(tmp_path / "frames.jsonl") if "score" in line]
     names = [line["frame"] for line in lines]
@@ -432,9 +426,8 @@ def test_a_console_that_has_gone_does_not_end_the_run(frames, segmenter):
     def broken_pipe(counts: object) -> None:
         raise BrokenPipeError
 
-    runner = Runner(
-        MemorySource(frames(12)), segmenter(), [Collector()], queue="all", on_progress=broken_pipe
-    )
+    runner = Runner(MemorySource(frames(12)), segmenter(), [Collector()], queue="all")
+    runner.on_progress = broken_pipe
     assert runner.run().done == 12
 
 
