@@ -7,8 +7,9 @@ inversion of contrast leave what it says as it is.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,11 +22,16 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from samstar_rl._io.onnx_export import open_session
 from samstar_rl.errors import SamstarError
-from samstar_rl.evidence.polar_views import N_CHANNELS, RADII
+from samstar_rl.evidence.polar_views import N_ANGLES, N_CHANNELS, RADII
 
 if TYPE_CHECKING:
+    from onnxruntime import InferenceSession
+
     from samstar_rl.masks.particle_table import ParticleTable
+
+logger = logging.getLogger(__name__)
 
 WEIGHTS = "plausibility.safetensors"
 #: Names of the figures beside the views, in the order of `describe_masks`.
@@ -43,7 +49,9 @@ _MOST_ASPECT = 6.0
 _LARGEST_DIAMETER_PX = 64.0
 #: Masks that are judged together. Always as many, so that the last bits of a judgement do not
 #: depend on the company.
-BATCH = 32
+BATCH = 8
+#: Of what is exported; to be raised with any change of `_BothWays.forward`.
+VERSION = 1
 _WIDTHS = (16, 32, 40, 40)
 _HIDDEN = 64
 _DROPOUT = 0.2
@@ -107,8 +115,21 @@ def reversed_views(views: Tensor) -> Tensor:
     return views.flip(-1).roll(1, -1)
 
 
+class _BothWays(nn.Module):
+    """The mean logit of views and of the same views reversed."""
+
+    def __init__(self, network: LikenessNetwork) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, views: Tensor, figures: Tensor) -> Tensor:
+        """Logits (B,) of views (B, 2, R, A) and figures (B, E)."""
+        both = torch.cat([views, reversed_views(views)])
+        return self.network(both, figures.repeat(2, 1)).view(2, -1).mean(dim=0)
+
+
 class Likeness:
-    """A fitted network, ready to judge.
+    """A fitted network, ready to judge; ONNX Runtime runs it.
 
     Parameters
     ----------
@@ -120,21 +141,38 @@ class Likeness:
 
     def of(self, views: NDArray[np.float32], figures: NDArray[np.float32]) -> NDArray[np.float64]:
         """The probability of each mask, (K,), of its view (K, 2, R, A) and figures (K, E)."""
-        found = [
-            self._judge(views[start : start + BATCH], figures[start : start + BATCH])
+        n_masks, missing = len(views), -len(views) % BATCH
+        views = np.pad(views, ((0, missing), (0, 0), (0, 0), (0, 0)))
+        figures = np.pad(figures, ((0, missing), (0, 0)))
+        logits = [
+            self._logits(views[start : start + BATCH], figures[start : start + BATCH])
             for start in range(0, len(views), BATCH)
         ]
-        return np.concatenate([np.zeros(0), *found])
+        found = np.concatenate([np.zeros(0), *logits])[:n_masks]
+        return np.asarray(1 / (1 + np.exp(-found)))
 
     @torch.no_grad()
-    def _judge(
+    def _logits(
         self, views: NDArray[np.float32], figures: NDArray[np.float32]
-    ) -> NDArray[np.float64]:
-        n_masks, missing = len(views), BATCH - len(views)
-        both = torch.from_numpy(np.pad(views, ((0, missing), (0, 0), (0, 0), (0, 0))))
-        known = torch.from_numpy(np.pad(figures, ((0, missing), (0, 0))))
-        logits = self.network(both, known) + self.network(reversed_views(both), known)
-        return np.asarray(torch.sigmoid(logits.double() / 2).numpy()[:n_masks])
+    ) -> NDArray[np.float32]:
+        if self._session is not None:
+            (logits,) = self._session.run(None, {"views": views, "figures": figures})
+            return np.asarray(logits)
+        both_ways = _BothWays(self.network)
+        return np.asarray(both_ways(torch.from_numpy(views), torch.from_numpy(figures)).numpy())
+
+    @cached_property
+    def _session(self) -> InferenceSession | None:
+        inputs = {
+            "views": torch.zeros(BATCH, N_CHANNELS, len(RADII), N_ANGLES),
+            "figures": torch.zeros(BATCH, len(EVIDENCE)),
+        }
+        try:
+            both_ways = _BothWays(self.network).eval()
+            return open_session(both_ways, VERSION, inputs, ["logits"], varying={})
+        except Exception as error:  # of the exporter, of ONNX Runtime: a dozen types
+            logger.warning("torch judges masks, ONNX Runtime cannot: %s", error)
+            return None
 
 
 def load_likeness(path: Path) -> Likeness:

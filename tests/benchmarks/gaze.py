@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 
 import cv2
 import numpy as np
@@ -45,17 +46,16 @@ DISCS_PER_SIDE, DISC_PX, MONTAGE_PX = 6, 20, 512
 
 def measure(
     items: list[LabelledFrame], *, copies: tuple[int, ...] = (4, 8), side: int = 32
-) -> list[Row]:
+) -> Iterator[Row]:
     """Compare on real frames, and on montages of a drawn one; the stock grid has `side` points."""
-    rows = [
-        *_backends(items[:BACKEND_FRAMES]),
-        *_f1_at_costs(items, side),
-        *_policy(items),
-        *_live(items, 512, side),
-    ]
+    yield from _live(items, 512, side)
     if len(items) >= FRAMES_AT_2048:
-        rows += _live([enlarged(item, 2048) for item in items[:FRAMES_AT_2048]], 2048, side)
-    return [*rows, *_deadlines(items), *(_montage(count) for count in copies)]
+        yield from _live([enlarged(item, 2048) for item in items[:FRAMES_AT_2048]], 2048, side)
+    yield from _deadlines(items)
+    yield from _policy(items)
+    yield from _f1_at_costs(items, side)
+    yield from _backends(items[:BACKEND_FRAMES])
+    yield from map(_montage, copies)
 
 
 def _backends(items: list[LabelledFrame]) -> list[Row]:
