@@ -73,7 +73,8 @@ class Trained:
     ----------
     network : PolicyNetwork
         The best on the validation frames; never worse there than the untrained policy, nor, for a
-        single task, than its static settings.
+        single task, than its static settings. Of a training that began with a fitted gaze it is
+        that start unless another is better by more than one standard error.
     progress : TrainingProgress
     """
 
@@ -371,13 +372,14 @@ class _TaskFrames:
             budget=float(np.median(validation_budgets(self.plan.budget))),
             seed=self.plan.seed,
         )
-        rewards, usual = map(self._mean_rewards, (found.settings, self.task.static))
+        rewards, usual = (
+            self._mean_rewards(StaticTuner(one)) for one in (found.settings, self.task.static)
+        )
         chosen = found.settings if is_clearly_above(rewards - usual) else self.task.static
         return chosen, found.n_evaluations
 
-    def _mean_rewards(self, settings: Settings) -> NDArray[np.float64]:
-        """Mean reward of static settings on each validation stream."""
-        tuner = StaticTuner(settings)
+    def _mean_rewards(self, tuner: Tuner) -> NDArray[np.float64]:
+        """Mean reward of a tuner on each validation stream."""
         return np.array([np.mean([e.reward for e in es]) for es in self._evaluate(tuner)])
 
     def _evaluate(self, tuner: Tuner) -> list[list[Evaluation]]:
@@ -407,13 +409,20 @@ class _TaskFrames:
 
     def judge(self, network: PolicyNetwork) -> dict[str, float]:
         """Mean score and reward on the validation streams."""
-        kind = LookingTuner if self.plan.env_id == TUNING_ID else PolicyTuner
-        tuner = kind(network, self.frames.builder, frames=self.frames)
-        evaluations = [e for of_stream in self._evaluate(tuner) for e in of_stream]
+        evaluations = [e for of_stream in self._evaluate(self._tuner(network)) for e in of_stream]
         return {
             "score": float(np.mean([e.score.total for e in evaluations])),
             "reward": float(np.mean([e.reward for e in evaluations])),
         }
+
+    def is_clearly_better(self, network: PolicyNetwork, other: PolicyNetwork) -> bool:
+        """Whether it is on the validation streams, by more than a standard error."""
+        one, two = (self._mean_rewards(self._tuner(each)) for each in (network, other))
+        return is_clearly_above(one - two)
+
+    def _tuner(self, network: PolicyNetwork) -> PolicyTuner:
+        kind = LookingTuner if self.plan.env_id == TUNING_ID else PolicyTuner
+        return kind(network, self.frames.builder, frames=self.frames)
 
 
 class _Run:
@@ -449,18 +458,18 @@ class _Run:
             hyperparameters=hyperparameters,
             seed=plan.seed,
         )
-        self._fit_gaze()
+        self.fitted = self._fit_gaze()
         self.search_seconds = time.perf_counter() - started
         self.learner.num_timesteps = self.n_searched
         if isinstance(self.learner, OffPolicyAlgorithm):
             self.learner.learning_starts += self.n_searched
 
-    def _fit_gaze(self) -> None:
+    def _fit_gaze(self) -> PolicyNetwork | None:
         """Let the policy begin with the gaze that full information finds, where it chooses one."""
         plan, (one, *others) = self.plan, self.task_frames
         most = int(float(plan.hyperparameters.get("gaze_share", 0)) * self.total_steps)
         if most == 0 or others or plan.env_id == TUNING_ID or not moves_gaze(one.frames):
-            return
+            return None
         indices = [index for stream in one.training for index in stream]
         # in random order: where evaluations are few, some frames of every kind
         np.random.default_rng(plan.seed).shuffle(indices)
@@ -469,14 +478,16 @@ class _Run:
             one.frames, indices, one.objective, filters=filters, most=most, budget=plan.budget
         )
         self.n_searched += known.n_evaluations
-        widths = plan.hyperparameters["net_arch"]
-        begin_with(
-            self.learner,
-            fit_gaze(
-                one.frames, known, self.normalisation, centre=self.centre, widths=widths,
-                seed=plan.seed,
-            ),
-        )  # fmt: skip
+        fitted = fit_gaze(
+            one.frames,
+            known,
+            self.normalisation,
+            centre=self.centre,
+            widths=plan.hyperparameters["net_arch"],
+            seed=plan.seed,
+        )
+        begin_with(self.learner, fitted)
+        return fitted
 
     def _makers(self, n_envs: int) -> list[Callable[[], gymnasium.Env]]:
         """Functions that make the environments, as many of each task."""
@@ -609,10 +620,19 @@ class _Monitor(BaseCallback):
             self.progress.seconds = self.run.search_seconds
 
     def finish(self) -> None:
-        """Judge the final policy."""
+        """Judge the final policy; of a fitted start take the best only if it is clearly better.
+
+        A training's many judgements on the same few frames flatter the best of them.
+        """
         if self.run.learner.num_timesteps > self.progress.steps or not self.progress.curve:
             self._stop()
         self._curves.close()
+        fitted = self.run.fitted
+        if fitted is not None:
+            static = self.progress.curve[0]["reward"]
+            is_better = self.run.task_frames[0].is_clearly_better(self.best, fitted)
+            if not is_better and self.run.judge(fitted)["reward"] >= static:
+                self.best = fitted
 
     def _stop(self) -> None:
         progress = self.progress
