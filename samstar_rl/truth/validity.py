@@ -163,8 +163,8 @@ def score_adversaries(
         for name, make in ADVERSARIES.items()
         if masks
     }
-    for prompt in sorted(space.prompts(), key=lambda prompt: prompt.most_prompts)[:1]:
-        scores["all proposals"] = reward.score(everything(proposals(prompt)), frame)
+    most = max(space.prompts(), key=lambda prompt: prompt.most_prompts)
+    scores["all proposals"] = reward.score(everything(proposals(most)), frame)
     return scores
 
 

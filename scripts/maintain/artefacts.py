@@ -49,11 +49,11 @@ LIVE_COST = 150.0
 DRIFTING = SimulatedStreams(n_streams=40, n_frames=2, size_px=512, every=30)
 """What policies and static settings are chosen on."""
 OF_ANY_KIND = (
-    SimulatedStreams(n_streams=32, n_frames=1, size_px=512, every=30),
+    SimulatedStreams(n_streams=32, n_frames=2, size_px=512, every=30),
     SimulatedStreams(n_streams=16, n_frames=1, size_px=512, every=12, survey=1),
     SimulatedStreams(n_streams=16, n_frames=1, size_px=512, every=12, survey=2, first_seed=16),
 )
-"""The same for `particles`: of each sample or field one frame, and surveys belong to it."""
+"""The same for `particles`, to which surveys belong, one frame of each."""
 
 
 def artefacts(
