@@ -9,7 +9,7 @@ Reinforcement learning goes on from there, and moves the filters as well.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -78,6 +78,7 @@ def evaluate_all_gazes(
     filters: Settings,
     most: int,
     budget: float | tuple[float, float] = BUDGET_RANGE,
+    on_spent: Callable[[int], None] | None = None,
 ) -> GazeRewards:
     """Evaluate the gazes of a task on training frames.
 
@@ -93,6 +94,8 @@ def evaluate_all_gazes(
         No further frame is looked at after so many evaluations.
     budget : float or (float, float)
         That frames may have, or its range.
+    on_spent : callable, optional
+        Called with the evaluations spent, after each frame.
 
     Returns
     -------
@@ -109,6 +112,8 @@ def evaluate_all_gazes(
         values = evaluate_gazes(frames.source(index), objective, gazes, budgets)
         tables.append(values.reward.reshape(len(budgets), len(numbers), len(zooms)))
         spent += values.n_evaluations
+        if on_spent is not None:
+            on_spent(spent)
         if spent >= most:
             break
     return GazeRewards(

@@ -63,6 +63,7 @@ LEAST_CHOICES = 20
 EVENTS = "tensorboard"
 
 OnProgress = Callable[["TrainingProgress"], None]
+OnShare = Callable[[float], None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,6 +124,7 @@ def train_policy(
     *,
     resume: bool = False,
     on_progress: OnProgress | None = None,
+    on_share: OnShare | None = None,
 ) -> Trained:
     """Train a policy for one task in the environment that the plan names.
 
@@ -139,6 +141,8 @@ def train_policy(
         never interrupted.
     on_progress : callable, optional
         Called at each checkpoint.
+    on_share : callable, optional
+        Called with the share of the evaluations that are spent, in [0, 1], from the beginning on.
 
     Returns
     -------
@@ -149,7 +153,7 @@ def train_policy(
     TrainingError
         If the folder's checkpoint belongs to another training.
     """
-    run = _Run([(task, bank)], plan, Path(folder))
+    run = _Run([(task, bank)], plan, Path(folder), on_share=on_share)
     return _train(run, resume, on_progress)
 
 
@@ -161,6 +165,7 @@ def train_multi_policy(
     union: TaskUnion | None = None,
     resume: bool = False,
     on_progress: OnProgress | None = None,
+    on_share: OnShare | None = None,
 ) -> TrainedUnion:
     """Train one policy for many samples: it is told what the task expects, and serves any task.
 
@@ -189,7 +194,7 @@ def train_multi_policy(
     union : TaskUnion, optional
         By default that of the tasks given. A larger one leaves room for settings that none of them
         moves; their entries stay untrained.
-    resume, on_progress
+    resume, on_progress, on_share
         As for `train_policy`.
 
     Returns
@@ -205,7 +210,7 @@ def train_multi_policy(
     if not tasks_and_banks:
         raise TrainingError("there is nothing to train on: give at least one task and its bank")
     union = union or TaskUnion.of(task for task, _ in tasks_and_banks)
-    run = _Run(tasks_and_banks, plan, Path(folder), union)
+    run = _Run(tasks_and_banks, plan, Path(folder), union, on_share)
     trained = _train(run, resume, on_progress)
     return TrainedUnion(trained.network, trained.progress, union)
 
@@ -217,7 +222,7 @@ def train_on_tasks(
     *,
     resume: bool = False,
     on_progress: OnProgress | None = None,
-    on_share: Callable[[float], None] | None = None,
+    on_share: OnShare | None = None,
 ) -> Trained:
     """Train a policy for one task, or one for many samples where there are several.
 
@@ -226,10 +231,8 @@ def train_on_tasks(
     tasks_and_banks : sequence of (Task, Bank)
     plan : TrainingPlan
     folder : path
-    resume, on_progress
+    resume, on_progress, on_share
         As for `train_policy`.
-    on_share : callable, optional
-        Called with the share of the steps that are done, in [0, 1].
 
     Returns
     -------
@@ -241,19 +244,14 @@ def train_on_tasks(
     TrainingError
         As for `train_policy` and `train_multi_policy`.
     """
-
-    def progressed(progress: TrainingProgress) -> None:
-        if on_share is not None:
-            on_share(min(progress.steps / int(plan.hyperparameters["total_steps"]), 1.0))
-        if on_progress is not None:
-            on_progress(progress)
-
     if len(tasks_and_banks) > 1:
         return train_multi_policy(
-            tasks_and_banks, plan, folder, resume=resume, on_progress=progressed
+            tasks_and_banks, plan, folder, resume=resume, on_progress=on_progress, on_share=on_share
         )
     ((task, bank),) = tasks_and_banks
-    return train_policy(task, bank, plan, folder, resume=resume, on_progress=progressed)
+    return train_policy(
+        task, bank, plan, folder, resume=resume, on_progress=on_progress, on_share=on_share
+    )
 
 
 def bundle_trained(
@@ -352,7 +350,9 @@ class _TaskFrames:
                 varied = vary_targets(self.task, rng, self.plan.variation)
                 yield self.frames.part_of(index, self.frames.builder.for_task(varied))
 
-    def search_start(self, n_evaluations: int) -> tuple[Settings, int]:
+    def search_start(
+        self, n_evaluations: int, on_spent: Callable[[int], None]
+    ) -> tuple[Settings, int]:
         """Static settings to start from, and the evaluations that searching them took.
 
         The task's own where the evaluations are too few for a search, or where what it found is
@@ -371,6 +371,7 @@ class _TaskFrames:
             n_evaluations=n_evaluations,
             budget=float(np.median(validation_budgets(self.plan.budget))),
             seed=self.plan.seed,
+            on_round=lambda spent, *_: on_spent(spent),
         )
         rewards, usual = (
             self._mean_rewards(StaticTuner(one)) for one in (found.settings, self.task.static)
@@ -434,14 +435,17 @@ class _Run:
         plan: TrainingPlan,
         folder: Path,
         union: TaskUnion | None = None,
+        on_share: OnShare | None = None,
     ) -> None:
         self.plan, self.folder = plan, folder
+        self._on_share = on_share
         self.task_frames = [_TaskFrames(task, bank, plan, union) for task, bank in tasks_and_banks]
         self._check_sams()
         hyperparameters = plan.hyperparameters
         self.total_steps = int(hyperparameters["total_steps"])
         started = time.perf_counter()
-        self.centre, self.n_searched = self._search_centre()
+        self.n_searched = 0
+        self.centre = self._search_centre()
         self.normalisation = fit_normalisation(
             self.task_frames[0].frames.builder.schema,
             (part for one in self.task_frames for part in one.parts()),
@@ -475,7 +479,13 @@ class _Run:
         np.random.default_rng(plan.seed).shuffle(indices)
         filters = one.frames.builder.decode(self.centre)
         known = evaluate_all_gazes(
-            one.frames, indices, one.objective, filters=filters, most=most, budget=plan.budget
+            one.frames,
+            indices,
+            one.objective,
+            filters=filters,
+            most=most,
+            budget=plan.budget,
+            on_spent=self._announce_further,
         )
         self.n_searched += known.n_evaluations
         fitted = fit_gaze(
@@ -499,13 +509,24 @@ class _Run:
             for _ in range(each)
         ]
 
-    def _search_centre(self) -> tuple[Array, int]:
-        """What the untrained policy answers, and the evaluations that were spent on it."""
+    def _search_centre(self) -> Array:
+        """What the untrained policy answers."""
         share = float(self.plan.hyperparameters["start_share"])
         budget = int(share * self.total_steps / len(self.task_frames))
-        found = [(one, *one.search_start(budget)) for one in self.task_frames]
-        centre = self._mean([one.encoded(settings) for one, settings, _ in found])
-        return centre, sum(spent for *_, spent in found)
+        encoded = []
+        for one in self.task_frames:
+            settings, spent = one.search_start(budget, self._announce_further)
+            encoded.append(one.encoded(settings))
+            self.n_searched += spent
+        return self._mean(encoded)
+
+    def _announce_further(self, n_evaluations: int) -> None:
+        self.announce(self.n_searched + n_evaluations)
+
+    def announce(self, n_evaluations: int) -> None:
+        """Tell how many evaluations are spent."""
+        if self._on_share is not None:
+            self._on_share(min(n_evaluations / self.total_steps, 1.0))
 
     def _mean(self, encoded: Sequence[Array]) -> Array:
         """The mean over tasks; where all of them fix a setting it is the middle of the range."""
@@ -643,6 +664,7 @@ class _Monitor(BaseCallback):
             self._checkpoints, self.run.learner, self.best, key=self._key, progress=asdict(progress)
         )
         self._curves.release()
+        self.run.announce(progress.steps)
         if self._on_progress is not None:
             self._on_progress(progress)
 

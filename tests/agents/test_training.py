@@ -23,7 +23,14 @@ from samstar_rl.agents.learning.hyperparameters import (
 )
 from samstar_rl.agents.learning.learners import CLIPPED, algorithm_class, to_network
 from samstar_rl.agents.learning.plan import TrainingPlan
-from samstar_rl.agents.learning.train import TrainingError, _Run, bundle_trained, train_policy
+from samstar_rl.agents.learning.train import (
+    TrainingError,
+    _Monitor,
+    _Run,
+    _TaskFrames,
+    bundle_trained,
+    train_policy,
+)
 from samstar_rl.agents.registry import make_tuner
 from samstar_rl.agents.tuners.fixed import RandomTuner
 from samstar_rl.agents.tuners.policy import LookingTuner, PolicyTuner
@@ -106,14 +113,31 @@ def test_training_starts_from_searched_settings(algorithm, task, bank, tmp_path)
 
 def test_ppo_starts_from_the_gaze_that_full_information_finds(task, bank, tmp_path):
     plan = make_plan("ppo", total_steps=2000, start_share=0.0, gaze_share=0.5)
-    run = _Run([(task, bank)], plan, tmp_path)
+    shares = []
+    run = _Run([(task, bank)], plan, tmp_path, on_share=shares.append)
     assert 0 < run.n_searched <= 1000 + 200  # the last frame is finished
+    assert shares == sorted(shares) and shares[-1] == run.n_searched / 2000
     network, frames = run.network(), run.task_frames[0].frames
     static = task.space.encode(task.static)
     moved = [task.space.names.index(name) for name in ("n_prompts", "zoom")]
     low, high = (network(frames.builder.build(frames.part(0), budget)) for budget in (60.0, 2000.0))
     np.testing.assert_allclose(np.delete(low, moved), np.delete(static, moved), atol=1e-6)
     assert np.abs(low - high)[moved].max() > 0.05  # what a frame may cost decides
+
+
+@pytest.mark.parametrize("is_better", [False, True])
+def test_a_fitted_gaze_is_kept_unless_another_policy_is_clearly_better(
+    task, bank, tmp_path, monkeypatch, is_better
+):
+    monkeypatch.setattr(_TaskFrames, "is_clearly_better", lambda self, one, other: is_better)
+    runs = []
+    finish = _Monitor.finish
+    monkeypatch.setattr(_Monitor, "finish", lambda self: (finish(self), runs.append(self.run)))
+    plan = make_plan("ppo", total_steps=1200, start_share=0.0, gaze_share=0.5)
+    trained = train_policy(task, bank, plan, tmp_path)
+    statics, start, *_ = trained.progress.curve
+    kept = not is_better and start["reward"] >= statics["reward"]
+    assert (trained.network is runs[0].fitted) == kept
 
 
 def test_settings_that_validate_no_better_are_not_started_from(task, bank, tmp_path, monkeypatch):
