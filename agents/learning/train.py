@@ -357,38 +357,50 @@ class _TaskFrames:
 
         The task's own where the evaluations are too few for a search, or where what it found is
         better on the validation streams by no more than one standard error: few frames are soon
-        learned by heart.
+        learned by heart. Where a gaze for each budget is fitted next, the filters of what was found
+        are what counts, and they are compared at the budget that they were searched for.
         """
         sources = [self.frames.source(i) for stream in self.training for i in stream]
         if n_evaluations < LEAST_CHOICES * min(len(sources), SEARCH_FRAMES) + FINALISTS * len(
             sources
         ):
             return self.task.static, 0
+        budgets = validation_budgets(self.plan.budget)
+        median = float(np.median(budgets))
         found = search_static(
             sources,
             self.objective,
             algorithm="refined",
             n_evaluations=n_evaluations,
-            budget=float(np.median(validation_budgets(self.plan.budget))),
+            budget=median,
             seed=self.plan.seed,
             on_round=lambda spent, *_: on_spent(spent),
         )
+        compared = (median,) if self.fits_gaze else budgets
         rewards, usual = (
-            self._mean_rewards(StaticTuner(one)) for one in (found.settings, self.task.static)
+            self._mean_rewards(StaticTuner(one), compared)
+            for one in (found.settings, self.task.static)
         )
         chosen = found.settings if is_clearly_above(rewards - usual) else self.task.static
         return chosen, found.n_evaluations
 
-    def _mean_rewards(self, tuner: Tuner) -> NDArray[np.float64]:
-        """Mean reward of a tuner on each validation stream."""
-        return np.array([np.mean([e.reward for e in es]) for es in self._evaluate(tuner)])
+    @property
+    def fits_gaze(self) -> bool:
+        """Whether the policy begins with a gaze that is fitted to all rewards."""
+        share = float(self.plan.hyperparameters.get("gaze_share", 0))
+        single = self.union is None and self.plan.env_id != TUNING_ID
+        return share > 0 and single and moves_gaze(self.frames)
 
-    def _evaluate(self, tuner: Tuner) -> list[list[Evaluation]]:
+    def _mean_rewards(self, tuner: Tuner, budgets: Sequence[float]) -> NDArray[np.float64]:
+        """Mean reward of a tuner on each validation stream."""
+        return np.array([np.mean([e.reward for e in es]) for es in self._evaluate(tuner, budgets)])
+
+    def _evaluate(self, tuner: Tuner, budgets: Sequence[float]) -> list[list[Evaluation]]:
         """What a tuner comes to on each validation stream, frame by frame, at several budgets."""
         return [
             [
                 tuned.evaluation
-                for budget in validation_budgets(self.plan.budget)
+                for budget in budgets
                 for tuned in run_tuner(
                     tuner,
                     map(self.frames.source, stream),
@@ -410,7 +422,9 @@ class _TaskFrames:
 
     def judge(self, network: PolicyNetwork) -> dict[str, float]:
         """Mean score and reward on the validation streams."""
-        evaluations = [e for of_stream in self._evaluate(self._tuner(network)) for e in of_stream]
+        budgets = validation_budgets(self.plan.budget)
+        of_streams = self._evaluate(self._tuner(network), budgets)
+        evaluations = [evaluation for of_stream in of_streams for evaluation in of_stream]
         return {
             "score": float(np.mean([e.score.total for e in evaluations])),
             "reward": float(np.mean([e.reward for e in evaluations])),
@@ -418,7 +432,8 @@ class _TaskFrames:
 
     def is_clearly_better(self, network: PolicyNetwork, other: PolicyNetwork) -> bool:
         """Whether it is on the validation streams, by more than a standard error."""
-        one, two = (self._mean_rewards(self._tuner(each)) for each in (network, other))
+        budgets = validation_budgets(self.plan.budget)
+        one, two = (self._mean_rewards(self._tuner(each), budgets) for each in (network, other))
         return is_clearly_above(one - two)
 
     def _tuner(self, network: PolicyNetwork) -> PolicyTuner:
@@ -470,10 +485,10 @@ class _Run:
 
     def _fit_gaze(self) -> PolicyNetwork | None:
         """Let the policy begin with the gaze that full information finds, where it chooses one."""
-        plan, (one, *others) = self.plan, self.task_frames
-        most = int(float(plan.hyperparameters.get("gaze_share", 0)) * self.total_steps)
-        if most == 0 or others or plan.env_id == TUNING_ID or not moves_gaze(one.frames):
+        plan, one = self.plan, self.task_frames[0]
+        if not one.fits_gaze:
             return None
+        most = int(float(plan.hyperparameters["gaze_share"]) * self.total_steps)
         indices = [index for stream in one.training for index in stream]
         # in random order: where evaluations are few, some frames of every kind
         np.random.default_rng(plan.seed).shuffle(indices)
