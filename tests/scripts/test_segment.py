@@ -90,7 +90,7 @@ def test_model_and_policy_are_read_once(samstar, small_task, images, tmp_path, m
     bundle = untrained_bundle(task, load_sam("tiny").prompt_encoder.embed_dim, sam_sha256=SHA256)
     path = bundle.save(tmp_path / "untrained")
     read: list[str] = []
-    for module, name in ((bundles_module, "_read"), (segmenter, "load_sam")):
+    for module, name in ((bundles_module, "_read_sheet"), (segmenter, "load_sam")):
         function = getattr(module, name)
 
         def counted(*arguments, _function=function, _name=name, **options):
@@ -100,7 +100,7 @@ def test_model_and_policy_are_read_once(samstar, small_task, images, tmp_path, m
         monkeypatch.setattr(module, name, counted)
     done = samstar("segment", images, "--tuner", path, "-o", tmp_path / "out")
     assert done.exit_code == 0, done.output
-    assert sorted(read) == ["_read", "load_sam"]
+    assert sorted(read) == ["_read_sheet", "load_sam"]
 
 
 @pytest.mark.parametrize(
