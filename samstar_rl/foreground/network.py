@@ -93,7 +93,8 @@ class LazyMaps:
     Attributes
     ----------
     quick : bool
-        Whether the network looks in one orientation only; to be set before `maps` is asked for.
+        Whether the foreground is to be estimated quickly: the network then looks in one orientation
+        only. To be set before `maps` is asked for.
     """
 
     def __init__(self, image: Field) -> None:

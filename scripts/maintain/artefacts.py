@@ -54,7 +54,7 @@ OF_ANY_KIND = (
     SimulatedStreams(n_streams=16, n_frames=1, size_px=512, every=12, survey=1),
     SimulatedStreams(n_streams=16, n_frames=1, size_px=512, every=12, survey=2, first_seed=16),
 )
-"""The same for `particles`, to which surveys belong, one frame of each."""
+"""The same for `particles`, to which surveys belong: of each survey one frame."""
 
 
 def artefacts(
