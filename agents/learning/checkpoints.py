@@ -20,7 +20,6 @@ from samstar_rl._io.atomic import read_json
 from samstar_rl.agents.policies.network import PolicyNetwork
 from samstar_rl.errors import SamstarError
 
-
 SHEET = "progress.json"
 
 

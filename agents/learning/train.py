@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -410,7 +409,7 @@ class _TaskFrames:
                     tuner,
                     map(self.frames.source, stream),
                     self.objective,
-                    cost_limit=None if math.isinf(budget) else budget,
+                    cost_limit=budget,
                 )
             ]
             for stream in self.validation

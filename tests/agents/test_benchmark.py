@@ -53,7 +53,10 @@ TIMES = ["tuner_ms"]
 @pytest.fixture(scope="module")
 def done(tmp_path_factory):
     root = tmp_path_factory.mktemp("benchmark")
-    return root, run_benchmark(TINY, root, n_workers=1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("samstar_rl.agents.learning.gaze_fit.START_STEPS", 20)
+        patch.setattr("samstar_rl.agents.learning.gaze_fit.STEPS", 20)
+        return root, run_benchmark(TINY, root, n_workers=1)
 
 
 def test_all_contenders_are_judged_on_all_frames_at_all_budgets(done):

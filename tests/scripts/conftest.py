@@ -27,6 +27,13 @@ def samstar(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
     return run
 
 
+@pytest.fixture(autouse=True)
+def brief_fits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Policies are fitted in few steps: how well one does is tested beside what fits it."""
+    monkeypatch.setattr("samstar_rl.agents.learning.gaze_fit.START_STEPS", 20)
+    monkeypatch.setattr("samstar_rl.agents.learning.gaze_fit.STEPS", 20)
+
+
 @pytest.fixture
 def small_task(tmp_path: Path) -> Path:
     """The task `particles` with so few prompts and zooms that a frame takes no time."""

@@ -12,13 +12,6 @@ from samstar_rl.scripts._shared.inputs import read_tasks
 from samstar_rl.tasks.task import load_task
 
 
-@pytest.fixture(autouse=True)
-def brief(monkeypatch):
-    """A gaze is fitted in few steps: how well a policy does is tested elsewhere."""
-    monkeypatch.setattr("samstar_rl.agents.learning.gaze_fit.STEPS", 20)
-    monkeypatch.setattr("samstar_rl.agents.learning.gaze_fit.START_STEPS", 20)
-
-
 @pytest.fixture
 def synthetic(monkeypatch):
     """Simulated streams without a SAM."""
