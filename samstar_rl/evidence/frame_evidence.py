@@ -34,7 +34,7 @@ class _OfMasks:
     """What is known of single masks of a store, by their numbers in it."""
 
     columns: MaskColumns = field(default_factory=lambda: MaskColumns(EVIDENCE))
-    likeness: MaskColumns = field(default_factory=lambda: MaskColumns(("likeness",)))
+    likeness: dict[float, MaskColumns] = field(default_factory=dict)
     sides: dict[int, tuple[float, float]] = field(default_factory=dict)
     bodies: dict[int, Shares] = field(default_factory=dict)
 
@@ -120,7 +120,13 @@ class FrameEvidence:
         return tuple(known.get(name, table.ids, len(store), describe) for name in names)
 
     def likeness(self, table: ParticleTable) -> Column:
-        """Estimated probability that a mask matches a particle at an IoU of 0.5, (K,)."""
+        """Estimated probability that a mask matches a particle at an IoU of 0.5, (K,).
+
+        SAM's stability score is part of what is judged, so that each stability offset has a
+        likeness of its own. What a bank has recorded is taken from there.
+        """
+        if table.likeness is not None:
+            return table.likeness
 
         def weigh(ids: Ids) -> Column:
             positions = np.unique(table.ids, return_index=True)[1]
@@ -128,8 +134,14 @@ class FrameEvidence:
             views = polar_views(self._pyramid(table), missing)
             return packaged_likeness().of(views, describe_masks(missing))[:, None]
 
-        known = self._of(table.store).likeness
-        return known.get("likeness", table.ids, len(table.store), weigh)
+        of_offsets = self._of(table.store).likeness
+        known = of_offsets.get(table.stability_offset)
+        if known is None:
+            known = of_offsets[table.stability_offset] = MaskColumns(("likeness",))
+            if table.recorded_likeness is not None:
+                known.fill(table.recorded_likeness[:, None])
+        table.likeness = known.get("likeness", table.ids, len(table.store), weigh)
+        return table.likeness
 
     def _pyramid(self, table: ParticleTable) -> Pyramid:
         if self._image_pyramid is None:

@@ -15,6 +15,8 @@ from samstar_rl.masks.particle_table import ParticleDescriptors, Scene
 from samstar_rl.masks.region_cleaning import RegionCleaner
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from samstar_rl.masks.store import MaskStore
     from samstar_rl.settings import PromptSettings, Settings, SettingsSpace
 
@@ -174,6 +176,7 @@ class Proposals:
     looking_seconds: float = 0.0
     pixel_size_nm: float | None = None
     known_descriptors: NDArray[np.float32] | None = field(default=None, repr=False)
+    known_likeness: Mapping[float, NDArray[np.float32]] | None = field(default=None, repr=False)
 
     def __len__(self) -> int:
         return len(self.iou_pred)
@@ -229,7 +232,9 @@ class Proposals:
     @cached_property
     def descriptors(self) -> ParticleDescriptors:
         """What each mask measures; computed when first asked for."""
-        return ParticleDescriptors(self.masks, self.scene, self.known_descriptors)
+        return ParticleDescriptors(
+            self.masks, self.scene, self.known_descriptors, self.known_likeness
+        )
 
     @cached_property
     def regions(self) -> RegionCleaner:

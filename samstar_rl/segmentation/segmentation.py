@@ -84,6 +84,7 @@ class Segmentation:
             self.mask_ids,
             predicted_iou=self.proposals.iou_pred[self.kept].astype(np.float64),
             stability_score=self._stability.astype(np.float64),
+            stability_offset=self.settings.stability_score_offset,
         )
 
     @property
