@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 Column = NDArray[np.float64]
 #: Numbers of bodies and pixels that they share with a mask.
-Shares = tuple[NDArray[np.intp], Column]
+Shares = tuple[list[int], list[float]]
 
 
 @dataclass(eq=False)
@@ -37,6 +37,7 @@ class _OfMasks:
     likeness: dict[float, MaskColumns] = field(default_factory=dict)
     sides: dict[int, tuple[float, float]] = field(default_factory=dict)
     bodies: dict[int, Shares] = field(default_factory=dict)
+    on_foreground: dict[int, int] = field(default_factory=dict)
 
 
 class FrameEvidence:
@@ -158,6 +159,16 @@ class FrameEvidence:
         sides, facetting = np.array([known[mask_id] for mask_id in ids]).reshape(-1, 2).T
         return sides, facetting
 
+    def on_foreground(self, store: MaskStore, ids: Ids) -> int:
+        """Pixels of the foreground in masks, summed over the masks."""
+        known = self._of(store).on_foreground
+        for mask_id in ids.tolist():
+            if mask_id not in known:
+                x0, y0, x1, y1 = store.boxes[mask_id].tolist()
+                inside = store.window(mask_id) & self.foreground.mask[y0:y1, x0:x1]
+                known[mask_id] = int(np.count_nonzero(inside))
+        return sum(known[mask_id] for mask_id in ids.tolist())
+
     def body_shares(self, table: ParticleTable) -> list[Shares]:
         """Of each mask which of the foreground's bodies it meets, and in how many pixels."""
         known, store = self._of(table.store).bodies, table.store
@@ -165,7 +176,8 @@ class FrameEvidence:
         for mask_id in ids:
             if mask_id not in known:
                 box = store.boxes[mask_id].tolist()
-                known[mask_id] = count_bodies_in(store.window(mask_id), box, self.foreground)
+                met, pixels = count_bodies_in(store.window(mask_id), box, self.foreground)
+                known[mask_id] = met.tolist(), pixels.tolist()
         return [known[mask_id] for mask_id in ids]
 
     def _of(self, store: MaskStore) -> _OfMasks:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
@@ -214,6 +214,12 @@ class Proposals:
         return self.crop_boxes[self.crop_index]
 
     @cached_property
+    def context_px(self) -> NDArray[np.int64]:
+        """Area of the crop or view in which each mask was found, px^2, (M,)."""
+        sides = self.crop_boxes[:, 2:] - self.crop_boxes[:, :2]
+        return sides.prod(axis=1)[self.crop_index]
+
+    @cached_property
     def cut_by_crop(self) -> NDArray[np.bool_]:
         """Masks at the edge of a crop which is not the edge of the frame, (M,)."""
         height, width = self.shape
@@ -291,8 +297,10 @@ class Proposals:
         effort = self.effort.first(prompt.n_prompts, cost_limit)
         n_prompts = len(effort.costs)
         m = int(np.searchsorted(self.prompt_index, n_prompts))
-        part = replace(
-            self,
+        # not by `dataclasses.replace`: training takes another part at every step
+        part = object.__new__(Proposals)
+        part.__dict__.update(self.__dict__)
+        part.__dict__.update(
             prompt=prompt,
             iou_pred=self.iou_pred[:m],
             stability=self.stability[:m],
@@ -301,12 +309,11 @@ class Proposals:
             prompt_index=self.prompt_index[:m],
             effort=effort,
             n_prompts_decoded=n_prompts,
-        )
-        # what was measured of a mask holds for it here as well
-        part.__dict__.update(
+            # what was measured of a mask holds for it here as well
             descriptors=self.descriptors,
             regions=self.regions,
             box_xyxy=self.box_xyxy[:m],
+            context_px=self.context_px[:m],
             cut_by_crop=self.cut_by_crop[:m],
             ranking=self.ranking.first(m),
         )
