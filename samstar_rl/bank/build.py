@@ -292,7 +292,7 @@ class _Build:
                 found = Segmentation(frame.id, usual, proposals, everything, everything)
                 likeness = evidence.likeness(found.table).astype(np.float32)
                 arrays[f"{position}/likeness"] = likeness
-        header = {
+        header: dict[str, Any] = {
             "id": frame.id,
             "pixel_size_nm": frame.pixel_size_nm,
             "time": frame.time,

@@ -252,7 +252,7 @@ class ParticleTable:
         """Likeness of the store's first masks, if it was recorded for the table's offset."""
         return self._descriptors.likeness.get(self.stability_offset)
 
-    def part(self, positions: NDArray[np.intp]) -> ParticleTable:
+    def part(self, positions: NDArray[np.integer]) -> ParticleTable:
         """The table of some of its particles, in the order given."""
         part = ParticleTable(
             self._descriptors,
