@@ -541,11 +541,11 @@ def draw_candidates(work: _Work) -> Iterator[Candidate]:
 def _cut_on_background(work: _Work, width: float | None) -> list[Candidate]:
     """What lies above and below each threshold, on a background of this width."""
     flat = work.smooth if width is None else work.smooth - _background(work, width)
-    return [
-        Candidate(side & work.valid, contrast)
-        for level in _thresholds(flat[work.valid])
-        for contrast, side in (("bright", flat > level), ("dark", flat < level))
-    ]
+    cuts = []
+    for level in _thresholds(flat[work.valid]):
+        cuts.append(Candidate((flat > level) & work.valid, "bright"))
+        cuts.append(Candidate((flat < level) & work.valid, "dark"))
+    return cuts
 
 
 def _clean(work: _Work, cut: Candidate) -> list[Candidate]:
