@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock
 
 from samstar_rl._io.cache import cache_folder
+from samstar_rl._io.onnx_export import weights_sha256
 from samstar_rl.bank.bank import VERSION, BankError
 from samstar_rl.bank.build import build_for_task, open_whole
+from samstar_rl.foreground.network import ORIENTATIONS, packaged_network
 from samstar_rl.masks.particle_table import DESCRIPTOR_COLUMNS
 from samstar_rl.segmentation.proposals import Floor
 from samstar_rl.simulator import PRESETS, SIMULATOR_VERSION, SimulatedStream
@@ -200,6 +202,8 @@ def _key(task: Task, engine: ProposalEngine, frames: SimulatedStreams) -> str:
     floor = Floor.under(task.space)
     content = {
         "sam": engine.sha256 or engine.name,
+        "view_cost": engine.view_cost,
+        "foreground": [weights_sha256(packaged_network()), ORIENTATIONS],
         "simulator": SIMULATOR_VERSION,
         "preset": preset_of(task),
         "prompts": [prompt.to_dict() for prompt in task.space.prompts()],

@@ -81,6 +81,9 @@ CANDIDATE_EVIDENCE: dict[str, tuple[float, float, float]] = {
     "background_gradient": (0.199, 0.160, 0.005),
     "network": (0.700, 0.200, 0.220),
 }
+#: Cuts that meet what the network sees by this much less (Dice) than the best one, where that one
+#: meets it at least so well, carry next to no weight.
+_DICE_BEHIND, _LEAST_DICE = 0.25, 0.5
 #: Difference of evidence by which the weight of a candidate changes by a factor of e.
 _TEMPERATURE = 0.04
 
@@ -257,13 +260,15 @@ def estimate_foreground(
     mask = _with_outlines_refined(enlarged > 0.5, small, scale) & valid
     if sizes == "alike":
         mask = _without_small_bodies(mask)
-    bodies = _share_out(mask, maps.core)
-    count = len(body_peaks(mask)) if arrangement == "overlapping" else _count(bodies, sizes)
-    count = max(count, int(mask.any()))
+    sharing = threads().submit(_share_out, mask, maps.core)
+    whole = mask
     if shrink < 1:
         enlarged = cv2.resize(mask.astype(np.float32), (width, height))
-        mask = (enlarged > 0.5) & np.isfinite(image)
-    return Foreground(mask, polarity, _full_slope(unit, mask), count, bodies, said)
+        whole = (enlarged > 0.5) & np.isfinite(image)
+    slope, bodies = _full_slope(unit, whole), sharing.result()
+    count = len(body_peaks(mask)) if arrangement == "overlapping" else _count(bodies, sizes)
+    count = max(count, int(mask.any()))
+    return Foreground(whole, polarity, slope, count, bodies, said)
 
 
 def is_empty(unit: Field, maps: ForegroundMaps) -> bool:
@@ -282,7 +287,7 @@ def is_empty(unit: Field, maps: ForegroundMaps) -> bool:
     if finer_px <= WORKING_SHORT_SIDE_PX:
         return True
     # particles of a pixel or two are lost at the network's own scale
-    finer = map_particles(packaged_network(), unit, symmetries=1, short_side_px=finer_px)
+    finer = map_particles(packaged_network(), unit, orientations=1, short_side_px=finer_px)
     return bool(finer.probability.max() < LEAST_CERTAINTY)
 
 
@@ -368,13 +373,14 @@ def annotation_pixels(image: Field) -> Mask:
     """
     missing = ~np.isfinite(image)
     found = missing.copy()
-    if missing.all():
+    known = image[~missing] if missing.any() else image
+    if known.size == 0:
         return found
     stroke_px = 0.012 * min(image.shape) + 2
-    extremes = np.nanmax(image), np.nanmin(image)
-    step = 0.008 * float(extremes[0] - extremes[1])
-    for extreme in extremes:
-        flat = (np.abs(image - extreme) <= step) & ~missing
+    least, most = float(known.min()), float(known.max())
+    step = 0.008 * (most - least)
+    for low, high in ((most - step, most), (least, least + step)):
+        flat = cv2.inRange(image, low, high)
         for (y, x), body in _bodies(flat, least_px=12):
             if _is_drawn(body, stroke_px):
                 height, width = body.shape
@@ -434,10 +440,10 @@ def _with_outlines_refined(mask: Mask, unit: Field, scale: float) -> Mask:
     pixels = mask.astype(np.uint8)
     inside = cv2.erode(pixels, block, borderValue=1) > 0
     outside = cv2.dilate(pixels, block, borderValue=0) == 0
-    inner, much_inside = _local_mean(unit, inside, reach)
-    outer, much_outside = _local_mean(unit, outside, reach)
-    band = ~inside & ~outside & (much_inside > 0.02) & (much_outside > 0.02)
+    means = threads().map(partial(_local_mean, unit, width=reach), (inside, outside))
     smooth = cv2.GaussianBlur(unit, (0, 0), 1.0)
+    (inner, much_inside), (outer, much_outside) = means
+    band = ~inside & ~outside & (much_inside > 0.02) & (much_outside > 0.02)
     nearer = np.abs(smooth - inner) < _INSIDE_PREFERENCE * np.abs(smooth - outer)
     refined = np.where(band, nearer, mask).astype(np.uint8)
     # noise near the midway grey would leave lone pixels
@@ -511,60 +517,79 @@ class _Work:
 
 
 def draw_candidates(work: _Work) -> Iterator[Candidate]:
-    """All candidate foregrounds of an image at working size."""
+    """The candidate foregrounds of an image at working size that are worth a description.
+
+    Most cuts are of the wrong polarity, or take half of the background along: where the network
+    sees particles, those that meet them much worse than the best one does carry no weight.
+    """
     if np.count_nonzero(work.valid) < 64:
         return
-    for drawn in threads().map(partial(_draw_on_background, work), BACKGROUND_WIDTHS):
-        yield from drawn
+    drawn = threads().map(partial(_cut_on_background, work), BACKGROUND_WIDTHS)
+    cuts = [cut for on_background in drawn for cut in on_background]
+    if cuts:
+        likely = work.probability.reshape(1, -1)
+        inside = np.stack([cut.mask.ravel() for cut in cuts]).astype(np.float32)
+        shared = _product(inside, likely)[:, 0]
+        dice = 2 * shared / np.maximum(inside.sum(axis=1) + likely.sum(), 1e-6)
+        if dice.max() >= _LEAST_DICE:
+            cuts = [cuts[int(i)] for i in np.flatnonzero(dice >= dice.max() - _DICE_BEHIND)]
+    for cleaned in threads().map(partial(_clean, work), cuts):
+        yield from cleaned
     yield from _opinion_of_network(work)
 
 
-def _draw_on_background(work: _Work, width: float | None) -> list[Candidate]:
-    """The candidates on a background of this width."""
+def _cut_on_background(work: _Work, width: float | None) -> list[Candidate]:
+    """What lies above and below each threshold, on a background of this width."""
     flat = work.smooth if width is None else work.smooth - _background(work, width)
-    drawn = []
+    cuts = []
     for level in _thresholds(flat[work.valid]):
-        for contrast, above in (("bright", flat > level), ("dark", flat < level)):
-            opened = _without_specks(above & work.valid, work.smallest_px)
-            if not _LEAST_SHARE < opened.mean() < _LARGEST_SHARE:
-                continue
-            drawn.append(Candidate(opened, contrast))  # type: ignore[arg-type]
-            filled = _with_holes_filled(opened, work.largest_hole_px)
-            if np.count_nonzero(filled) > 1.01 * np.count_nonzero(opened):
-                drawn.append(Candidate(filled, contrast))  # type: ignore[arg-type]
-    return drawn
+        cuts.append(Candidate((flat > level) & work.valid, "bright"))
+        cuts.append(Candidate((flat < level) & work.valid, "dark"))
+    return cuts
+
+
+def _clean(work: _Work, cut: Candidate) -> list[Candidate]:
+    """A cut without its specks, and once more with its holes filled; none if that is no field."""
+    opened = _without_specks(cut.mask, work.smallest_px)
+    if not _LEAST_SHARE < opened.mean() < _LARGEST_SHARE:
+        return []
+    filled = _with_holes_filled(opened, work.largest_hole_px)
+    if np.count_nonzero(filled) > 1.01 * np.count_nonzero(opened):
+        return [Candidate(opened, cut.contrast), Candidate(filled, cut.contrast)]
+    return [Candidate(opened, cut.contrast)]
 
 
 def describe_candidates(work: _Work, candidates: list[Candidate]) -> NDArray[np.float64]:
     """The `CANDIDATE_EVIDENCE` of each candidate, (candidates, evidence)."""
-    agreement = _agreement([candidate.mask for candidate in candidates])
+    masks = np.stack([candidate.mask for candidate in candidates])
     rim = frame_rim_indices(work.valid)
     spread = float(work.smooth[work.valid].std()) + 1e-6
     steepest = float(np.percentile(work.gradient[work.valid], 99)) + 1e-6
-
-    smooth, gradient, probability = (
-        field.ravel() for field in (work.smooth, work.gradient, work.probability)
-    )
-    likely_px = float(probability.sum(dtype=np.float64))
-
-    def describe(candidate: Candidate, agreed: float) -> tuple[float, ...]:
-        shapes = _describe_bodies(candidate.mask)
-        inside = np.flatnonzero(candidate.mask)
-        outside = np.flatnonzero(work.valid & ~candidate.mask)
-        rest = smooth[outside]
-        shared = float(probability[inside].sum(dtype=np.float64))
-        return (
-            *shapes[:3],
-            float(candidate.mask[rim].mean()),
-            shapes[3],
-            float(rest.std()) / spread if len(rest) else 0.0,
-            agreed,
-            float(gradient[outside].mean()) / steepest if len(rest) else 0.0,
+    # means over what a candidate leaves over, all of them in one product
+    mean = work.smooth[work.valid].mean()
+    grey = np.where(work.valid, work.smooth - mean, 0)
+    fields = np.stack([work.valid, grey, grey**2, work.gradient * work.valid, work.probability])
+    fields = fields.reshape(len(fields), -1).astype(np.float32)
+    inside = masks.reshape(len(masks), -1).astype(np.float32)
+    inner = _product(inside, fields).astype(np.float64)
+    total = fields.sum(axis=1, dtype=np.float64)
+    rest, grey_sum, square_sum, gradient_sum, _ = (total - inner).T
+    rest = np.maximum(rest, 1)
+    variance = np.maximum(square_sum / rest - (grey_sum / rest) ** 2, 0)
+    areas = np.count_nonzero(masks, axis=(1, 2))
+    shapes = np.array(list(threads().map(_describe_bodies, masks)), dtype=np.float64)
+    return np.column_stack(
+        [
+            shapes[:, :3],
+            masks[:, *rim].mean(axis=1),
+            shapes[:, 3],
+            np.sqrt(variance) / spread,
+            _agreement(masks),
+            gradient_sum / rest / steepest,
             # Dice of the mask and the network's probabilities
-            2 * shared / max(float(len(inside)) + likely_px, 1e-6),
-        )
-
-    return np.array(list(threads().map(describe, candidates, agreement)), dtype=np.float64)
+            2 * inner[:, 4] / np.maximum(areas + total[4], 1e-6),
+        ]
+    )
 
 
 def _opinion_of_network(work: _Work) -> Iterator[Candidate]:
@@ -611,12 +636,16 @@ def _background(work: _Work, width: float) -> Field:
 
 
 def _thresholds(values: Field) -> list[float]:
-    if np.ptp(values) < 1e-6:
+    """Levels that part the values in two or in three."""
+    lowest, extent = float(values.min()), float(np.ptp(values))
+    if extent < 1e-6:
         return []
-    levels = [threshold_otsu(values), threshold_triangle(values)]
+    # whole numbers are counted ten times as fast as others are put into bins
+    steps = ((values - lowest) * (255 / extent)).astype(np.uint8)
+    levels = [threshold_otsu(steps), threshold_triangle(steps)]
     with contextlib.suppress(ValueError):  # fewer than three greys
-        levels += list(threshold_multiotsu(values, 3))
-    return [float(level) for level in levels]
+        levels += list(threshold_multiotsu(steps, 3))
+    return [lowest + (float(level) + 0.5) * extent / 255 for level in levels]
 
 
 def _without_specks(mask: Mask, least_px: float) -> Mask:
@@ -637,16 +666,21 @@ def _with_holes_filled(mask: Mask, largest_px: float) -> Mask:
     return mask | filled.take(labels)
 
 
-def _agreement(masks: list[Mask]) -> NDArray[np.float64]:
+def _agreement(masks: NDArray[np.bool_]) -> NDArray[np.float64]:
     """Mean Dice of each candidate with the eight that agree with it best, itself among them."""
     small = np.stack([_quarter(mask) for mask in masks])
     areas = small.sum(axis=1)
-    shared = np.zeros((len(small), len(small)), dtype=np.float32)
-    for start in range(0, small.shape[1], step := max(_BLAS_ALONE // len(small) ** 2, 1)):
-        piece = small[:, start : start + step]
-        shared += piece @ piece.T
-    dice = 2 * shared / (areas[:, None] + areas + 1e-6)
+    dice = 2 * _product(small, small) / (areas[:, None] + areas + 1e-6)
     return np.sort(dice, axis=1)[:, -8:].mean(axis=1)
+
+
+def _product(left: Field, right: Field) -> Field:
+    """The product of (a, n) and the transpose of (b, n), in pieces that one thread computes."""
+    total = np.zeros((len(left), len(right)), dtype=np.float32)
+    step = max(_BLAS_ALONE // total.size, 1)
+    for start in range(0, left.shape[1], step):
+        total += left[:, start : start + step] @ right[:, start : start + step].T
+    return total
 
 
 def _quarter(mask: Mask) -> Field:
@@ -673,9 +707,9 @@ def _describe_bodies(mask: Mask) -> tuple[float, float, float, float]:
     )
 
 
-def _bodies(mask: Mask, least_px: int) -> Iterator[tuple[tuple[int, int], Mask]]:
-    """Connected bodies of a mask: (y, x) of the corner and the pixels in the box."""
-    n, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
+def _bodies(pixels: NDArray[np.uint8], least_px: int) -> Iterator[tuple[tuple[int, int], Mask]]:
+    """Connected bodies of pixels that are not 0: (y, x) of the corner and the pixels in the box."""
+    n, labels, stats, _ = cv2.connectedComponentsWithStats(pixels, connectivity=8)
     for i in range(1, n):
         x, y, width, height, area = stats[i].tolist()
         if area >= least_px:

@@ -11,7 +11,7 @@ from samstar_rl.errors import SamstarError
 LOW_PERCENTILE = 0.1
 HIGH_PERCENTILE = 99.9
 # percentiles of larger images are taken from a regular subset of about this many pixels
-MAX_PERCENTILE_PIXELS = 1 << 20
+MAX_PERCENTILE_PIXELS = 1 << 18
 # between these float32 arithmetic neither overflows nor underflows
 TINY_SPAN, HUGE_SPAN = 1e-30, 1e30
 NEUTRAL = 0.5
@@ -44,7 +44,8 @@ def normalise(image: ArrayLike) -> NDArray[np.float32]:
     if not low < high:
         return np.full(values.shape, NEUTRAL, dtype=np.float32)
     unit = _rescale(values, low, high)
-    return np.nan_to_num(unit, nan=NEUTRAL, copy=False).astype(np.float32, copy=False)
+    unit[np.isnan(unit)] = NEUTRAL
+    return unit.astype(np.float32, copy=False)
 
 
 def to_sam_rgb(image: ArrayLike) -> NDArray[np.uint8]:
@@ -83,7 +84,7 @@ def _as_real_2d(image: ArrayLike) -> NDArray[np.floating]:
         )
     # float32 holds every value of 16 bits; wider integers would lose steps
     narrow = array.dtype.itemsize <= 2 or array.dtype == np.float32
-    return array.astype(np.float32 if narrow else np.float64)
+    return array.astype(np.float32 if narrow else np.float64, copy=False)
 
 
 def _robust_range(values: NDArray[np.floating]) -> tuple[float, float]:

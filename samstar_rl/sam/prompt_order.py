@@ -221,9 +221,9 @@ def find_bodies(
     # one orientation: it is to be fast, and a point may lie anywhere in its body
     short_side_px = max(round(long_side_px * min(unit.shape) / max(unit.shape)), 8)
     if known is not None and working_shape(unit.shape, short_side_px) == working_shape(unit.shape):
-        maps = known.upright
+        maps = known.first_look
     else:
-        maps = map_particles(packaged_network(), unit, symmetries=1, short_side_px=short_side_px)
+        maps = map_particles(packaged_network(), unit, orientations=1, short_side_px=short_side_px)
     return bodies_of(maps, (unit.shape[0], unit.shape[1]))
 
 

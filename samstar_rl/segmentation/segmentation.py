@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from samstar_rl.frames.frame import Frame
 
 
+Overlapping = tuple[Ids, Ids, NDArray[np.int32]]
+"""Each two masks that meet, both ways round: first (rising), second, pixels shared."""
+
+
 @dataclass(frozen=True, eq=False)
 class Segmentation:
     """The masks that the settings leave, with their particle table.
@@ -55,7 +59,10 @@ class Segmentation:
     def part(self, positions: NDArray[np.integer]) -> Segmentation:
         """The segmentation of some of its masks, in the order given."""
         kept, mask_ids = self.kept[positions], self.mask_ids[positions]
-        return Segmentation(self.frame_id, self.settings, self.proposals, kept, mask_ids)
+        part = Segmentation(self.frame_id, self.settings, self.proposals, kept, mask_ids)
+        if "table" in self.__dict__:
+            part.__dict__["table"] = self.table.part(positions)
+        return part
 
     @property
     def masks(self) -> MaskStore:
@@ -85,6 +92,7 @@ class Segmentation:
             self.mask_ids,
             predicted_iou=self.proposals.iou_pred[self.kept].astype(np.float64),
             stability_score=self._stability.astype(np.float64),
+            stability_offset=self.settings.stability_score_offset,
         )
 
     @property
@@ -186,7 +194,7 @@ class Segmentation:
         return self.masks.intersections(self.mask_ids)
 
     @cached_property
-    def overlapping(self) -> tuple[Ids, Ids, NDArray[np.int32]]:
+    def overlapping(self) -> Overlapping:
         """Each two masks that meet, both ways round: first (rising), second, pixels shared."""
         shared = self.overlap_matrix
         flat = np.flatnonzero(shared)
@@ -203,6 +211,8 @@ class Segmentation:
         """
         areas = np.maximum(self.table.area, 1)
         first, second, shared = self.overlapping
+        if len(first) == 0:
+            return np.ones(len(areas))
         ious = shared / (areas[first] + areas[second] - shared)
         return np.asarray(1 / (1 + np.bincount(first, ious, minlength=len(areas))))
 

@@ -10,7 +10,9 @@ import pytest
 from samstar_rl.bank.simulated import SimulatedStreams, _key, with_ladder
 from samstar_rl.tasks.task import load_task
 
-ENGINE = SimpleNamespace(sha256="5" * 64, name="tiny", arithmetic="exact", precision="float32")
+ENGINE = SimpleNamespace(
+    sha256="5" * 64, name="tiny", arithmetic="exact", precision="float32", view_cost=36.0
+)
 STREAMS = SimulatedStreams(2, 2, size_px=64)
 
 
@@ -32,6 +34,7 @@ def test_what_decides_about_proposals_does(task):
         _key(with_ladder(task, (8, 16)), ENGINE, STREAMS),
         _key(load_task("overlap"), ENGINE, STREAMS),
         _key(task, SimpleNamespace(**{**vars(ENGINE), "sha256": "6" * 64}), STREAMS),
+        _key(task, SimpleNamespace(**{**vars(ENGINE), "view_cost": 21.0}), STREAMS),
         _key(task, ENGINE, replace(STREAMS, n_frames=3)),
     }
-    assert len(keys) == 5
+    assert len(keys) == 6
