@@ -364,11 +364,15 @@ class Ranking:
 
     def first(self, m: int) -> Ranking:
         """The ranking of the first m proposals: it remembers overlaps together with this one."""
-        return self.among(np.arange(len(self.order)) < m)
+        return self._where(self.order < m)
 
     def among(self, chosen: NDArray[np.bool_]) -> Ranking:
         """The ranking in which only the chosen ones of all proposals, (M,), take part."""
+        return self._where(chosen[self.order])
+
+    def _where(self, chosen: NDArray[np.bool_]) -> Ranking:
+        """The ranking of which only some take part, said in its own order."""
         ranking = object.__new__(Ranking)
         ranking.__dict__.update(self.__dict__)
-        ranking.whole = self.whole & chosen[self.order]
+        ranking.whole = self.whole & chosen
         return ranking
