@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from samstar_rl.errors import SamstarError
 from samstar_rl.masks.particle_table import ParticleTable, Scene
@@ -187,14 +188,6 @@ class Segmentation:
         """Starts and stops, in the frame's flat index, of the stretches that any mask covers."""
         return merged(self.masks.runs(self.mask_ids))
 
-    def coverage_count(self) -> NDArray[np.uint16]:
-        """How many masks cover each pixel, (H, W) uint16."""
-        count = np.zeros(self.shape, dtype=np.uint16)
-        for k in range(len(self)):
-            (x0, y0, x1, y1), window = self.mask_in_box(k)
-            count[y0:y1, x0:x1] += window
-        return count
-
     @cached_property
     def overlap_matrix(self) -> NDArray[np.int32]:
         """Pixels that each two masks share, (K, K) px^2; the diagonal holds the areas."""
@@ -282,7 +275,12 @@ class Segmentation:
         if labels.shape != frame.shape:
             raise SamstarError(f"the labels must have the shape {frame.shape}, got {labels.shape}")
         present = np.unique(labels[labels > 0])
-        return cls._from_windows([((0, 0), labels == label) for label in present], frame)
+        ranks = np.where(labels > 0, np.searchsorted(present, labels) + 1, 0)
+        windows = [
+            ((columns.start, rows.start), ranks[rows, columns] == rank)
+            for rank, (rows, columns) in enumerate(ndimage.find_objects(ranks), 1)
+        ]
+        return cls._from_windows(windows, frame)
 
     @classmethod
     def _from_windows(
