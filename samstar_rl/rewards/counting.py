@@ -94,14 +94,16 @@ def unfound_bodies(
     float
     """
     areas = evidence.foreground.body_areas_px
-    found = [0.0] * len(areas)
+    found: dict[int, float] = {}
     shares = evidence.body_shares(segmentation.table)
     for (bodies, pixels), probability in zip(shares, likeness.tolist(), strict=True):
         for body, count in zip(bodies, pixels, strict=True):
             share = probability * count / areas.item(body)
-            if share > found[body]:
+            if share > found.get(body, 0.0):
                 found[body] = share
-    return float((1 - np.minimum(found[1:], 1)).sum())
+    unfound = np.ones(len(areas))
+    unfound[list(found)] = [1 - min(share, 1.0) for share in found.values()]
+    return float(unfound[1:].sum())
 
 
 def mean_over_expected(

@@ -116,7 +116,7 @@ def _select(proposals: Proposals, settings: Settings) -> Ids:
     if settings.stability_score_thresh > 0:
         stability = ranking.stability[column]
         passing = passing & (stability >= np.float32(settings.stability_score_thresh))
-    kept = ranking.order[_suppress(ranking, np.flatnonzero(passing), settings.box_nms_thresh)]
+    kept = ranking.order[_suppress(ranking, passing.nonzero()[0], settings.box_nms_thresh)]
     if len(proposals.crop_boxes) == 1:
         return kept
     if settings.n_prompts is None:
@@ -190,8 +190,8 @@ def _suppress_between_views(proposals: Proposals, kept: Ids, iou_thresh: float) 
         shared = proposals.masks.shared(ranked[larger], ranked[smaller])
         inside = shared >= PIECE_INSIDE * areas_px[smaller]
         larger, smaller = larger[inside], smaller[inside]
-        filled = np.bincount(larger, areas_px[smaller], minlength=len(ranked))
-        filled = filled / np.maximum(areas_px, 1)
+        pieces_px = np.bincount(larger, areas_px[smaller], minlength=len(ranked))
+        filled = pieces_px / np.maximum(areas_px, 1)
         stands[smaller[filled[larger] < PIECES_FILL]] = False
     return ranked[stands]
 
@@ -251,7 +251,7 @@ def _apart(
 
     And how those masks overlap, as `Segmentation.overlapping` says it.
     """
-    ranks = np.argsort(-quality, kind="stable")
+    ranks = (-quality).argsort(kind="stable")
     ranked, masks = mask_ids[ranks], proposals.masks
     areas = np.maximum(masks.areas[ranked], 1)
     first, second = masks.meeting(ranked)
