@@ -35,10 +35,10 @@ demo: $(READY) ## simulate, train and compare the tuners; a table and a report i
 	OMP_NUM_THREADS=2 $(SAMSTAR) demo
 
 test: $(READY) ## the tests, in a few minutes
-	$(PYTEST) -n auto --dist loadfile -m "not slow"
+	$(PYTEST) -n auto --dist worksteal -m "not slow"
 
 test-slow: $(READY) ## the tests that take longer
-	$(PYTEST) -m slow
+	$(PYTEST) -n auto --dist worksteal -m slow
 
 lint: $(READY) typecheck imports ## style, types and the direction of imports
 	$(VENV)/bin/ruff check .

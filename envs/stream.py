@@ -182,8 +182,9 @@ class StreamEnv(gymnasium.Env[Vector, Vector]):
         settings = self._builder.decode(np.clip(action, -1.0, 1.0))
         previous = None if self._last is None else self._last.segmentation
         source = self._frames.source(self._index)
-        limit = None if math.isinf(self._budget) else self._budget
-        evaluate = FrameEvaluator(source, self.objective, previous=previous, cost_limit=limit)
+        evaluate = FrameEvaluator(
+            source, self.objective, previous=previous, cost_limit=self._budget
+        )
         evaluation = evaluate(settings)
         info = self._frame_info() | describe(evaluation)
         self._shown = (self._index, evaluation)

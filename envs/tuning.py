@@ -132,9 +132,8 @@ class TuningEnv(gymnasium.Env[Vector, Vector]):
         self._index = index
         self._budget = self.options.draw_budget(self.np_random, options)
         self._n_looks, self._found = 0, None
-        limit = None if math.isinf(self._budget) else self._budget
         source = self._frames.source(self._index)
-        self._evaluate = FrameEvaluator(source, self.objective, cost_limit=limit)
+        self._evaluate = FrameEvaluator(source, self.objective, cost_limit=self._budget)
         self._evaluate.pools = True
         return self._observe(), self._info()
 

@@ -11,7 +11,7 @@ import difflib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import pairwise, product
 from typing import Any, ClassVar, Literal, cast
 
@@ -215,6 +215,12 @@ class PromptSettings:
         return cls(**_checked_names(values, PROMPT_NAMES))
 
 
+@lru_cache(maxsize=4096, typed=True)
+def _prompt_settings(*values: Any) -> PromptSettings:
+    """The prompt settings of values in the order of `PROMPT_NAMES`."""
+    return PromptSettings(**dict(zip(PROMPT_NAMES, values, strict=True)))
+
+
 @dataclass(frozen=True)
 class Settings:
     """The generator's parameters, by the names of `SamAutomaticMaskGenerator`, and the gates.
@@ -256,7 +262,7 @@ class Settings:
     @cached_property
     def prompt(self) -> PromptSettings:
         """The prompt settings among these."""
-        return PromptSettings(**{name: getattr(self, name) for name in PROMPT_NAMES})
+        return _prompt_settings(*(getattr(self, name) for name in PROMPT_NAMES))
 
     def replace(self, **changes: Any) -> Settings:
         """Return the same settings but for the changes."""

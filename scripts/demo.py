@@ -17,7 +17,7 @@ STEPS_HELP = "Evaluations that PPO, and the search for a static choice, may spen
 def demo(
     out: Out = Path("runs/demo"),
     task: Task = "particles",
-    steps: Annotated[int, typer.Option("--steps", min=1000, help=STEPS_HELP)] = 10_000,
+    steps: Annotated[int, typer.Option("--steps", min=1000, help=STEPS_HELP)] = 5000,
     quick: Annotated[
         bool, typer.Option("--quick", help="A tenth of everything: a minute, and no fair picture.")
     ] = False,
@@ -27,7 +27,7 @@ def demo(
 
     Simulates a survey that moves from field to field at changing magnification, lets SAM propose
     masks, trains a PPO policy, runs the genetic search on the same frames and budgets, judges all
-    tuners on fresh streams, and writes an HTML report. Takes about five minutes on two cores.
+    tuners on fresh streams, and writes an HTML report. Takes a few minutes on two cores.
     Stopped at any moment, the same command goes on; where OUT holds another demo, it begins anew.
     """
     from samstar_rl._io.run_folder import RunFolder

@@ -101,7 +101,12 @@ def tune(
     from samstar_rl.agents.search.decode import Decoding, cost_of_deadline, decode_frames
     from samstar_rl.agents.search.over_frames import evaluate_over
     from samstar_rl.agents.search.pareto import check_pick, checked_terms, search_pareto
-    from samstar_rl.agents.search.static import search_per_frame, search_static
+    from samstar_rl.agents.search.static import (
+        SEARCH_FRAMES,
+        count_choices,
+        search_per_frame,
+        search_static,
+    )
     from samstar_rl.scripts._shared.display import StageDisplay
     from samstar_rl.segmenter import Segmenter
 
@@ -117,6 +122,8 @@ def tune(
         check_pick(pick, loaded)
         names = checked_terms(loaded, [name.strip() for name in terms.split(",")] if terms else [])
     frames = list(islice(_read_frames(inputs, pixel_size), max_frames))
+    every_frame = pareto or per_frame
+    count_choices(evaluations, len(frames), n_searched=None if every_frame else SEARCH_FRAMES)
     run = RunFolder(out)
     run.record(
         {"inputs": inputs, "task": loaded.to_dict(), "algo": algo, "pareto": pareto,
@@ -129,8 +136,6 @@ def tune(
     }  # fmt: skip
     limit = math.inf
     if budget_ms is not None:
-        if not frames:
-            raise SamstarError("there are no frames to search static settings for: give some")
         limit = cost_of_deadline(segmenter, frames, budget_ms)
         facts |= {"budget_ms": budget_ms, "budget": limit}
         typer.echo(f"on this machine {budget_ms:g} ms pay for a cost of {limit:.0f}")

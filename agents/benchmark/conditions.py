@@ -41,7 +41,10 @@ class Conditions:
     folder : Path
         Gets checkpoints and TensorBoard's events of this contender.
     every : int
-        The contender is judged on every so many-th test frame: 1, but for the slowest searches.
+        The contender is judged on every so many-th test frame, the middle one of each stream among
+        them: 1, but for the slowest.
+    grid : int
+        Points along a side of the stock generator's grid.
     own : int
         Streams at the end of the bank that are like those to be judged on; policies learn from all.
     others : mapping of str to (Task, Bank)
@@ -56,6 +59,7 @@ class Conditions:
     n_evaluations: int
     folder: Path
     every: int = 1
+    grid: int = 32
     own: int | None = None
     others: dict[str, tuple[Task, Bank]] = field(default_factory=dict)
 
@@ -77,10 +81,8 @@ class Conditions:
     @property
     def streams(self) -> tuple[range, ...]:
         """Frames of the test bank to be judged on, a range a stream."""
-        return tuple(
-            range(stream.start, stream.stop, min(self.every, len(stream)))
-            for stream in self.test.streams
-        )
+        every = self.every
+        return tuple(stream[len(stream) // 2 % every :: every] for stream in self.test.streams)
 
     @property
     def training(self) -> tuple[range, ...]:
@@ -128,6 +130,8 @@ class Prepared:
         That it was made ready with.
     keep : callable, optional
         Called with the contender's folder after it was judged, to leave more there.
+    judge : Judge, optional
+        By default that of the conditions.
     """
 
     at: Callable[[float], Tuner]
@@ -137,6 +141,7 @@ class Prepared:
     learned_from: tuple[Bank, ...] = ()
     hyperparameters: dict[str, Any] = field(default_factory=dict)
     keep: Callable[[Path], object] | None = None
+    judge: Judge | None = None
 
 
 class ValidationCurve:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -57,15 +56,15 @@ def measure_pace(
     settings = task.static.replace(n_prompts=plan.most_prompts, zoom=zoom)
     limits = plan.limits
     measured = []
-    indices = np.linspace(0, len(bank) - 1, LIVE_FRAMES + 1).round().astype(int).tolist()
+    n_frames = min(LIVE_FRAMES, len(bank))
+    indices = np.linspace(0, len(bank) - 1, n_frames + 1).round().astype(int).tolist()
     for k, index in enumerate(indices):
         known = bank.frame(index)
         # what is known of the frame of the bank is not to be found again
         frame = Frame(known.image, known.pixel_size_nm, known.id, known.time)
         started = time.perf_counter()
-        limit = limits[k % len(limits)]
         evaluator = FrameEvaluator(
-            LiveFrame(engine, frame), objective, cost_limit=None if math.isinf(limit) else limit
+            LiveFrame(engine, frame), objective, cost_limit=limits[k % len(limits)]
         )
         cost = evaluator(settings).cost
         measured.append((cost, 1e3 * (time.perf_counter() - started)))

@@ -26,7 +26,6 @@ from samstar_rl.agents.benchmark.units import (
 from samstar_rl.bank.labelled import read_labelled
 from samstar_rl.bank.simulated import SimulatedStreams, with_gaze
 from samstar_rl.errors import SamstarError
-from samstar_rl.settings import PromptSettings
 from samstar_rl.simulator.seeds import first_seed
 from samstar_rl.tasks.task import load_task
 
@@ -94,8 +93,9 @@ class BenchmarkPlan:
         Ladder of zooms that SAM computes for each frame.
     most_prompts : int
         Prompts at each zoom at most.
-    grid : int
-        Points along a side of the stock generator's grid, for SAM's defaults.
+    grid, grid_every : int
+        Points along a side of the stock generator's grid, for SAM's defaults, which are judged on
+        one in so many frames of each test stream.
     n_seeds, n_static_seeds : int
         Seeds of the learners, and of searches for a static choice and what stands beside them.
     n_streams, n_frames, n_test_streams, n_test_frames, n_survey_frames : int
@@ -132,6 +132,7 @@ class BenchmarkPlan:
     zooms: tuple[float, ...] = (1.0, 2.0, 3.0, 4.0)
     most_prompts: int = 375
     grid: int = 32
+    grid_every: int = 1
     n_seeds: int = 5
     n_static_seeds: int = 3
     n_streams: int = 40
@@ -152,7 +153,7 @@ class BenchmarkPlan:
 
     @classmethod
     def demo(
-        cls, task: str = "particles", *, steps: int = 10_000, seed: int = 0, quick: bool = False
+        cls, task: str = "particles", *, steps: int = 5000, seed: int = 0, quick: bool = False
     ) -> BenchmarkPlan:
         """What the demo runs: a policy beside a genetic search, SAM's defaults and static settings.
 
@@ -173,15 +174,16 @@ class BenchmarkPlan:
             tasks=(task,),
             contenders=("default", "static", "rule", "static-search", "genetic", "ppo"),
             conditions=(SURVEY,),
-            budgets=(75, 150, 300, 600),
+            budgets=(150, 300, 600),
             zooms=(1.0, 2.0, 4.0),
             most_prompts=128,
+            grid_every=4,
             n_seeds=1,
             n_static_seeds=1,
             n_streams=12,
             n_frames=1,
-            n_test_streams=2,
-            n_survey_frames=6,
+            n_test_streams=3,
+            n_survey_frames=4,
             steps=steps,
             n_evaluations=100,
             seed=seed,
@@ -286,13 +288,6 @@ class BenchmarkPlan:
         """A task with the plan's zooms and numbers of prompts."""
         return with_gaze(load_task(name), zooms=self.zooms, most_prompts=self.most_prompts)
 
-    def prompts(self, name: str, part: str) -> tuple[PromptSettings, ...]:
-        """What SAM computes for each frame of ``train`` or ``test``."""
-        prompts = self.task(name).space.prompts()
-        if part == TEST and "default" in self.contenders:
-            prompts += (PromptSettings(self.grid),)
-        return tuple(dict.fromkeys(prompts))
-
     def streams(
         self, condition: str, task: str, part: str
     ) -> tuple[int, Iterator[Iterable[LabelledFrame]]]:
@@ -329,7 +324,10 @@ class BenchmarkPlan:
         )
 
     def _simulated(self, condition: str, part: str) -> list[SimulatedStreams]:
-        """The simulated streams of a part; of a survey those of one sample type, then of two."""
+        """The simulated streams of a part; of a survey those of one sample type, then of two.
+
+        Where their number is odd, there is one more of two types, which are the harder ones.
+        """
         is_test, is_survey = part == TEST, condition == SURVEY
         n_streams = self.n_test_streams if is_test else self.n_streams
         first = first_seed("test" if is_test else "training", self.seed)
@@ -347,7 +345,7 @@ class BenchmarkPlan:
         )
         if not is_survey:
             return [streams]
-        half = (n_streams + 1) // 2
+        half = n_streams // 2
         parts = [
             replace(streams, survey=1, n_streams=half),
             replace(streams, survey=2, n_streams=n_streams - half, first_seed=first + half),

@@ -11,6 +11,7 @@ import numpy as np
 from samstar_rl._io import atomic
 from samstar_rl.agents.benchmark.conditions import Prepared, ValidationCurve
 from samstar_rl.agents.benchmark.contenders import FRONT_FILE
+from samstar_rl.agents.judging.judge import Judge
 from samstar_rl.agents.judging.statistics import mean_curve
 from samstar_rl.agents.learning.gaze_fit import evaluate_all_gazes, fit_gaze, moves_gaze
 from samstar_rl.agents.learning.hyperparameters import load_hyperparameters
@@ -29,9 +30,11 @@ from samstar_rl.bank.split import split_streams
 from samstar_rl.envs import STREAM_ID
 from samstar_rl.envs.wrappers import VARIATION
 from samstar_rl.errors import SamstarError
+from samstar_rl.sam.engine import ProposalEngine
+from samstar_rl.sam.load import load_sam
 from samstar_rl.settings import Settings
 from samstar_rl.tuning.budget import BUDGET_RANGE
-from samstar_rl.tuning.evaluable_frames import BankFrame
+from samstar_rl.tuning.evaluable_frames import BankFrame, LiveFrame
 from samstar_rl.tuning.tuner import StaticTuner
 
 if TYPE_CHECKING:
@@ -47,10 +50,15 @@ EMBEDDING_GAIN = 0.25
 
 
 def default(conditions: Conditions, seed: int) -> Prepared:
-    """SAM's own defaults: the stock grid, whatever it costs."""
-    grid = next(prompt for prompt in conditions.test.prompts if prompt.n_prompts is None)
-    settings = Settings(points_per_side=grid.points_per_side)
-    return Prepared(lambda budget: StaticTuner(settings, "default"))
+    """SAM's own defaults: the stock grid, whatever it costs; SAM looks at each frame anew."""
+    settings, engine = Settings(points_per_side=conditions.grid), ProposalEngine(load_sam("tiny"))
+    judge = Judge(
+        conditions.test,
+        conditions.objective,
+        conditions.streams,
+        source=lambda index: LiveFrame(engine, conditions.test.frame(index)),
+    )
+    return Prepared(lambda budget: StaticTuner(settings, "default"), judge=judge)
 
 
 def static(conditions: Conditions, seed: int) -> Prepared:

@@ -42,6 +42,8 @@ from samstar_rl.agents.reporting.figures import is_constant, settings_moved
 from samstar_rl.agents.reporting.html import Report
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from numpy.typing import NDArray
 
     from samstar_rl.agents.benchmark.claims import Claim, Tables
@@ -129,12 +131,12 @@ def name_of(budget: float) -> str:
     return "no limit" if math.isinf(budget) else f"{budget:g}"
 
 
-def summarise_task(tables: Tables) -> pd.DataFrame:
+def summarise_task(tables: Tables, pace: Mapping[str, float] | None = None) -> pd.DataFrame:
     """One row a contender: means over the budgets that claims are about.
 
     ``tuner, score, f1, f1_gain`` (the paired difference to the best static choice for each budget),
     means of the other measures (of errors their absolute values), ``n_evaluations, n_prompts, cost,
-    tuner_ms``.
+    tuner_ms``; with the machine's pace ``live_ms``, what a live frame of this cost takes.
     """
     lines = []
     near = {name: claimed(own) for name, own in tables.items()}
@@ -145,6 +147,8 @@ def summarise_task(tables: Tables) -> pd.DataFrame:
             if measure in own and own[measure].notna().any():
                 values = own[measure].abs() if measure in _UNSIGNED else own[measure]
                 line[measure] = values.mean()
+        if pace is not None:
+            line["live_ms"] = milliseconds(line["cost"], pace)
         line["f1_gain"] = gain_over(near, name, "f1")
         lines.append(line)
     return pd.DataFrame(lines)
@@ -170,7 +174,8 @@ def headline_table(plan: BenchmarkPlan, results: BenchmarkResults, claims: list[
             continue
         measure = "f1" if "f1" in results.rows else "score"
         table = budget_table(tables, measure)
-        budgets = [name_of(b) for b in plan.limits if name_of(b) in table]
+        limits = dict.fromkeys((*plan.limits, math.inf))
+        budgets = [name_of(b) for b in limits if name_of(b) in table]
         lines += [
             f"{condition}, task {short_name(task)}: "
             f"{'F1 at IoU 0.5' if measure == 'f1' else 'score'} by budget (cost of a frame).",
@@ -266,7 +271,7 @@ class _Section:
         if not any(measure in own for own in self.tables.values()):
             return
         table = budget_table(self.tables, measure)
-        budgets = [name_of(budget) for budget in self.plan.limits]
+        budgets = [name_of(budget) for budget in (*self.plan.limits, math.inf)]
         brief = measure == "cost"
 
         def cell(value: Any) -> str:
@@ -285,6 +290,12 @@ class _Section:
             self.report.text(
                 f"To spare hours, {', '.join(slow)} searched one in {self.plan.slow_every} frames "
                 "of each test stream.",
+                note=True,
+            )
+        if DEFAULT in self.tables and self.plan.grid_every > 1:
+            self.report.text(
+                f"SAM's defaults, which cost most, were judged on one in {self.plan.grid_every} "
+                "frames of each test stream.",
                 note=True,
             )
 

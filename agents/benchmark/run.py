@@ -10,7 +10,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,7 @@ from PIL import Image
 
 from samstar_rl._io import atomic
 from samstar_rl._io.workers import spread
+from samstar_rl.agents.benchmark.claims import DEFAULT
 from samstar_rl.agents.benchmark.conditions import Conditions, sam_seconds
 from samstar_rl.agents.benchmark.contenders import CONTENDERS, ONCE
 from samstar_rl.agents.benchmark.pace import measure_pace
@@ -49,6 +50,7 @@ from samstar_rl.segmentation.proposals import Floor
 if TYPE_CHECKING:
     from distributed import Client
 
+    from samstar_rl.agents.benchmark.contenders import Contender
     from samstar_rl.agents.benchmark.plan import BenchmarkPlan
     from samstar_rl.agents.benchmark.units import Unit
     from samstar_rl.tuning.tuner import TunedFrame
@@ -176,6 +178,7 @@ def run_unit(plan: BenchmarkPlan, root: Path, unit: Unit) -> Unit:
     conditions = open_conditions(plan, root, unit)
     contender = CONTENDERS[unit.contender]
     prepared = contender.prepare(conditions, unit.seed)
+    judge = prepared.judge or conditions.judge
     wanted = shown_frames(conditions.test.streams)
     budgets = plan.limits if contender.has_budget else (math.inf,)
     drawn_at = budgets[len(budgets) // 2]
@@ -189,7 +192,7 @@ def run_unit(plan: BenchmarkPlan, root: Path, unit: Unit) -> Unit:
                     Image.fromarray(picture).save(temporary)
 
         tables.append(
-            conditions.judge.judge(
+            judge.judge(
                 prepared.at(budget), budget=budget, on_frame=draw, seed=unit.seed,
                 task=unit.task, condition=unit.condition,
             )
@@ -236,12 +239,19 @@ def open_conditions(plan: BenchmarkPlan, root: Path, unit: Unit) -> Conditions:
         steps=plan.steps,
         n_evaluations=plan.n_evaluations,
         folder=unit.folder(root),
-        every=plan.slow_every if contender.slow else 1,
+        every=_every(plan, contender),
+        grid=plan.grid,
         own=len(plan.real.fit) if unit.condition == REAL and plan.real is not None else None,
         others={
             name: (plan.task(name), _open(root, unit.condition, name, TRAIN)) for name in others
         },
     )
+
+
+def _every(plan: BenchmarkPlan, contender: Contender) -> int:
+    if contender.name == DEFAULT:
+        return plan.grid_every
+    return plan.slow_every if contender.slow else 1
 
 
 def read_results(plan: BenchmarkPlan, root: Path) -> BenchmarkResults:
@@ -282,12 +292,11 @@ def build_banks(
     for part in PARTS:
         path = bank_path(root, condition, name, part).absolute()
         total, streams = plan.streams(condition, name, part)
-        prompts, floor = plan.prompts(name, part), Floor.under(task.space)
+        prompts, floor = task.space.prompts(), Floor.under(task.space)
         stage = f"{condition}, {name}: SAM proposes masks to {part} on"
         if client is not None:
-            work = replace(PartPlan.of_task(task, path), prompts=prompts)
             compute_by_workers(
-                client, work, plan.streams(condition, name, part)[1],
+                client, PartPlan.of_task(task, path), plan.streams(condition, name, part)[1],
                 lambda count, stage=stage, total=total: announce(stage, count / total),  # type: ignore[misc]
             )  # fmt: skip
         announce(stage, 0.0)

@@ -18,7 +18,7 @@ from samstar_rl.tuning.tuner import run_tuner
 if TYPE_CHECKING:
     from samstar_rl.bank.bank import Bank
     from samstar_rl.tuning.objective import Objective
-    from samstar_rl.tuning.tuner import TunedFrame, Tuner
+    from samstar_rl.tuning.tuner import FrameSource, TunedFrame, Tuner
 
 MEASURES = {
     "f1": "F1 at IoU 0.5",
@@ -39,6 +39,9 @@ class Judge:
     objective : Objective
     streams : sequence of range, optional
         Frames to judge on; by default the bank's streams.
+    source : callable, optional
+        Maps a frame's index to what turns settings into a segmentation of it; by default to what
+        the bank holds.
     against_truth : bool
         Compare with the truth, where the bank holds it. Watching a training must not.
     """
@@ -49,12 +52,14 @@ class Judge:
         objective: Objective,
         streams: Sequence[range] | None = None,
         *,
+        source: Callable[[int], FrameSource] | None = None,
         against_truth: bool = True,
     ) -> None:
         self.bank = bank
         self.objective = objective
         self.streams = tuple(bank.streams if streams is None else streams)
         self.frames = BankFrames(bank, objective.task)
+        self._source = source or self.frames.source
         self._against_truth = against_truth
         self._truths: dict[int, Truth] = {}
 
@@ -91,10 +96,9 @@ class Judge:
             there is truth, ``setting_*``.
         """
         rows = []
-        cost_limit = None if math.isinf(budget) else budget
         for number, stream in enumerate(self.streams):
-            sources = map(self.frames.source, stream)
-            tuned_frames = run_tuner(tuner, sources, self.objective, cost_limit=cost_limit)
+            sources = map(self._source, stream)
+            tuned_frames = run_tuner(tuner, sources, self.objective, cost_limit=budget)
             for index, tuned in zip(stream, tuned_frames, strict=True):
                 row = {"tuner": tuner.name, "budget": budget, **columns}
                 row |= {"stream": number, "frame_index": index}

@@ -1,14 +1,10 @@
 """Means with honest intervals: few seeds, few streams, frames of a stream that resemble each other.
 
 The unit of chance is a stream and a seed, never a frame: intervals resample seeds and streams
-(with all their frames) with replacement. The interquartile mean and performance profiles follow
-R. Agarwal et al., "Deep reinforcement learning at the edge of the statistical precipice", NeurIPS
-2021: both as their package ``rliable`` 1.2 defines them (`scipy.stats.trim_mean` at 25 % over all
-runs, share of runs strictly above a threshold), its intervals with ``task_bootstrap=True``, a
-stream standing where it has a task.
-
-The package itself is not used: its bootstrap needs ``arch``, which cannot be imported beside
-pandas 3, and it knows neither paired differences nor a contender with a single seed.
+(with all their frames) with replacement, as R. Agarwal et al., "Deep reinforcement learning at the
+edge of the statistical precipice", NeurIPS 2021, resample runs and tasks. Their package ``rliable``
+is not used: its bootstrap needs ``arch``, which cannot be imported beside pandas 3, and it knows
+neither paired differences nor a contender with a single seed.
 """
 
 from __future__ import annotations
@@ -20,7 +16,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.stats import trim_mean
 
 from samstar_rl.errors import SamstarError
 
@@ -106,11 +101,6 @@ def mean_interval(cells: Cells, *, seed: int = 0) -> Estimate:
     return bootstrap(cells, lambda values: values.mean(axis=-1), seed=seed)
 
 
-def iqm_interval(cells: Cells) -> Estimate:
-    """Interquartile mean and its bootstrap interval over seeds and streams."""
-    return bootstrap(cells, interquartile_mean)
-
-
 def difference_interval(first: pd.DataFrame, second: pd.DataFrame, measure: str) -> Estimate:
     """Mean difference of two tuners, first less second, paired stream by stream.
 
@@ -158,11 +148,6 @@ def _estimate(value: Any, resampled: Cells) -> Estimate:
     return Estimate(float(value), float(low), float(high))
 
 
-def interquartile_mean(values: Cells) -> Cells:
-    """Mean of the middle half of the values along the last axis."""
-    return np.asarray(trim_mean(values, 0.25, axis=-1))
-
-
 def bootstrap(cells: Cells, statistic: Callable[[Cells], Cells], *, seed: int = 0) -> Estimate:
     """A statistic of (..., seeds, streams) cells with its percentile interval.
 
@@ -198,26 +183,6 @@ def is_clearly_above(differences: Cells) -> bool:
         return bool(np.all(differences > 0))
     error = np.std(differences, ddof=1) / np.sqrt(len(differences))
     return bool(np.mean(differences) > error)
-
-
-def performance_profile(
-    rows: pd.DataFrame, measure: str, thresholds: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Share of frames on which the measure is above each threshold.
-
-    Parameters
-    ----------
-    rows : DataFrame
-    measure : str
-        Column.
-    thresholds : (T,) array
-
-    Returns
-    -------
-    (T,) array
-    """
-    values = rows[measure].to_numpy(dtype=float)
-    return (values[:, None] > thresholds[None, :]).mean(axis=0)
 
 
 def mean_curve(curves: Sequence[Sequence[Sequence[float]]]) -> list[tuple[float, float, float]]:

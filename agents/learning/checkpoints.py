@@ -20,6 +20,8 @@ from samstar_rl._io.atomic import read_json
 from samstar_rl.agents.policies.network import PolicyNetwork
 from samstar_rl.errors import SamstarError
 
+SHEET = "progress.json"
+
 
 class TrainingError(SamstarError):
     """A training cannot begin or be resumed as asked."""
@@ -55,29 +57,26 @@ def save_checkpoint(
     if isinstance(learner, OffPolicyAlgorithm):
         np.savez(draft / "replay.npz", **_replay_arrays(learner))
     sheet = {"key": dict(key), "progress": dict(progress)}
-    (draft / "progress.json").write_text(json.dumps(sheet, indent=1) + "\n", encoding="utf-8")
+    (draft / SHEET).write_text(json.dumps(sheet, indent=1) + "\n", encoding="utf-8")
     shutil.rmtree(target, ignore_errors=True)
     os.replace(draft, target)
     for older in _checkpoints(folder)[:-1]:
         shutil.rmtree(older, ignore_errors=True)
 
 
-def load_checkpoint(
-    folder: Path, learner: Any, like: PolicyNetwork, *, key: Mapping[str, Any]
-) -> tuple[dict[str, Any], PolicyNetwork] | None:
-    """Bring the learner to the last checkpoint's state.
+def last_checkpoint(folder: Path, key: Mapping[str, Any]) -> Path | None:
+    """Find the checkpoint from which a training may go on.
 
     Parameters
     ----------
     folder : path
-    learner : BaseAlgorithm
-    like : PolicyNetwork
-        Of the same shape as the best policy.
     key : mapping
+        What must agree with the training that wrote it.
 
     Returns
     -------
-    (progress, best policy), or None if there is no checkpoint.
+    Path or None
+        None if there is no checkpoint.
 
     Raises
     ------
@@ -87,32 +86,48 @@ def load_checkpoint(
     found = _checkpoints(folder)
     if not found:
         return None
-    sheet = read_json(found[-1] / "progress.json")
-    _check_key(sheet["key"], key, found[-1])
-    _load_states(learner, torch.load(found[-1] / "learner.pt", "cpu", weights_only=True))
+    known = read_json(found[-1] / SHEET)["key"]
+    for name, value in json.loads(json.dumps(key)).items():
+        if known.get(name) != value:
+            raise TrainingError(
+                f"{found[-1]} belongs to another training: its {name} is {known.get(name)!r}, "
+                f"asked for is {value!r}. Train in another folder, or ask for what was begun there"
+            )
+    return found[-1]
+
+
+def load_checkpoint(
+    path: Path, learner: Any, like: PolicyNetwork
+) -> tuple[dict[str, Any], PolicyNetwork]:
+    """Bring the learner to a checkpoint's state.
+
+    Parameters
+    ----------
+    path : path
+        As `last_checkpoint` finds it.
+    learner : BaseAlgorithm
+    like : PolicyNetwork
+        Of the same shape as the best policy.
+
+    Returns
+    -------
+    (progress, best policy)
+    """
+    progress: dict[str, Any] = read_json(path / SHEET)["progress"]
+    _load_states(learner, torch.load(path / "learner.pt", "cpu", weights_only=True))
     if isinstance(learner, OffPolicyAlgorithm):
-        with np.load(found[-1] / "replay.npz", allow_pickle=False) as arrays:
+        with np.load(path / "replay.npz", allow_pickle=False) as arrays:
             _load_replay(learner, arrays)
-    learner.num_timesteps = int(sheet["progress"]["steps"])
-    with np.load(found[-1] / "best.npz", allow_pickle=False) as arrays:
+    learner.num_timesteps = int(progress["steps"])
+    with np.load(path / "best.npz", allow_pickle=False) as arrays:
         best = _network_from(arrays, like)
-    return sheet["progress"], best
+    return progress, best
 
 
 def _checkpoints(folder: Path) -> list[Path]:
     if not folder.is_dir():
         return []
     return sorted(path for path in folder.iterdir() if path.name.isdigit())
-
-
-def _check_key(found: Mapping[str, Any], wanted: Mapping[str, Any], path: Path) -> None:
-    wanted = json.loads(json.dumps(wanted))
-    for name, value in wanted.items():
-        if found.get(name) != value:
-            raise TrainingError(
-                f"{path} belongs to another training: its {name} is {found.get(name)!r}, asked for "
-                f"is {value!r}. Train in another folder, or ask for what was begun there"
-            )
 
 
 def _states(learner: Any) -> dict[str, Any]:

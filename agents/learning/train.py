@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -19,7 +18,12 @@ from stable_baselines3.common.utils import set_random_seed
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 from samstar_rl.agents.judging.statistics import is_clearly_above
-from samstar_rl.agents.learning.checkpoints import TrainingError, load_checkpoint, save_checkpoint
+from samstar_rl.agents.learning.checkpoints import (
+    TrainingError,
+    last_checkpoint,
+    load_checkpoint,
+    save_checkpoint,
+)
 from samstar_rl.agents.learning.gaze_fit import evaluate_all_gazes, fit_gaze, moves_gaze
 from samstar_rl.agents.learning.learners import (
     begin_with,
@@ -153,8 +157,8 @@ def train_policy(
     TrainingError
         If the folder's checkpoint belongs to another training.
     """
-    run = _Run([(task, bank)], plan, Path(folder), on_share=on_share)
-    return _train(run, resume, on_progress)
+    run = _Run([(task, bank)], plan, Path(folder), on_share=on_share, resume=resume)
+    return _train(run, on_progress)
 
 
 def train_multi_policy(
@@ -210,8 +214,8 @@ def train_multi_policy(
     if not tasks_and_banks:
         raise TrainingError("there is nothing to train on: give at least one task and its bank")
     union = union or TaskUnion.of(task for task, _ in tasks_and_banks)
-    run = _Run(tasks_and_banks, plan, Path(folder), union, on_share)
-    trained = _train(run, resume, on_progress)
+    run = _Run(tasks_and_banks, plan, Path(folder), union, on_share, resume=resume)
+    trained = _train(run, on_progress)
     return TrainedUnion(trained.network, trained.progress, union)
 
 
@@ -296,13 +300,13 @@ def bundle_trained(
     )
 
 
-def _train(run: _Run, resume: bool, on_progress: OnProgress | None) -> Trained:
-    if not resume:
+def _train(run: _Run, on_progress: OnProgress | None) -> Trained:
+    if run.checkpoint is None:
         for curves in (run.folder / EVENTS).glob("events.out.tfevents.*"):
             curves.unlink()  # of a training that this one replaces
     monitor = _Monitor(run, on_progress)
-    if resume:
-        monitor.restore()
+    if run.checkpoint is not None:
+        monitor.restore(run.checkpoint)
     if not monitor.progress.curve:
         monitor.judge_statics()
     remaining = run.total_steps - run.learner.num_timesteps
@@ -405,7 +409,7 @@ class _TaskFrames:
                     tuner,
                     map(self.frames.source, stream),
                     self.objective,
-                    cost_limit=None if math.isinf(budget) else budget,
+                    cost_limit=budget,
                 )
             ]
             for stream in self.validation
@@ -451,16 +455,19 @@ class _Run:
         folder: Path,
         union: TaskUnion | None = None,
         on_share: OnShare | None = None,
+        *,
+        resume: bool = False,
     ) -> None:
         self.plan, self.folder = plan, folder
         self._on_share = on_share
         self.task_frames = [_TaskFrames(task, bank, plan, union) for task, bank in tasks_and_banks]
+        # what cannot be is said before the search, which takes long
         self._check_sams()
+        self.checkpoints = folder / "checkpoints"
+        self.checkpoint = last_checkpoint(self.checkpoints, self.key()) if resume else None
         hyperparameters = plan.hyperparameters
         self.total_steps = int(hyperparameters["total_steps"])
         started = time.perf_counter()
-        self.n_searched = 0
-        self.centre = self._search_centre()
         self.normalisation = fit_normalisation(
             self.task_frames[0].frames.builder.schema,
             (part for one in self.task_frames for part in one.parts()),
@@ -468,6 +475,8 @@ class _Run:
             targets_gain=float(hyperparameters["targets_gain"]),
             without=(*plan.without, *self._never_shown()),
         )
+        self.n_searched = 0
+        self.centre = self._search_centre()
         self.env = DummyVecEnv(self._makers(int(hyperparameters["n_envs"])))
         self.learner = make_learner(
             plan.algorithm,
@@ -628,7 +637,6 @@ class _Monitor(BaseCallback):
         self._resumed_at = -1
         self._clock = time.perf_counter()
         self._scores: list[float] = []
-        self._checkpoints, self._key = run.folder / "checkpoints", run.key()
         events = run.folder / EVENTS
         self._curves = HeldCurves(CurveWriter(events))
         run.learner.set_logger(Logger(str(events), [self._curves]))
@@ -676,7 +684,11 @@ class _Monitor(BaseCallback):
         progress.seconds += time.perf_counter() - self._clock
         self._judge(self.run.network())
         save_checkpoint(
-            self._checkpoints, self.run.learner, self.best, key=self._key, progress=asdict(progress)
+            self.run.checkpoints,
+            self.run.learner,
+            self.best,
+            key=self.run.key(),
+            progress=asdict(progress),
         )
         self._curves.release()
         self.run.announce(progress.steps)
@@ -698,12 +710,9 @@ class _Monitor(BaseCallback):
             self.run.learner.logger.record("rollout/score", float(np.mean(self._scores)))
             self._scores.clear()
 
-    def restore(self) -> None:
-        """Go on from the folder's last checkpoint, if there is one."""
-        restored = load_checkpoint(
-            self._checkpoints, self.run.learner, self.run.network(), key=self._key
-        )
-        if restored is not None:
-            self.progress, self.best = TrainingProgress(**restored[0]), restored[1]
-            self._resumed_at = self.progress.steps
-            self._curves.go_on_after(self.progress.steps, self.progress.seconds)
+    def restore(self, checkpoint: Path) -> None:
+        """Go on from a checkpoint."""
+        progress, self.best = load_checkpoint(checkpoint, self.run.learner, self.run.network())
+        self.progress = TrainingProgress(**progress)
+        self._resumed_at = self.progress.steps
+        self._curves.go_on_after(self.progress.steps, self.progress.seconds)

@@ -25,6 +25,7 @@ HEADINGS = {
     "n_evaluations": "evaluations per frame",
     "n_prompts": "prompts decoded per frame",
     "cost": "cost",
+    "live_ms": "ms of a live frame of this cost",
 }
 FORMATS: dict[str, str | Callable[[Any], str]] = {
     "score": ".3f",
@@ -32,6 +33,7 @@ FORMATS: dict[str, str | Callable[[Any], str]] = {
     "n_evaluations": ",.0f",
     "n_prompts": ",.0f",
     "cost": ",.0f",
+    "live_ms": ",.0f",
 }
 
 

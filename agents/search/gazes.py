@@ -116,8 +116,7 @@ def evaluate_gazes(
                 decoded = len(effort.first(decoded, budget).costs)
             key = (settings.zoom, decoded)
             if key not in known:
-                limit = None if math.isinf(budget) else budget
-                known[key] = judged(FrameEvaluator(source, objective, cost_limit=limit)(settings))
+                known[key] = judged(FrameEvaluator(source, objective, cost_limit=budget)(settings))
             values[:, b, g] = known[key]
     reward, score, cost, f1 = values
     return GazeValues(reward, score, cost, f1, len(known))

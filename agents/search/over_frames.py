@@ -62,8 +62,7 @@ def evaluate_over(
     -------
     OverFrames
     """
-    limit = None if math.isinf(budget) else budget
-    found = [FrameEvaluator(frame, objective, cost_limit=limit)(settings) for frame in frames]
+    found = [FrameEvaluator(frame, objective, cost_limit=budget)(settings) for frame in frames]
     rewards = np.array([evaluation.reward for evaluation in found])
     scores = [evaluation.score for evaluation in found]
     terms = {name: float(np.mean([one.terms[name] for one in scores])) for name in scores[0].terms}

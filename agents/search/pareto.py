@@ -13,6 +13,7 @@ from pymoo.util.nds.non_dominated_sorting import NonDominatedSorting
 
 from samstar_rl.agents.search.ask_tell import POPULATION, GeneticSearch, run_search, static_start
 from samstar_rl.agents.search.over_frames import OverFrames, evaluate_over
+from samstar_rl.agents.search.static import count_choices
 from samstar_rl.errors import SamstarError
 
 if TYPE_CHECKING:
@@ -91,14 +92,7 @@ def search_pareto(
         If there are no frames, too few evaluations, or terms that the task lacks.
     """
     names = checked_terms(objective.task, terms)
-    if not sources:
-        raise SamstarError("there are no frames to search a front for: give at least one")
-    choices = n_evaluations // len(sources)
-    if choices < 2:
-        raise SamstarError(
-            f"{n_evaluations} evaluations are too few for {len(sources)} frames: give at least "
-            f"{2 * len(sources)}, or fewer frames"
-        )
+    choices = count_choices(n_evaluations, len(sources))
     task, tried = objective.task, list[OverFrames]()
 
     def evaluate(vectors: Vectors) -> NDArray[np.float64]:

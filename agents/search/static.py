@@ -87,8 +87,7 @@ def search_static(
         If the algorithm is unknown, or there are no frames, or too few evaluations to try two
         choices.
     """
-    if not sources:
-        raise SamstarError("there are no frames to search static settings for: give at least one")
+    choices = count_choices(n_evaluations, len(sources), n_searched=SEARCH_FRAMES)
     task = objective.task
     search = make_search(algorithm, task, seed=seed)
     spread = range(len(sources))
@@ -97,13 +96,6 @@ def search_static(
     panel = [sources[i] for i in spread]
     known = {id(source) for source in panel}
     rest = [source for source in sources if id(source) not in known]
-    reserved = FINALISTS * (len(sources) - len(panel))
-    choices = (n_evaluations - reserved) // len(panel)
-    if choices < 2:
-        raise SamstarError(
-            f"{n_evaluations} evaluations are too few for {len(sources)} frames: give at least "
-            f"{reserved + 2 * len(panel)}, or fewer frames"
-        )
 
     def evaluate(frames: Sequence[FrameSource], settings: Settings) -> float:
         return evaluate_over(frames, objective, settings, budget=budget).reward
@@ -135,6 +127,41 @@ def search_static(
             finalists[settings] = total / len(sources)
     best = max(finalists, key=lambda settings: finalists[settings])
     return StaticFound(best, finalists[best], spent, curve)
+
+
+def count_choices(n_evaluations: int, n_frames: int, *, n_searched: int | None = None) -> int:
+    """How many choices of settings a search may try.
+
+    Parameters
+    ----------
+    n_evaluations : int
+        One is one choice of settings on one frame.
+    n_frames : int
+    n_searched : int, optional
+        Frames that the search looks at, by default all; `FINALISTS` choices are then compared on
+        the others.
+
+    Returns
+    -------
+    int
+        Two or more.
+
+    Raises
+    ------
+    SamstarError
+        If there are no frames, or too few evaluations to try two choices.
+    """
+    if n_frames == 0:
+        raise SamstarError("there are no frames to search settings for: give at least one")
+    looked_at = min(n_frames, n_searched or n_frames)
+    reserved = FINALISTS * (n_frames - looked_at)
+    choices = (n_evaluations - reserved) // looked_at
+    if choices < 2:
+        raise SamstarError(
+            f"{n_evaluations} evaluations are too few for {n_frames} frames: give at least "
+            f"{reserved + 2 * looked_at}, or fewer frames"
+        )
+    return choices
 
 
 @dataclass(frozen=True)
@@ -202,12 +229,7 @@ def search_per_frame(
     """
     if not 0 <= shrinkage < float("inf"):
         raise SamstarError(f"shrinkage must be a finite number >= 0, got {shrinkage}")
-    choices = n_evaluations // max(len(sources), 1)
-    if not sources or choices < 2:
-        raise SamstarError(
-            f"{n_evaluations} evaluations are too few for {len(sources)} frames: two choices of "
-            f"settings on each frame are the least, {2 * len(sources)}"
-        )
+    choices = count_choices(n_evaluations, len(sources))
     space = objective.task.space
     rewards: list[NDArray[np.float64]] = []
 

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from samstar_rl._io.array_file import ArrayFile, ArrayFileError
 from samstar_rl.errors import SamstarError
+from samstar_rl.evidence.plausibility import packaged_likeness
 from samstar_rl.frames.frame import Frame
 from samstar_rl.masks.particle_table import Scene
 from samstar_rl.masks.store import MaskStore
@@ -220,6 +221,9 @@ def _load_proposals(file: ArrayFile, position: int, bank: Bank) -> Proposals:
     if stopped_by is not None:
         costs, views = array("prompt_costs"), array("prompt_views")
         effort = Effort(costs, views, bank.view_cost, len(array("crop_boxes")) - 1, stopped_by)
+    recorded, likeness = file.header.get("likeness"), None
+    if recorded is not None and recorded["sha256"] == packaged_likeness().sha256:
+        likeness = {recorded["stability_offset"]: array("likeness")}
     image = file["image"]
     masks = MaskStore(
         image.shape,
@@ -246,6 +250,7 @@ def _load_proposals(file: ArrayFile, position: int, bank: Bank) -> Proposals:
         seconds=seconds,
         pixel_size_nm=file.header["pixel_size_nm"],
         known_descriptors=array("descriptors"),
+        known_likeness=likeness,
     )
 
 

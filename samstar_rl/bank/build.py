@@ -23,10 +23,14 @@ from samstar_rl.bank.bank import (
     read_manifest,
     truth_path,
 )
+from samstar_rl.evidence.frame_evidence import FrameEvidence
+from samstar_rl.evidence.plausibility import packaged_likeness
+from samstar_rl.foreground.sample import Sample
 from samstar_rl.frames.frame import Frame, LabelledFrame
 from samstar_rl.masks.particle_table import DESCRIPTOR_COLUMNS
 from samstar_rl.segmentation.proposals import Floor
-from samstar_rl.settings import STABILITY_OFFSETS
+from samstar_rl.segmentation.segmentation import Segmentation
+from samstar_rl.settings import STABILITY_OFFSETS, Settings
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -272,6 +276,8 @@ class _Build:
     def _compute(self, path: Path, frame: Frame) -> str:
         engine = self.engine
         embedding = engine.embed(frame)
+        evidence, usual = FrameEvidence(frame, Sample()), Settings()
+        judges = usual.stability_score_offset in self.offsets
         arrays: dict[str, NDArray[Any]] = {"image": frame.image, "pooled": embedding.pooled}
         counts = []
         for position, prompt in enumerate(self.prompts):
@@ -281,13 +287,23 @@ class _Build:
             stopped_by = None if proposals.effort is None else proposals.effort.stopped_by
             counts.append([proposals.n_prompts_decoded, proposals.seconds, stopped_by])
             arrays |= {f"{position}/{k}": v for k, v in _arrays_of(proposals).items()}
-        header = {
+            if judges:  # training then never runs the network of plausibility
+                everything = np.arange(len(proposals))
+                found = Segmentation(frame.id, usual, proposals, everything, everything)
+                likeness = evidence.likeness(found.table).astype(np.float32)
+                arrays[f"{position}/likeness"] = likeness
+        header: dict[str, Any] = {
             "id": frame.id,
             "pixel_size_nm": frame.pixel_size_nm,
             "time": frame.time,
             "encoding_seconds": embedding.seconds,
             "proposals": counts,
         }
+        if judges:
+            header["likeness"] = {
+                "sha256": packaged_likeness().sha256,
+                "stability_offset": usual.stability_score_offset,
+            }
         return write_arrays(path, arrays, header, version=VERSION)
 
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 Column = NDArray[np.float64]
 #: Numbers of bodies and pixels that they share with a mask.
-Shares = tuple[NDArray[np.intp], Column]
+Shares = tuple[list[int], list[float]]
 
 
 @dataclass(eq=False)
@@ -34,9 +34,10 @@ class _OfMasks:
     """What is known of single masks of a store, by their numbers in it."""
 
     columns: MaskColumns = field(default_factory=lambda: MaskColumns(EVIDENCE))
-    likeness: MaskColumns = field(default_factory=lambda: MaskColumns(("likeness",)))
+    likeness: dict[float, MaskColumns] = field(default_factory=dict)
     sides: dict[int, tuple[float, float]] = field(default_factory=dict)
     bodies: dict[int, Shares] = field(default_factory=dict)
+    on_foreground: dict[int, int] = field(default_factory=dict)
 
 
 class FrameEvidence:
@@ -120,7 +121,13 @@ class FrameEvidence:
         return tuple(known.get(name, table.ids, len(store), describe) for name in names)
 
     def likeness(self, table: ParticleTable) -> Column:
-        """Estimated probability that a mask matches a particle at an IoU of 0.5, (K,)."""
+        """Estimated probability that a mask matches a particle at an IoU of 0.5, (K,).
+
+        SAM's stability score is part of what is judged, so that each stability offset has a
+        likeness of its own. What a bank has recorded is taken from there.
+        """
+        if table.likeness is not None:
+            return table.likeness
 
         def weigh(ids: Ids) -> Column:
             positions = np.unique(table.ids, return_index=True)[1]
@@ -128,8 +135,14 @@ class FrameEvidence:
             views = polar_views(self._pyramid(table), missing)
             return packaged_likeness().of(views, describe_masks(missing))[:, None]
 
-        known = self._of(table.store).likeness
-        return known.get("likeness", table.ids, len(table.store), weigh)
+        of_offsets = self._of(table.store).likeness
+        known = of_offsets.get(table.stability_offset)
+        if known is None:
+            known = of_offsets[table.stability_offset] = MaskColumns(("likeness",))
+            if table.recorded_likeness is not None:
+                known.fill(table.recorded_likeness[:, None])
+        table.likeness = known.get("likeness", table.ids, len(table.store), weigh)
+        return table.likeness
 
     def _pyramid(self, table: ParticleTable) -> Pyramid:
         if self._image_pyramid is None:
@@ -146,6 +159,16 @@ class FrameEvidence:
         sides, facetting = np.array([known[mask_id] for mask_id in ids]).reshape(-1, 2).T
         return sides, facetting
 
+    def on_foreground(self, store: MaskStore, ids: Ids) -> int:
+        """Pixels of the foreground in masks, summed over the masks."""
+        known = self._of(store).on_foreground
+        for mask_id in ids.tolist():
+            if mask_id not in known:
+                x0, y0, x1, y1 = store.boxes[mask_id].tolist()
+                inside = store.window(mask_id) & self.foreground.mask[y0:y1, x0:x1]
+                known[mask_id] = int(np.count_nonzero(inside))
+        return sum(known[mask_id] for mask_id in ids.tolist())
+
     def body_shares(self, table: ParticleTable) -> list[Shares]:
         """Of each mask which of the foreground's bodies it meets, and in how many pixels."""
         known, store = self._of(table.store).bodies, table.store
@@ -153,7 +176,8 @@ class FrameEvidence:
         for mask_id in ids:
             if mask_id not in known:
                 box = store.boxes[mask_id].tolist()
-                known[mask_id] = count_bodies_in(store.window(mask_id), box, self.foreground)
+                met, pixels = count_bodies_in(store.window(mask_id), box, self.foreground)
+                known[mask_id] = met.tolist(), pixels.tolist()
         return [known[mask_id] for mask_id in ids]
 
     def _of(self, store: MaskStore) -> _OfMasks:

@@ -7,6 +7,7 @@ inversion of contrast leave what it says as it is.
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Mapping
 from functools import cached_property, lru_cache
@@ -22,7 +23,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from samstar_rl._io.onnx_export import open_session
+from samstar_rl._io.onnx_export import open_session, weights_sha256
 from samstar_rl.errors import SamstarError
 from samstar_rl.evidence.polar_views import N_ANGLES, N_CHANNELS, RADII
 
@@ -50,7 +51,8 @@ _LARGEST_DIAMETER_PX = 64.0
 #: Masks that are judged together. Always as many, so that the last bits of a judgement do not
 #: depend on the company.
 BATCH = 8
-#: Of what is exported; to be raised with any change of `_BothWays.forward`.
+#: Of what is exported and of what banks record; to be raised with any change of
+#: `_BothWays.forward`, of the views or of the figures.
 VERSION = 1
 _WIDTHS = (16, 32, 40, 40)
 _HIDDEN = 64
@@ -138,6 +140,12 @@ class Likeness:
 
     def __init__(self, network: LikenessNetwork) -> None:
         self.network = network.eval()
+
+    @cached_property
+    def sha256(self) -> str:
+        """What tells its judgements from those of other weights or of another version."""
+        told = f"{weights_sha256(self.network)} {VERSION}"
+        return hashlib.sha256(told.encode()).hexdigest()
 
     def of(self, views: NDArray[np.float32], figures: NDArray[np.float32]) -> NDArray[np.float64]:
         """The probability of each mask, (K,), of its view (K, 2, R, A) and figures (K, E)."""

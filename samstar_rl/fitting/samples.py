@@ -28,7 +28,7 @@ POOL_VERSION = 2
 """Raised whenever the training images of the same seed change: pools of earlier ones stay aside."""
 
 
-def kept_on_disk(path: Path, draw: Callable[[], Labelled]) -> Labelled:
+def image_on_disk(path: Path, draw: Callable[[], Labelled]) -> Labelled:
     """An image (H, W) uint8 and its labels (H, W) int32 from a file, or drawn and written there."""
     if path.exists():
         with np.load(path) as stored:
@@ -64,7 +64,7 @@ class SimulatedPool:
 
     def __getitem__(self, index: int) -> Labelled:
         draw = draw_wide_image if self.wide else draw_training_image
-        return kept_on_disk(
+        return image_on_disk(
             self.folder / f"{index:06d}.npz",
             lambda: draw(np.random.default_rng([self.seed, index]), self.size),
         )

@@ -17,12 +17,12 @@ from samstar_rl.fitting.augmentation import letterbox
 from samstar_rl.fitting.emps import Labelled
 from samstar_rl.fitting.evaluation import SMALLEST_INSTANCE_PX
 from samstar_rl.foreground.network import ForegroundMaps, particle_probability
+from samstar_rl.sam.views import tile_boxes
 
 Points = NDArray[np.float64]
-Box = tuple[int, int, int, int]
 
 OVERLAP = 0.25
-"""Share of a tile's side by which it is enlarged, so that its neighbours' particles are whole."""
+"""Share of their distance by which tiles overlap, so that their neighbours' particles are whole."""
 
 BATCH = 64
 MATCH_IOU = 0.5
@@ -147,21 +147,6 @@ def prompt_points(maps: ForegroundMaps, shape: tuple[int, ...], count: int) -> P
     return np.asarray((places + 0.5)[:, ::-1] * scale[::-1])
 
 
-def tile_boxes(shape: tuple[int, ...], zoom: float) -> list[Box]:
-    """Tiles x0, y0, x1, y1 that cover a frame (H, W) at a zoom; at zoom 1 the frame itself."""
-    if zoom <= 1:
-        return [(0, 0, shape[1], shape[0])]
-    pitch = max(shape) / zoom
-    side = round(pitch * (1 + OVERLAP))
-    spans = []
-    for extent in shape:
-        number = max(1, int(np.ceil(extent / pitch)))
-        length = min(side, extent)
-        starts = np.rint(np.linspace(0, extent - length, number)).astype(int)
-        spans.append([(int(start), int(start) + length) for start in starts])
-    return [(x0, y0, x1, y1) for y0, y1 in spans[0] for x0, x1 in spans[1]]
-
-
 @torch.no_grad()
 def _matched(
     predictor: SamPredictor,
@@ -174,10 +159,13 @@ def _matched(
     size = predictor.model.image_encoder.img_size
     areas = np.bincount(labels.ravel())
     matched = np.zeros(len(areas), bool)
-    boxes = tile_boxes(image.shape, zoom)
-    centres = np.array([[(x0 + x1) / 2, (y0 + y1) / 2] for x0, y0, x1, y1 in boxes])
+    height, width = image.shape
+    boxes = tile_boxes((height, width), zoom, OVERLAP * max(height, width) / zoom)
+    if not len(boxes):  # at zoom 1 the frame itself
+        boxes = np.array([[0, 0, width, height]])
+    centres = (boxes[:, :2] + boxes[:, 2:]) / 2
     owner = ((points[:, None] - centres[None]) ** 2).sum(axis=2).argmin(axis=1)
-    for index, (x0, y0, x1, y1) in enumerate(boxes):
+    for index, (x0, y0, x1, y1) in enumerate(boxes.tolist()):
         own = points[owner == index]
         if not len(own):
             continue

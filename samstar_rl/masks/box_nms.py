@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 Ids = NDArray[np.intp]
 
-Overlapped = tuple[NDArray[np.int32], "array[float]"]
+Overlapped = tuple[Ids, "array[float]"]
 """Boxes by decreasing overlap with one that is better, and minus those overlaps (float32)."""
 
 LEAST_IOU = 0.1
@@ -24,6 +24,65 @@ LEAST_IOU = 0.1
 
 CACHE_BYTES = 1 << 22
 """A frame's remembered overlaps are dropped when they take more than this."""
+
+DENSE_BOXES = 256
+"""Up to so many boxes all pairs are compared, which is quicker than sorting."""
+_BEHIND = np.triu(np.ones((DENSE_BOXES, DENSE_BOXES), dtype=np.bool_), 1)
+
+
+def meeting(boxes: NDArray[np.number]) -> tuple[Ids, Ids]:
+    """Find each two of K boxes that meet.
+
+    Parameters
+    ----------
+    boxes : (K, 4) array
+        ``x0, y0, x1, y1``; boxes that only touch do not meet.
+
+    Returns
+    -------
+    one, other : (P,) int arrays
+        Positions of the boxes, ``one < other``, by rising ``one``.
+    """
+    x0, y0, x1, y1 = np.ascontiguousarray(boxes.T)
+    n_boxes = len(x0)
+    if n_boxes <= DENSE_BOXES:
+        meets, high = x0[:, None] < x1, y0[:, None] < y1
+        meets &= meets.T
+        meets &= high
+        meets &= high.T
+        meets &= _BEHIND[:n_boxes, :n_boxes]
+        return np.divmod(meets.ravel().nonzero()[0], max(n_boxes, 1))
+    # by their left edges: a box meets none that begins behind its right edge
+    order = np.argsort(x0, kind="stable")
+    ends = np.searchsorted(x0[order], x1[order], side="left")
+    counts = np.maximum(ends - np.arange(n_boxes) - 1, 0)
+    left = np.repeat(np.arange(n_boxes), counts)
+    right = left + 1 + np.arange(len(left)) - np.repeat(np.cumsum(counts) - counts, counts)
+    one, other = order[left], order[right]
+    high = (y0[one] < y1[other]) & (y0[other] < y1[one])
+    one, other = np.minimum(one, other)[high], np.maximum(one, other)[high]
+    rising = np.argsort(one, kind="stable")
+    return one[rising], other[rising]
+
+
+def standing(n_boxes: int, better: Ids, worse: Ids) -> NDArray[np.bool_]:
+    """Say which boxes stand: each that does drops all worse ones it is at odds with.
+
+    Parameters
+    ----------
+    n_boxes : int
+    better, worse : (C,) int arrays
+        Boxes at odds, ``better < worse``, by rising ``better``.
+
+    Returns
+    -------
+    (n_boxes,) bool array
+    """
+    stands = [True] * n_boxes
+    for one, other in zip(better.tolist(), worse.tolist(), strict=True):
+        if stands[one]:
+            stands[other] = False
+    return np.array(stands, dtype=np.bool_)
 
 
 class BoxSuppression:
@@ -63,13 +122,16 @@ class BoxSuppression:
         """
         alive = np.zeros(len(self._areas), dtype=np.bool_)
         alive[ranks] = True
-        standing = alive.data
+        stands = alive.data
+        known = self._known if iou_thresh >= LEAST_IOU else {}
         kept = []
         for rank in ranks.tolist():
-            if standing[rank]:
+            if stands[rank]:
                 kept.append(rank)
-                worse, falling = self._overlapped(rank, iou_thresh)
-                alive[worse[: bisect_left(falling, -iou_thresh)]] = False
+                worse, falling = known.get(rank) or self._overlapped(rank, iou_thresh)
+                n_over = bisect_left(falling, -iou_thresh)
+                if n_over:
+                    alive[worse[:n_over]] = False
         return np.array(kept, dtype=np.intp)
 
     def _overlapped(self, rank: int, iou_thresh: float) -> Overlapped:
@@ -81,7 +143,7 @@ class BoxSuppression:
                 self._known.clear()
                 self._n_bytes = 0
             known = self._known[rank] = self._computed(rank, LEAST_IOU)
-            self._n_bytes += 2 * known[0].nbytes
+            self._n_bytes += known[0].nbytes + len(known[1]) * known[1].itemsize
         return known
 
     def _computed(self, rank: int, least: float) -> Overlapped:
@@ -100,4 +162,4 @@ class BoxSuppression:
         over = overlap.astype(np.float64) > least
         worse, rising = worse[over], -overlap[over]
         order = np.argsort(rising, kind="stable")
-        return worse[order].astype(np.int32), array("f", rising[order].tobytes())
+        return worse[order], array("f", rising[order].tobytes())

@@ -6,6 +6,7 @@ a mask, when first asked for, from the mask's window. Lengths are in px, y point
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -99,13 +100,21 @@ class ParticleDescriptors:
     scene : Scene
     known : (M, D) float32 array, optional
         Descriptors of the store's first masks, the columns being `DESCRIPTOR_COLUMNS`.
+    likeness : mapping of float to (M,) float32 array, optional
+        What `FrameEvidence.likeness` said of the store's first masks when they were recorded, for
+        the stability scores of an offset.
     """
 
     def __init__(
-        self, store: MaskStore, scene: Scene, known: NDArray[np.float32] | None = None
+        self,
+        store: MaskStore,
+        scene: Scene,
+        known: NDArray[np.float32] | None = None,
+        likeness: Mapping[float, NDArray[np.float32]] | None = None,
     ) -> None:
         self.store = store
         self.scene = scene
+        self.likeness = likeness or {}
         self._shapes = MaskColumns(SHAPE_COLUMNS)
         self._intensities = MaskColumns(INTENSITY_COLUMNS)
         if known is not None:
@@ -144,6 +153,10 @@ class ParticleTable:
     ----------
     ids : (K,) int array
         The masks' numbers in the store.
+    stability_offset : float
+        At which the stability scores were taken.
+    likeness : (K,) array or None
+        As `FrameEvidence.likeness` gave it, once it was asked for.
     label : (K,) int array
         1 to K, as in `Segmentation.to_labels`.
     bbox-0, bbox-1, bbox-2, bbox-3 : (K,) int arrays
@@ -212,11 +225,14 @@ class ParticleTable:
         ids: Ids,
         predicted_iou: Column,
         stability_score: Column,
+        stability_offset: float,
     ) -> None:
         self._descriptors = descriptors
         self.ids = ids
         self.predicted_iou = predicted_iou
         self.stability_score = stability_score
+        self.stability_offset = stability_offset
+        self.likeness: Column | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -231,14 +247,22 @@ class ParticleTable:
         """The intensities of the masks' frame."""
         return self._descriptors.scene
 
-    def part(self, positions: NDArray[np.intp]) -> ParticleTable:
+    @property
+    def recorded_likeness(self) -> NDArray[np.float32] | None:
+        """Likeness of the store's first masks, if it was recorded for the table's offset."""
+        return self._descriptors.likeness.get(self.stability_offset)
+
+    def part(self, positions: NDArray[np.integer]) -> ParticleTable:
         """The table of some of its particles, in the order given."""
-        return ParticleTable(
+        part = ParticleTable(
             self._descriptors,
             self.ids[positions],
             predicted_iou=self.predicted_iou[positions],
             stability_score=self.stability_score[positions],
+            stability_offset=self.stability_offset,
         )
+        part.likeness = None if self.likeness is None else self.likeness[positions]
+        return part
 
     def __getitem__(self, name: str) -> NDArray[Any]:
         if name not in self.columns:

@@ -13,6 +13,7 @@ from weakref import WeakSet
 import numpy as np
 from numpy.typing import NDArray
 
+from samstar_rl.masks.box_nms import meeting
 from samstar_rl.masks.pixel_runs import Runs, window_runs
 
 Window = NDArray[np.bool_]
@@ -200,19 +201,8 @@ class MaskStore:
         return self._pairs.shared(self, ids[:, None], ids)
 
     def meeting(self, ids: Ids) -> tuple[Ids, Ids]:
-        """Positions of each two of K masks whose boxes meet, in no order: one, one behind it."""
-        boxes = self.boxes[ids]
-        x0, y0, x1, y1 = np.ascontiguousarray(boxes.T)
-        # by their left edges: a box meets none that begins behind its right edge
-        order = np.argsort(x0, kind="stable")
-        ends = np.searchsorted(x0[order], x1[order], side="left")
-        counts = np.maximum(ends - np.arange(len(ids)) - 1, 0)
-        left = np.repeat(np.arange(len(ids)), counts)
-        right = left + 1 + np.arange(len(left)) - np.repeat(np.cumsum(counts) - counts, counts)
-        one, other = order[left], order[right]
-        high = (y0[one] < y1[other]) & (y0[other] < y1[one])
-        one, other = one[high], other[high]
-        return np.minimum(one, other), np.maximum(one, other)
+        """Positions of each two of K masks whose boxes meet, as `box_nms.meeting` gives them."""
+        return meeting(self.boxes.take(ids, axis=0))
 
     def shared(self, first: Ids, second: Ids) -> NDArray[np.int32]:
         """Pixels that masks share pair by pair, (P,). A pair is counted once and remembered."""

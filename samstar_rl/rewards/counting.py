@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from samstar_rl.masks.pixel_runs import merged
+
 if TYPE_CHECKING:
     from samstar_rl.evidence.frame_evidence import FrameEvidence
     from samstar_rl.segmentation.segmentation import Segmentation
@@ -20,9 +22,16 @@ def covered_foreground(segmentation: Segmentation, evidence: FrameEvidence) -> t
     """Pixels of the masks' union, and how many of them are foreground."""
     known = evidence.counted.setdefault(segmentation, {})
     if "union" not in known:
-        starts, stops = segmentation.union_runs
-        known["union"] = int((stops - starts).sum())
-        known["shared"] = evidence.foreground.pixel_count.within(starts, stops)
+        # masks that meet no other are counted by themselves, and only once
+        alone = np.ones(len(segmentation), dtype=np.bool_)
+        alone[segmentation.overlapping[0]] = False
+        others = segmentation.mask_ids[~alone]
+        starts, stops = merged(segmentation.masks.runs(others))
+        union = int((stops - starts).sum()) + int(segmentation.table.area[alone].sum())
+        shared = evidence.foreground.pixel_count.within(starts, stops)
+        lone = segmentation.mask_ids[alone]
+        known["shared"] = shared + evidence.on_foreground(segmentation.masks, lone)
+        known["union"] = union
     return int(known["union"]), int(known["shared"])
 
 
@@ -49,8 +58,9 @@ def expected_count(segmentation: Segmentation, evidence: FrameEvidence) -> float
             areas = evidence.foreground.body_areas_px
             covered = np.zeros(len(areas))
             shares = evidence.body_shares(segmentation.table)
-            if shares:
-                bodies, pixels = (np.concatenate(column) for column in zip(*shares, strict=True))
+            bodies = np.array([body for met, _ in shares for body in met], dtype=np.intp)
+            if len(bodies):
+                pixels = [count for _, counts in shares for count in counts]
                 covered = np.bincount(bodies, pixels, minlength=len(areas)) / areas
             missed = float((1 - np.minimum(covered[1:], 1)).sum())
         else:
@@ -84,10 +94,11 @@ def unfound_bodies(
     float
     """
     areas = evidence.foreground.body_areas_px
-    found = np.zeros(len(areas))
+    found = [0.0] * len(areas)
     shares = evidence.body_shares(segmentation.table)
     for (bodies, pixels), probability in zip(shares, likeness.tolist(), strict=True):
-        found[bodies] = np.maximum(found[bodies], probability * pixels / areas[bodies])
+        for body, count in zip(bodies, pixels, strict=True):
+            found[body] = max(found[body], probability * count / areas.item(body))
     return float((1 - np.minimum(found[1:], 1)).sum())
 
 

@@ -12,6 +12,7 @@ from samstar_rl.evidence.frame_evidence import FrameEvidence
 from samstar_rl.rewards.registry import TERMS, WITHOUT_FOREGROUND
 
 if TYPE_CHECKING:
+    from samstar_rl.foreground.sample import Sample
     from samstar_rl.frames.frame import Frame
     from samstar_rl.rewards.target import Target
     from samstar_rl.segmentation.filters import Gauge
@@ -51,6 +52,7 @@ class PhysicsReward:
         self.task = task
         self._weights = {name: target.weight for name, target in task.terms.items()}
         self._targets_px: dict[float, dict[str, Target]] = {}
+        self._samples_px: dict[float, Sample] = {}
 
     def score(
         self, segmentation: Segmentation, frame: Frame, previous: Segmentation | None = None
@@ -100,7 +102,12 @@ class PhysicsReward:
             As `score`.
         """
         unit_px = self.task.length_unit_px(frame)
-        evidence = FrameEvidence.of(frame, self.task.sample.scaled(unit_px))
+        sample = self._samples_px.get(unit_px)
+        if sample is None:
+            if len(self._samples_px) > 4096:
+                self._samples_px.clear()
+            sample = self._samples_px[unit_px] = self.task.sample.scaled(unit_px)
+        evidence = FrameEvidence.of(frame, sample)
         return {"length_unit_px": unit_px, "evidence": evidence}
 
     def look_at(self, frame: Frame) -> None:

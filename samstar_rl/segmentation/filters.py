@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, TypedDict
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torchvision.ops import batched_nms, nms
+from torchvision.ops import batched_nms
 
 from samstar_rl.errors import SamstarError
+from samstar_rl.masks.box_nms import meeting, standing
 from samstar_rl.masks.particle_table import equivalent_diameters_px
 from samstar_rl.segmentation.segmentation import Segmentation
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from samstar_rl.evidence.frame_evidence import FrameEvidence
     from samstar_rl.masks.store import Ids
     from samstar_rl.segmentation.proposals import Proposals, Ranking
+    from samstar_rl.segmentation.segmentation import Overlapping
     from samstar_rl.settings import Settings
 
 # above this many boxes torchvision's batched_nms takes another way, whose order may differ
@@ -85,21 +87,22 @@ def filter_proposals(
     if len(passing) < len(kept):
         kept, mask_ids = kept[passing], mask_ids[passing]
     quality: NDArray[np.floating] = proposals.iou_pred[kept]
+    found = Segmentation(proposals.frame_id, settings, proposals, kept, mask_ids)
     if settings.min_plausibility > 0:
-        found = Segmentation(proposals.frame_id, settings, proposals, kept, mask_ids)
         if evidence is None:
             raise SamstarError(
                 "min_plausibility needs to know the sample: segment with a task, or pass "
                 "**PhysicsReward(task).gauge(frame); min_plausibility=0 turns this gate off"
             )
         probability = evidence.likeness(found.table)
-        plausible = np.flatnonzero(probability >= settings.min_plausibility)
-        kept, mask_ids = kept[plausible], mask_ids[plausible]
+        plausible = (probability >= settings.min_plausibility).nonzero()[0]
+        found = found.part(plausible)
         quality = quality[plausible] * probability[plausible]
-    if settings.max_overlap < 1 and len(kept) > 1:
-        apart = _apart(proposals, settings.max_overlap, mask_ids, quality)
-        kept, mask_ids = kept[apart], mask_ids[apart]
-    return Segmentation(proposals.frame_id, settings, proposals, kept, mask_ids)
+    if settings.max_overlap < 1 and len(found) > 1:
+        apart, overlapping = _apart(proposals, settings.max_overlap, found.mask_ids, quality)
+        found = found.part(apart)
+        found.__dict__["overlapping"] = overlapping
+    return found
 
 
 def _select(proposals: Proposals, settings: Settings) -> Ids:
@@ -155,10 +158,20 @@ def _suppress_between_views(proposals: Proposals, kept: Ids, iou_thresh: float) 
     """Of masks that agree the one of the larger context stays; in one context, the better one."""
     if len(kept) == 0:
         return kept
-    order = np.lexsort((-proposals.iou_pred[kept], -_context_px(proposals, kept)))
-    boxes = torch.from_numpy(proposals.box_xyxy[kept[order]]).float()
-    falling = torch.arange(len(order), 0, -1, dtype=torch.float32)
-    return kept[order[nms(boxes, falling, iou_thresh).numpy()]]
+    ranked = kept[np.lexsort((-proposals.iou_pred[kept], -proposals.context_px[kept]))]
+    # float32 and in this order, as torchvision's nms has it, so that ties fall the same way
+    boxes = proposals.box_xyxy.take(ranked, axis=0).astype(np.float32)
+    one, other = meeting(boxes)
+    if len(one) == 0:
+        return ranked
+    sides = boxes[:, 2:] - boxes[:, :2]
+    areas = sides[:, 0] * sides[:, 1]
+    low, high = np.maximum(boxes[one, :2], boxes[other, :2]), boxes[:, 2:]
+    sides = np.minimum(high[one], high[other]) - low
+    shared = sides[:, 0] * sides[:, 1]
+    overlap = shared / (areas[one] + areas[other] - shared)
+    over = (overlap.astype(np.float64) > iou_thresh).nonzero()[0]
+    return ranked[standing(len(ranked), one[over], other[over])] if len(over) else ranked
 
 
 def _without_fragments(proposals: Proposals, kept: Ids) -> Ids:
@@ -167,14 +180,22 @@ def _without_fragments(proposals: Proposals, kept: Ids) -> Ids:
     A textured sphere looked at closely falls into pieces that cover some of it; an agglomerate into
     particles that cover it.
     """
-    context = _context_px(proposals, kept)
+    context = proposals.context_px[kept]
     if len(kept) < 2 or context.min() == context.max():
         return kept
-    areas = proposals.area_px[kept]
-    one, other = proposals.masks.meeting(kept)
+    areas, boxes = proposals.area_px[kept], proposals.masks.boxes.take(kept, axis=0)
+    one, other = meeting(boxes)
     larger = np.where(context[one] > context[other], one, other)
-    smaller = np.where(context[one] > context[other], other, one)
-    nested = (context[one] != context[other]) & (areas[smaller] < areas[larger])
+    smaller = one + other - larger
+    # a mask that is inside is so with its box
+    sides = np.minimum(boxes[one, 2:], boxes[other, 2:]) - np.maximum(
+        boxes[one, :2], boxes[other, :2]
+    )
+    within = areas[smaller]
+    nested = (sides[:, 0] * sides[:, 1] >= PIECE_INSIDE * within) & (within < areas[larger])
+    nested = (nested & (context[one] != context[other])).nonzero()[0]
+    if len(nested) == 0:
+        return kept
     larger, smaller = larger[nested], smaller[nested]
     shared = proposals.masks.shared(kept[larger], kept[smaller])
     inside = shared >= PIECE_INSIDE * areas[smaller]
@@ -182,12 +203,6 @@ def _without_fragments(proposals: Proposals, kept: Ids) -> Ids:
     filled = np.bincount(larger, areas[smaller], minlength=len(kept)) / np.maximum(areas, 1)
     dropped = smaller[filled[larger] < PIECES_FILL]
     return np.delete(kept, dropped)
-
-
-def _context_px(proposals: Proposals, kept: Ids) -> NDArray[np.int64]:
-    """Area of the view in which each mask was found."""
-    views = proposals.crop_box[kept]
-    return (views[:, 2] - views[:, 0]) * (views[:, 3] - views[:, 1])
 
 
 def _clean_regions(proposals: Proposals, settings: Settings, kept: Ids) -> tuple[Ids, Ids]:
@@ -240,26 +255,31 @@ def _passing_gates(
 
 def _apart(
     proposals: Proposals, max_overlap: float, mask_ids: Ids, quality: NDArray[np.floating]
-) -> NDArray[np.intp]:
-    """Positions of the masks that overlap no better one by more than allowed."""
+) -> tuple[NDArray[np.intp], Overlapping]:
+    """Positions of the masks that overlap no better one by more than allowed.
+
+    And how those masks overlap, as `Segmentation.overlapping` says it.
+    """
     ranks = np.argsort(-quality, kind="stable")
     ranked, masks = mask_ids[ranks], proposals.masks
-    allowed = max_overlap * np.maximum(masks.areas[ranked], 1)
+    areas = np.maximum(masks.areas[ranked], 1)
     first, second = masks.meeting(ranked)
-    limits = np.minimum(allowed[first], allowed[second])
+    if len(first) == 0:
+        return np.arange(len(ranks)), (first, second, np.zeros(0, dtype=np.int32))
+    limits = max_overlap * np.minimum(areas[first], areas[second])
     shared = masks.known_shared(ranked[first], ranked[second])
     while True:
-        conflicts = np.flatnonzero(shared > limits)
-        conflicts = conflicts[np.argsort(first[conflicts], kind="stable")]
-        # each that stays drops all worse ones it is at odds with
-        stays = [True] * len(ranked)
-        better, worse = first[conflicts].tolist(), second[conflicts].tolist()
-        for head, other in zip(better, worse, strict=True):
-            if stays[head]:
-                stays[other] = False
-        free = np.array(stays)
+        conflicts = (shared > limits).nonzero()[0]
+        free = standing(len(ranked), first[conflicts], second[conflicts])
         # only pairs of masks that would both stay need counting
-        unknown = np.flatnonzero((shared < 0) & free[first] & free[second])
+        both = free[first] & free[second]
+        unknown = ((shared < 0) & both).nonzero()[0]
         if len(unknown) == 0:
-            return np.sort(ranks[free])
+            break
         shared[unknown] = masks.shared(ranked[first[unknown]], ranked[second[unknown]])
+    kept = np.sort(ranks[free])
+    pairs = (both & (shared > 0)).nonzero()[0]
+    one, other = (np.searchsorted(kept, ranks[end[pairs]]) for end in (first, second))
+    first, second = np.concatenate([one, other]), np.concatenate([other, one])
+    order = np.argsort(first * len(kept) + second)
+    return kept, (first[order], second[order], np.tile(shared[pairs], 2)[order])

@@ -34,6 +34,7 @@ class Pool:
         self._starts = np.cumsum([0, *(len(record) for record in records)])
         crop_starts = np.cumsum([0, *(len(record.crop_boxes) for record in records)])
         known = [record.known_descriptors for record in records]
+        likeness = [record.known_likeness or {} for record in records]
         self._whole = replace(
             first,
             masks=MaskStore(
@@ -54,6 +55,11 @@ class Pool:
             known_descriptors=None
             if any(one is None for one in known)
             else np.concatenate([one for one in known if one is not None]),
+            known_likeness={
+                offset: np.concatenate([of_record[offset] for of_record in likeness])
+                for offset in likeness[0]
+                if all(offset in of_record for of_record in likeness)
+            },
         )
         self._crop_starts = crop_starts
         self._cut = np.concatenate([record.cut_by_crop for record in records])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
@@ -15,6 +15,8 @@ from samstar_rl.masks.particle_table import ParticleDescriptors, Scene
 from samstar_rl.masks.region_cleaning import RegionCleaner
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from samstar_rl.masks.store import MaskStore
     from samstar_rl.settings import PromptSettings, Settings, SettingsSpace
 
@@ -174,6 +176,7 @@ class Proposals:
     looking_seconds: float = 0.0
     pixel_size_nm: float | None = None
     known_descriptors: NDArray[np.float32] | None = field(default=None, repr=False)
+    known_likeness: Mapping[float, NDArray[np.float32]] | None = field(default=None, repr=False)
 
     def __len__(self) -> int:
         return len(self.iou_pred)
@@ -211,6 +214,12 @@ class Proposals:
         return self.crop_boxes[self.crop_index]
 
     @cached_property
+    def context_px(self) -> NDArray[np.int64]:
+        """Area of the crop or view in which each mask was found, px^2, (M,)."""
+        sides = self.crop_boxes[:, 2:] - self.crop_boxes[:, :2]
+        return sides.prod(axis=1)[self.crop_index]
+
+    @cached_property
     def cut_by_crop(self) -> NDArray[np.bool_]:
         """Masks at the edge of a crop which is not the edge of the frame, (M,)."""
         height, width = self.shape
@@ -229,7 +238,9 @@ class Proposals:
     @cached_property
     def descriptors(self) -> ParticleDescriptors:
         """What each mask measures; computed when first asked for."""
-        return ParticleDescriptors(self.masks, self.scene, self.known_descriptors)
+        return ParticleDescriptors(
+            self.masks, self.scene, self.known_descriptors, self.known_likeness
+        )
 
     @cached_property
     def regions(self) -> RegionCleaner:
@@ -286,8 +297,10 @@ class Proposals:
         effort = self.effort.first(prompt.n_prompts, cost_limit)
         n_prompts = len(effort.costs)
         m = int(np.searchsorted(self.prompt_index, n_prompts))
-        part = replace(
-            self,
+        # not by `dataclasses.replace`: training takes another part at every step
+        part = object.__new__(Proposals)
+        part.__dict__.update(self.__dict__)
+        part.__dict__.update(
             prompt=prompt,
             iou_pred=self.iou_pred[:m],
             stability=self.stability[:m],
@@ -296,12 +309,11 @@ class Proposals:
             prompt_index=self.prompt_index[:m],
             effort=effort,
             n_prompts_decoded=n_prompts,
-        )
-        # what was measured of a mask holds for it here as well
-        part.__dict__.update(
+            # what was measured of a mask holds for it here as well
             descriptors=self.descriptors,
             regions=self.regions,
             box_xyxy=self.box_xyxy[:m],
+            context_px=self.context_px[:m],
             cut_by_crop=self.cut_by_crop[:m],
             ranking=self.ranking.first(m),
         )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from samstar_rl.errors import SamstarError
 from samstar_rl.masks.particle_table import ParticleTable, Scene
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from samstar_rl.frames.frame import Frame
+
+
+Overlapping = tuple[Ids, Ids, NDArray[np.int32]]
+"""Each two masks that meet, both ways round: first (rising), second, pixels shared."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +59,10 @@ class Segmentation:
     def part(self, positions: NDArray[np.integer]) -> Segmentation:
         """The segmentation of some of its masks, in the order given."""
         kept, mask_ids = self.kept[positions], self.mask_ids[positions]
-        return Segmentation(self.frame_id, self.settings, self.proposals, kept, mask_ids)
+        part = Segmentation(self.frame_id, self.settings, self.proposals, kept, mask_ids)
+        if "table" in self.__dict__:
+            part.__dict__["table"] = self.table.part(positions)
+        return part
 
     @property
     def masks(self) -> MaskStore:
@@ -84,6 +92,7 @@ class Segmentation:
             self.mask_ids,
             predicted_iou=self.proposals.iou_pred[self.kept].astype(np.float64),
             stability_score=self._stability.astype(np.float64),
+            stability_offset=self.settings.stability_score_offset,
         )
 
     @property
@@ -179,21 +188,13 @@ class Segmentation:
         """Starts and stops, in the frame's flat index, of the stretches that any mask covers."""
         return merged(self.masks.runs(self.mask_ids))
 
-    def coverage_count(self) -> NDArray[np.uint16]:
-        """How many masks cover each pixel, (H, W) uint16."""
-        count = np.zeros(self.shape, dtype=np.uint16)
-        for k in range(len(self)):
-            (x0, y0, x1, y1), window = self.mask_in_box(k)
-            count[y0:y1, x0:x1] += window
-        return count
-
     @cached_property
     def overlap_matrix(self) -> NDArray[np.int32]:
         """Pixels that each two masks share, (K, K) px^2; the diagonal holds the areas."""
         return self.masks.intersections(self.mask_ids)
 
     @cached_property
-    def overlapping(self) -> tuple[Ids, Ids, NDArray[np.int32]]:
+    def overlapping(self) -> Overlapping:
         """Each two masks that meet, both ways round: first (rising), second, pixels shared."""
         shared = self.overlap_matrix
         flat = np.flatnonzero(shared)
@@ -210,6 +211,8 @@ class Segmentation:
         """
         areas = np.maximum(self.table.area, 1)
         first, second, shared = self.overlapping
+        if len(first) == 0:
+            return np.ones(len(areas))
         ious = shared / (areas[first] + areas[second] - shared)
         return np.asarray(1 / (1 + np.bincount(first, ious, minlength=len(areas))))
 
@@ -272,7 +275,12 @@ class Segmentation:
         if labels.shape != frame.shape:
             raise SamstarError(f"the labels must have the shape {frame.shape}, got {labels.shape}")
         present = np.unique(labels[labels > 0])
-        return cls._from_windows([((0, 0), labels == label) for label in present], frame)
+        ranks = np.where(labels > 0, np.searchsorted(present, labels) + 1, 0)
+        windows = [
+            ((columns.start, rows.start), ranks[rows, columns] == rank)
+            for rank, (rows, columns) in enumerate(ndimage.find_objects(ranks), 1)
+        ]
+        return cls._from_windows(windows, frame)
 
     @classmethod
     def _from_windows(

@@ -204,8 +204,8 @@ class FrameEvaluator:
     fix : callable, optional
         Puts into settings what the user has fixed of them, whoever chose them.
     cost_limit : float, optional
-        The budget of the frame, see `ProposalEngine.propose`. Whoever evaluates several zooms has
-        it for all of them together.
+        The budget of the frame, see `ProposalEngine.propose`; infinite or None for no limit.
+        Whoever evaluates several zooms has it for all of them together.
 
     Attributes
     ----------
@@ -227,7 +227,7 @@ class FrameEvaluator:
         self.objective = objective
         self.previous = previous
         self.fix = fix
-        self.cost_limit = cost_limit
+        self.cost_limit = None if cost_limit == math.inf else cost_limit
         self.pools = False
         self.expense = Expense()
         self._gauge = objective.physics.gauge(source.frame)

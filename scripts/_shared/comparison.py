@@ -56,7 +56,11 @@ def report_benchmark(plan: BenchmarkPlan, results: BenchmarkResults, out: Path) 
         If no contender is done.
     """
     from samstar_rl.agents.benchmark.claims import tables_of
-    from samstar_rl.agents.benchmark.report import summarise_task, write_benchmark_report
+    from samstar_rl.agents.benchmark.report import (
+        read_pace,
+        summarise_task,
+        write_benchmark_report,
+    )
     from samstar_rl.agents.benchmark.tensorboard import events_folder, write_events
     from samstar_rl.agents.benchmark.units import short_name
 
@@ -64,11 +68,12 @@ def report_benchmark(plan: BenchmarkPlan, results: BenchmarkResults, out: Path) 
         raise SamstarError(f"{out} holds no results yet: no contender is done")
     report = write_benchmark_report(plan, results, out)
     write_events(plan, results, out / "tensorboard")
+    pace = read_pace(out)
     for condition, name in plan.banks():
         tables = tables_of(results.rows, condition, name)
         if tables:
             title = f"{condition}, task '{short_name(name)}', budgets of 150 to 600"
-            _print_comparison(summarise_task(tables), title=title)
+            _print_comparison(summarise_task(tables, pace), title=title)
     # one of them: TensorBoard opens with nothing selected where there are more than 40 runs
     shown = events_folder(out / "tensorboard", plan.conditions[0], plan.tasks[0])
     console.print(

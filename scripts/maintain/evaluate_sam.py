@@ -26,6 +26,8 @@ from samstar_rl.scripts._shared.command import run_command
 from samstar_rl.settings import Settings
 from samstar_rl.tasks.task import load_task
 
+STOCK_RUNS = 3
+
 
 def evaluate_sam(
     frames: Annotated[Path, typer.Option(help="Folder of grey images NAME.png.")],
@@ -118,7 +120,7 @@ def stock_seconds(sam: Sam) -> float:
     image = to_sam_rgb(np.random.default_rng(0).normal(size=(512, 512)).astype(np.float32))
     generator = SamAutomaticMaskGenerator(sam, points_per_side=16)
     times = []
-    for _ in range(3):
+    for _ in range(STOCK_RUNS):
         start = time.perf_counter()
         generator.generate(image)
         times.append(time.perf_counter() - start)

@@ -20,10 +20,10 @@ from samstar_rl.fitting.plausibility.fit import EPOCHS, Fitted, fit, logits_of
 from samstar_rl.fitting.plausibility.mask_samples import (
     MaskSamples,
     fingerprint,
-    kept_on_disk,
     sample_empty,
     sample_looks,
     sample_made,
+    samples_on_disk,
     simulated_frames,
 )
 from samstar_rl.fitting.plausibility.reliability import draw_reliability, measure_reliability
@@ -131,7 +131,7 @@ def _looks(
     for number, labelled in enumerate(progress.track(frames, description=description)):
         engine = engines[number % len(engines)]
         path = CACHE / str(engine.sha256)[:16] / f"{fingerprint(labelled)}.npz"
-        found.append(kept_on_disk(path, partial(sample_looks, engine, labelled, number)))
+        found.append(samples_on_disk(path, partial(sample_looks, engine, labelled, number)))
     return found
 
 
@@ -141,7 +141,7 @@ def _made(
     found = []
     for number, labelled in enumerate(progress.track(frames, description=description)):
         path = CACHE / "made" / f"{fingerprint(labelled)}.npz"
-        found.append(kept_on_disk(path, partial(sample_made, labelled, number)))
+        found.append(samples_on_disk(path, partial(sample_made, labelled, number)))
     return found
 
 

@@ -35,6 +35,7 @@ TINY = BenchmarkPlan(
     zooms=(1.0, 2.0),
     most_prompts=16,
     grid=4,
+    grid_every=2,
     n_seeds=1,
     n_static_seeds=1,
     n_streams=2,
@@ -53,14 +54,17 @@ TIMES = ["tuner_ms"]
 @pytest.fixture(scope="module")
 def done(tmp_path_factory):
     root = tmp_path_factory.mktemp("benchmark")
-    return root, run_benchmark(TINY, root, n_workers=1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("samstar_rl.agents.learning.gaze_fit.START_STEPS", 20)
+        patch.setattr("samstar_rl.agents.learning.gaze_fit.STEPS", 20)
+        return root, run_benchmark(TINY, root, n_workers=1)
 
 
 def test_all_contenders_are_judged_on_all_frames_at_all_budgets(done):
     root, results = done
     assert {unit.contender for unit in results.sheets} == set(TINY.contenders)
     for (condition, _, tuner), rows in results.rows.groupby(["condition", "task", "tuner"]):
-        frames = 2 if CONTENDERS[tuner].slow else 4
+        frames = 2 if CONTENDERS[tuner].slow or tuner == "default" else 4
         budgets = 3 if CONTENDERS[tuner].has_budget else 1
         seeds = rows["seed"].nunique()
         assert len(rows) == frames * budgets * seeds, (condition, tuner)
@@ -70,6 +74,9 @@ def test_all_contenders_are_judged_on_all_frames_at_all_budgets(done):
     assert results.rows["f1"].between(0, 1).all()
     assert (results.rows.loc[results.rows["tuner"] == "genetic", "n_evaluations"] <= 8).all()
     assert read_plan(root) == TINY
+    default = results.rows[results.rows["tuner"] == "default"]
+    assert set(default["frame_index"]) == {1, 3}  # the middle frames, of which there are pictures
+    assert set(default["cost"]) == {4 * 4 + 36.0}
 
 
 def test_the_oracle_is_nowhere_below_a_gaze_that_it_could_have_taken(done):

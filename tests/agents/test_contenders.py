@@ -72,10 +72,9 @@ def test_the_oracle_takes_the_best_of_all_gazes_at_each_budget(conditions, task)
     source, truth = BankFrame(conditions.test, 0), conditions.judge.truth(0)
     for budget in conditions.budgets:
         rows = conditions.judge.judge(prepared.at(budget), budget=budget)
-        limit = None if math.isinf(budget) else budget
         found = [
             f1_at(
-                FrameEvaluator(source, conditions.objective, cost_limit=limit)(gaze).segmentation,
+                FrameEvaluator(source, conditions.objective, cost_limit=budget)(gaze).segmentation,
                 truth,
             )
             for gaze in gazes_of(task)
@@ -102,9 +101,8 @@ def test_the_rule_comes_closer_to_smaller_particles_as_far_as_it_is_paid_for(con
     def zoom(diameter_px, budget):
         aimed = load_task("size").with_targets(size={"median_diameter": diameter_px})
         tuner = RuleTuner(with_gaze(aimed, zooms=(1.0, 2.0, 4.0), most_prompts=24), view_cost=36.0)
-        limit = None if math.isinf(budget) else budget
         source = BankFrame(conditions.test, 0)
-        evaluator = FrameEvaluator(source, conditions.objective, cost_limit=limit)
+        evaluator = FrameEvaluator(source, conditions.objective, cost_limit=budget)
         unit = tuner.task.length_unit_px(source.frame)
         tuner.task = tuner.task.with_targets(size={"median_diameter": diameter_px / unit})
         return tuner.propose(FrameContext(evaluator)).zoom

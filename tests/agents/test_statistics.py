@@ -3,16 +3,13 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.stats import trim_mean
 
 from samstar_rl.agents.judging.statistics import (
     Estimate,
     cells_of,
     difference_interval,
-    iqm_interval,
     mean_interval,
     paired_cells,
-    performance_profile,
     ratio_interval,
 )
 
@@ -27,13 +24,6 @@ def make_rows(values, tuner="a"):
         for frame, value in enumerate(frames)
     ]  # fmt: skip
     return pd.DataFrame(rows)
-
-
-def test_the_interquartile_mean_is_rliables():
-    cells = np.random.default_rng(0).random((5, 8))
-    estimate = iqm_interval(cells)
-    assert estimate.value == pytest.approx(trim_mean(cells, proportiontocut=0.25, axis=None))
-    assert estimate.low < estimate.value < estimate.high
 
 
 def test_intervals_cover_the_truth_about_as_often_as_they_say():
@@ -92,12 +82,6 @@ def test_seeds_of_two_tuners_may_differ_in_number():
     assert gain.low < gain.value < gain.high and gain.above(0.04)
     with pytest.raises(ValueError, match="different frames"):
         difference_interval(ours, make_rows(shared[:, :2], "b"), "score")
-
-
-def test_profiles_count_what_is_strictly_above():
-    rows = make_rows([[[0.2, 0.4, 0.4, 0.9]]])
-    profile = performance_profile(rows, "score", np.array([0.0, 0.4, 1.0]))
-    assert profile == pytest.approx([1.0, 0.25, 0.0])
 
 
 def test_an_estimate_reads_as_value_and_interval():

@@ -184,14 +184,11 @@ def test_same_seed_same_curve(algorithm, task, bank, tmp_path):
 def test_resumed_training_is_the_uninterrupted_one(algorithm, task, bank, tmp_path):
     whole = train_policy(task, bank, make_plan(algorithm), tmp_path / "whole")
 
-    class KilledError(Exception):
-        pass
-
     def kill(progress):
         if progress.steps >= 32:
-            raise KilledError
+            raise KeyboardInterrupt
 
-    with pytest.raises(KilledError):
+    with pytest.raises(KeyboardInterrupt):
         train_policy(task, bank, make_plan(algorithm), tmp_path / "part", on_progress=kill)
     resumed = train_policy(task, bank, make_plan(algorithm), tmp_path / "part", resume=True)
     assert without_seconds(resumed.progress.curve) == without_seconds(whole.progress.curve)
@@ -260,10 +257,6 @@ def steps_of_tags(folder):
     return steps
 
 
-class KilledError(Exception):
-    """Stands for a kill between two checkpoints."""
-
-
 @pytest.mark.parametrize("algorithm", LEARNED)
 def test_curves_run_forwards_after_a_kill(algorithm, task, bank, tmp_path, monkeypatch):
     monkeypatch.setattr(training, "CHECKPOINTS", 3)
@@ -276,12 +269,12 @@ def test_curves_run_forwards_after_a_kill(algorithm, task, bank, tmp_path, monke
     def killed_step(env, action):
         done.append(action)
         if len(done) == 120:  # the last checkpoint is at 64 steps
-            raise KilledError
+            raise KeyboardInterrupt
         return step(env, action)
 
     with monkeypatch.context() as patched:
         patched.setattr(training.StreamEnv, "step", killed_step)
-        with pytest.raises(KilledError):
+        with pytest.raises(KeyboardInterrupt):
             train_policy(task, bank, plan, tmp_path / "part")
     train_policy(task, bank, plan, tmp_path / "part", resume=True)
     whole, part = (steps_of_tags(tmp_path / name / "tensorboard") for name in ("whole", "part"))

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,8 +10,9 @@ from click.testing import Result
 from PIL import Image
 from typer.testing import CliRunner
 
+from samstar_rl.bank.simulated import with_gaze
 from samstar_rl.scripts._shared.cli import build_app
-from samstar_rl.tasks.shipped import task_path
+from samstar_rl.tasks.task import load_task, task_toml
 
 
 @pytest.fixture
@@ -27,13 +27,19 @@ def samstar(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
     return run
 
 
+@pytest.fixture(autouse=True)
+def brief_fits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Policies are fitted in few steps: how well one does is tested beside what fits it."""
+    monkeypatch.setattr("samstar_rl.agents.learning.gaze_fit.START_STEPS", 20)
+    monkeypatch.setattr("samstar_rl.agents.learning.gaze_fit.STEPS", 20)
+
+
 @pytest.fixture
 def small_task(tmp_path: Path) -> Path:
-    """The task `particles` with so few prompts that a frame takes no time."""
-    text = task_path("particles").read_text()
-    text = re.sub(r"^n_prompts = \d+$", "n_prompts = 16", text, flags=re.MULTILINE)
+    """The task `particles` with so few prompts and zooms that a frame takes no time."""
+    task = with_gaze(load_task("particles"), zooms=(1.0, 2.0), most_prompts=16)
     path = tmp_path / "small.toml"
-    path.write_text(text)
+    path.write_text(task_toml(task))
     return path
 
 

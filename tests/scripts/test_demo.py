@@ -10,9 +10,9 @@ from samstar_rl.agents.benchmark.run import clear_other
 
 
 def test_the_demo_compares_a_policy_with_search_defaults_and_static_settings():
-    plan = BenchmarkPlan.demo("size", steps=5000, seed=2)
+    plan = BenchmarkPlan.demo("size", steps=4000, seed=2)
     assert {"ppo", "genetic", "default", "static"} <= set(plan.contenders) <= set(CONTENDERS)
-    assert (plan.tasks, plan.steps, plan.n_seeds) == (("size",), 5000, 1)
+    assert (plan.tasks, plan.steps, plan.n_seeds) == (("size",), 4000, 1)
     quick = BenchmarkPlan.demo(quick=True)
     counts = [one.streams("survey", "size", "train")[0] for one in (quick, plan)]
     assert counts[0] <= counts[1] / 4
@@ -30,4 +30,4 @@ def test_another_demo_begins_anew_and_leaves_what_is_not_its_own(tmp_path):
     assert not (tmp_path / "units").exists() and not (tmp_path / "plan.json").exists()
     assert (tmp_path / "notes.txt").read_text() == "mine"
     begin(BenchmarkPlan.demo(), tmp_path)
-    assert json.loads((tmp_path / "plan.json").read_text())["steps"] == 10_000
+    assert json.loads((tmp_path / "plan.json").read_text())["steps"] == 5000

@@ -7,6 +7,7 @@ import numpy as np
 from typer.testing import CliRunner
 
 from samstar_rl.scripts._shared.cli import build_app
+from samstar_rl.scripts.maintain import evaluate_sam
 
 
 def write_frame(folder):
@@ -28,7 +29,8 @@ def evaluate(folder, *options):
     )
 
 
-def test_it_measures_points_and_grids(tmp_path):
+def test_it_measures_points_and_grids(tmp_path, monkeypatch):
+    monkeypatch.setattr(evaluate_sam, "STOCK_RUNS", 1)
     write_frame(tmp_path)
     result = evaluate(tmp_path, "-o", str(tmp_path / "figures.json"))
     assert result.exit_code == 0, result.output

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from samstar_rl.errors import SamstarError
 from samstar_rl.fitting.augmentation import random_exposure, window
-from samstar_rl.fitting.samples import kept_on_disk
+from samstar_rl.fitting.samples import image_on_disk
 from samstar_rl.foreground.network import MIDDLE_DIAMETER_PX, WORKING_SHORT_SIDE_PX, standardise
 from samstar_rl.frames.intensity import normalise
 from samstar_rl.simulator import (
@@ -90,7 +90,7 @@ class SimulatedFrames:
         self.folder.mkdir(parents=True, exist_ok=True)
 
     def __getitem__(self, index: int) -> Labelled:
-        return kept_on_disk(self.folder / f"{index:06d}.npz", lambda: draw_simulated(index))
+        return image_on_disk(self.folder / f"{index:06d}.npz", lambda: draw_simulated(index))
 
 
 def draw_simulated(index: int) -> Labelled:

@@ -85,7 +85,7 @@ def as_views(stored: NDArray[np.int8]) -> Evidence:
     return stored.astype(np.float32) / _STEPS
 
 
-def kept_on_disk(path: Path, sample: Callable[[], MaskSamples]) -> MaskSamples:
+def samples_on_disk(path: Path, sample: Callable[[], MaskSamples]) -> MaskSamples:
     """Samples from a file, or made and written there."""
     if path.exists():
         with np.load(path) as stored:

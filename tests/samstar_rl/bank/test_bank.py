@@ -14,9 +14,13 @@ import pytest
 from samstar_rl._io.array_file import ArrayFile, ArrayFileError, write_arrays
 from samstar_rl.bank.bank import Bank, BankError, summarise
 from samstar_rl.bank.build import build_bank
+from samstar_rl.evidence.frame_evidence import FrameEvidence
+from samstar_rl.evidence.plausibility import Likeness
+from samstar_rl.foreground.sample import Sample
 from samstar_rl.frames.frame import Frame, LabelledFrame
 from samstar_rl.sam.engine import Floor, ProposalEngine
 from samstar_rl.segmentation.filters import filter_proposals
+from samstar_rl.segmentation.segmentation import Segmentation
 from samstar_rl.settings import PromptSettings, Settings
 
 PROMPTS = (PromptSettings(3), PromptSettings(2, crop_n_layers=1))
@@ -66,6 +70,42 @@ def test_a_bank_gives_what_the_engine_gives(folder, engine):
             for name in found.table.columns:
                 np.testing.assert_array_equal(found.table[name], expected.table[name])
         np.testing.assert_array_equal(bank.features(index).pooled, engine.embed(frame).pooled)
+
+
+def likeness_of(bank, index, prompt, offset=1.0, sample=Sample()):  # noqa: B008
+    """What is said of every mask, by evidence that nobody has asked before."""
+    proposals = bank.proposals(index, prompt)
+    ids, settings = np.arange(len(proposals)), Settings(stability_score_offset=offset)
+    table = Segmentation(proposals.frame_id, settings, proposals, ids, ids).table
+    return FrameEvidence(bank.frame(index), sample).likeness(table)
+
+
+def test_a_bank_records_how_likely_masks_are_particles(folder, monkeypatch):
+    recorded = [likeness_of(Bank(folder), 0, prompt) for prompt in PROMPTS]
+    # as if other weights had been fitted since: what is recorded does not count
+    monkeypatch.setattr(Likeness, "sha256", "other")
+    live = [likeness_of(Bank(folder), 0, prompt) for prompt in PROMPTS]
+    assert min(map(len, live)) > 0
+    for one, other in zip(recorded, live, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_what_a_bank_has_recorded_is_not_judged_again(folder, monkeypatch):
+    def forbidden(*_):
+        raise AssertionError("the network of plausibility was asked")
+
+    monkeypatch.setattr(Likeness, "of", forbidden)
+    bank = Bank(folder)
+    for prompt in PROMPTS:
+        assert len(likeness_of(bank, 1, prompt, sample=Sample(contrast="dark")))
+    with pytest.raises(AssertionError, match="was asked"):
+        likeness_of(bank, 1, PROMPTS[0], offset=0.5)
+
+
+def test_without_the_usual_offset_nothing_is_recorded(engine, tmp_path):
+    bank = build_bank([[make_frame(0)]], tmp_path / "bank", engine, PROMPTS[:1], offsets=(0.5,))
+    assert bank.proposals(0, PROMPTS[0]).known_likeness is None
+    assert len(likeness_of(bank, 0, PROMPTS[0], offset=0.5))
 
 
 def test_truth_lies_apart(folder):

@@ -17,6 +17,8 @@ from samstar_rl.evidence.frame_evidence import FrameEvidence
 from samstar_rl.evidence.polar_views import polar_views
 from samstar_rl.foreground.network import LazyMaps
 from samstar_rl.foreground.sample import Sample
+from samstar_rl.segmentation.segmentation import Segmentation
+from samstar_rl.settings import Settings
 from samstar_rl.tasks.task import load_task
 from samstar_rl.tuning.objective import Objective
 from samstar_rl.tuning.tuner import FrameEvaluator
@@ -83,6 +85,23 @@ def test_a_mask_is_described_once_in_any_company(drawn, monkeypatch):
     evidence.columns(segmentation.table, "purity")
     evidence.columns(segmentation.table, "purity", "rim_support")
     assert sorted(described) == sorted(judged) == list(range(len(masks)))
+
+
+def test_the_offset_that_is_asked_first_decides_nothing():
+    bank = SyntheticBank(load_task("particles"), n_streams=1, n_frames=1)
+    proposals = bank.proposals(0, bank.prompts[0])
+    ids = np.arange(len(proposals))
+
+    def judge(evidence, offset):
+        settings = Settings(stability_score_offset=offset)
+        found = Segmentation(proposals.frame_id, settings, proposals, ids, ids)
+        return evidence.likeness(found.table)
+
+    one, other = (FrameEvidence(bank.frame(0), Sample()) for _ in range(2))
+    forth = [judge(one, offset) for offset in (0.5, 2.0)]
+    back = [judge(other, offset) for offset in (2.0, 0.5)]
+    np.testing.assert_array_equal(forth, back[::-1])
+    assert not np.array_equal(*forth)
 
 
 def test_what_is_known_of_masks_dies_with_them(drawn):

@@ -14,9 +14,9 @@ from samstar_rl.fitting.plausibility.mask_samples import (
     as_views,
     background_patches,
     draw_empty,
-    kept_on_disk,
     sample_empty,
     sample_made,
+    samples_on_disk,
 )
 from samstar_rl.fitting.plausibility.reliability import (
     draw_reliability,
@@ -112,7 +112,7 @@ def test_empty_frames_hold_no_particle() -> None:
 
 def test_samples_are_made_once(labelled, tmp_path) -> None:
     path = tmp_path / "kept" / "samples.npz"
-    made = kept_on_disk(path, lambda: sample_made(labelled, 0))
-    known = kept_on_disk(path, lambda: pytest.fail("made again"))
+    made = samples_on_disk(path, lambda: sample_made(labelled, 0))
+    known = samples_on_disk(path, lambda: pytest.fail("made again"))
     for name, array in vars(made).items():
         np.testing.assert_array_equal(array, getattr(known, name))

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
 from samstar_rl.errors import SamstarError
+from samstar_rl.napari.geometry import ShownPlane
 
-napari = pytest.importorskip("napari")
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
 
-from napari.components import ViewerModel  # noqa: E402
-
-from samstar_rl.napari.geometry import ShownPlane  # noqa: E402
+pytest.importorskip("napari")
 
 IMAGE = np.random.default_rng(0).random((48, 64)).astype(np.float32)
 STACK = np.random.default_rng(1).random((3, 5, 48, 64)).astype(np.float32)
+
+
+@pytest.fixture
+def viewer() -> ViewerModel:
+    from napari.components import ViewerModel  # seconds, which collecting tests is to spare
+
+    return ViewerModel()
 
 
 def add_labels(viewer: ViewerModel, layer: Any) -> tuple[ShownPlane, Any]:
@@ -42,8 +49,7 @@ SIZES_NM = {"scaled in nm": 0.5, "in micrometres": 2.0, "in metres": 2.0}
 
 @pytest.mark.parametrize("kind", ["grey", "rgb", "multiscale", "rgb, multiscale"])
 @pytest.mark.parametrize("name", list(GEOMETRIES))
-def test_labels_lie_on_their_image(kind, name):
-    viewer = ViewerModel()
+def test_labels_lie_on_their_image(viewer, kind, name):
     data = np.stack([IMAGE] * 3, -1) if "rgb" in kind else IMAGE
     levels = [data, data[::2, ::2], data[::4, ::4]] if "multiscale" in kind else data
     layer = viewer.add_image(levels, rgb="rgb" in kind, multiscale="multiscale" in kind,
@@ -61,9 +67,8 @@ def test_labels_lie_on_their_image(kind, name):
 
 @pytest.mark.parametrize("units", [None, ("um", "um", "um", "um")])
 @pytest.mark.parametrize("other", [None, "2d in nm", "5d"])
-def test_the_plane_that_is_shown(units, other):
+def test_the_plane_that_is_shown(viewer, units, other):
     """Axes count from the right, and steps are those of the viewer."""
-    viewer = ViewerModel()
     if other == "2d in nm":
         viewer.add_image(IMAGE, units=("nm", "nm") if units else None)
     if other == "5d":
@@ -86,8 +91,7 @@ def test_the_plane_that_is_shown(units, other):
 
 
 @pytest.mark.parametrize("order", [(1, 0, 2), (0, 2, 1), (2, 0, 1)])
-def test_planes_that_are_cut_otherwise(order):
-    viewer = ViewerModel()
+def test_planes_that_are_cut_otherwise(viewer, order):
     layer = viewer.add_image(STACK[0], scale=(2.0, 1.0, 1.0))
     viewer.dims.order = order
     viewer.dims.set_current_step(order[0], 2)
@@ -99,15 +103,13 @@ def test_planes_that_are_cut_otherwise(order):
     assert labels.data.shape[order[0]] == 1
 
 
-def test_pixels_that_are_not_square_have_no_size():
-    viewer = ViewerModel()
+def test_pixels_that_are_not_square_have_no_size(viewer):
     layer = viewer.add_image(IMAGE, scale=(1.0, 2.0), units=("nm", "nm"))
     with pytest.warns(UserWarning, match="not square"):
         assert ShownPlane.of(layer, viewer).frame().pixel_size_nm is None
 
 
-def test_a_plane_outside_the_layer_is_refused():
-    viewer = ViewerModel()
+def test_a_plane_outside_the_layer_is_refused(viewer):
     layer = viewer.add_image(STACK[0])
     viewer.add_image(STACK[0], translate=(100, 0, 0))
     viewer.dims.set_point(0, 102)

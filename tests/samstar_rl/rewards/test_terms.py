@@ -110,8 +110,11 @@ def test_five_thousand_masks() -> None:
     circles = grid(shape, 8.4, 6.0)[:5000]
     image = np.random.default_rng(0).normal(0, 1, shape).astype(np.float32)
     frame = Frame(image, 1.0, "many")
-    windows = [((int(x) - 3, int(y) - 3), disc((7, 7), 3, 3, 6.0)) for x, y, _ in circles]
-    many = Segmentation._from_windows(windows, frame)
+    labels = np.zeros(shape, dtype=np.int32)
+    for number, (x, y, _) in enumerate(circles, 1):
+        window = labels[int(y) - 3 : int(y) + 4, int(x) - 3 : int(x) + 4]
+        window[disc((7, 7), 3, 3, 6.0)] = number
+    many = Segmentation.from_labels(labels, frame)
     assert len(many) == len(circles) > 4900
     started = time.process_time()
     for name, term in TERMS.items():
