@@ -179,7 +179,7 @@ class StreamEnv(gymnasium.Env[Vector, Vector]):
 
     def step(self, action: Vector) -> tuple[Vector, float, bool, bool, dict[str, Any]]:
         """Segment the current frame with the settings, go on to the next."""
-        settings = self._builder.decode(np.clip(action, -1.0, 1.0))
+        settings = self._builder.decode(action)
         previous = None if self._last is None else self._last.segmentation
         source = self._frames.source(self._index)
         evaluate = FrameEvaluator(

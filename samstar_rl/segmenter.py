@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,9 +27,9 @@ from samstar_rl.frames.quality import UnusableFrameError, inspect_frame
 from samstar_rl.results.result import FrameResult
 from samstar_rl.sam.engine import ProposalEngine
 from samstar_rl.sam.load import load_sam
-from samstar_rl.sam.prompt_order import MOST_LONG_SIDE_PX, find_bodies
+from samstar_rl.sam.prompt_order import MOST_LONG_SIDE_PX, PromptPlan, find_bodies
 from samstar_rl.sam.views import closer_zoom
-from samstar_rl.settings import Settings
+from samstar_rl.settings import SETTINGS, Settings
 from samstar_rl.tasks.task import Task, load_task
 from samstar_rl.tuning.budget import CALIBRATION_GAZE, DeadlineBudget, GazeOptions
 from samstar_rl.tuning.evaluable_frames import LiveFrame
@@ -39,6 +39,9 @@ from samstar_rl.tuning.wrapper import TunerWrapper
 
 if TYPE_CHECKING:
     from samstar_rl.sam.point_decoder import Precision
+
+WELL_SEEN_PX = 48.0
+"""Width in SAM's picture from which looking closer hardly finds more where particles touch."""
 
 
 @dataclass(eq=False)
@@ -251,12 +254,15 @@ class Segmenter:
                 prepared.source,
                 self.objective,
                 previous=previous,
-                fix=self.gaze.apply,
                 cost_limit=self._cost_limit(prepared),
             )
         # choose, decode, filter, score
-        tuner = self.tuner if settings is None else StaticTuner(settings, "by hand")
-        tuned = tune_frame(tuner, prepared.evaluator, self._last)
+        evaluator, frame = prepared.evaluator, prepared.source.frame
+        if settings is None:
+            tuner, evaluator.fix = self.tuner, partial(self._fixed, frame)
+        else:
+            tuner, evaluator.fix = StaticTuner(settings, "by hand"), self.gaze.apply
+        tuned = tune_frame(tuner, evaluator, self._last)
         # tell the tuner, remember, report
         notes = list(prepared.findings)
         if settings is None:
@@ -297,6 +303,37 @@ class Segmenter:
         """
         return map(self, frames)
 
+    def _fixed(self, frame: Frame, settings: Settings) -> Settings:
+        """What a tuner chose, with what the user has fixed, and beyond the range of its task.
+
+        A policy has learned from banks, which hold a few zooms and a few hundred prompts. Where it
+        takes the closest look of its task and bodies are small even so, SAM looks closer if there
+        is time for it; where there are more bodies than its task's prompts, SAM is asked at each of
+        them and a quarter more, until a deadline ends that.
+        """
+        settings, space = self.gaze.apply(settings), self.task.space
+        tuner = self.tuner
+        while isinstance(tuner, TunerWrapper):
+            tuner = tuner.inner
+        if tuner.searches or isinstance(tuner, StaticTuner) or settings.n_prompts is None:
+            return settings
+        zoom, n_prompts = settings.zoom, settings.n_prompts
+        plan = PromptPlan.of(frame, zoom)
+        width_px, n_bodies = plan.usual_width_px, len(plan.width_px)
+        frees_zoom = "zoom" in space.names and not self.gaze.zoom and self.budget is None
+        if frees_zoom and width_px and zoom >= space.limits("zoom")[1]:
+            closer = closer_zoom(width_px, frame.shape, zoom, self._picture_px, WELL_SEEN_PX)
+            zoom = closer or zoom
+        frees_prompts = "n_prompts" in space.names and not self.gaze.n_prompts
+        if frees_prompts and n_bodies > space.limits("n_prompts")[1]:
+            n_prompts = min(5 * n_bodies // 4, int(SETTINGS["n_prompts"].high))
+        return settings.replace(zoom=zoom, n_prompts=n_prompts)
+
+    @property
+    def _picture_px(self) -> int:
+        """Side of the picture that SAM sees."""
+        return int(self.engine.sam.image_encoder.img_size)
+
     def _too_small(self, frame: Frame, evaluation: Evaluation) -> list[str]:
         """Say that particles are too small for SAM at this zoom, and which zoom would do."""
         evidence = self.objective.physics.gauge(frame)["evidence"]
@@ -307,7 +344,7 @@ class Segmenter:
             diameter_px = float(np.median(bodies.width_px)) if len(bodies.width_px) else None
         if diameter_px is None:
             return []
-        zoom, picture_px = evaluation.settings.zoom, self.engine.sam.image_encoder.img_size
+        zoom, picture_px = evaluation.settings.zoom, self._picture_px
         closer = closer_zoom(diameter_px, frame.shape, zoom, picture_px)
         if closer is None:
             return []

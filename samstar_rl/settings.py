@@ -481,7 +481,7 @@ class SettingsSpace:
 
         Values beyond the bounds become the nearer end, values between ladder steps the nearest.
         """
-        values = [getattr(settings, axis.spec.name) for axis in self._axes]
+        values = [getattr(settings, name) for name in self.free]
         codes = [
             # settings with a grid of prompts stand nearest to as many prompts of any kind
             axis.encode(settings.prompt.most_prompts if value is None else value)
@@ -503,8 +503,8 @@ class SettingsSpace:
                 f"expected {self.n} numbers for {', '.join(self.names)}, got {np.asarray(vector)}"
             )
         moved = {
-            axis.spec.name: axis.decode(code)
-            for axis, code in zip(self._axes, codes.tolist(), strict=True)
+            name: axis.decode(code)
+            for name, axis, code in zip(self.free, self._axes, codes.tolist(), strict=True)
         }
         return self.base._moved(moved)
 

@@ -192,7 +192,8 @@ class ObservationBuilder:
             observation[self._has_last] = 1.0
         if search is not None:
             observation[self.schema["search"].slice] = search
-        return np.clip(observation, self._low, self._high, out=observation)
+        np.maximum(observation, self._low, out=observation)
+        return np.minimum(observation, self._high, out=observation)
 
 
 def scaled_budget(budget: float) -> float:

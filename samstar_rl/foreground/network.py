@@ -103,6 +103,7 @@ class LazyMaps:
 
     def __init__(self, image: Field) -> None:
         self._image = image
+        self._first_looks: dict[tuple[int, int], ForegroundMaps] = {}
         self.quick = False
 
     @cached_property
@@ -114,15 +115,22 @@ class LazyMaps:
     def maps(self) -> ForegroundMaps:
         """As `map_particles`."""
         if self.quick:
-            return self.first_look
+            return self.first_look()
         views = map_orientations(packaged_network(), self.unit)
-        self.__dict__["first_look"] = read_maps(views[0])
+        self._first_looks[working_shape(self.unit.shape)] = read_maps(views[0])
         return read_maps(np.stack(views).mean(axis=0))
 
-    @cached_property
-    def first_look(self) -> ForegroundMaps:
-        """What the network says of the image in one orientation, which comes with `maps`."""
-        return map_particles(packaged_network(), self.unit, orientations=1)
+    def first_look(self, short_side_px: int = WORKING_SHORT_SIDE_PX) -> ForegroundMaps:
+        """What the network says of the image at a size, in one orientation; kept.
+
+        At the network's own size it comes with `maps`.
+        """
+        shape = working_shape(self.unit.shape, short_side_px)
+        if shape not in self._first_looks:
+            self._first_looks[shape] = map_particles(
+                packaged_network(), self.unit, orientations=1, short_side_px=short_side_px
+            )
+        return self._first_looks[shape]
 
     @classmethod
     def of(cls, frame: Frame) -> LazyMaps:

@@ -59,8 +59,8 @@ def meeting(boxes: NDArray[np.number]) -> tuple[Ids, Ids]:
     left = np.repeat(np.arange(n_boxes), counts)
     right = left + 1 + np.arange(len(left)) - np.repeat(np.cumsum(counts) - counts, counts)
     one, other = order[left], order[right]
-    high = (y0[one] < y1[other]) & (y0[other] < y1[one])
-    one, other = np.minimum(one, other)[high], np.maximum(one, other)[high]
+    meets = (x0[one] < x1[other]) & (y0[one] < y1[other]) & (y0[other] < y1[one])
+    one, other = np.minimum(one, other)[meets], np.maximum(one, other)[meets]
     rising = np.argsort(one, kind="stable")
     return one[rising], other[rising]
 

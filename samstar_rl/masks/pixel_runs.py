@@ -48,8 +48,11 @@ def merged(runs: Runs) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         return runs, runs
     runs = np.sort(runs)
     starts, reached = runs >> 32, np.maximum.accumulate(runs & _LOW)
-    apart = np.flatnonzero(starts[1:] > reached[:-1])
-    return starts[np.append(0, apart + 1)], reached[np.append(apart, len(runs) - 1)]
+    apart = (starts[1:] > reached[:-1]).nonzero()[0]
+    return (
+        np.concatenate([starts[:1], starts[apart + 1]]),
+        np.concatenate([reached[apart], reached[-1:]]),
+    )
 
 
 class PixelCount:
@@ -70,9 +73,10 @@ class PixelCount:
         """Pixels of the mask in stretches that are apart."""
         if len(self._starts) == 0 or len(starts) == 0:
             return 0
-        return int((self._up_to(stops) - self._up_to(starts)).sum())
+        before = self._up_to(np.concatenate([starts, stops]))
+        return int(before[len(starts) :].sum() - before[: len(starts)].sum())
 
     def _up_to(self, places: NDArray[np.int64]) -> NDArray[np.int64]:
-        run = np.maximum(np.searchsorted(self._starts, places, side="right") - 1, 0)
-        inside = np.clip(places - self._starts[run], 0, self._lengths[run])
+        run = np.maximum(self._starts.searchsorted(places, side="right") - 1, 0)
+        inside = np.maximum(np.minimum(places - self._starts[run], self._lengths[run]), 0)
         return self._before[run] + inside

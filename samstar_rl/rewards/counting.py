@@ -25,13 +25,13 @@ def covered_foreground(segmentation: Segmentation, evidence: FrameEvidence) -> t
         # masks that meet no other are counted by themselves, and only once
         alone = np.ones(len(segmentation), dtype=np.bool_)
         alone[segmentation.overlapping[0]] = False
-        others = segmentation.mask_ids[~alone]
-        starts, stops = merged(segmentation.masks.runs(others))
-        union = int((stops - starts).sum()) + int(segmentation.table.area[alone].sum())
-        shared = evidence.foreground.pixel_count.within(starts, stops)
         lone = segmentation.mask_ids[alone]
-        known["shared"] = shared + evidence.on_foreground(segmentation.masks, lone)
-        known["union"] = union
+        known["union"] = int(segmentation.masks.areas[lone].sum())
+        known["shared"] = evidence.on_foreground(segmentation.masks, lone)
+        if len(lone) < len(alone):
+            starts, stops = merged(segmentation.masks.runs(segmentation.mask_ids[~alone]))
+            known["union"] += int((stops - starts).sum())
+            known["shared"] += evidence.foreground.pixel_count.within(starts, stops)
     return int(known["union"]), int(known["shared"])
 
 
@@ -94,12 +94,16 @@ def unfound_bodies(
     float
     """
     areas = evidence.foreground.body_areas_px
-    found = [0.0] * len(areas)
+    found: dict[int, float] = {}
     shares = evidence.body_shares(segmentation.table)
     for (bodies, pixels), probability in zip(shares, likeness.tolist(), strict=True):
         for body, count in zip(bodies, pixels, strict=True):
-            found[body] = max(found[body], probability * count / areas.item(body))
-    return float((1 - np.minimum(found[1:], 1)).sum())
+            share = probability * count / areas.item(body)
+            if share > found.get(body, 0.0):
+                found[body] = share
+    unfound = np.ones(len(areas))
+    unfound[list(found)] = [1 - min(share, 1.0) for share in found.values()]
+    return float(unfound[1:].sum())
 
 
 def mean_over_expected(

@@ -102,12 +102,7 @@ class PhysicsReward:
             As `score`.
         """
         unit_px = self.task.length_unit_px(frame)
-        sample = self._samples_px.get(unit_px)
-        if sample is None:
-            if len(self._samples_px) > 4096:
-                self._samples_px.clear()
-            sample = self._samples_px[unit_px] = self.task.sample.scaled(unit_px)
-        evidence = FrameEvidence.of(frame, sample)
+        evidence = FrameEvidence.of(frame, self._sample_px(unit_px))
         return {"length_unit_px": unit_px, "evidence": evidence}
 
     def look_at(self, frame: Frame) -> None:
@@ -126,15 +121,26 @@ class PhysicsReward:
                 _ = FrameEvidence.of(frame, target.sample).foreground
                 return
 
+    def _sample_px(self, unit_px: float) -> Sample:
+        if unit_px not in self._samples_px:
+            if len(self._samples_px) > 4096:
+                self._samples_px.clear()
+            self._samples_px[unit_px] = self.task.sample.scaled(unit_px)
+        return self._samples_px[unit_px]
+
     def targets_px(self, frame: Frame) -> Mapping[str, Target]:
         """The targets with their lengths in px of the frame."""
         unit_px = self.task.length_unit_px(frame)
         if unit_px not in self._targets_px:
             if len(self._targets_px) > 4096:
                 self._targets_px.clear()
-            self._targets_px[unit_px] = {
-                name: target.scaled(unit_px) for name, target in self.task.terms.items()
-            }
+            targets = {name: target.scaled(unit_px) for name, target in self.task.terms.items()}
+            # one object for all, so that the frame finds what is known for it without comparing
+            sample = self._sample_px(unit_px)
+            for name, target in targets.items():
+                if target.sample == sample:
+                    targets[name] = target.model_copy(update={"sample": sample})
+            self._targets_px[unit_px] = targets
         return self._targets_px[unit_px]
 
 

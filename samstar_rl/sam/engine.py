@@ -26,7 +26,7 @@ from samstar_rl.sam.embedding import Embedding
 from samstar_rl.sam.gaze import Looked, look
 from samstar_rl.sam.mask_collector import Collection, Crop, CropCollector
 from samstar_rl.sam.point_decoder import Arithmetic, Backend, PointDecoder, Precision, one_ahead
-from samstar_rl.sam.prompt_order import plan_prompts
+from samstar_rl.sam.prompt_order import PromptPlan, plan_prompts
 from samstar_rl.sam.upsampling import LogitUpsampler
 from samstar_rl.segmentation.filters import filter_proposals
 from samstar_rl.segmentation.proposals import Effort, Floor, Proposals, ProposalsError
@@ -278,8 +278,10 @@ class ProposalEngine:
         cost_limit: float | None,
     ) -> tuple[Looked, NDArray[np.int64]]:
         """Decode in prompt order; returns what was found and the boxes of all views."""
-        known = LazyMaps.of(frame) if isinstance(frame, Frame) else None
-        plan = plan_prompts(embedding.scene.unit, prompt.zoom, known)
+        if isinstance(frame, Frame):
+            plan = PromptPlan.of(frame, prompt.zoom)
+        else:
+            plan = plan_prompts(embedding.scene.unit, prompt.zoom)
         rgb = _picture_of(frame, embedding.scene)
 
         def open_views(numbers: Sequence[int]) -> list[Embedding]:

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -29,9 +29,11 @@ from samstar_rl.foreground.network import (
     LazyMaps,
     map_particles,
     packaged_network,
-    working_shape,
 )
 from samstar_rl.sam.views import WIDEST_IN_TILE, Boxes, deepest_tile, tile_boxes, tile_pitch_px
+
+if TYPE_CHECKING:
+    from samstar_rl.frames.frame import Frame
 
 Points = NDArray[np.float64]
 Index = NDArray[np.intp]
@@ -74,12 +76,33 @@ class PromptPlan:
         The view in which each is decoded.
     stage : (P,) int array
         `FIRST` to `SPREAD`.
+    width_px : (B,) float64 array
+        Widths of the bodies in px of the frame.
     """
 
     boxes: Boxes
     xy: Points
     view: Index
     stage: Index
+    width_px: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, frame: Frame, zoom: float) -> PromptPlan:
+        """As `plan_prompts` of a frame, which keeps its plans as long as it lives."""
+        plans: dict[float, PromptPlan] = frame.known.setdefault(cls, {})
+        if zoom not in plans:
+            known = LazyMaps.of(frame)
+            plans[zoom] = plan_prompts(known.unit, zoom, known)
+        return plans[zoom]
+
+    @property
+    def usual_width_px(self) -> float | None:
+        """Width of the body in which the middle pixel of all bodies lies; None of no bodies."""
+        if len(self.width_px) == 0:
+            return None
+        widths = np.sort(self.width_px)
+        areas = np.cumsum(widths**2)
+        return float(widths[np.searchsorted(areas, areas[-1] / 2)])
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,7 +171,9 @@ def plan_prompts(
         order = np.lexsort((place[views], rounds))
         ordered.append((xy[order], views[order], np.full(len(xy), stage)))
     all_xy, all_views, stages = (np.concatenate(column) for column in zip(*ordered, strict=True))
-    return PromptPlan(boxes, all_xy, all_views.astype(np.intp), stages.astype(np.intp))
+    return PromptPlan(
+        boxes, all_xy, all_views.astype(np.intp), stages.astype(np.intp), bodies.width_px
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -220,8 +245,8 @@ def find_bodies(
     """
     # one orientation: it is to be fast, and a point may lie anywhere in its body
     short_side_px = max(round(long_side_px * min(unit.shape) / max(unit.shape)), 8)
-    if known is not None and working_shape(unit.shape, short_side_px) == working_shape(unit.shape):
-        maps = known.first_look
+    if known is not None:
+        maps = known.first_look(short_side_px)
     else:
         maps = map_particles(packaged_network(), unit, orientations=1, short_side_px=short_side_px)
     return bodies_of(maps, (unit.shape[0], unit.shape[1]))

@@ -94,7 +94,11 @@ def deepest_tile(boxes: Boxes, points_xy: NDArray[np.float64], shape: tuple[int,
 
 
 def closer_zoom(
-    diameter_px: float, shape: tuple[int, int], zoom: float, picture_px: int
+    diameter_px: float,
+    shape: tuple[int, int],
+    zoom: float,
+    picture_px: int,
+    least_px: float = LEAST_SEEN_PX,
 ) -> float | None:
     """The zoom that particles need to be seen by SAM, where that in use is too small.
 
@@ -108,16 +112,18 @@ def closer_zoom(
         That is in use.
     picture_px : int
         Side of SAM's picture.
+    least_px : float
+        Width in SAM's picture from which a particle is not too small.
 
     Returns
     -------
     float or None
-        The smallest zoom at which the particle is `LEAST_SEEN_PX` wide, or the largest there is.
+        The smallest zoom at which the particle is ``least_px`` wide, or the largest there is.
     """
     seen_px = diameter_px * picture_px / max(shape)
-    if seen_px * zoom >= LEAST_SEEN_PX:
+    if seen_px * zoom >= least_px:
         return None
     most = max(shape) / SMALLEST_TILE_PX
     larger = [z for z in ZOOMS if zoom < z <= most]
-    enough = [z for z in larger if seen_px * z >= LEAST_SEEN_PX]
+    enough = [z for z in larger if seen_px * z >= least_px]
     return min(enough) if enough else max(larger, default=None)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torchvision.ops import batched_nms
 
 from samstar_rl.errors import SamstarError
-from samstar_rl.masks.box_nms import meeting, standing
+from samstar_rl.masks.box_nms import standing
 from samstar_rl.masks.particle_table import equivalent_diameters_px
 from samstar_rl.segmentation.segmentation import Segmentation
 
@@ -116,14 +116,12 @@ def _select(proposals: Proposals, settings: Settings) -> Ids:
     if settings.stability_score_thresh > 0:
         stability = ranking.stability[column]
         passing = passing & (stability >= np.float32(settings.stability_score_thresh))
-    kept = ranking.order[_suppress(ranking, np.flatnonzero(passing), settings.box_nms_thresh)]
+    kept = ranking.order[_suppress(ranking, passing.nonzero()[0], settings.box_nms_thresh)]
     if len(proposals.crop_boxes) == 1:
         return kept
     if settings.n_prompts is None:
         return _suppress_between_crops(proposals, kept, settings.crop_nms_thresh)
-    return _without_fragments(
-        proposals, _suppress_between_views(proposals, kept, settings.crop_nms_thresh)
-    )
+    return _suppress_between_views(proposals, kept, settings.crop_nms_thresh)
 
 
 def _suppress(ranking: Ranking, ranks: Ids, iou_thresh: float) -> Ids:
@@ -155,54 +153,47 @@ def _suppress_between_crops(proposals: Proposals, kept: Ids, iou_thresh: float) 
 
 
 def _suppress_between_views(proposals: Proposals, kept: Ids, iou_thresh: float) -> Ids:
-    """Of masks that agree the one of the larger context stays; in one context, the better one."""
-    if len(kept) == 0:
-        return kept
-    ranked = kept[np.lexsort((-proposals.iou_pred[kept], -proposals.context_px[kept]))]
-    # float32 and in this order, as torchvision's nms has it, so that ties fall the same way
-    boxes = proposals.box_xyxy.take(ranked, axis=0).astype(np.float32)
-    one, other = meeting(boxes)
-    if len(one) == 0:
-        return ranked
-    sides = boxes[:, 2:] - boxes[:, :2]
-    areas = sides[:, 0] * sides[:, 1]
-    low, high = np.maximum(boxes[one, :2], boxes[other, :2]), boxes[:, 2:]
-    sides = np.minimum(high[one], high[other]) - low
-    shared = sides[:, 0] * sides[:, 1]
-    overlap = shared / (areas[one] + areas[other] - shared)
-    over = (overlap.astype(np.float64) > iou_thresh).nonzero()[0]
-    return ranked[standing(len(ranked), one[over], other[over])] if len(over) else ranked
+    """Of masks that agree the one of the larger context stays; in one context, the better one.
 
-
-def _without_fragments(proposals: Proposals, kept: Ids) -> Ids:
-    """Drop what lies in a mask of larger context, unless such pieces fill that mask.
-
-    A textured sphere looked at closely falls into pieces that cover some of it; an agglomerate into
+    Then what lies in a mask of larger context is dropped, unless such pieces fill that mask. A
+    textured sphere looked at closely falls into pieces that cover some of it; an agglomerate into
     particles that cover it.
     """
     context = proposals.context_px[kept]
-    if len(kept) < 2 or context.min() == context.max():
-        return kept
-    areas, boxes = proposals.area_px[kept], proposals.masks.boxes.take(kept, axis=0)
-    one, other = meeting(boxes)
-    larger = np.where(context[one] > context[other], one, other)
-    smaller = one + other - larger
+    order = np.lexsort((-proposals.iou_pred[kept], -context))
+    ranked, context = kept[order], context[order]
+    one, other = proposals.masks.meeting(ranked)
+    if len(one) == 0:
+        return ranked
+    # float32 and in this order, as torchvision's nms has it, so that ties fall the same way
+    boxes = proposals.box_xyxy.take(ranked, axis=0).astype(np.float32)
+    width, height = boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]
+    areas = width * height
+    first, second = boxes.take(one, axis=0), boxes.take(other, axis=0)
+    sides = np.minimum(first[:, 2:], second[:, 2:]) - np.maximum(first[:, :2], second[:, :2])
+    shared = sides[:, 0] * sides[:, 1]
+    # boxes one px wide have no area by SAM's account
+    overlap = shared / np.maximum(areas[one] + areas[other] - shared, np.float32(1e-9))
+    over = (overlap.astype(np.float64) > iou_thresh).nonzero()[0]
+    stands = standing(len(ranked), one[over], other[over])
+    # the better one comes first, so that it is the one of larger context where they differ
+    areas_px = proposals.area_px[ranked]
+    within, around = areas_px[other], areas_px[one]
     # a mask that is inside is so with its box
-    sides = np.minimum(boxes[one, 2:], boxes[other, 2:]) - np.maximum(
-        boxes[one, :2], boxes[other, :2]
-    )
-    within = areas[smaller]
-    nested = (sides[:, 0] * sides[:, 1] >= PIECE_INSIDE * within) & (within < areas[larger])
-    nested = (nested & (context[one] != context[other])).nonzero()[0]
-    if len(nested) == 0:
-        return kept
-    larger, smaller = larger[nested], smaller[nested]
-    shared = proposals.masks.shared(kept[larger], kept[smaller])
-    inside = shared >= PIECE_INSIDE * areas[smaller]
-    larger, smaller = larger[inside], smaller[inside]
-    filled = np.bincount(larger, areas[smaller], minlength=len(kept)) / np.maximum(areas, 1)
-    dropped = smaller[filled[larger] < PIECES_FILL]
-    return np.delete(kept, dropped)
+    sides = sides.astype(np.float64) + 1
+    nested = (context[one] != context[other]) & (within < around)
+    nested &= sides[:, 0] * sides[:, 1] >= PIECE_INSIDE * within
+    nested &= stands[one] & stands[other]
+    pairs = nested.nonzero()[0]
+    if len(pairs):
+        larger, smaller = one[pairs], other[pairs]
+        shared = proposals.masks.shared(ranked[larger], ranked[smaller])
+        inside = shared >= PIECE_INSIDE * areas_px[smaller]
+        larger, smaller = larger[inside], smaller[inside]
+        pieces_px = np.bincount(larger, areas_px[smaller], minlength=len(ranked))
+        filled = pieces_px / np.maximum(areas_px, 1)
+        stands[smaller[filled[larger] < PIECES_FILL]] = False
+    return ranked[stands]
 
 
 def _clean_regions(proposals: Proposals, settings: Settings, kept: Ids) -> tuple[Ids, Ids]:
@@ -260,7 +251,7 @@ def _apart(
 
     And how those masks overlap, as `Segmentation.overlapping` says it.
     """
-    ranks = np.argsort(-quality, kind="stable")
+    ranks = (-quality).argsort(kind="stable")
     ranked, masks = mask_ids[ranks], proposals.masks
     areas = np.maximum(masks.areas[ranked], 1)
     first, second = masks.meeting(ranked)
@@ -279,7 +270,9 @@ def _apart(
         shared[unknown] = masks.shared(ranked[first[unknown]], ranked[second[unknown]])
     kept = np.sort(ranks[free])
     pairs = (both & (shared > 0)).nonzero()[0]
-    one, other = (np.searchsorted(kept, ranks[end[pairs]]) for end in (first, second))
+    if len(pairs) == 0:
+        return kept, (pairs, pairs, shared[:0])
+    one, other = (kept.searchsorted(ranks[end[pairs]]) for end in (first, second))
     first, second = np.concatenate([one, other]), np.concatenate([other, one])
     order = np.argsort(first * len(kept) + second)
     return kept, (first[order], second[order], np.tile(shared[pairs], 2)[order])

@@ -107,7 +107,7 @@ class Effort:
         """What fewer prompts, or a lower budget, would have asked for."""
         affordable = len(self.costs)
         if cost_limit is not None:
-            affordable = int(np.searchsorted(self.costs, cost_limit, side="right"))
+            affordable = int(self.costs.searchsorted(cost_limit, side="right"))
         n = min(n_prompts, affordable)
         stopped_by = self.stopped_by
         if n < len(self.costs) or n == n_prompts:
@@ -296,7 +296,7 @@ class Proposals:
             return self
         effort = self.effort.first(prompt.n_prompts, cost_limit)
         n_prompts = len(effort.costs)
-        m = int(np.searchsorted(self.prompt_index, n_prompts))
+        m = int(self.prompt_index.searchsorted(n_prompts))
         # not by `dataclasses.replace`: training takes another part at every step
         part = object.__new__(Proposals)
         part.__dict__.update(self.__dict__)
@@ -364,11 +364,15 @@ class Ranking:
 
     def first(self, m: int) -> Ranking:
         """The ranking of the first m proposals: it remembers overlaps together with this one."""
-        return self.among(np.arange(len(self.order)) < m)
+        return self._where(self.order < m)
 
     def among(self, chosen: NDArray[np.bool_]) -> Ranking:
         """The ranking in which only the chosen ones of all proposals, (M,), take part."""
+        return self._where(chosen[self.order])
+
+    def _where(self, chosen: NDArray[np.bool_]) -> Ranking:
+        """The ranking of which only some take part, said in its own order."""
         ranking = object.__new__(Ranking)
         ranking.__dict__.update(self.__dict__)
-        ranking.whole = self.whole & chosen[self.order]
+        ranking.whole = self.whole & chosen
         return ranking

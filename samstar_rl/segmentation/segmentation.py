@@ -209,10 +209,10 @@ class Segmentation:
         :math:`u_k = 1 / \sum_j \mathrm{IoU}_{kj}`, the mask itself included: n copies of a mask
         count 1 / n each, masks that meet nowhere count 1.
         """
-        areas = np.maximum(self.table.area, 1)
         first, second, shared = self.overlapping
         if len(first) == 0:
-            return np.ones(len(areas))
+            return np.ones(len(self))
+        areas = np.maximum(self.table.area, 1)
         ious = shared / (areas[first] + areas[second] - shared)
         return np.asarray(1 / (1 + np.bincount(first, ious, minlength=len(areas))))
 

@@ -196,3 +196,37 @@ def test_particles_too_small_for_sam_name_the_zoom_that_would_do():
 )
 def test_the_closer_zoom_is_the_smallest_that_will_do(diameter_px, zoom, closer):
     assert closer_zoom(diameter_px, (512, 500), zoom, 256) == closer
+
+
+class Chooser(Recorder):
+    """A policy that takes the same look at every frame."""
+
+    name = "chooser"
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+
+    def propose(self, context: FrameContext) -> Settings:
+        return self.settings
+
+
+def test_a_frame_of_more_bodies_than_the_tasks_prompts_is_asked_at_all_of_them():
+    rows, columns = np.mgrid[:512, :512]
+    image = (np.hypot(rows % 24 - 12, columns % 24 - 12) < 5).astype(np.float32)  # 441 discs
+    image = 0.8 * image + 0.1 + 0.02 * NOISE[rows % 64, columns % 64]
+    task = samstar_rl.load_task("particles")
+    closest = task.static.replace(zoom=4, n_prompts=20)
+    segmenter = Segmenter.load(task, Chooser(closest))
+    found = segmenter(Frame(image))
+    assert found.settings.n_prompts > 441
+    assert found.settings.zoom == 8  # SAM sees a disc 5 px wide at zoom 1, 40 at zoom 8
+    assert 400 < len(found.segmentation) < 460
+    # what the user fixed stays, and so do settings that nobody chose for the frame
+    for fixed in (
+        Segmenter.load(task, Chooser(closest), gaze=GazeOptions(n_prompts=20, zoom=4)),
+        Segmenter.load(task, closest),
+    ):
+        chosen = fixed(Frame(image)).settings
+        assert (chosen.n_prompts, chosen.zoom) == (20, 4)
+    by_hand = segmenter.segment(segmenter.prepare(Frame(image)), closest)
+    assert (by_hand.settings.n_prompts, by_hand.settings.zoom) == (20, 4)

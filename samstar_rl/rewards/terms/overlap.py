@@ -55,7 +55,9 @@ def overlap(
         return 1.0
     areas = segmentation.table.area
     shares = shared / np.minimum(areas[first], areas[second])
-    largest = np.maximum.reduceat(shares, np.flatnonzero(np.diff(first, prepend=-1)))
+    begins = np.ones(len(first), dtype=np.bool_)
+    begins[1:] = first[1:] != first[:-1]
+    largest = np.maximum.reduceat(shares, begins.nonzero()[0])
     allowed = min(target.allowed_overlap, 0.999)
-    excess = np.clip((largest - allowed) / (1 - allowed), 0, 1)
+    excess = np.minimum(np.maximum((largest - allowed) / (1 - allowed), 0), 1)
     return float((1 - excess.sum() / len(areas)) ** 2)

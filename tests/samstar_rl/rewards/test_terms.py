@@ -14,7 +14,7 @@ from samstar_rl.evidence.frame_evidence import FrameEvidence
 from samstar_rl.foreground.sample import Sample
 from samstar_rl.frames.frame import Frame
 from samstar_rl.rewards import TARGETS, TERMS
-from samstar_rl.rewards.counting import expected_count
+from samstar_rl.rewards.counting import covered_foreground, expected_count
 from samstar_rl.rewards.target import Target
 from samstar_rl.rewards.terms.border import BorderTarget, border
 from samstar_rl.rewards.terms.completeness import CompletenessTarget, completeness
@@ -191,6 +191,18 @@ def test_copies_count_once(drawn: tuple[Frame, list[np.ndarray]]) -> None:
     frame, masks = drawn
     np.testing.assert_allclose(found(frame, masks).uniqueness, 1.0)
     np.testing.assert_allclose(found(frame, [masks[0]] * 4).uniqueness, 0.25)
+
+
+def test_covered_pixels_are_counted_once() -> None:
+    frame, masks = draw((200, 240), grid((200, 240), 40, 22))
+    # one by itself, two that overlap, one twice
+    shown = [masks[0], masks[1], np.roll(masks[1], 9, axis=1), masks[5], masks[5]]
+    segmentation = found(frame, shown)
+    evidence = FrameEvidence.of(frame, Sample())
+    union = np.any(shown, axis=0)
+    expected = (int(union.sum()), int((union & evidence.foreground.mask).sum()))
+    assert covered_foreground(segmentation, evidence) == expected
+    assert 0 < expected[1] < expected[0]
 
 
 def test_expected_count_does_not_depend_on_what_is_found(

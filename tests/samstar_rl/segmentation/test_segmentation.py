@@ -104,6 +104,25 @@ def test_max_overlap_goes_by_predicted_iou_and_by_plausibility_where_it_is_known
     np.testing.assert_array_equal(after.kept, before.kept[np.sort(expected)])
 
 
+@pytest.mark.parametrize("max_overlap", [0.2, 0.5, 0.9])
+def test_the_gate_of_overlaps_says_how_the_rest_overlaps(max_overlap):
+    rng = np.random.default_rng(0)
+    masks = np.zeros((60, 80, 90), dtype=bool)
+    for mask, x, y in zip(masks, rng.integers(0, 70, 60), rng.integers(0, 60, 60), strict=True):
+        mask[y : y + rng.integers(4, 20), x : x + rng.integers(4, 20)] = True
+    frame = Frame(rng.random((80, 90)), id="boxes")
+    proposals = Segmentation.from_masks(masks, frame).proposals
+    settings = Settings(
+        pred_iou_thresh=0, stability_score_thresh=0, box_nms_thresh=1, max_overlap=max_overlap
+    )
+    found = filter_proposals(proposals, settings)
+    anew = found.part(np.arange(len(found)))
+    assert len(anew.overlapping[0]) > 0
+    for one, other in zip(found.overlapping, anew.overlapping, strict=True):
+        np.testing.assert_array_equal(one, other)
+        assert one.dtype == other.dtype
+
+
 def test_pictures_agree_with_the_masks(proposals):
     segmentation = filter_proposals(
         proposals, ALL.replace(box_nms_thresh=0.5, min_mask_region_area=9)
