@@ -379,7 +379,8 @@ def test_a_page_whose_run_was_killed_says_that_it_is_old(page):
 def test_the_operator_pauses_and_goes_on(frames, segmenter, page):
     pause = PauseSwitch()
     state = LiveState(TASK, Counters(), pause=pause)
-    source = MemorySource(frames(400), interval_s=0.05)
+    # longer than a busy machine may take to open the page
+    source = MemorySource(frames(3000), interval_s=0.05)
     runner = Runner(
         source, segmenter(), [state], queue="latest", counters=state.counters, pause=pause
     )
