@@ -23,6 +23,14 @@ pytest.importorskip("distributed")
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
 
+@pytest.fixture(scope="module")
+def cluster():
+    from distributed import LocalCluster
+
+    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
+        yield cluster.scheduler_address
+
+
 def double(number: int) -> int:
     return 2 * number
 
@@ -150,14 +158,14 @@ def assert_same_files(alone: Path, spread_out: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_bank_is_the_same_with_and_without_workers(samstar, images, tmp_path):
+def test_a_bank_is_the_same_with_and_without_workers(samstar, images, cluster, tmp_path):
     import numpy as np
 
     from samstar_rl.bank.bank import Bank
 
     common = ("bank", "build", images, "--points-per-side", 4)
     alone = samstar(*common, "-o", tmp_path / "alone")
-    spread_out = samstar(*common, "-o", tmp_path / "spread", "--workers", 2)
+    spread_out = samstar(*common, "-o", tmp_path / "spread", "--scheduler", cluster)
     assert alone.exit_code == spread_out.exit_code == 0, spread_out.output
     first, second = Bank(tmp_path / "alone"), Bank(tmp_path / "spread")
     assert len(first) == len(second) and first.streams == second.streams
@@ -170,20 +178,22 @@ def test_a_bank_is_the_same_with_and_without_workers(samstar, images, tmp_path):
         np.testing.assert_array_equal(one.stability, other.stability)
     assert not (tmp_path / "spread.parts").exists()
     # what is there is not computed anew
-    once_more = samstar(*common, "-o", tmp_path / "spread", "--workers", 1)
+    once_more = samstar(*common, "-o", tmp_path / "spread", "--scheduler", cluster)
     assert once_more.exit_code == 0 and not (tmp_path / "spread.parts").exists()
     # another build may not touch this one
     again = samstar("bank", "build", images, "--points-per-side", 3, "-o", tmp_path / "spread",
-                    "--workers", 1)  # fmt: skip
+                    "--scheduler", cluster)  # fmt: skip
     assert again.exit_code == 2 and "another bank" in again.stderr
     assert Bank(tmp_path / "spread").prompts == (prompt,)
 
 
 @pytest.mark.slow
-def test_tune_finds_the_same_with_and_without_workers(samstar, small_task, images, tmp_path):
+def test_tune_finds_the_same_with_and_without_workers(
+    samstar, small_task, images, cluster, tmp_path
+):
     common = ("tune", images, "--task", small_task, "--evaluations", 60)
     alone = samstar(*common, "-o", tmp_path / "alone")
-    spread_out = samstar(*common, "-o", tmp_path / "spread", "--workers", 2)
+    spread_out = samstar(*common, "-o", tmp_path / "spread", "--scheduler", cluster)
     assert alone.exit_code == spread_out.exit_code == 0, spread_out.output
     first, second = (tmp_path / name / "settings.toml" for name in ("alone", "spread"))
     assert first.read_text() == second.read_text()

@@ -1,11 +1,10 @@
-"""A live run without SAM, to be killed: ``python stub_run.py OUT N_FRAMES``.
+"""A live run without SAM, to be killed.
 
 Thresholds stand in for the SAM; folder, sinks and loop are those of `samstar deploy`.
 """
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -68,7 +67,3 @@ def main(out: Path, n_frames: int) -> None:
             FolderSink(folder.path, picture_every=5, formats=FORMATS), JournalSink(folder.journal),
         ]  # fmt: skip
         Runner(source, Threshold(), sinks, queue="all").run()
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]))

@@ -6,21 +6,21 @@ SAMSTAR_KILLS sets another number of kills, for a first try.
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
-import subprocess
-import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+import stub_run
 import tifffile
 from coco_masks import read_coco_masks
 
 from samstar_rl.streaming.sinks import read_journal
 
-RUN = Path(__file__).parents[2] / "support" / "stub_run.py"
 N_KILLS = int(os.environ.get("SAMSTAR_KILLS", "20"))
 FRAMES_A_KILL = 50
 
@@ -29,9 +29,8 @@ def records_of(out: Path) -> list[Path]:
     return [path for path in out.glob("f*.json") if not path.name.endswith(".coco.json")]
 
 
-def check_whole(out: Path) -> int:
+def check_whole(records: Iterable[Path]) -> None:
     """Every frame whose record is there is complete, and can be read."""
-    records = records_of(out)
     for record in records:
         n_particles = json.loads(record.read_text())["n_particles"]
         path = record.with_suffix("")
@@ -39,7 +38,6 @@ def check_whole(out: Path) -> int:
         assert len(pd.read_csv(f"{path}.particles.csv")) == n_particles
         assert len(pd.read_parquet(f"{path}.particles.parquet")) == n_particles
         assert len(read_coco_masks(Path(f"{path}.coco.json"))) == n_particles
-    return len(records)
 
 
 @pytest.mark.slow
@@ -49,22 +47,32 @@ def test_killed_at_twenty_random_moments_and_resumed(tmp_path):
     pytest.importorskip("pyarrow")
     out, rng = tmp_path / "out", np.random.default_rng(0)
     n_frames = FRAMES_A_KILL * (N_KILLS + 1)
-    command = [sys.executable, str(RUN), str(out), str(n_frames)]
-    n_done = 0
+    # processes of their own, forked from one that has imported all: that takes longest
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["stub_run"])
+    done: set[Path] = set()
     for _ in range(N_KILLS):
-        process = subprocess.Popen(command)
+        process = context.Process(target=stub_run.main, args=(out, n_frames))
+        process.start()
         deadline = time.monotonic() + 300
-        while len(records_of(out)) <= n_done:
-            assert process.poll() is None, "the run ended by itself"
+        while len(records_of(out)) <= len(done):
+            assert process.is_alive(), "the run ended by itself"
             assert time.monotonic() < deadline
             time.sleep(0.005)
         time.sleep(rng.uniform(0, 0.4))
         process.kill()
-        process.wait()
-        n_before, n_done = n_done, check_whole(out)
-        assert n_done > n_before  # it went on from there, and nothing that was written is lost
-    subprocess.run(command, check=True, timeout=600)
-    assert check_whole(out) == n_frames
+        process.join()
+        now = set(records_of(out))
+        assert done < now  # it went on from there, and nothing that was written is lost
+        check_whole(now - done)
+        done = now
+    process = context.Process(target=stub_run.main, args=(out, n_frames))
+    process.start()
+    process.join(600)
+    assert process.exitcode == 0
+    records = records_of(out)
+    check_whole(records)
+    assert len(records) == n_frames
     lines = read_journal(out / "run" / "frames.jsonl")
     frames = [line["frame"] for line in lines if "score" in line]
     assert sorted(frames) == [f"f{number:05d}" for number in range(n_frames)]  # and none twice
