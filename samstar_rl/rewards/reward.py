@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from samstar_rl.evidence.frame_evidence import FrameEvidence
 from samstar_rl.rewards.registry import TERMS, WITHOUT_FOREGROUND
@@ -144,6 +146,13 @@ class PhysicsReward:
         return self._targets_px[unit_px]
 
 
+@lru_cache(maxsize=256)
+def _shares(weights: tuple[float, ...]) -> NDArray[np.float64]:
+    """Weights that add up to 1."""
+    shares = np.array(weights, dtype=np.float64)
+    return shares / shares.sum()
+
+
 def combine(terms: Mapping[str, float], weights: Mapping[str, float], combination: str) -> float:
     """Combine terms into one score, their weighted mean.
 
@@ -160,8 +169,7 @@ def combine(terms: Mapping[str, float], weights: Mapping[str, float], combinatio
         In [0, 1].
     """
     values = np.array([terms[name] for name in weights])
-    shares = np.array(list(weights.values()), dtype=np.float64)
-    shares /= shares.sum()
+    shares = _shares(tuple(weights.values()))
     if combination == "arithmetic":
         return float(shares @ values)
     return float(np.exp(shares @ np.log(np.maximum(values, LEAST_TERM))))

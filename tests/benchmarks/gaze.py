@@ -15,10 +15,12 @@ from segment_anything import SamAutomaticMaskGenerator
 from samstar_rl.agents import make_tuner
 from samstar_rl.frames.frame import Frame, LabelledFrame
 from samstar_rl.frames.intensity import to_sam_rgb
+from samstar_rl.rewards.reward import PhysicsReward
 from samstar_rl.sam.engine import Floor, ProposalEngine
 from samstar_rl.sam.load import load_sam
 from samstar_rl.segmenter import Segmenter
 from samstar_rl.settings import PromptSettings, Settings
+from samstar_rl.tasks.task import load_task
 from samstar_rl.truth.metrics import f1_at
 from samstar_rl.tuning.budget import GazeOptions
 from samstar_rl.tuning.evaluable_frames import LiveFrame
@@ -38,6 +40,7 @@ MOST_LATE = 0.01
 LEAST_F1_SHARE = 0.9
 LIVE_RATIOS, WORST_OVER_MEDIAN = {512: 40.0, 2048: 80.0}, 3.0
 """Times as fast as the stock generator at 32 points a side, by the frame's size in px."""
+FOREGROUND_MS = {512: 60.0, 2048: 150.0}
 FRAMES_AT_2048 = 3
 BACKEND_FRAMES = 6
 FOUND = 0.95
@@ -49,8 +52,10 @@ def measure(
 ) -> Iterator[Row]:
     """Compare on real frames, and on montages of a drawn one; the stock grid has `side` points."""
     yield from _live(items, 512, side)
+    yield _foreground(items, 512)
     if len(items) >= FRAMES_AT_2048:
         yield from _live([enlarged(item, 2048) for item in items[:FRAMES_AT_2048]], 2048, side)
+        yield _foreground([enlarged(item, 2048) for item in items], 2048)
     yield from _deadlines(items)
     yield from _policy(items)
     yield from _f1_at_costs(items, side)
@@ -146,6 +151,21 @@ def _policy(items: list[LabelledFrame]) -> list[Row]:
             )
         )
     return rows
+
+
+def _foreground(items: list[LabelledFrame], size: int) -> Row:
+    """The estimate of the foreground by itself, from the raw image on."""
+    physics = PhysicsReward(load_task("particles"))
+    physics.look_at(Frame(items[0].frame.image))
+    took = []
+    for item in track(items, f"foregrounds of {size} px"):
+        frame = Frame(item.frame.image)
+        started = time.perf_counter()
+        physics.look_at(frame)
+        took.append(1e3 * (time.perf_counter() - started))
+    ms = float(np.median(took))
+    name = f"foreground of a frame of {size} px, ms"
+    return Row(name, f"{ms:.0f} ms", "", ms, FOREGROUND_MS[size], at_most=True)
 
 
 def _live(items: list[LabelledFrame], size: int, side: int) -> list[Row]:
