@@ -25,7 +25,7 @@ HEADINGS = {
     "n_evaluations": "evaluations per frame",
     "n_prompts": "prompts decoded per frame",
     "cost": "cost",
-    "live_ms": "ms of a live frame of this cost",
+    "live_ms": "ms of a live frame",
 }
 FORMATS: dict[str, str | Callable[[Any], str]] = {
     "score": ".3f",
