@@ -27,7 +27,7 @@ from samstar_rl.streaming.runner import Runner
 from samstar_rl.streaming.sinks import FolderSink, JournalSink, TensorBoardSink
 from samstar_rl.tasks.task import load_task
 
-N_FRAMES = int(os.environ.get("SAMSTAR_SOAK_FRAMES", "20000"))
+N_FRAMES = int(os.environ.get("SAMSTAR_SOAK_FRAMES", "8000"))
 # one in so many frames is bad, of each kind
 BAD_EVERY = 97
 GROWTH = 0.02
