@@ -85,7 +85,8 @@ def measure_pace(
         "n_frames": float(len(costs)),
     }
     # what SAM's defaults take where nobody has made them faster
-    stock, stock_ms = SamAutomaticMaskGenerator(load_sam("tiny")), []
+    stock = SamAutomaticMaskGenerator(load_sam("tiny"), points_per_side=plan.grid)
+    stock_ms = []
     for index in indices[1 : 1 + n_stock]:
         started = time.perf_counter()
         stock.generate(to_sam_rgb(bank.frame(index).image))
