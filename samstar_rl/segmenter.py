@@ -41,7 +41,8 @@ if TYPE_CHECKING:
     from samstar_rl.sam.point_decoder import Precision
 
 WELL_SEEN_PX = 48.0
-"""Width in SAM's picture from which looking closer hardly finds more where particles touch."""
+"""Width of a usual body in SAM's picture below which a policy's closest look is not close enough:
+on simulated agglomerates and powders of 1024 px zoom 6 found far more than 4, and 8 little more."""
 
 
 @dataclass(eq=False)
