@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -16,15 +16,17 @@ from segment_anything.modeling import Sam
 from samstar_rl.errors import SamstarError
 from samstar_rl.frames.frame import Frame
 from samstar_rl.rewards import PhysicsReward
-from samstar_rl.truth.metrics import f1_at
+from samstar_rl.segmentation.segmentation import Segmentation
+from samstar_rl.settings import Settings
+from samstar_rl.truth.metrics import Truth, f1_at
 
 if TYPE_CHECKING:
     from samstar_rl.fitting.emps import Labelled
     from samstar_rl.sam.engine import ProposalEngine
-    from samstar_rl.settings import Settings
     from samstar_rl.tasks.task import Task
 
 SMALLEST_INSTANCE_PX = 30
+MATCH_IOU = 0.5
 BATCH = 64
 
 
@@ -222,3 +224,85 @@ def grid_result(
         masks.append(len(found))
         particles.append(len(np.unique(labels[labels > 0])))
     return GridResult(float(np.mean(f1)), float(np.mean(masks)), float(np.mean(particles)))
+
+
+@dataclass(frozen=True)
+class RecallResult:
+    """Which instances have a proposal that matches them.
+
+    Parameters
+    ----------
+    recall : dict of float
+        Share of all instances, by zoom; under "as needed" each frame at its best zoom.
+    frame_recall : dict of float
+        The same as a mean over frames.
+    instances, prompts : int
+        Instances in all, and prompts a frame.
+    """
+
+    recall: dict[str, float]
+    frame_recall: dict[str, float]
+    instances: int
+    prompts: int
+
+
+def proposal_recall(
+    engine: ProposalEngine,
+    frames: Iterable[Labelled],
+    *,
+    zooms: Sequence[float] = (1.0, 2.0, 4.0),
+    prompts: int = 500,
+) -> RecallResult:
+    """Prompt frames as a gaze does, and count the instances that a proposal matches.
+
+    An instance of at least `SMALLEST_INSTANCE_PX` px is found if one of the three masks of any
+    prompt has an IoU of at least 0.5 with it.
+
+    Parameters
+    ----------
+    engine : ProposalEngine
+    frames : iterable of (image, labels)
+        (H, W) uint8 and (H, W) int32.
+    zooms : sequence of float
+        Each is tried by itself with the same prompts.
+    prompts : int
+        A frame, whatever the zoom.
+
+    Returns
+    -------
+    RecallResult
+
+    Raises
+    ------
+    SamstarError
+        If no frame holds an instance that is large enough.
+    """
+    found: list[dict[str, float]] = []
+    counts: list[int] = []
+    for index, (image, labels) in enumerate(frames):
+        truth = Truth(labels)
+        large = truth.areas >= SMALLEST_INSTANCE_PX
+        if not large.any():
+            continue
+        frame = Frame(image.astype(np.float32), id=str(index))
+        embedding = engine.embed(frame)
+        shares = {}
+        for zoom in zooms:
+            settings = Settings(n_prompts=prompts, zoom=zoom)
+            proposals = engine.propose(frame, settings.prompt, embedding=embedding)
+            each = np.arange(len(proposals))
+            ious = truth.ious(Segmentation(frame.id, settings, proposals, each, each))
+            best = np.zeros(len(truth))
+            np.maximum.at(best, ious.coords[1], ious.data)
+            shares[f"{zoom:g}"] = float((best[large] >= MATCH_IOU).mean())
+        found.append({**shares, "as needed": max(shares.values())})
+        counts.append(int(large.sum()))
+    if not found:
+        raise SamstarError(f"no frame holds an instance of {SMALLEST_INSTANCE_PX} px or more")
+    columns = {key: [shares[key] for shares in found] for key in found[0]}
+    return RecallResult(
+        {key: float(np.average(column, weights=counts)) for key, column in columns.items()},
+        {key: float(np.mean(column)) for key, column in columns.items()},
+        sum(counts),
+        prompts,
+    )

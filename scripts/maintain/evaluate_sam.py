@@ -17,8 +17,7 @@ from segment_anything.modeling import Sam
 
 from samstar_rl._io.atomic import write_json
 from samstar_rl.fitting.emps import Labelled, load_pairs, split_names
-from samstar_rl.fitting.evaluation import best_of_three, grid_result, quarters
-from samstar_rl.fitting.tile_evaluation import proposal_recall
+from samstar_rl.fitting.evaluation import best_of_three, grid_result, proposal_recall, quarters
 from samstar_rl.frames.intensity import to_sam_rgb
 from samstar_rl.sam.engine import ProposalEngine
 from samstar_rl.sam.load import load_sam
@@ -64,7 +63,7 @@ def evaluate_sam(
         results = measure(sam, pairs, task, most_instances=most_instances)
         Console().print(_as_table(results, len(pairs)))
     else:
-        results = asdict(proposal_recall(sam, track(pairs, "tiles"), prompts=tiles))
+        results = asdict(proposal_recall(ProposalEngine(sam), track(pairs, "tiles"), prompts=tiles))
         Console().print(_recall_table(results, len(pairs)))
     if out is not None:
         write_json(out, results)
