@@ -25,6 +25,7 @@ from samstar_rl.fitting.plausibility.mask_samples import (
     sample_made,
     samples_on_disk,
     simulated_frames,
+    wide_frames,
 )
 from samstar_rl.fitting.plausibility.reliability import draw_reliability, measure_reliability
 from samstar_rl.frames.frame import Frame, LabelledFrame
@@ -35,6 +36,7 @@ from samstar_rl.scripts._shared.command import make_progress, run_command
 
 CACHE = Path.home() / ".cache" / "samstar_rl" / "plausibility"
 SIMULATED_PX = 448
+WIDE_PX = 768
 SIMULATED_SEED = 31
 #: Of the frames on which SAM was trained only masks that no SAM made are taken, of each third.
 MADE_EVERY = 3
@@ -51,6 +53,9 @@ def fit_plausibility(
         ),
     ] = None,
     per_family: Annotated[int, typer.Option(min=0, help="Simulated frames of each family.")] = 2,
+    wide: Annotated[
+        int, typer.Option(min=0, help="Simulated frames of many small particles that touch.")
+    ] = 24,
     every: Annotated[int, typer.Option(min=1, help="Takes every so many-th frame.")] = 1,
     epochs: Annotated[int, typer.Option(min=1)] = EPOCHS,
     begin_from: Annotated[
@@ -81,7 +86,7 @@ def fit_plausibility(
     with make_progress() as progress:
         tune = list(_emps(emps, "tune"))[::every]
         samples = _looks_and_made(engines, tune, progress, "tune")
-        drawn = list(simulated)[::every]
+        drawn = [*simulated, *wide_frames(wide, size_px=WIDE_PX, seed=SIMULATED_SEED)][::every]
         samples += _looks_and_made(engines, drawn, progress, "simulated")
         others = list(_emps(emps, "sam", MADE_EVERY * every))
         samples += _made(others, progress, "made masks of sam")

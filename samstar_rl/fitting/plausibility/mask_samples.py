@@ -24,7 +24,7 @@ from samstar_rl.frames.frame import Frame, LabelledFrame
 from samstar_rl.segmentation.filters import filter_proposals
 from samstar_rl.segmentation.segmentation import Segmentation
 from samstar_rl.settings import PromptSettings, Settings
-from samstar_rl.simulator.training_images import draw_family_image
+from samstar_rl.simulator.training_images import draw_family_image, draw_wide_image
 from samstar_rl.truth.adversaries import ADVERSARIES, true_masks
 from samstar_rl.truth.metrics import Truth
 
@@ -237,6 +237,25 @@ def simulated_frames(per_family: int, *, size_px: int, seed: int) -> Iterator[La
             image, labels = draw_family_image(rng, family, (size_px, size_px))
             name = f"{family}{k}"
             yield LabelledFrame(Frame(image=image.astype(np.float32), id=name), labels)
+
+
+def wide_frames(count: int, *, size_px: int, seed: int) -> Iterator[LabelledFrame]:
+    """Frames of many small particles that touch: agglomerates, powders, rafts of rods.
+
+    Parameters
+    ----------
+    count : int
+    size_px : int
+        Their side, at least 640.
+    seed : int
+
+    Yields
+    ------
+    LabelledFrame
+    """
+    for k in range(count):
+        image, labels = draw_wide_image(np.random.default_rng([seed, 1, 0, k]), size_px)
+        yield LabelledFrame(Frame(image=image.astype(np.float32), id=f"wide{k}"), labels)
 
 
 def fingerprint(labelled: LabelledFrame) -> str:
