@@ -61,6 +61,9 @@ class TrainingConfig:
         The same of the wide images.
     precision : {"float32", "bfloat16"}
         Mixed precision pays on CUDA and on CPUs with AMX.
+    compiled : bool
+        Let `torch.compile` fuse the network and its losses: two minutes at each start, then a
+        sixth less time a step on a CPU. Needs a C++ compiler.
     """
 
     images: int = 48_000
@@ -79,6 +82,7 @@ class TrainingConfig:
     wide_images: int = 800
     wide_size: int = 1024
     precision: str = "float32"
+    compiled: bool = False
     seed: int = 0
 
     @property
@@ -118,7 +122,7 @@ class Trainer(ResumableTraining):
     """
 
     KEPT = ("sam", "average", "auxiliary", "optimizer")
-    MAY_CHANGE = ("images", "decay_share")
+    MAY_CHANGE = ("images", "decay_share", "compiled")
 
     def __init__(
         self,
@@ -151,6 +155,11 @@ class Trainer(ResumableTraining):
         self.average = build_tiny_sam(network, seed=config.seed).to(self.device)
         self.average.load_state_dict(self.sam.state_dict())
         self.optimizer = self._adamw(self.sam, self.auxiliary, betas=(0.9, 0.98), fused=True)
+        self._forward = (
+            torch.compile(self._mask_losses, dynamic=False)
+            if config.compiled
+            else self._mask_losses
+        )
         self.step = 0
         self.begun = begin_from is not None
         pool = SimulatedPool(
@@ -201,7 +210,8 @@ class Trainer(ResumableTraining):
         for group in self.optimizer.param_groups:
             group["lr"] = self.config.rate(self.step)
         batch = {key: value.to(self.device) for key, value in batch.items()}
-        masks, auxiliary = self._losses(batch)
+        embedding, valid, masks = self._forward(batch)
+        auxiliary = self.auxiliary.loss(embedding, batch["labels"], valid)
         loss = masks.mask + IOU_WEIGHT * masks.iou + AUXILIARY_WEIGHT * auxiliary
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -218,7 +228,8 @@ class Trainer(ResumableTraining):
             "train/selected_iou": float(masks.selected_iou),
         }
 
-    def _losses(self, batch: dict[str, Tensor]) -> tuple[MaskLosses, Tensor]:
+    def _mask_losses(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor, MaskLosses]:
+        """Embedding, what of the images is no padding, and the losses of the masks."""
         size = batch["image"].shape[-1]
         shape = batch["shape"]  # the rest is padding
         along = torch.arange(size, device=shape.device)
@@ -245,7 +256,7 @@ class Trainer(ResumableTraining):
             )
         target = mask_targets(batch["labels"], batch["instance"])
         masks = mask_losses(logits.float(), iou_pred.float(), target, batch["weight"].flatten())
-        return masks, self.auxiliary.loss(embedding.float(), batch["labels"], valid)
+        return embedding.float(), valid, masks
 
     def _log(self, writer: SummaryWriter, history: list[dict[str, float]], seconds: float) -> None:
         images = self.step * self.config.batch_size

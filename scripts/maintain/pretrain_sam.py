@@ -49,6 +49,9 @@ def pretrain_sam(
     precision: Annotated[
         str, typer.Option(help="float32, or bfloat16 (CUDA, or a CPU that has it).")
     ] = "float32",
+    compiled: Annotated[
+        bool, typer.Option("--compile", help="Fuse the network by torch.compile (needs g++).")
+    ] = False,
     device: options.Device = "cpu",
     workers: Annotated[int, typer.Option(help="Processes that prepare batches.")] = 1,
     threads: Annotated[int, typer.Option(help="Threads of torch.")] = 2,
@@ -77,6 +80,7 @@ def pretrain_sam(
         simulated_images=simulated,
         wide_images=wide,
         precision=precision,
+        compiled=compiled,
         seed=seed,
     )
     trainer = Trainer(
