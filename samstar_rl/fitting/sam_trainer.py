@@ -55,6 +55,9 @@ class TrainingConfig:
         whole frames and windows at any angle.
     wide_share : float
         Of the simulated views, the share that are tiles of wide images of many small particles.
+    paste_share, bend_share : float
+        Of the views of real frames, the shares that get instances of another one laid over them,
+        and that are warped: against learning the few frames there are by heart.
     simulated_images, simulated_size : int
         Number and side (px) of the simulated images in the pool.
     wide_images, wide_size : int
@@ -77,6 +80,8 @@ class TrainingConfig:
     real_share: float = 0.5
     tile_share: float = 0.4
     wide_share: float = 0.4
+    paste_share: float = 0.25
+    bend_share: float = 0.4
     simulated_images: int = 8_000
     simulated_size: int = 320
     wide_images: int = 800
