@@ -151,6 +151,100 @@ def tile_view(
     return letterbox(*_random_symmetry(rng, image[box[0], box[1]], labels[box[0], box[1]]), size)
 
 
+def bend(rng: np.random.Generator, image: Image, labels: Labels) -> tuple[Image, Labels]:
+    """Warp a crop smoothly, so that no particle keeps the shape it was labelled with.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+    image, labels : (H, W) arrays
+
+    Returns
+    -------
+    image, labels : (H, W) arrays
+        What comes from outside the crop is its reflection.
+    """
+    height, width = image.shape
+    knots = int(rng.integers(4, 9))
+    reach_px = rng.uniform(0.1, 0.35) * max(height, width) / knots
+    shifts = rng.uniform(-1, 1, (2, knots, knots)).astype(np.float32) * np.float32(reach_px)
+    dy, dx = (cv2.resize(one, (width, height), interpolation=cv2.INTER_CUBIC) for one in shifts)
+    rows = np.arange(height, dtype=np.float32)[:, None] + dy
+    columns = np.arange(width, dtype=np.float32)[None] + dx
+    border = cv2.BORDER_REFLECT_101
+    bent = cv2.remap(image, columns, rows, cv2.INTER_LINEAR, borderMode=border)
+    bent_labels = cv2.remap(
+        labels.astype(np.float32), columns, rows, cv2.INTER_NEAREST, borderMode=border
+    )
+    return bent, bent_labels.astype(np.int32)
+
+
+def paste_instances(
+    rng: np.random.Generator, image: Image, labels: Labels, other: Image, other_labels: Labels
+) -> tuple[Image, Labels]:
+    """Lay some instances of another crop over this one, as new neighbours and on a new ground.
+
+    They keep their contrast against their own background. What they cover in part keeps its label
+    where it is still seen.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+    image, labels : (H, W) arrays
+    other, other_labels : arrays
+        Of a crop of about the same size; the part that both have is used.
+
+    Returns
+    -------
+    image, labels : (H, W) arrays
+    """
+    height = min(image.shape[0], other.shape[0])
+    width = min(image.shape[1], other.shape[1])
+    other, other_labels = other[:height, :width], other_labels[:height, :width]
+    present = np.unique(other_labels)
+    present = present[present > 0]
+    ground = other[other_labels == 0]
+    here = image[labels == 0]
+    if not len(present) or not len(ground) or not len(here):
+        return image, labels
+    chosen = present[rng.random(len(present)) < rng.uniform(0.15, 0.7)]
+    on_top = np.isin(other_labels, chosen)
+    # a soft seam, as a microscope would show it
+    weight = cv2.GaussianBlur(on_top.astype(np.float32), (0, 0), rng.uniform(0.5, 1.2))
+    offset = float(np.median(here)) - float(np.median(ground))
+    moved = np.clip(other.astype(np.float32) + offset, 0, 255)
+    image, labels = image.copy(), labels.copy()
+    part = image[:height, :width]
+    part[:] = (part + weight * (moved - part)).astype(np.uint8)
+    labels[:height, :width][on_top] = other_labels[on_top] + labels.max()
+    return image, labels
+
+
+def random_texture(rng: np.random.Generator, intensity: Intensity) -> Intensity:
+    """Mix a crop with its convolution by a small random kernel, at its own mean and contrast.
+
+    Shapes stay, textures and edges become others: Z. Xu et al., "Robust and generalizable visual
+    representation learning via random convolutions", ICLR 2021.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+    intensity : (H, W) float32 array
+
+    Returns
+    -------
+    (H, W) float32 array
+    """
+    side = int(rng.choice([3, 3, 5, 7]))
+    kernel = rng.standard_normal((side, side)).astype(np.float32)
+    convolved = cv2.filter2D(intensity, -1, kernel, borderType=cv2.BORDER_REFLECT_101)
+    convolved -= convolved.mean()
+    convolved *= intensity.std() / max(float(convolved.std()), 1e-6)
+    share = np.float32(rng.uniform(0.1, 0.7))
+    mixed: Intensity = (1 - share) * intensity + share * (convolved + intensity.mean())
+    return mixed
+
+
 def random_exposure(rng: np.random.Generator, image: Image, labels: Labels) -> tuple[Image, Labels]:
     """Change contrast, illumination, focus, noise and annotations of a crop.
 
@@ -164,7 +258,11 @@ def random_exposure(rng: np.random.Generator, image: Image, labels: Labels) -> t
     image, labels : arrays
         Annotations are background.
     """
+    if rng.random() < 0.08:  # as published pictures often are
+        image = cv2.createCLAHE(rng.uniform(1, 5), (int(rng.integers(2, 9)),) * 2).apply(image)
     intensity: Intensity = image.astype(np.float32) / np.float32(255)
+    if rng.random() < 0.25:
+        intensity = random_texture(rng, intensity)
     if rng.random() < 0.8:
         low, high = np.percentile(intensity[::4, ::4], [0.5, 99.5])
         stretched = np.clip((intensity - low) / max(high - low, 1e-3), 0, 1.2)
@@ -183,6 +281,9 @@ def random_exposure(rng: np.random.Generator, image: Image, labels: Labels) -> t
         intensity = intensity + np.float32(rng.uniform(0, 0.35)) * ramp
     if rng.random() < 0.25:
         intensity = cv2.GaussianBlur(intensity, (0, 0), rng.uniform(0.4, 1.4))
+    elif rng.random() < 0.15:  # sharpened
+        soft = cv2.GaussianBlur(intensity, (0, 0), rng.uniform(0.6, 2))
+        intensity = intensity + np.float32(rng.uniform(0.3, 1.5)) * (intensity - soft)
     if rng.random() < 0.6:
         noise = rng.standard_normal(intensity.shape, dtype=np.float32)
         if rng.random() < 0.3:  # correlated, as after resampling or a slow scan

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +14,7 @@ from typing import TYPE_CHECKING
 import torch
 from rich.progress import Progress
 from segment_anything.modeling import Sam
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.tensorboard import SummaryWriter
 
@@ -43,6 +45,9 @@ class TrainingConfig:
         To see in all. May be changed when a training resumes, as long as the decay has not begun.
     batch_size, prompts : int
         Images a step, prompts an image.
+    parts : int
+        Parts of a batch that are computed side by side, each normalised by itself. Threads that
+        share no operation do not wait for one another where other work takes a core.
     learning_rate : float
         Of the plateau between warm-up and decay.
     decay_share : float
@@ -55,6 +60,9 @@ class TrainingConfig:
         whole frames and windows at any angle.
     wide_share : float
         Of the simulated views, the share that are tiles of wide images of many small particles.
+    paste_share, bend_share : float
+        Of the views of real frames, the shares that get instances of another one laid over them,
+        and that are warped: against learning the few frames there are by heart.
     simulated_images, simulated_size : int
         Number and side (px) of the simulated images in the pool.
     wide_images, wide_size : int
@@ -65,6 +73,7 @@ class TrainingConfig:
 
     images: int = 48_000
     batch_size: int = 4
+    parts: int = 1
     prompts: int = 8
     learning_rate: float = 1.0e-3
     warmup_steps: int = 250
@@ -74,6 +83,8 @@ class TrainingConfig:
     real_share: float = 0.5
     tile_share: float = 0.4
     wide_share: float = 0.4
+    paste_share: float = 0.25
+    bend_share: float = 0.4
     simulated_images: int = 8_000
     simulated_size: int = 320
     wide_images: int = 800
@@ -151,6 +162,14 @@ class Trainer(ResumableTraining):
         self.average = build_tiny_sam(network, seed=config.seed).to(self.device)
         self.average.load_state_dict(self.sam.state_dict())
         self.optimizer = self._adamw(self.sam, self.auxiliary, betas=(0.9, 0.98), fused=True)
+        # Parts of a batch are computed by copies that share parameters, not statistics.
+        memo = {id(one): one for one in self._parameters(self.sam, self.auxiliary)}
+        self._replicas = [(self.sam, self.auxiliary)] + [
+            copy.deepcopy((self.sam, self.auxiliary), dict(memo)) for _ in range(config.parts - 1)
+        ]
+        self._threads: ThreadPoolExecutor | None = None
+        if config.parts > 1:
+            self._threads = ThreadPoolExecutor(config.parts, "part", initializer=_one_thread)
         self.step = 0
         self.begun = begin_from is not None
         pool = SimulatedPool(
@@ -164,6 +183,10 @@ class Trainer(ResumableTraining):
             wide=True,
         )
         self.dataset = BatchDataset(config, network.image_size, pool, real, wide=wide)
+
+    @staticmethod
+    def _parameters(*modules: nn.Module) -> list[nn.Parameter]:
+        return [one for module in modules for one in module.parameters() if one.requires_grad]
 
     def run(self, *, save_every_s: float = 120, validate_every_s: float = 900) -> Sam:
         """Train to the end and return the averaged network."""
@@ -201,43 +224,64 @@ class Trainer(ResumableTraining):
         for group in self.optimizer.param_groups:
             group["lr"] = self.config.rate(self.step)
         batch = {key: value.to(self.device) for key, value in batch.items()}
-        masks, auxiliary = self._losses(batch)
-        loss = masks.mask + IOU_WEIGHT * masks.iou + AUXILIARY_WEIGHT * auxiliary
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
+        names = list(batch)
+        chunks = zip(*(value.chunk(self.config.parts) for value in batch.values()), strict=True)
+        parts = [dict(zip(names, chunk, strict=True)) for chunk in chunks]
+        if self._threads is None:
+            results = [self._gradients(*self._replicas[0], parts[0])]
+        else:
+            results = list(
+                self._threads.map(self._gradients, *zip(*self._replicas, strict=True), parts)
+            )
+        parameters = self._parameters(self.sam, self.auxiliary)
+        for parameter, *gradients in zip(parameters, *(one for one, _ in results), strict=True):
+            parameter.grad = sum(gradients[1:], gradients[0]) / len(gradients)
         norm = torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         if torch.isfinite(norm):
             self.optimizer.step()
         self._follow(self.average, self.sam)
-        return {
+        logs = [log for _, log in results]
+        return {key: math.fsum(log[key] for log in logs) / len(logs) for key in logs[0]}
+
+    def _gradients(
+        self, sam: Sam, auxiliary: AuxiliaryHead, batch: dict[str, Tensor]
+    ) -> tuple[tuple[Tensor, ...], dict[str, float]]:
+        """Gradients of all parameters on a part of a batch, and what is logged of it."""
+        masks, embedding, valid = self._masks(sam, batch)
+        dense = auxiliary.loss(embedding, batch["labels"], valid)
+        loss = masks.mask + IOU_WEIGHT * masks.iou + AUXILIARY_WEIGHT * dense
+        gradients = torch.autograd.grad(
+            loss, self._parameters(sam, auxiliary), materialize_grads=True
+        )
+        return gradients, {
             "loss/mask": float(masks.mask.detach()),
             "loss/iou": float(masks.iou.detach()),
-            "loss/auxiliary": float(auxiliary.detach()),
+            "loss/auxiliary": float(dense.detach()),
             "train/best_of_three_iou": float(masks.best_iou),
             "train/selected_iou": float(masks.selected_iou),
         }
 
-    def _losses(self, batch: dict[str, Tensor]) -> tuple[MaskLosses, Tensor]:
+    def _masks(self, sam: Sam, batch: dict[str, Tensor]) -> tuple[MaskLosses, Tensor, Tensor]:
+        """Losses of the masks, the embedding, and what of the images is no padding."""
         size = batch["image"].shape[-1]
         shape = batch["shape"]  # the rest is padding
         along = torch.arange(size, device=shape.device)
         rows = along[None, :, None] < shape[:, 0, None, None]
         columns = along[None, None, :] < shape[:, 1, None, None]
         valid = rows & columns
-        image = (batch["image"].unsqueeze(1).float() - self.sam.pixel_mean) / self.sam.pixel_std
-        prompt_encoder = self.sam.prompt_encoder
+        image = (batch["image"].unsqueeze(1).float() - sam.pixel_mean) / sam.pixel_std
+        prompt_encoder = sam.prompt_encoder
         mixed = self.config.precision != "float32"
         dtype = getattr(torch, self.config.precision)
         with torch.autocast(self.device.type, dtype, enabled=mixed):
-            embedding = self.sam.image_encoder(image * valid.unsqueeze(1))
+            embedding = sam.image_encoder(image * valid.unsqueeze(1))
             sparse = point_tokens(
                 prompt_encoder,
                 batch["coords_px"].flatten(0, 1),
                 batch["prompt_labels"].flatten(0, 1),
             )
             logits, iou_pred = predict_masks(
-                self.sam.mask_decoder,
+                sam.mask_decoder,
                 embedding,
                 prompt_encoder.get_dense_pe(),
                 prompt_encoder.no_mask_embed.weight.reshape(1, -1, 1, 1),
@@ -245,7 +289,7 @@ class Trainer(ResumableTraining):
             )
         target = mask_targets(batch["labels"], batch["instance"])
         masks = mask_losses(logits.float(), iou_pred.float(), target, batch["weight"].flatten())
-        return masks, self.auxiliary.loss(embedding.float(), batch["labels"], valid)
+        return masks, embedding.float(), valid
 
     def _log(self, writer: SummaryWriter, history: list[dict[str, float]], seconds: float) -> None:
         images = self.step * self.config.batch_size
@@ -264,6 +308,12 @@ class Trainer(ResumableTraining):
             writer.add_scalar(f"validation/{key}", value, images)
         with (self.folder / "validation.jsonl").open("a") as file:
             file.write(json.dumps({"images": images, **asdict(result)}) + "\n")
+
+
+def _one_thread() -> None:
+    """For a thread of its own: its operations take no other, and subnormal numbers no time."""
+    torch.set_num_threads(1)
+    torch.set_flush_denormal(True)
 
 
 def mask_targets(labels: Tensor, instance: Tensor) -> Tensor:

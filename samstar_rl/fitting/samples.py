@@ -11,7 +11,15 @@ import torch
 from torch import Tensor
 
 from samstar_rl._io.atomic import replacing
-from samstar_rl.fitting.augmentation import pad, random_exposure, random_view, resize, tile_view
+from samstar_rl.fitting.augmentation import (
+    bend,
+    pad,
+    paste_instances,
+    random_exposure,
+    random_view,
+    resize,
+    tile_view,
+)
 from samstar_rl.fitting.prompt_sampling import sample_prompts
 from samstar_rl.simulator import draw_training_image, draw_wide_image
 
@@ -104,13 +112,20 @@ class BatchDataset(torch.utils.data.Dataset[dict[str, Tensor]]):
         samples = [self._sample(rng) for _ in range(self.config.batch_size)]
         return {key: torch.stack([sample[key] for sample in samples]) for key in samples[0]}
 
+    def _real_view(self, rng: np.random.Generator) -> Labelled:
+        view = tile_view if rng.random() < self.config.tile_share else random_view
+        return view(rng, *self.real[rng.integers(len(self.real))], self.size)
+
     def _sample(self, rng: np.random.Generator) -> dict[str, Tensor]:
         config, size, real, wide = self.config, self.size, self.real, self.wide
         while True:
             is_real = bool(real) and rng.random() < config.real_share
             if is_real:
-                view = tile_view if rng.random() < config.tile_share else random_view
-                image, labels = view(rng, *real[rng.integers(len(real))], size)
+                image, labels = self._real_view(rng)
+                if rng.random() < config.paste_share:
+                    image, labels = paste_instances(rng, image, labels, *self._real_view(rng))
+                if rng.random() < config.bend_share:
+                    image, labels = bend(rng, image, labels)
                 image, labels = random_exposure(rng, image, labels)
             elif wide is not None and rng.random() < config.wide_share:
                 image, labels = tile_view(rng, *wide[int(rng.integers(wide.count))], size)

@@ -32,6 +32,14 @@ def pretrain_sam(
     ] = None,
     images: Annotated[int, typer.Option(help="Training images to see in all.")] = 48_000,
     batch_size: Annotated[int, typer.Option(help="Images a step.")] = 4,
+    parts: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            help="Parts of a batch that are computed side by side, a thread each: on CPUs faster, "
+            "and far steadier beside other work.",
+        ),
+    ] = 1,
     prompts: Annotated[int, typer.Option(help="Prompts an image.")] = 8,
     learning_rate: Annotated[
         float | None,
@@ -71,6 +79,7 @@ def pretrain_sam(
     config = TrainingConfig(
         images=images,
         batch_size=batch_size,
+        parts=parts,
         prompts=prompts,
         learning_rate=learning_rate,
         decay_share=decay_share,
