@@ -215,7 +215,7 @@ def paste_instances(
     moved = np.clip(other.astype(np.float32) + offset, 0, 255)
     image, labels = image.copy(), labels.copy()
     part = image[:height, :width]
-    part[:] = (part + weight * (moved - part)).astype(np.uint8)
+    part[:] = np.rint(part + weight * (moved - part))
     labels[:height, :width][on_top] = other_labels[on_top] + labels.max()
     return image, labels
 

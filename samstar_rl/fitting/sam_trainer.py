@@ -6,6 +6,7 @@ import copy
 import json
 import math
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.tensorboard import SummaryWriter
 
+from samstar_rl.errors import SamstarError
 from samstar_rl.fitting.evaluation import best_of_three
 from samstar_rl.fitting.losses import AuxiliaryHead, MaskLosses, mask_losses
 from samstar_rl.fitting.packing import begin_from_weights
@@ -126,6 +128,11 @@ class Trainer(ResumableTraining):
     begin_from : Path, optional
         Weights from which a new training begins, see `samstar_rl.fitting.packing`; a training
         that resumes has its own.
+
+    Raises
+    ------
+    SamstarError
+        If a batch cannot be divided into that many equal parts.
     """
 
     KEPT = ("sam", "average", "auxiliary", "optimizer")
@@ -144,6 +151,11 @@ class Trainer(ResumableTraining):
         network: TinySamConfig | None = None,
         begin_from: Path | None = None,
     ) -> None:
+        if config.parts < 1 or config.batch_size % config.parts:
+            raise SamstarError(
+                f"a batch of {config.batch_size} images does not divide into {config.parts} equal "
+                "parts: choose another batch_size or parts"
+            )
         self.config: TrainingConfig = config
         self.folder, self.validation = folder, validation
         self.device, self.workers = torch.device(device), workers
@@ -235,7 +247,9 @@ class Trainer(ResumableTraining):
             )
         parameters = self._parameters(self.sam, self.auxiliary)
         for parameter, *gradients in zip(parameters, *(one for one, _ in results), strict=True):
-            parameter.grad = sum(gradients[1:], gradients[0]) / len(gradients)
+            # what no prompt uses has no gradient, and does not decay either
+            used = [gradient for gradient in gradients if gradient is not None]
+            parameter.grad = torch.stack(used).sum(dim=0) / len(gradients) if used else None
         norm = torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         if torch.isfinite(norm):
             self.optimizer.step()
@@ -245,14 +259,12 @@ class Trainer(ResumableTraining):
 
     def _gradients(
         self, sam: Sam, auxiliary: AuxiliaryHead, batch: dict[str, Tensor]
-    ) -> tuple[tuple[Tensor, ...], dict[str, float]]:
+    ) -> tuple[Sequence[Tensor | None], dict[str, float]]:
         """Gradients of all parameters on a part of a batch, and what is logged of it."""
         masks, embedding, valid = self._masks(sam, batch)
         dense = auxiliary.loss(embedding, batch["labels"], valid)
         loss = masks.mask + IOU_WEIGHT * masks.iou + AUXILIARY_WEIGHT * dense
-        gradients = torch.autograd.grad(
-            loss, self._parameters(sam, auxiliary), materialize_grads=True
-        )
+        gradients = torch.autograd.grad(loss, self._parameters(sam, auxiliary), allow_unused=True)
         return gradients, {
             "loss/mask": float(masks.mask.detach()),
             "loss/iou": float(masks.iou.detach()),

@@ -48,6 +48,27 @@ def test_the_same_seed_gives_the_same_network_and_another_seed_another(tmp_path)
     assert not torch.equal(first, other)
 
 
+def test_parts_side_by_side_learn_as_one_batch_does(tmp_path):
+    """But for batch normalisation, which sees a part at a time; here it keeps its statistics."""
+    together, apart = trainer(tmp_path, "one"), trainer(tmp_path, "two", parts=2)
+    batch = together.dataset[0]
+    for run in (together, apart):
+        for sam, _ in run._replicas:
+            sam.eval()
+        run._train_step(batch)
+    own = [run.sam.image_encoder.stem[0].weight.grad for run in (together, apart)]
+    # losses are means over objects, of which the two images have different numbers
+    assert torch.nn.functional.cosine_similarity(*(one.flatten() for one in own), dim=0) > 0.9
+    assert (
+        apart._replicas[1][0].image_encoder.stem[0].weight is apart.sam.image_encoder.stem[0].weight
+    )
+    assert together.sam.prompt_encoder.mask_downscaling[0].weight.grad is None
+    again = weights(trainer(tmp_path, "again", parts=2).run())
+    assert torch.equal(weights(trainer(tmp_path, "repeat", parts=2).run()), again)
+    with pytest.raises(ValueError, match="does not divide into 3 equal parts"):
+        trainer(tmp_path, "three", parts=3)
+
+
 def test_a_killed_training_resumes_to_the_same_network(tmp_path):
     whole = weights(trainer(tmp_path, "whole").run())
     killed = trainer(tmp_path, "killed")

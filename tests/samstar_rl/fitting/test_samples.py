@@ -4,7 +4,16 @@ import numpy as np
 import pytest
 import torch
 
-from samstar_rl.fitting.augmentation import letterbox, pad, random_exposure, random_view, tile_view
+from samstar_rl.fitting.augmentation import (
+    bend,
+    letterbox,
+    pad,
+    paste_instances,
+    random_exposure,
+    random_texture,
+    random_view,
+    tile_view,
+)
 from samstar_rl.fitting.emps import load_pairs, split_names
 from samstar_rl.fitting.prompt_sampling import sample_prompts
 from samstar_rl.fitting.sam_trainer import TrainingConfig
@@ -166,3 +175,40 @@ def test_pools_of_wide_images_lie_apart(tmp_path):
     image, labels = wide[0]
     assert image.shape == labels.shape == (640, 640)
     assert labels.any()
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_what_is_bent_keeps_image_and_labels_together(seed):
+    image, labels = discs(240)
+    bent, bent_labels = bend(np.random.default_rng(seed), image, labels)
+    assert bent.shape == bent_labels.shape == image.shape
+    assert np.mean((bent > 130) == (bent_labels > 0)) > 0.98
+    assert np.mean((bent_labels > 0) != (labels > 0)) > 0.005
+
+
+def test_pasted_instances_are_new_ones_and_keep_their_contrast():
+    image, labels = discs(160)
+    ground = np.full((120, 200), 90, np.uint8)
+    pasted, pasted_labels = paste_instances(
+        np.random.default_rng(0), ground, np.zeros((120, 200), np.int32), image, labels
+    )
+    new = pasted_labels > 0
+    assert pasted.shape == ground.shape
+    assert not new[:, 160:].any()
+    assert 0 < len(np.unique(pasted_labels)) - 1 < 9
+    # 140 grey values above their ground there, and so here
+    assert np.median(pasted[new]) == 230
+    assert np.all(pasted[~new & (pasted < 160)] >= 90)
+    kept, kept_labels = paste_instances(
+        np.random.default_rng(0), image, labels, ground, np.zeros_like(ground, np.int32)
+    )
+    assert np.array_equal(kept, image)
+    assert np.array_equal(kept_labels, labels)
+
+
+def test_a_random_texture_keeps_mean_and_contrast_of_a_crop():
+    intensity = discs()[0].astype(np.float32) / 255
+    other = random_texture(np.random.default_rng(3), intensity)
+    assert other.mean() == pytest.approx(intensity.mean(), abs=1e-4)
+    assert 0.2 * intensity.std() < other.std() < 1.05 * intensity.std()
+    assert np.abs(other - intensity).max() > 0.01
