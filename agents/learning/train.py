@@ -362,7 +362,8 @@ class _TaskFrames:
         The task's own where the evaluations are too few for a search, or where what it found is
         better on the validation streams by no more than one standard error: few frames are soon
         learned by heart. Where a gaze for each budget is fitted next, the filters of what was found
-        are what counts, and they are compared at the budget that they were searched for.
+        are what counts: they are compared with the task's own at the gaze that was found, at the
+        budget that they were searched for.
         """
         sources = [self.frames.source(i) for stream in self.training for i in stream]
         if n_evaluations < LEAST_CHOICES * min(len(sources), SEARCH_FRAMES) + FINALISTS * len(
@@ -380,10 +381,12 @@ class _TaskFrames:
             seed=self.plan.seed,
             on_round=lambda spent, *_: on_spent(spent),
         )
-        compared = (median,) if self.fits_gaze else budgets
+        own = self.task.static
+        if self.fits_gaze:
+            budgets, gaze = (median,), found.settings.prompt
+            own = own.replace(zoom=gaze.zoom, n_prompts=gaze.n_prompts)
         rewards, usual = (
-            self._mean_rewards(StaticTuner(one), compared)
-            for one in (found.settings, self.task.static)
+            self._mean_rewards(StaticTuner(one), budgets) for one in (found.settings, own)
         )
         chosen = found.settings if is_clearly_above(rewards - usual) else self.task.static
         return chosen, found.n_evaluations

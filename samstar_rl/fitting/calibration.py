@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from samstar_rl.fitting.emps import Labelled
 
 SHARPNESSES = (1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0)
-LARGEST_ERROR = 0.105
+LARGEST_ERROR = 0.08
 """Bound on the mean absolute error of the predicted IoU that the default thresholds may cost."""
 
 
@@ -143,7 +143,7 @@ def _allowed_maps(
         for intercept in np.arange(-0.4, 0.41, 0.02)
     ]
     errors = np.array([np.abs(a * iou_pred + b - true_iou).mean() for a, b in maps])
-    bound = max(LARGEST_ERROR, errors.min() + 0.005)
+    bound = max(LARGEST_ERROR, errors.min() + 0.003)
     # the most truthful first, so that it wins among maps of equal F1
     return [
         (float(maps[k][0]), float(maps[k][1])) for k in np.argsort(errors) if errors[k] <= bound

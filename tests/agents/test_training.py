@@ -147,6 +147,28 @@ def test_settings_that_validate_no_better_are_not_started_from(task, bank, tmp_p
     np.testing.assert_allclose(run.centre, task.space.encode(task.static), atol=1e-6)
 
 
+def test_filters_to_start_from_are_compared_at_the_gaze_that_was_found(
+    task, bank, tmp_path, monkeypatch
+):
+    compared = []
+    mean_rewards = _TaskFrames._mean_rewards
+
+    def spy(self, tuner, budgets):
+        compared.append((tuner.settings, tuple(budgets)))
+        return mean_rewards(self, tuner, budgets)
+
+    monkeypatch.setattr(_TaskFrames, "_mean_rewards", spy)
+    _Run(
+        [(task, bank)],
+        make_plan("ppo", total_steps=600, start_share=0.5, gaze_share=0.25),
+        tmp_path,
+    )
+    (found, budgets), (own, same_budgets) = compared
+    assert found.prompt == own.prompt
+    assert own.replace(n_prompts=task.static.n_prompts, zoom=task.static.zoom) == task.static
+    assert budgets == same_budgets and len(budgets) == 1
+
+
 @pytest.mark.parametrize(
     ("differences", "above"),
     [([0.1], True), ([0.0], False), ([0.1, 0.1], True), ([0.3, -0.2], False), ([0.3, 0.0], False),
