@@ -220,6 +220,30 @@ def paste_instances(
     return image, labels
 
 
+def random_rendering(rng: np.random.Generator, image: Image) -> Image:
+    """Equalise, sharpen or retexture a crop, each in some cases.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+    image : (H, W) uint8 array
+
+    Returns
+    -------
+    (H, W) uint8 array
+    """
+    if rng.random() < 0.08:  # as published pictures often are
+        image = cv2.createCLAHE(rng.uniform(1, 5), (int(rng.integers(2, 9)),) * 2).apply(image)
+    if rng.random() < 0.1:
+        soft = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.6, 2))
+        share = rng.uniform(0.3, 1.5)
+        image = cv2.addWeighted(image, 1 + share, soft, -share, 0)
+    if rng.random() < 0.25:
+        textured = random_texture(rng, image.astype(np.float32) / np.float32(255))
+        image = np.rint(255 * np.clip(textured, 0, 1)).astype(np.uint8)
+    return image
+
+
 def random_texture(rng: np.random.Generator, intensity: Intensity) -> Intensity:
     """Mix a crop with its convolution by a small random kernel, at its own mean and contrast.
 
@@ -258,11 +282,7 @@ def random_exposure(rng: np.random.Generator, image: Image, labels: Labels) -> t
     image, labels : arrays
         Annotations are background.
     """
-    if rng.random() < 0.08:  # as published pictures often are
-        image = cv2.createCLAHE(rng.uniform(1, 5), (int(rng.integers(2, 9)),) * 2).apply(image)
     intensity: Intensity = image.astype(np.float32) / np.float32(255)
-    if rng.random() < 0.25:
-        intensity = random_texture(rng, intensity)
     if rng.random() < 0.8:
         low, high = np.percentile(intensity[::4, ::4], [0.5, 99.5])
         stretched = np.clip((intensity - low) / max(high - low, 1e-3), 0, 1.2)
@@ -281,9 +301,6 @@ def random_exposure(rng: np.random.Generator, image: Image, labels: Labels) -> t
         intensity = intensity + np.float32(rng.uniform(0, 0.35)) * ramp
     if rng.random() < 0.25:
         intensity = cv2.GaussianBlur(intensity, (0, 0), rng.uniform(0.4, 1.4))
-    elif rng.random() < 0.15:  # sharpened
-        soft = cv2.GaussianBlur(intensity, (0, 0), rng.uniform(0.6, 2))
-        intensity = intensity + np.float32(rng.uniform(0.3, 1.5)) * (intensity - soft)
     if rng.random() < 0.6:
         noise = rng.standard_normal(intensity.shape, dtype=np.float32)
         if rng.random() < 0.3:  # correlated, as after resampling or a slow scan

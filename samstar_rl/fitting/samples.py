@@ -16,6 +16,7 @@ from samstar_rl.fitting.augmentation import (
     pad,
     paste_instances,
     random_exposure,
+    random_rendering,
     random_view,
     resize,
     tile_view,
@@ -126,11 +127,11 @@ class BatchDataset(torch.utils.data.Dataset[dict[str, Tensor]]):
                     image, labels = paste_instances(rng, image, labels, *self._real_view(rng))
                 if rng.random() < config.bend_share:
                     image, labels = bend(rng, image, labels)
-                image, labels = random_exposure(rng, image, labels)
+                image, labels = random_exposure(rng, random_rendering(rng, image), labels)
             elif wide is not None and rng.random() < config.wide_share:
                 image, labels = tile_view(rng, *wide[int(rng.integers(wide.count))], size)
                 if rng.random() < 0.5:
-                    image, labels = random_exposure(rng, image, labels)
+                    image, labels = random_exposure(rng, random_rendering(rng, image), labels)
             else:
                 image, labels = self.simulated[int(rng.integers(self.simulated.count))]
                 if rng.random() < 0.5:
@@ -138,7 +139,7 @@ class BatchDataset(torch.utils.data.Dataset[dict[str, Tensor]]):
                 else:
                     image, labels = resize(image, labels, size, size)
                 if rng.random() < 0.5:
-                    image, labels = random_exposure(rng, image, labels)
+                    image, labels = random_exposure(rng, random_rendering(rng, image), labels)
             shape = image.shape
             image, labels = pad(image, labels, size)
             prompts = sample_prompts(rng, labels, shape, config.prompts)

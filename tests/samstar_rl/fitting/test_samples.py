@@ -10,6 +10,7 @@ from samstar_rl.fitting.augmentation import (
     pad,
     paste_instances,
     random_exposure,
+    random_rendering,
     random_texture,
     random_view,
     tile_view,
@@ -212,3 +213,15 @@ def test_a_random_texture_keeps_mean_and_contrast_of_a_crop():
     assert other.mean() == pytest.approx(intensity.mean(), abs=1e-4)
     assert 0.2 * intensity.std() < other.std() < 1.05 * intensity.std()
     assert np.abs(other - intensity).max() > 0.01
+
+
+def test_a_rendered_crop_stays_a_picture_of_the_same_things():
+    image, labels = discs()
+    rng = np.random.default_rng(0)
+    rendered = [random_rendering(rng, image) for _ in range(40)]
+    assert all(one.dtype == np.uint8 and one.shape == image.shape for one in rendered)
+    assert 5 < sum(not np.array_equal(one, image) for one in rendered) < 30
+    inside, outside = (
+        np.array([one[where].mean() for one in rendered]) for where in (labels > 0, labels == 0)
+    )
+    assert np.median(inside - outside) == pytest.approx(140, abs=1)
