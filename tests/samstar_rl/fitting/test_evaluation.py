@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from drawn_particles import draw, grid
 
 from samstar_rl.fitting.evaluation import proposal_recall
 from samstar_rl.sam.engine import ProposalEngine
@@ -9,18 +10,17 @@ from samstar_rl.sam.load import load_sam
 
 
 def test_recall_counts_the_instances_that_a_proposal_matches():
-    rows, columns = np.mgrid[:128, :160]
-    labels = np.zeros((128, 160), np.int32)
-    for k, (y, x) in enumerate([(32, 30), (40, 100), (95, 60), (90, 128)]):
-        labels[np.hypot(rows - y, columns - x) < 16] = k + 1
-    noise = np.random.default_rng(0).normal(0, 6, labels.shape)
-    image = (np.where(labels > 0, 190, 60) + noise).clip(0, 255).astype(np.uint8)
-    labels[:3] = 9  # a rim that nothing shows
-    labels[124:, 0] = 7  # too small to be judged
+    shape = (128, 128)
+    frame, masks = draw(shape, grid(shape, 48, 30), seed=0)
+    image = np.clip(255 * frame.image, 0, 255).astype(np.uint8)
+    labels = sum(number * mask for number, mask in enumerate(masks, 1)).astype(np.int32)
+    labels[:3] = 98  # a rim that nothing shows
+    labels[124:, 0] = 99  # too small to be judged
     engine = ProposalEngine(load_sam("tiny"))
     result = proposal_recall(engine, [(image, labels)], zooms=(1, 2), prompts=24)
-    assert result.instances == 5
-    assert result.recall["1"] == result.recall["as needed"] == pytest.approx(4 / 5)
+    assert result.instances == len(masks) + 1
+    assert result.recall["1"] == result.recall["as needed"]
+    assert result.recall["1"] == pytest.approx(len(masks) / (len(masks) + 1))
     assert result.frame_recall == result.recall
 
 
