@@ -36,7 +36,7 @@ def pretrain_sam(
         int,
         typer.Option(
             min=1,
-            help="Parts of a batch that are computed side by side, a thread each: on CPUs faster, "
+            help="Parts of a batch that are computed side by side, a thread each: on CPUs as fast, "
             "and far steadier beside other work.",
         ),
     ] = 1,
