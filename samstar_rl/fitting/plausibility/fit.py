@@ -13,6 +13,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from samstar_rl.evidence.plausibility import EVIDENCE, Likeness, LikenessNetwork, reversed_views
 from samstar_rl.evidence.polar_views import N_ANGLES
+from samstar_rl.fitting.evaluation import MATCH_IOU
 from samstar_rl.fitting.plausibility.mask_samples import MaskSamples, as_views
 
 if TYPE_CHECKING:
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
 #: IoU over which a mask goes from no particle to one.
 IOU_WIDTH = 0.03
-MATCH_IOU = 0.5
 EPOCHS = 8
 BATCH_SIZE = 256
 LEARNING_RATE, WEIGHT_DECAY = 2e-3, 0.05

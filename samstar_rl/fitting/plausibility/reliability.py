@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from samstar_rl.evidence.plausibility import EVIDENCE
-from samstar_rl.fitting.plausibility.fit import MATCH_IOU
+from samstar_rl.fitting.evaluation import MATCH_IOU
 from samstar_rl.fitting.plausibility.mask_samples import MaskSamples
 
 #: Masks are told apart by their diameters in px.
