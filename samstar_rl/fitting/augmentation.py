@@ -6,6 +6,9 @@ return both.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -85,6 +88,25 @@ def pad(image: Image, labels: Labels, size: int) -> tuple[Image, Labels]:
     return np.pad(image, margins), np.pad(labels, margins)
 
 
+def whole_view(
+    rng: np.random.Generator, image: Image, labels: Labels, size: int
+) -> tuple[Image, Labels]:
+    """The whole frame, turned by quarters and mirrored at random.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+    image, labels : arrays
+    size : int
+        Of the long side in px.
+
+    Returns
+    -------
+    image, labels : arrays
+    """
+    return letterbox(*_random_symmetry(rng, image, labels), size)
+
+
 def random_view(
     rng: np.random.Generator, image: Image, labels: Labels, size: int
 ) -> tuple[Image, Labels]:
@@ -102,7 +124,7 @@ def random_view(
     image, labels : arrays
     """
     if rng.random() < 0.3:
-        return letterbox(*_random_symmetry(rng, image, labels), size)
+        return whole_view(rng, image, labels, size)
     longest = max(SMALLEST_CROP_PX + 1, min(image.shape) * 1.1)
     side = np.exp(rng.uniform(np.log(SMALLEST_CROP_PX), np.log(longest)))
     return window(rng, image, labels, side, size)
@@ -133,7 +155,7 @@ def tile_view(
     areas = np.bincount(labels.ravel())
     instances = np.flatnonzero(areas[1:]) + 1
     if not len(instances):
-        return letterbox(*_random_symmetry(rng, image, labels), size)
+        return whole_view(rng, image, labels, size)
     instance = int(rng.choice(instances))
     longest = max(image.shape)
     shown_px = np.sqrt(4 / np.pi * areas[instance]) * size / longest
@@ -217,6 +239,38 @@ def paste_instances(
     part = image[:height, :width]
     part[:] = np.rint(part + weight * (moved - part))
     labels[:height, :width][on_top] = other_labels[on_top] + labels.max()
+    return image, labels
+
+
+def mosaic(parts: Sequence[tuple[Image, Labels]], size: int) -> tuple[Image, Labels]:
+    """Put square views side by side, as a frame of many small particles.
+
+    Parameters
+    ----------
+    parts : sequence of (image, labels)
+        A square number of views, each at most ``size // sqrt(len(parts))`` px on a side.
+    size : int
+        Side of the result in px.
+
+    Returns
+    -------
+    image, labels : (size, size) arrays
+        Instances of different parts have different labels. What the parts leave free is their mean
+        grey.
+    """
+    across = math.isqrt(len(parts))
+    step = size // across
+    image = np.full((size, size), np.mean([part.mean() for part, _ in parts]), np.uint8)
+    labels = np.zeros((size, size), np.int32)
+    highest = 0
+    for number, (part, part_labels) in enumerate(parts):
+        top, left = (step * place for place in divmod(number, across))
+        height, width = part.shape
+        image[top : top + height, left : left + width] = part
+        labels[top : top + height, left : left + width] = np.where(
+            part_labels > 0, part_labels + highest, 0
+        )
+        highest += int(part_labels.max())
     return image, labels
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-SMALLEST_INSTANCE_PX = 14
+SMALLEST_INSTANCE_PX = 9
 BOX_SHARE = 0.1
 
 

@@ -62,6 +62,9 @@ class TrainingConfig:
         whole frames and windows at any angle.
     wide_share : float
         Of the simulated views, the share that are tiles of wide images of many small particles.
+    mosaic_share : float
+        Of the views of real frames, the share that are put together of four or nine smaller ones,
+        and of wide images that which is not cut into tiles: particles of 4 to 10 px.
     paste_share, bend_share : float
         Of the views of real frames, the shares that get instances of another one laid over them,
         and that are warped: against learning the few frames there are by heart.
@@ -85,6 +88,7 @@ class TrainingConfig:
     real_share: float = 0.5
     tile_share: float = 0.4
     wide_share: float = 0.4
+    mosaic_share: float = 0.4
     paste_share: float = 0.25
     bend_share: float = 0.4
     simulated_images: int = 8_000

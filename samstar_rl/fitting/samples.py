@@ -13,6 +13,7 @@ from torch import Tensor
 from samstar_rl._io.atomic import replacing
 from samstar_rl.fitting.augmentation import (
     bend,
+    mosaic,
     pad,
     paste_instances,
     random_exposure,
@@ -20,6 +21,7 @@ from samstar_rl.fitting.augmentation import (
     random_view,
     resize,
     tile_view,
+    whole_view,
 )
 from samstar_rl.fitting.prompt_sampling import sample_prompts
 from samstar_rl.simulator import draw_training_image, draw_wide_image
@@ -117,19 +119,39 @@ class BatchDataset(torch.utils.data.Dataset[dict[str, Tensor]]):
         view = tile_view if rng.random() < self.config.tile_share else random_view
         return view(rng, *self.real[rng.integers(len(self.real))], self.size)
 
+    def _mosaic(self, rng: np.random.Generator) -> Labelled:
+        """Four to sixteen views of real frames, mostly whole, every second time of one frame."""
+        across = int(rng.choice([2, 3, 4], p=[0.4, 0.35, 0.25]))
+        part = self.size // across
+        frames = [self.real[index] for index in rng.integers(len(self.real), size=across**2)]
+        if rng.random() < 0.5:
+            frames = frames[:1] * across**2
+        parts = []
+        for image, labels in frames:
+            view = whole_view if rng.random() < 0.7 else random_view
+            parts.append(view(rng, image, labels, part))
+        return mosaic(parts, self.size)
+
     def _sample(self, rng: np.random.Generator) -> dict[str, Tensor]:
         config, size, real, wide = self.config, self.size, self.real, self.wide
         while True:
             is_real = bool(real) and rng.random() < config.real_share
             if is_real:
-                image, labels = self._real_view(rng)
+                if rng.random() < config.mosaic_share:
+                    image, labels = self._mosaic(rng)
+                else:
+                    image, labels = self._real_view(rng)
                 if rng.random() < config.paste_share:
                     image, labels = paste_instances(rng, image, labels, *self._real_view(rng))
                 if rng.random() < config.bend_share:
                     image, labels = bend(rng, image, labels)
                 image, labels = random_exposure(rng, random_rendering(rng, image), labels)
             elif wide is not None and rng.random() < config.wide_share:
-                image, labels = tile_view(rng, *wide[int(rng.integers(wide.count))], size)
+                image, labels = wide[int(rng.integers(wide.count))]
+                if rng.random() < config.mosaic_share:  # small particles, at no closer look
+                    image, labels = random_view(rng, image, labels, size)
+                else:
+                    image, labels = tile_view(rng, image, labels, size)
                 if rng.random() < 0.5:
                     image, labels = random_exposure(rng, random_rendering(rng, image), labels)
             else:

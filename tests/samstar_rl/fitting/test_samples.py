@@ -7,6 +7,7 @@ import torch
 from samstar_rl.fitting.augmentation import (
     bend,
     letterbox,
+    mosaic,
     pad,
     paste_instances,
     random_exposure,
@@ -14,6 +15,7 @@ from samstar_rl.fitting.augmentation import (
     random_texture,
     random_view,
     tile_view,
+    whole_view,
 )
 from samstar_rl.fitting.emps import load_pairs, split_names
 from samstar_rl.fitting.prompt_sampling import sample_prompts
@@ -205,6 +207,33 @@ def test_pasted_instances_are_new_ones_and_keep_their_contrast():
     )
     assert np.array_equal(kept, image)
     assert np.array_equal(kept_labels, labels)
+
+
+def test_a_mosaic_shows_each_part_with_instances_of_its_own():
+    parts = [whole_view(np.random.default_rng(k), *discs(160), 32) for k in range(3)]
+    narrow, narrow_labels = letterbox(*(one[:80] for one in discs(160)), 32)
+    image, labels = mosaic([*parts, (narrow, narrow_labels)], 70)
+    assert image.shape == labels.shape == (70, 70)
+    assert len(np.unique(labels)) - 1 == sum(
+        len(np.unique(one)) - 1 for one in (*(labels for _, labels in parts), narrow_labels)
+    )
+    assert np.array_equal(image[:32, 35:67], parts[1][0])
+    assert np.array_equal(labels[35:67, :32] > 0, parts[2][1] > 0)
+    assert np.array_equal(image[35:51, 35:67], narrow)
+    # what is left free
+    assert len(np.unique(image[51:, 35:])) == 1
+    assert not labels[51:, 35:].any()
+
+
+def test_mosaics_bring_particles_too_small_for_other_views(tmp_path):
+    def smallest_px(share):
+        config = TrainingConfig(batch_size=24, prompts=4, real_share=1, mosaic_share=share)
+        pool = SimulatedPool(tmp_path, count=1, size=96, seed=5)
+        batch = BatchDataset(config, 128, pool, [discs(480)])[0]
+        areas = [np.bincount(one.ravel())[1:] for one in batch["labels"].numpy()]
+        return np.quantile(np.concatenate([one[one > 0] for one in areas]), 0.1)
+
+    assert smallest_px(1.0) < 0.5 * smallest_px(0.0)
 
 
 def test_a_random_texture_keeps_mean_and_contrast_of_a_crop():
