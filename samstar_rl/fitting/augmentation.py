@@ -93,16 +93,7 @@ def whole_view(
 ) -> tuple[Image, Labels]:
     """The whole frame, turned by quarters and mirrored at random.
 
-    Parameters
-    ----------
-    rng : numpy.random.Generator
-    image, labels : arrays
-    size : int
-        Of the long side in px.
-
-    Returns
-    -------
-    image, labels : arrays
+    Parameters and results are those of `random_view`.
     """
     return letterbox(*_random_symmetry(rng, image, labels), size)
 
