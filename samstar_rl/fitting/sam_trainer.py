@@ -63,8 +63,9 @@ class TrainingConfig:
     wide_share : float
         Of the simulated views, the share that are tiles of wide images of many small particles.
     mosaic_share : float
-        Of the views of real frames, the share that are put together of four or nine smaller ones,
-        and of wide images that which is not cut into tiles: particles of 4 to 10 px.
+        Of the views of real frames, the share that are put together of 4 to 16 smaller ones, and of
+        wide images that which is seen at any magnification instead of in tiles: for particles of
+        4 to 10 px.
     paste_share, bend_share : float
         Of the views of real frames, the shares that get instances of another one laid over them,
         and that are warped: against learning the few frames there are by heart.

@@ -148,7 +148,7 @@ class BatchDataset(torch.utils.data.Dataset[dict[str, Tensor]]):
                 image, labels = random_exposure(rng, random_rendering(rng, image), labels)
             elif wide is not None and rng.random() < config.wide_share:
                 image, labels = wide[int(rng.integers(wide.count))]
-                if rng.random() < config.mosaic_share:  # small particles, at no closer look
+                if rng.random() < config.mosaic_share:  # as small as in a mosaic, too
                     image, labels = random_view(rng, image, labels, size)
                 else:
                     image, labels = tile_view(rng, image, labels, size)
