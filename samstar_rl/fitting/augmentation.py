@@ -93,7 +93,17 @@ def whole_view(
 ) -> tuple[Image, Labels]:
     """The whole frame, turned by quarters and mirrored at random.
 
-    Parameters and results are those of `random_view`.
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+    image, labels : (height, width) arrays
+        At most `size` px on either side.
+    size : int
+        Side of the square in px.
+
+    Returns
+    -------
+    image, labels : (size, size) arrays
     """
     return letterbox(*_random_symmetry(rng, image, labels), size)
 
