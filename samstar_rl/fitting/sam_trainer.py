@@ -280,18 +280,12 @@ class Trainer(ResumableTraining):
 
     def _masks(self, sam: Sam, batch: dict[str, Tensor]) -> tuple[MaskLosses, Tensor, Tensor]:
         """Losses of the masks, the embedding, and what of the images is no padding."""
-        size = batch["image"].shape[-1]
-        shape = batch["shape"]  # the rest is padding
-        along = torch.arange(size, device=shape.device)
-        rows = along[None, :, None] < shape[:, 0, None, None]
-        columns = along[None, None, :] < shape[:, 1, None, None]
-        valid = rows & columns
-        image = (batch["image"].unsqueeze(1).float() - sam.pixel_mean) / sam.pixel_std
+        images, valid = network_input(sam, batch)
         prompt_encoder = sam.prompt_encoder
         mixed = self.config.precision != "float32"
         dtype = getattr(torch, self.config.precision)
         with torch.autocast(self.device.type, dtype, enabled=mixed):
-            embedding = sam.image_encoder(image * valid.unsqueeze(1))
+            embedding = sam.image_encoder(images)
             sparse = point_tokens(
                 prompt_encoder,
                 batch["coords_px"].flatten(0, 1),
@@ -331,6 +325,29 @@ def _one_thread() -> None:
     """For a thread of its own: its operations take no other, and subnormal numbers no time."""
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
+
+
+def network_input(sam: Sam, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+    """Images of a batch as the encoder takes them, 0 on padding, and what of them is no padding.
+
+    Parameters
+    ----------
+    sam : Sam
+    batch : dict
+        As `BatchDataset` gives it.
+
+    Returns
+    -------
+    images : (B, 3, S, S) float tensor
+    valid : (B, S, S) bool tensor
+    """
+    shape = batch["shape"]  # the rest is padding
+    along = torch.arange(batch["image"].shape[-1], device=shape.device)
+    rows = along[None, :, None] < shape[:, 0, None, None]
+    columns = along[None, None, :] < shape[:, 1, None, None]
+    valid = rows & columns
+    images = (batch["image"].unsqueeze(1).float() - sam.pixel_mean) / sam.pixel_std
+    return images * valid.unsqueeze(1), valid
 
 
 def mask_targets(labels: Tensor, instance: Tensor) -> Tensor:

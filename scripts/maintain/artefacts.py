@@ -42,8 +42,9 @@ if TYPE_CHECKING:
 TASKS = ("particles", "overlap", "morphology", "size")
 FOLDER = Path("build") / "policies"
 CHOICES = 600
-# every second `tune` frame: enough for eight numbers, in half the time
-TUNE_STEP = 2
+# every second `tune` frame: enough for eight numbers, in half the time; and of every fourth
+# simulated experiment the first frame, so that filters do not fit the samples of EMPS alone
+TUNE_STEP, SIMULATED_STEP = 2, 4
 LIVE_COST = 150.0
 """Static settings are the best that a live frame has time for."""
 
@@ -62,7 +63,8 @@ def artefacts(
         Path | None,
         typer.Option(
             help="Folder of EMPS' train split, on whose `tune` frames the static settings of "
-            "`particles` are chosen, and its policy learns, too; without it simulated frames serve."
+            "`particles` are chosen, and its policy learns, too; without it simulated frames alone "
+            "serve."
         ),
     ] = None,
     task: Annotated[
@@ -112,7 +114,7 @@ def _rebuild_policy(
     """Train a policy and put its bundle among those that ship."""
     plan = plan_training("PPO", [task for task, _ in tasks_and_banks], seed=seed)
     if name == "particles":
-        # its static filters were chosen by truth on real frames: a search by score is no better
+        # its static filters were chosen by truth: a search by score is no better
         plan = replace(plan, hyperparameters={**plan.hyperparameters, "start_share": 0.0})
     with StageDisplay() as display:
         trained = train_on_tasks(
@@ -148,11 +150,12 @@ def _learning_bank(task: Task, emps: Path | None, engine: ProposalEngine) -> Ban
 
 
 def _rebuild_static(task: Task, bank: Bank, real: bool, seed: int, console: Console) -> None:
-    """Search the static settings of a task: by truth where there are labelled real frames."""
+    """Search the static settings of a task: by truth where labelled real frames are among them."""
     if real:
         # behind the simulated streams each real frame is a stream of its own
         n_simulated = sum(plan.n_streams for plan in OF_ANY_KIND)
-        frames = [BankFrame(bank, stream[0]) for stream in bank.streams[n_simulated::TUNE_STEP]]
+        streams = bank.streams[n_simulated::TUNE_STEP] + bank.streams[:n_simulated:SIMULATED_STEP]
+        frames = [BankFrame(bank, stream[0]) for stream in streams]
         truths = [Truth(bank.truth(frame.index)) for frame in frames]
         settings, value = static_by_truth(task, frames, truths, seed=seed)
         measure = "mean F1"

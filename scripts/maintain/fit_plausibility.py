@@ -38,8 +38,6 @@ CACHE = Path.home() / ".cache" / "samstar_rl" / "plausibility"
 SIMULATED_PX = 448
 WIDE_PX = 768
 SIMULATED_SEED = 31
-#: Of the frames on which SAM was trained only masks that no SAM made are taken, of each third.
-MADE_EVERY = 3
 CHECK_EVERY = 3
 EMPTY_FRAMES = 60
 
@@ -73,9 +71,9 @@ def fit_plausibility(
 ) -> None:
     """Fit the network of the score's term `plausibility`.
 
-    The masks are of EMPS' part `tune` and of all families of the simulator: what random settings
-    keep of SAM's proposals at zooms 1 to 4; and true masks, wrong ones and level sets of empty
-    frames. They are kept in the user's cache. Of all epochs that one is written to OUT
+    The masks are of EMPS' parts `tune` and `sam` and of all families of the simulator: what random
+    settings keep of SAM's proposals at zooms 1 to 4; and true masks, wrong ones and level sets of
+    empty frames. They are kept in the user's cache. Of all epochs that one is written to OUT
     which is best on frames kept out; the package holds it as
     samstar_rl/evidence/plausibility.safetensors. All scores change with it.
     """
@@ -88,8 +86,8 @@ def fit_plausibility(
         samples = _looks_and_made(engines, tune, progress, "tune")
         drawn = [*simulated, *wide_frames(wide, size_px=WIDE_PX, seed=SIMULATED_SEED)][::every]
         samples += _looks_and_made(engines, drawn, progress, "simulated")
-        others = list(_emps(emps, "sam", MADE_EVERY * every))
-        samples += _made(others, progress, "made masks of sam")
+        # SAM's masks are better on the frames that trained it, but they are real ones
+        samples += _looks_and_made(engines, list(_emps(emps, "sam"))[::every], progress, "sam")
         numbers = progress.track(range(0, EMPTY_FRAMES, every), description="empty frames")
         samples += [sample_empty(number) for number in numbers]
         samples = [samples[k] for k in np.random.default_rng(seed).permutation(len(samples))]
