@@ -15,7 +15,7 @@ from segment_anything.modeling import Sam
 from torch import Tensor
 from torch.nn import functional as F
 
-from samstar_rl.fitting.sam_trainer import network_input
+from samstar_rl.fitting.samples import network_input
 from samstar_rl.sam.folded_decoder import point_tokens, run_transformer, upscale_masks
 
 EPOCHS, BATCH_SIZE = 12, 256

@@ -24,7 +24,7 @@ from samstar_rl.fitting.evaluation import best_of_three
 from samstar_rl.fitting.losses import AuxiliaryHead, MaskLosses, mask_losses
 from samstar_rl.fitting.packing import begin_from_weights
 from samstar_rl.fitting.resumable import ResumableTraining
-from samstar_rl.fitting.samples import BatchDataset, SimulatedPool
+from samstar_rl.fitting.samples import BatchDataset, SimulatedPool, network_input
 from samstar_rl.sam.architectures.tiny import TinySamConfig, build_tiny_sam, tie_cross_attentions
 from samstar_rl.sam.folded_decoder import point_tokens, predict_masks
 
@@ -325,29 +325,6 @@ def _one_thread() -> None:
     """For a thread of its own: its operations take no other, and subnormal numbers no time."""
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
-
-
-def network_input(sam: Sam, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-    """Images of a batch as the encoder takes them, 0 on padding, and what of them is no padding.
-
-    Parameters
-    ----------
-    sam : Sam
-    batch : dict
-        As `BatchDataset` gives it.
-
-    Returns
-    -------
-    images : (B, 3, S, S) float tensor
-    valid : (B, S, S) bool tensor
-    """
-    shape = batch["shape"]  # the rest is padding
-    along = torch.arange(batch["image"].shape[-1], device=shape.device)
-    rows = along[None, :, None] < shape[:, 0, None, None]
-    columns = along[None, None, :] < shape[:, 1, None, None]
-    valid = rows & columns
-    images = (batch["image"].unsqueeze(1).float() - sam.pixel_mean) / sam.pixel_std
-    return images * valid.unsqueeze(1), valid
 
 
 def mask_targets(labels: Tensor, instance: Tensor) -> Tensor:

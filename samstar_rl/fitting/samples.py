@@ -27,6 +27,8 @@ from samstar_rl.fitting.prompt_sampling import sample_prompts
 from samstar_rl.simulator import draw_training_image, draw_wide_image
 
 if TYPE_CHECKING:
+    from segment_anything.modeling import Sam
+
     from samstar_rl.fitting.emps import Labelled
     from samstar_rl.fitting.sam_trainer import TrainingConfig
 
@@ -177,3 +179,26 @@ class BatchDataset(torch.utils.data.Dataset[dict[str, Tensor]]):
                     "instance": torch.from_numpy(prompts.instance),
                     "weight": torch.from_numpy(weight),
                 }
+
+
+def network_input(sam: Sam, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+    """Images of a batch as the encoder takes them, 0 on padding, and what of them is no padding.
+
+    Parameters
+    ----------
+    sam : Sam
+    batch : dict
+        As `BatchDataset` gives it.
+
+    Returns
+    -------
+    images : (B, 3, S, S) float tensor
+    valid : (B, S, S) bool tensor
+    """
+    shape = batch["shape"]  # the rest is padding
+    along = torch.arange(batch["image"].shape[-1], device=shape.device)
+    rows = along[None, :, None] < shape[:, 0, None, None]
+    columns = along[None, None, :] < shape[:, 1, None, None]
+    valid = rows & columns
+    images = (batch["image"].unsqueeze(1).float() - sam.pixel_mean) / sam.pixel_std
+    return images * valid.unsqueeze(1), valid

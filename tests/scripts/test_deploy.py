@@ -236,8 +236,9 @@ def test_a_policy_runs_under_its_guard(samstar, small_task, bundle, tmp_path):
     )
     assert done.exit_code == 0, done.output
     lines = records(tmp_path / "out")
-    assert len(lines) == 2
-    assert all(line["tuner"] == "untrained" or line["notes"] for line in lines)
+    compared, other = lines
+    assert compared["tuner"] in ("untrained", "static")  # the better of both on the first frame
+    assert other["tuner"] == "untrained" or other["notes"]
 
 
 @pytest.mark.parametrize(
