@@ -26,6 +26,7 @@ from torch.nn import functional as F
 from samstar_rl._io.onnx_export import open_session, weights_sha256
 from samstar_rl.errors import SamstarError
 from samstar_rl.evidence.polar_views import N_ANGLES, N_CHANNELS, RADII
+from samstar_rl.foreground.network import threads
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -152,10 +153,13 @@ class Likeness:
         n_masks, missing = len(views), -len(views) % BATCH
         views = np.pad(views, ((0, missing), (0, 0), (0, 0), (0, 0)))
         figures = np.pad(figures, ((0, missing), (0, 0)))
-        logits = [
-            self._logits(views[start : start + BATCH], figures[start : start + BATCH])
-            for start in range(0, len(views), BATCH)
-        ]
+        _ = self._session  # opened before several threads ask for it
+
+        def judge(start: int) -> NDArray[np.float32]:
+            batch = slice(start, start + BATCH)
+            return self._logits(views[batch], figures[batch])
+
+        logits = threads().map(judge, range(0, len(views), BATCH))
         found = np.concatenate([np.zeros(0), *logits])[:n_masks]
         return np.asarray(1 / (1 + np.exp(-found)))
 

@@ -60,7 +60,8 @@ class ProposalEngine:
     arithmetic : {"folded", "stock"}
         "stock" decodes and upsamples exactly as the stock generator does and gives its masks pixel
         for pixel; "folded" computes the same sums in another order, with less work: logits
-        move by about 1e-5, so that rare single pixels on a mask's rim may flip.
+        move by about 1e-5, so that rare single pixels on a mask's rim may flip. Far from a mask's
+        outline one logit stands for 16 (`folded_decoder.masks_near_outlines`).
     points_per_batch : int
         Prompts decoded together.
     backend : {"auto", "torch", "onnxruntime"}

@@ -6,17 +6,33 @@ so it is far cheaper to carry the projections over to their side:
 
     softmax((q Wq) (x Wk)^T) (x Wv) = softmax(((q Wq) Wk^T) x^T) x Wv
 
-with the image tokens ``x`` untouched. The results equal the stock decoder's up to float rounding
-(about 1e-5 on the logits); the weights are the stock module's own, so any SAM can be decoded so.
+with the image tokens ``x`` untouched. In the first layer all prompts of an image still share its
+tokens, which are projected there once for all of them. The results equal the stock decoder's up to
+float rounding (about 1e-5 on the logits); the weights are the stock module's own, so any SAM can be
+decoded so.
+
+Most of a picture is far from any mask: `masks_near_outlines` computes masks only where they may
+have an outline.
 """
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from segment_anything.modeling import MaskDecoder, PromptEncoder
 from segment_anything.modeling.transformer import Attention, TwoWayAttentionBlock
 from torch import Tensor
 from torch.nn import functional as F
+
+SIDE = 4
+"""Logits that a token makes along each axis."""
+DECIDED = 32.0
+"""Logits beyond which a token's neighbourhood lies inside or outside of a mask for good. Of 37,440
+masks of the embedded SAM on real and simulated pictures 4 differed at 0, none by more than 3 % of
+its pixels; a third of all tokens was looked at closely. The background is at -50."""
 
 
 def point_tokens(prompt_encoder: PromptEncoder, coords_px: Tensor, labels: Tensor) -> Tensor:
@@ -100,8 +116,8 @@ def run_transformer(
 
     Returns
     -------
-    queries : (B * P, 1 + n_masks + T, C) tensor
-        IoU token, mask tokens, prompt tokens.
+    queries : (B * P, 1 + n_masks, C) tensor
+        IoU token and mask tokens; nobody asks for the prompts' own.
     image_tokens : (B * P, h * w, C) tensor
     """
     transformer = mask_decoder.transformer
@@ -112,6 +128,7 @@ def run_transformer(
     image_pe = dense_pe.flatten(2).transpose(1, 2)
     for block in transformer.layers:
         queries, image_tokens = two_way_block(block, queries, query_pe, image_tokens, image_pe)
+    queries, query_pe = queries[:, : len(learned)], query_pe[:, : len(learned)]
     attended = tokens_to_image(
         transformer.final_attn_token_to_image, queries + query_pe, image_tokens, image_pe
     )
@@ -179,14 +196,22 @@ def tokens_to_image(
     heads, prompts, tokens = attention.num_heads, queries.shape[0], queries.shape[1]
     images, _, channels = image_tokens.shape
     per_head = attention.q_proj(queries).unflatten(-1, (heads, -1))
+    per_head = per_head * per_head.shape[-1] ** -0.5
+    if images < prompts:
+        keys = attention.k_proj(image_tokens + image_pe).unflatten(-1, (heads, -1))
+        values = attention.v_proj(image_tokens).unflatten(-1, (heads, -1)).transpose(1, 2)
+        # (B, heads, P T, channels of a head)
+        by_head = per_head.reshape(images, -1, heads, per_head.shape[-1]).transpose(1, 2)
+        weights = (by_head @ keys.permute(0, 2, 3, 1)).softmax(dim=-1)
+        attended = (weights @ values).transpose(1, 2).reshape(prompts, tokens, -1)
+        return attention.out_proj(attended)
     key_weight = attention.k_proj.weight.unflatten(0, (heads, -1))
-    folded = torch.einsum("mthd,hdc->mhtc", per_head * per_head.shape[-1] ** -0.5, key_weight)
-    folded = folded.reshape(images, -1, channels)
+    folded = torch.einsum("mthd,hdc->mhtc", per_head, key_weight).flatten(1, 2)
     weights = (folded @ (image_tokens + image_pe).transpose(1, 2)).softmax(dim=-1)
     context = (weights @ image_tokens).view(prompts, heads, tokens, channels)
     value_weight = attention.v_proj.weight.unflatten(0, (heads, -1))
-    values = torch.einsum("mhtc,hdc->mthd", context, value_weight).flatten(2)
-    return attention.out_proj(values + attention.v_proj.bias)
+    attended = torch.einsum("mhtc,hdc->mthd", context, value_weight).flatten(2)
+    return attention.out_proj(attended + attention.v_proj.bias)
 
 
 def image_to_tokens(
@@ -209,12 +234,21 @@ def image_to_tokens(
     images, positions, channels = image_tokens.shape
     per_head = attention.k_proj(keys).unflatten(-1, (heads, -1))
     per_head = per_head * per_head.shape[-1] ** -0.5
-    query_weight = attention.q_proj.weight.unflatten(0, (heads, -1))
-    query_bias = attention.q_proj.bias.unflatten(0, (heads, -1))
-    folded = torch.einsum("mthd,hdc->mhtc", per_head, query_weight)
-    offset = torch.einsum("mthd,hd->mht", per_head, query_bias)
-    scores = folded.reshape(images, -1, channels) @ (image_tokens + image_pe).transpose(1, 2)
-    scores = scores.view(prompts, heads, tokens, positions) + offset.unsqueeze(-1)
+    if images < prompts:
+        # each head's keys beside zeros for the others: one product gives the scores of all heads
+        apart = torch.eye(heads, dtype=keys.dtype, device=keys.device)
+        spread = torch.einsum("mthd,hg->mhtgd", per_head, apart).reshape(
+            images, -1, heads * per_head.shape[-1]
+        )
+        scores = spread @ attention.q_proj(image_tokens + image_pe).transpose(1, 2)
+        scores = scores.view(prompts, heads, tokens, positions)
+    else:
+        query_weight = attention.q_proj.weight.unflatten(0, (heads, -1))
+        query_bias = attention.q_proj.bias.unflatten(0, (heads, -1))
+        folded = torch.einsum("mthd,hdc->mhtc", per_head, query_weight).flatten(1, 2)
+        offset = torch.einsum("mthd,hd->mht", per_head, query_bias)
+        scores = folded @ (image_tokens + image_pe).transpose(1, 2)
+        scores = scores.view(prompts, heads, tokens, positions) + offset.unsqueeze(-1)
     # by hand: ONNX Runtime transposes all scores for a softmax that is not over the last axis
     exponentials = (scores - scores.amax(dim=2, keepdim=True)).exp()
     weights = (exponentials / exponentials.sum(dim=2, keepdim=True)).flatten(1, 2)
@@ -231,74 +265,171 @@ def image_to_tokens(
 
 
 def upscale_masks(
+    mask_decoder: MaskDecoder, queries: Tensor, image_tokens: Tensor, grid: tuple[int, int]
+) -> Tensor:
+    """Compute masks from the transformer's output.
+
+    Parameters
+    ----------
+    mask_decoder : MaskDecoder
+    queries : (M, 1 + n_masks, C) tensor
+    image_tokens : (M, h * w, C) tensor
+    grid : tuple of int
+        h and w.
+
+    Returns
+    -------
+    (M, n_masks, 4 h, 4 w) tensor
+        Logits.
+    """
+    height, width = grid
+    hyper = _hypernetworks(mask_decoder, queries, range(mask_decoder.num_mask_tokens))
+    features = _upscaled(mask_decoder, image_tokens).flatten(1, 2)
+    logits = (hyper @ features.transpose(1, 2)).unflatten(-1, (height, width, SIDE, SIDE))
+    return logits.transpose(3, 4).reshape(*hyper.shape[:2], SIDE * height, SIDE * width)
+
+
+class MasksNearOutlines(NamedTuple):
+    """Logits of K masks of each of M prompts where these may have an outline.
+
+    Attributes
+    ----------
+    samples : (M, K, h * w) tensor
+        One logit of every token.
+    tokens : (S, 2) int tensor
+        Prompt and number of the tokens that were looked at closely.
+    near : (S, K) bool tensor
+        For which masks: those that are wanted and may have an outline there.
+    logits : (S, K, SIDE * SIDE) tensor
+        All logits of these, row by row.
+    """
+
+    samples: Tensor
+    tokens: Tensor
+    near: Tensor
+    logits: Tensor
+
+    def fill(self, images: NDArray[np.float32], wanted: Tensor) -> None:
+        """Write the wanted masks, (M, K) bool, into images (N, 4 h, 4 w) of their number N."""
+        # numpy: after so large a copy torch's threads would wait busily for more
+        samples, logits = (part.float().cpu().numpy() for part in (self.samples, self.logits))
+        tokens, near, chosen = (part.cpu().numpy() for part in (self.tokens, self.near, wanted))
+        height, width = images.shape[1] // SIDE, images.shape[2] // SIDE
+        grid = images.reshape(-1, height, SIDE, width, SIDE)
+        grid[:] = samples[chosen].reshape(-1, height, 1, width, 1)
+        number = np.cumsum(chosen).reshape(chosen.shape) - 1
+        prompt, row, column = tokens[:, 0], tokens[:, 1] // width, tokens[:, 1] % width
+        for mask in range(chosen.shape[1]):
+            there = near[:, mask].nonzero()[0]
+            closely = logits[there, mask].reshape(-1, SIDE, SIDE)
+            grid[number[prompt[there], mask], row[there], :, column[there]] = closely
+
+
+def masks_near_outlines(
     mask_decoder: MaskDecoder,
     queries: Tensor,
     image_tokens: Tensor,
     grid: tuple[int, int],
-    chosen: Tensor | None = None,
-) -> Tensor:
-    """Compute masks from the transformer's output.
+    wanted: Tensor,
+) -> MasksNearOutlines:
+    """Compute masks from the transformer's output where they may have an outline.
+
+    A token makes SIDE x SIDE logits of a mask. One of them is computed of every token. Where it and
+    those of the token's eight neighbours lie beyond `DECIDED`, all on one side, none of the others
+    is looked at: an outline would have to come and go between two samples.
+
+    Parameters
+    ----------
+    mask_decoder : MaskDecoder
+    queries, image_tokens, grid
+        As for `upscale_masks`.
+    wanted : (M, K) bool tensor
+        Which of the last K masks of each prompt are wanted.
+    """
+    n_masks = mask_decoder.num_mask_tokens
+    hyper = _hypernetworks(mask_decoder, queries, range(n_masks - wanted.shape[1], n_masks))
+    # two dimensions: ONNX Runtime then makes one step of product, offset and activation
+    sampled = _sampled(mask_decoder, image_tokens.flatten(0, 1))
+    # said in full, and so below: nothing can be inferred where no prompt is left
+    sampled = sampled.view(*image_tokens.shape[:2], hyper.shape[-1])
+    samples = hyper @ sampled.transpose(1, 2)
+    images = samples.unflatten(-1, grid)
+    highest, lowest = (sign * F.max_pool2d(sign * images, 3, 1, 1) for sign in (1, -1))
+    undecided = ((highest > -DECIDED) & (lowest < DECIDED)).view(samples.shape)
+    # what other masks are wanted changes none
+    near = (undecided & wanted.unsqueeze(-1)).transpose(1, 2)
+    tokens = near.any(dim=2).nonzero()
+    prompt, number = tokens[:, 0], tokens[:, 1]
+    features = _upscaled(mask_decoder, image_tokens[prompt, number])
+    logits = hyper[prompt] @ features.transpose(1, 2)
+    return MasksNearOutlines(samples, tokens, near[prompt, number], logits)
+
+
+def decode_points(
+    mask_decoder: MaskDecoder,
+    image_embedding: Tensor,
+    dense_pe: Tensor,
+    dense_prompt: Tensor,
+    sparse: Tensor,
+    floor: Tensor,
+) -> tuple[Tensor, MasksNearOutlines]:
+    """Decode prompts on one image: the masks that SAM gives for points, all but the single one.
+
+    Parameters
+    ----------
+    mask_decoder, image_embedding, dense_pe, dense_prompt, sparse
+        As for `predict_masks`, of one image.
+    floor : () tensor
+        Masks are wanted whose predicted IoU is above it.
+
+    Returns
+    -------
+    iou_pred : (P, n_masks - 1) tensor
+    masks : MasksNearOutlines
+        Of the M prompts of which any mask is wanted.
+    """
+    grid = (image_embedding.shape[-2], image_embedding.shape[-1])
+    queries, image_tokens = run_transformer(
+        mask_decoder, image_embedding, dense_pe, dense_prompt, sparse
+    )
+    iou_pred = mask_decoder.iou_prediction_head(queries[:, 0])[:, 1:].float()
+    wanted = iou_pred > floor
+    prompts = wanted.any(dim=1).nonzero()[:, 0]
+    masks = masks_near_outlines(
+        mask_decoder, queries[prompts], image_tokens[prompts], grid, wanted[prompts]
+    )
+    return iou_pred, masks
+
+
+def _hypernetworks(mask_decoder: MaskDecoder, queries: Tensor, masks: range) -> Tensor:
+    """What the features of a pixel are multiplied with for each of these masks: (M, K, C / 8)."""
+    heads = mask_decoder.output_hypernetworks_mlps
+    return torch.stack([heads[mask](queries[:, 1 + mask]) for mask in masks], dim=1)
+
+
+def _upscaled(mask_decoder: MaskDecoder, tokens: Tensor) -> Tensor:
+    """Features of all pixels of each token (..., C), row by row: (..., SIDE * SIDE, C / 8).
 
     A transposed convolution of kernel and stride 2 is a linear map from one token to its 2x2
     children, so that the whole upscaling stays a matrix product with the channels last.
-
-    Parameters
-    ----------
-    mask_decoder : MaskDecoder
-    queries : (M, 1 + n_masks + T, C) tensor
-    image_tokens : (M, h * w, C) tensor
-    grid : tuple of int
-        h and w.
-    chosen : (K,) int tensor, optional
-        Numbers of the masks wanted, counted through all M * n_masks; by default all.
-
-    Returns
-    -------
-    (M, n_masks, 4 h, 4 w) or (K, 4 h, 4 w) tensor
-        Logits.
     """
-    logits = mask_logits(mask_decoder, queries, image_tokens)
-    if chosen is not None:
-        return arrange_children(logits.flatten(0, 1)[chosen], grid)
-    return arrange_children(logits, grid)
-
-
-def mask_logits(mask_decoder: MaskDecoder, queries: Tensor, image_tokens: Tensor) -> Tensor:
-    """Compute the logits of `upscale_masks` in the order of tokens and children.
-
-    Parameters
-    ----------
-    mask_decoder : MaskDecoder
-    queries, image_tokens : Tensor
-        As for `upscale_masks`.
-
-    Returns
-    -------
-    (M, n_masks, 16 h w) tensor
-    """
-    prompts, _, channels = image_tokens.shape
     first, norm, activation, second, last_activation = mask_decoder.output_upscaling
-    children = _children(image_tokens.reshape(-1, channels), first)
+    children = _children(tokens.reshape(-1, tokens.shape[-1]), first)
     children = children.reshape(-1, first.weight.shape[1])
     children = F.layer_norm(children, norm.weight.shape, norm.weight, norm.bias, norm.eps)
     # before they are told apart: ONNX Runtime then makes one step of product and activation
     features = last_activation(_children(activation(children), second))
-    hyper = torch.stack(
-        [
-            head(queries[:, 1 + token])
-            for token, head in enumerate(mask_decoder.output_hypernetworks_mlps)
-        ],
-        dim=1,
-    )
-    return hyper @ features.reshape(prompts, -1, hyper.shape[-1]).transpose(1, 2)
+    # (child row, child column) x (grandchild row, grandchild column)
+    rows = features.reshape(-1, 2, 2, 2, 2, second.weight.shape[1]).transpose(2, 3)
+    return rows.reshape(*tokens.shape[:-1], SIDE * SIDE, second.weight.shape[1])
 
 
-def arrange_children(logits: Tensor, grid: tuple[int, int]) -> Tensor:
-    """Logits (..., 16 h w) in the order of tokens and children as images (..., 4 h, 4 w)."""
-    height, width = grid
-    # (row, column) x (child row, child column) x (grandchild row, grandchild column)
-    images = logits.reshape(-1, height, width, 2, 2, 2, 2).permute(0, 1, 3, 5, 2, 4, 6)
-    return images.reshape(*logits.shape[:-1], 4 * height, 4 * width)
+def _sampled(mask_decoder: MaskDecoder, tokens: Tensor) -> Tensor:
+    """Features of one pixel, row 1 and column 2, of each token (N, C): (N, C / 8)."""
+    first, norm, activation, second, last_activation = mask_decoder.output_upscaling
+    child = F.linear(tokens, first.weight[:, :, 0, 1].T, first.bias)
+    child = F.layer_norm(child, norm.weight.shape, norm.weight, norm.bias, norm.eps)
+    return last_activation(F.linear(activation(child), second.weight[:, :, 1, 0].T, second.bias))
 
 
 def _children(tokens: Tensor, layer: torch.nn.ConvTranspose2d) -> Tensor:

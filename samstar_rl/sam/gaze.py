@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
 from samstar_rl.sam.mask_collector import Collection, Crop, CropCollector, Decoded
 from samstar_rl.sam.prompt_order import SKIPPED_IN_MASKS, PromptPlan
@@ -129,9 +128,8 @@ def look(
         waiting = []
         for view, decoding in running:
             masks = decoding.finish()
-            low = masks.low.cpu().numpy()
-            view.cover(plan, covered, masks.iou_pred, low, position)
-            new = view.seen.new(low > threshold, masks.iou_pred)
+            view.cover(plan, covered, masks.iou_pred, masks.low, position)
+            new = view.seen.new(masks.low > threshold, masks.iou_pred)
             kept = new & ((masks.iou_pred > floor.iou_pred) | (floor.iou_pred <= 0))
             chosen = np.flatnonzero(kept)
             waiting.append(partial(view.collect, collection, masks, chosen, floor, offsets))
@@ -234,7 +232,7 @@ class _View:
             stock=self._stock,
         )
         # most often all of them
-        low: Tensor = masks.low if len(chosen) == len(masks.low) else masks.low[chosen]
+        low = masks.low if len(chosen) == len(masks.low) else masks.low[chosen]
         collector.collect(Decoded(masks.point[chosen], masks.iou_pred[chosen], low))
 
 

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
 from samstar_rl.masks.store import Held, MaskStore, pack_window, tight_box
 from samstar_rl.sam.upsampling import STOCK_CHANNELS, LogitUpsampler
@@ -43,7 +42,7 @@ class Decoded:
 
     point: NDArray[np.intp]
     iou_pred: NDArray[np.float32]
-    low: Tensor
+    low: NDArray[np.float32]
 
 
 @dataclass
@@ -108,24 +107,22 @@ class CropCollector:
         """Add those of the decoded masks that are above the floor."""
         # The cut-offs that stability compares, low and high of each offset.
         cuts = [self._threshold + sign * offset for offset in self._offsets for sign in (-1, 1)]
-        chunks = (
-            decoded.low.split(FULL_CHUNK) if self._stock and len(decoded.low) else [decoded.low]
-        )
-        done = 0
-        for chunk in chunks:
-            number = slice(done, done + len(chunk))
-            done += len(chunk)
-            part = Decoded(decoded.point[number], decoded.iou_pred[number], chunk)
-            (self._collect_full if self._stock else self._collect_blocks)(part, cuts)
+        if not self._stock:
+            self._collect_blocks(decoded, cuts)
+            return
+        for start in range(0, len(decoded.low), FULL_CHUNK):
+            part = slice(start, start + FULL_CHUNK)
+            chunk = Decoded(decoded.point[part], decoded.iou_pred[part], decoded.low[part])
+            self._collect_full(chunk, cuts)
 
     def _collect_blocks(self, decoded: Decoded, cuts: list[float]) -> None:
-        masks, counts = self._upsampler.masks(decoded.low.cpu().numpy(), self._threshold, cuts)
+        masks, counts = self._upsampler.masks(decoded.low, self._threshold, cuts)
         kept, stability = self._above_floor(counts)
         held = [partial(masks.window, k) for k in kept.tolist()]
         self._add(decoded, kept, stability, masks.boxes[kept], masks.areas[kept], held)
 
     def _collect_full(self, decoded: Decoded, cuts: list[float]) -> None:
-        full = self._upsampler.full(decoded.low).cpu().numpy()
+        full = self._upsampler.full(decoded.low)
         counts = [[np.count_nonzero(one > np.float32(cut)) for cut in cuts] for one in full]
         kept, stability = self._above_floor(np.array(counts).reshape(len(full), len(cuts)))
         masks = [one > np.float32(self._threshold) for one in full[kept]]

@@ -11,6 +11,7 @@ take a core; torch does on other devices, at other precisions, and in the stock 
 from __future__ import annotations
 
 import logging
+import math
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -41,8 +42,6 @@ Backend = Literal["auto", "torch", "onnxruntime"]
 
 logger = logging.getLogger(__name__)
 
-MASKS_PER_POINT = 3
-
 VIEWS = 8
 """Views encoded together where not every thread encodes one of its own."""
 
@@ -52,28 +51,43 @@ TOKEN_BYTES = 3 << 20
 
 @dataclass(frozen=True)
 class _Part:
-    """What a group of prompts gives: predicted IoU (P, 3), and (N, h, w) logits above a floor."""
+    """What a group of prompts gives.
+
+    Attributes
+    ----------
+    iou_pred : (P, 3) float tensor
+    above : (P, 3) bool tensor
+        Which masks are above the floor.
+    fill : callable
+        Writes the logits of these into images (N, h, w) of their number N.
+    """
 
     iou_pred: Tensor
     above: Tensor
-    low: Tensor
+    fill: Callable[[NDArray[np.float32]], object]
 
 
 @dataclass(frozen=True)
 class Decoding:
-    """Points that are being decoded."""
+    """Points that are being decoded, and the (h, w) that logits have."""
 
     points: NDArray[np.intp]
+    size: tuple[int, int]
     parts: Sequence[Callable[[], _Part]]
 
     def finish(self) -> Decoded:
         """Wait for the masks above the floor."""
         parts = [part() for part in self.parts]
-        above = torch.cat([part.above for part in parts])
-        iou_pred = torch.cat([part.iou_pred for part in parts])
-        rows = torch.nonzero(above)[:, 0].cpu().numpy()
-        low = torch.cat([part.low for part in parts])
-        return Decoded(self.points[rows], iou_pred[above].cpu().numpy(), low)
+        above = np.concatenate([part.above.cpu().numpy() for part in parts])
+        iou_pred = np.concatenate([part.iou_pred.cpu().numpy() for part in parts])
+        rows = np.nonzero(above)[0]
+        low = np.empty((len(rows), *self.size), dtype=np.float32)
+        done = 0
+        for part in parts:
+            n_masks = int(part.above.sum())
+            part.fill(low[done : done + n_masks])
+            done += n_masks
+        return Decoded(self.points[rows], iou_pred[above], low)
 
 
 class PointDecoder:
@@ -179,8 +193,9 @@ class PointDecoder:
         Decoding
             Whose `finish` waits for the masks.
         """
+        size = embedding.features.shape[-2] * 4, embedding.features.shape[-1] * 4
         if self.arithmetic == "stock":
-            return Decoding(points, [partial(self._stock_part, embedding, points_px, floor)])
+            return Decoding(points, size, [partial(self._stock_part, embedding, points_px, floor)])
         together = len(points)
         if self.sam.device.type == "cpu":
             together = max(1, TOKEN_BYTES // (4 * embedding.features.nelement()))
@@ -190,7 +205,7 @@ class PointDecoder:
         ]
         if self._pool is not None:
             parts = [self._pool.submit(part).result for part in parts]
-        return Decoding(points, parts)
+        return Decoding(points, size, parts)
 
     def autocast(self) -> AbstractContextManager[object]:
         """The context in which SAM works at the precision asked for."""
@@ -241,8 +256,8 @@ class PointDecoder:
             dense_prompt_embeddings=dense,
             multimask_output=True,
         )
-        above = _above(iou_pred, floor)
-        return _Part(iou_pred, above, low[above])
+        above = iou_pred > _least(floor)
+        return _Part(iou_pred, above, partial(np.copyto, src=low[above].cpu().numpy()))
 
     @torch.no_grad()
     def _folded_part(
@@ -253,45 +268,23 @@ class PointDecoder:
         pairs = torch.stack([coords, torch.zeros_like(coords)], dim=1)
         labels = torch.tensor([1, -1], device=coords.device).expand(len(coords), -1)
         tokens = decoder.point_tokens(self.sam.prompt_encoder, pairs, labels)
-        iou_pred, queries, image_tokens = self._transform(embedding, tokens)
-        above = _above(iou_pred, floor)
-        return _Part(iou_pred, above, self._upscale(embedding, queries, image_tokens, above))
-
-    def _transform(self, embedding: Embedding, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Run the two-way transformer: predicted IoU (P, 3), query tokens, image tokens."""
+        least = _least(floor)
         if (exported := self._onnx) is not None:
-            return exported.transform(embedding.features, tokens)
-        prompt_encoder = self.sam.prompt_encoder
-        with self.autocast():
-            queries, image_tokens = decoder.run_transformer(
-                self.sam.mask_decoder,
-                embedding.features,
-                prompt_encoder.get_dense_pe(),
-                prompt_encoder.no_mask_embed.weight.reshape(1, -1, 1, 1),
-                tokens,
-            )
-            iou_pred = self.sam.mask_decoder.iou_prediction_head(queries[:, 0])[:, 1:]
-        return iou_pred.float(), queries, image_tokens
-
-    def _upscale(
-        self, embedding: Embedding, queries: Tensor, image_tokens: Tensor, above: Tensor
-    ) -> Tensor:
-        """Logits (N, h, w) of the masks above the floor; the others are never upscaled."""
-        prompts = above.any(dim=1)
-        grid = (embedding.features.shape[-2], embedding.features.shape[-1])
-        if not prompts.any():
-            return embedding.features.new_zeros((0, 4 * grid[0], 4 * grid[1]))
-        # a single prompt's image tokens are those of the picture where no layer changed them
-        tokens = image_tokens[prompts] if len(image_tokens) == len(queries) else image_tokens
-        # counted through the masks of these prompts, the single mask first, which nobody asked for
-        rows, columns = torch.nonzero(above[prompts]).T
-        chosen = rows * (1 + MASKS_PER_POINT) + 1 + columns
-        if (exported := self._onnx) is not None:
-            return exported.upscale(queries[prompts], tokens, chosen)
-        with self.autocast():
-            return decoder.upscale_masks(
-                self.sam.mask_decoder, queries[prompts], tokens, grid, chosen
-            ).float()
+            iou_pred, masks = exported.decode(embedding.features, tokens, least)
+        else:
+            prompt_encoder = self.sam.prompt_encoder
+            with self.autocast():
+                iou_pred, masks = decoder.decode_points(
+                    self.sam.mask_decoder,
+                    embedding.features,
+                    prompt_encoder.get_dense_pe(),
+                    prompt_encoder.no_mask_embed.weight.reshape(1, -1, 1, 1),
+                    tokens,
+                    torch.tensor(least, device=coords.device),
+                )
+        above = iou_pred > least
+        fill = partial(masks.fill, wanted=above[above.any(dim=1)])
+        return _Part(iou_pred, above, fill)
 
     def _input_coords(self, embedding: Embedding, points_px: NDArray[np.float64]) -> Tensor:
         coords = self._resize.apply_coords(points_px, embedding.picture_size)
@@ -307,8 +300,6 @@ def one_ahead(decodings: Iterator[Decoding]) -> Iterator[Decoding]:
         waiting = following
 
 
-def _above(iou_pred: Tensor, floor: Floor) -> Tensor:
-    """The stock generator's filter: none at 0."""
-    if floor.iou_pred <= 0:
-        return torch.ones_like(iou_pred, dtype=torch.bool)
-    return iou_pred > floor.iou_pred
+def _least(floor: Floor) -> float:
+    """Masks are above the floor whose predicted IoU is; the stock generator filters none at 0."""
+    return floor.iou_pred if floor.iou_pred > 0 else -math.inf

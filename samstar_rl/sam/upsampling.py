@@ -21,7 +21,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from segment_anything.modeling import Sam
-from torch import Tensor
 from torch.nn import functional as F
 
 from samstar_rl.masks.blocks import SIDE_PX, BlockMasks, area_inside, count_bits
@@ -65,7 +64,14 @@ class _Axis:
     @lru_cache(maxsize=16)  # the tiles of a frame are alike, and so are a stream's frames
     def build(cls, low: int, padded: int, used: int, full: int) -> _Axis:
         """Compose both interpolations: low -> padded, cut to used, -> full."""
-        both = _interpolation(used, full) @ _interpolation(low, padded)[:used]
+        to_padded, to_full = _interpolation(low, padded)[:used], _interpolation(used, full)
+        # Two taps each: no product of matrices, after which the threads of a BLAS would wait busily
+        # for more while SAM decodes.
+        near = (to_full != 0).argmax(axis=1)
+        far = np.minimum(near + 1, used - 1)
+        rows = np.arange(full)
+        share = np.where(far > near, to_full[rows, far], 0.0)
+        both = to_full[rows, near, None] * to_padded[near] + share[:, None] * to_padded[far]
         weights = both.astype(np.float32)
         n_blocks = -(-full // SIDE_PX)
         weights = np.pad(weights, ((0, n_blocks * SIDE_PX - full), (0, 0)))
@@ -176,14 +182,14 @@ class LogitUpsampler:
         logits[column == len(columns.taps) - 1, :, (columns.length - 1) % SIDE_PX + 1 :] = -np.inf
         return logits
 
-    def full(self, low: Tensor) -> Tensor:
+    def full(self, low: Logits) -> Logits:
         """Upsample (n, h, w) logits to (n, H, W) in the stock arithmetic, bit for bit.
 
         With one thread torch rounds differently when it gets other than three channels at a time.
         The stock generator always has the three masks of a prompt, so others come in threes too.
         """
         n_missing = -len(low) % STOCK_CHANNELS
-        threes = torch.cat([low, low[:1].expand(n_missing, -1, -1)])
-        threes = threes.unflatten(0, (-1, STOCK_CHANNELS))
-        full = self._sam.postprocess_masks(threes, self.input_size, self.picture_size)
-        return full.flatten(0, 1)[: len(low)]
+        threes = np.concatenate([low, low[:1].repeat(n_missing, axis=0)])
+        batches = torch.from_numpy(threes).to(self._sam.device).unflatten(0, (-1, STOCK_CHANNELS))
+        full = self._sam.postprocess_masks(batches, self.input_size, self.picture_size)
+        return full.flatten(0, 1)[: len(low)].cpu().numpy()

@@ -7,18 +7,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
-from segment_anything.modeling import MaskDecoder, Sam
+from segment_anything.modeling import Sam
 from torch import Tensor, nn
 
 from samstar_rl._io.onnx_export import open_session
 from samstar_rl.sam import folded_decoder
 from samstar_rl.sam.architectures.tiny import PyramidEncoder
+from samstar_rl.sam.folded_decoder import MasksNearOutlines
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
-VERSION = 2
+VERSION = 3
 """Of what is exported; to be raised with any change of the folded decoder's sums."""
 
 
@@ -36,7 +38,6 @@ class OnnxSam:
     def __init__(self, sam: Sam, n_threads: int) -> None:
         decoder, grid = sam.mask_decoder, sam.prompt_encoder.image_embedding_size
         channels, side = decoder.transformer_dim, sam.image_encoder.img_size
-        self._grid = grid
         self._encoder: InferenceSession | None = None
         # those of other SAMs than the embedded one do not export
         if isinstance(sam.image_encoder, PyramidEncoder):
@@ -51,26 +52,15 @@ class OnnxSam:
         prompts = {
             "features": torch.zeros(1, channels, *grid),
             "points": torch.zeros(2, 2, channels),
+            "floor": torch.tensor(-torch.inf),
         }
-        decoded = ["iou_pred", "queries", "tokens"]
-        self._transformer = open_session(
-            _Transformer(sam),
+        decoded = ["iou_pred", "samples", "tokens", "near", "logits"]
+        self._decoder = open_session(
+            _Decoder(sam),
             VERSION,
             prompts,
             decoded,
             varying={name: [0] for name in ["points", *decoded]},
-        )
-        masks = {
-            "queries": torch.zeros(2, 3 + decoder.num_mask_tokens, channels),
-            "tokens": torch.zeros(2, grid[0] * grid[1], channels),
-            "chosen": torch.tensor([1, 3, 4]),
-        }
-        self._upscaler = open_session(
-            _Upscaler(decoder),
-            VERSION,
-            masks,
-            ["logits"],
-            varying={name: [0] for name in [*masks, "logits"]},
         )
 
     @property
@@ -84,51 +74,28 @@ class OnnxSam:
         (features,) = self._encoder.run(None, {"images": images.numpy()})
         return torch.from_numpy(features)
 
-    def transform(self, features: Tensor, points: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Run the two-way transformer.
+    def decode(
+        self, features: Tensor, points: Tensor, floor: float
+    ) -> tuple[Tensor, MasksNearOutlines]:
+        """Decode prompts, as `folded_decoder.decode_points` does.
 
         Parameters
         ----------
         features : (1, C, h, w) tensor
         points : (P, 2, C) tensor
             Prompt tokens.
-
-        Returns
-        -------
-        iou_pred : (P, 3) tensor
-        queries : (P, 7, C) tensor
-        tokens : (P, h * w, C) tensor
+        floor : float
         """
-        given = {"features": features.numpy(), "points": points.numpy()}
-        iou_pred, queries, tokens = map(torch.from_numpy, self._transformer.run(None, given))
-        return iou_pred, queries, tokens
-
-    def upscale(self, queries: Tensor, tokens: Tensor, chosen: Tensor) -> Tensor:
-        """Compute masks from what `transform` gives, as `folded_decoder.upscale_masks` does.
-
-        Parameters
-        ----------
-        queries : (P, 7, C) tensor
-        tokens : (P, h * w, C) tensor
-        chosen : (K,) int tensor
-            Numbers of the masks wanted, counted through all 4 P.
-
-        Returns
-        -------
-        (K, 4 h, 4 w) tensor
-            Logits.
-        """
-        given = {"queries": queries.numpy(), "tokens": tokens.numpy(), "chosen": chosen.numpy()}
-        (logits,) = self._upscaler.run(None, given)
-        # As `folded_decoder.arrange_children`. Two columns of grandchildren stay side by side:
-        # moved as one number, that takes a third of the time.
-        height, width = self._grid
-        pairs = torch.from_numpy(logits).reshape(-1, height, width, 2, 2, 2, 2)
-        images = torch.view_as_complex(pairs).permute(0, 1, 3, 5, 2, 4).contiguous()
-        return torch.view_as_real(images).reshape(-1, 4 * height, 4 * width)
+        given = {
+            "features": features.numpy(),
+            "points": points.numpy(),
+            "floor": np.array(floor, dtype=np.float32),
+        }
+        iou_pred, *masks = map(torch.from_numpy, self._decoder.run(None, given))
+        return iou_pred, MasksNearOutlines(*masks)
 
 
-class _Transformer(nn.Module):
+class _Decoder(nn.Module):
     position: Tensor
     no_mask: Tensor
 
@@ -139,17 +106,8 @@ class _Transformer(nn.Module):
         no_mask = sam.prompt_encoder.no_mask_embed.weight.detach().clone()
         self.register_buffer("no_mask", no_mask.reshape(1, -1, 1, 1))
 
-    def forward(self, features: Tensor, points: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        queries, tokens = folded_decoder.run_transformer(
-            self.decoder, features, self.position, self.no_mask, points
+    def forward(self, features: Tensor, points: Tensor, floor: Tensor) -> tuple[Tensor, ...]:
+        iou_pred, masks = folded_decoder.decode_points(
+            self.decoder, features, self.position, self.no_mask, points, floor
         )
-        return self.decoder.iou_prediction_head(queries[:, 0])[:, 1:], queries, tokens
-
-
-class _Upscaler(nn.Module):
-    def __init__(self, decoder: MaskDecoder) -> None:
-        super().__init__()
-        self.decoder = decoder
-
-    def forward(self, queries: Tensor, tokens: Tensor, chosen: Tensor) -> Tensor:
-        return folded_decoder.mask_logits(self.decoder, queries, tokens).flatten(0, 1)[chosen]
+        return iou_pred, *masks

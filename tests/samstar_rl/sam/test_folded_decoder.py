@@ -1,10 +1,20 @@
 """The folded decoder gives what segment_anything's own gives."""
 
+import numpy as np
 import pytest
 import torch
 
 from samstar_rl.sam.architectures.tiny import TinySamConfig, build_tiny_sam
-from samstar_rl.sam.folded_decoder import point_tokens, predict_masks
+from samstar_rl.sam.engine import ProposalEngine
+from samstar_rl.sam.folded_decoder import (
+    masks_near_outlines,
+    point_tokens,
+    predict_masks,
+    run_transformer,
+    upscale_masks,
+)
+from samstar_rl.sam.load import load_sam
+from samstar_rl.simulator import SimulatedStream
 
 
 @pytest.fixture(scope="module")
@@ -82,3 +92,52 @@ def test_gradients_reach_every_weight(sam):
     # a key bias of the attention to the image shifts all scores alike: it never had an effect
     assert all(name.endswith("k_proj.bias") for name in without), f"no gradient reaches {without}"
     sam.zero_grad()
+
+
+def transformed(sam, embedding, coords):
+    """Queries and image tokens of points on one image."""
+    labels = torch.tensor([1, -1]).expand(len(coords), -1)
+    return run_transformer(
+        sam.mask_decoder,
+        embedding,
+        sam.prompt_encoder.get_dense_pe(),
+        sam.prompt_encoder.no_mask_embed.weight.reshape(1, -1, 1, 1),
+        point_tokens(sam.prompt_encoder, coords, labels),
+    )
+
+
+def near_outlines(sam, queries, tokens, grid, wanted):
+    """The wanted ones of the last three masks of each prompt, and the share looked at closely."""
+    masks = masks_near_outlines(sam.mask_decoder, queries, tokens, grid, wanted)
+    images = np.empty((int(wanted.sum()), 4 * grid[0], 4 * grid[1]), dtype=np.float32)
+    masks.fill(images, wanted)
+    return images, len(masks.tokens) / (len(tokens) * grid[0] * grid[1])
+
+
+@torch.no_grad()
+def test_where_nothing_is_decided_all_logits_are_computed(sam):
+    embedding = torch.randn(1, 64, 16, 16, generator=torch.Generator().manual_seed(1))
+    queries, tokens = transformed(sam, embedding, random_prompts(5, 128)[0])
+    wanted = torch.ones(5, 3, dtype=torch.bool)
+    wanted[[0, 2, 2], [1, 0, 2]] = False
+    found, share = near_outlines(sam, queries, tokens, (16, 16), wanted)
+    assert share == 1
+    expected = upscale_masks(sam.mask_decoder, queries, tokens, (16, 16))[:, 1:][wanted]
+    np.testing.assert_allclose(found, expected.numpy(), rtol=0, atol=1e-5)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("preset", ["particles", "morphology"])
+def test_no_mask_changes_by_what_is_not_computed(preset):
+    sam = load_sam("tiny")
+    frame = next(iter(SimulatedStream(preset, seed=2, size=256, length=1))).frame
+    coords = torch.rand(48, 2, 2, generator=torch.Generator().manual_seed(3)) * 256
+    grid = sam.prompt_encoder.image_embedding_size
+    queries, tokens = transformed(sam, ProposalEngine(sam).embed(frame).features, coords)
+    wanted = torch.ones(len(coords), 3, dtype=torch.bool)
+    found, share = near_outlines(sam, queries, tokens, grid, wanted)
+    assert share < 0.5
+    expected = upscale_masks(sam.mask_decoder, queries, tokens, grid)[:, 1:].flatten(0, 1).numpy()
+    for cut in (-1, 0, 1):
+        differing = (found > cut) != (expected > cut)
+        assert np.abs(expected - cut)[differing].max(initial=0) < 1e-4

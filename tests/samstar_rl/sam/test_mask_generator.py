@@ -272,7 +272,7 @@ def test_pixels_flip_only_where_the_logit_is_close_to_the_threshold(monkeypatch)
     upsampler = LogitUpsampler(sam, embedding.input_size, embedding.picture_size)
     stock = stock.flatten(0, 1).numpy()
     cuts = [-1.0, 1.0]
-    masks, counts = upsampler.masks(low.numpy(), 0.0, cuts)
+    masks, counts = upsampler.masks(low, 0.0, cuts)
     for number, expected in enumerate(stock):
         x0, y0, x1, y1 = masks.boxes[number]
         found = np.zeros(expected.shape, dtype=bool)
