@@ -15,9 +15,10 @@ from samstar_rl.sam.engine import ProposalEngine, Proposals
 from samstar_rl.sam.load import load_sam
 from samstar_rl.segmentation.filters import Gauge, filter_proposals
 from samstar_rl.segmentation.segmentation import Segmentation
-from samstar_rl.settings import GATE_NAMES, Settings
+from samstar_rl.settings import Settings
 from samstar_rl.tasks.task import load_task
 from tests.benchmarks.report import Row
+from tests.benchmarks.samples import stock_arguments
 
 REQUIRED = 3000
 MEDIAN_KEPT = 10
@@ -71,11 +72,12 @@ def measure(
 
 
 def draw_settings(count: int, points_per_side: int, seed: int = 0) -> list[Settings]:
-    """Settings of the task `particles`, uniform in its space."""
+    """Settings of the task `particles`, uniform in its space, all of them on the stock's grid."""
     space = load_task("particles").space
     rng = np.random.default_rng(seed)
     vectors = rng.uniform(-1, 1, (count, space.n))
-    return [space.decode(vector).replace(points_per_side=points_per_side) for vector in vectors]
+    grid = {"points_per_side": points_per_side, "n_prompts": None, "zoom": 1.0}
+    return [space.decode(vector).replace(**grid) for vector in vectors]
 
 
 def _seconds(evaluate: Callable[[Settings], int], settings: list[Settings]) -> list[float]:
@@ -89,10 +91,9 @@ def _seconds(evaluate: Callable[[Settings], int], settings: list[Settings]) -> l
 
 def _stock_seconds(sam, reward, item: LabelledFrame, choice: Settings) -> float:
     """One stock evaluation: generate, then score the masks."""
-    arguments = {k: v for k, v in choice.to_dict().items() if k not in GATE_NAMES}
     rgb = to_sam_rgb(item.frame.image)
     started = time.perf_counter()
-    records = SamAutomaticMaskGenerator(sam, **arguments).generate(rgb)
+    records = SamAutomaticMaskGenerator(sam, **stock_arguments(choice)).generate(rgb)
     masks = [record["segmentation"] for record in records]
     reward.score(Segmentation.from_masks(masks, item.frame), item.frame)
     return time.perf_counter() - started

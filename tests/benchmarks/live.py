@@ -19,10 +19,10 @@ import numpy as np
 from samstar_rl.frames.frame import Frame, LabelledFrame
 from samstar_rl.frames.intensity import to_sam_rgb
 from samstar_rl.segmentation.segmentation import Segmentation
-from samstar_rl.settings import GATE_NAMES, Settings
+from samstar_rl.settings import Settings
 from samstar_rl.truth.metrics import f1_at
 from tests.benchmarks.report import Row
-from tests.benchmarks.samples import enlarged
+from tests.benchmarks.samples import enlarged, stock_arguments
 
 MODES: dict[str, dict[str, str]] = {
     "folded": {},
@@ -168,7 +168,8 @@ def _work(mode: str, folder: Path, side: int, device: str) -> None:
     masks, parts = generate(image)
     seconds = time.perf_counter() - started
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024 - before
-    bits = np.packbits(np.reshape(masks, (len(masks), image.size)), axis=1)
+    flat = np.array(masks, dtype=bool).reshape(len(masks), image.size)
+    bits = np.packbits(flat, axis=1)
     np.savez(folder / "masks.npz", bits=bits)
     parts["decode"] = 0.0 if decode is None else decode(image)
     result = {"seconds": seconds, "peak_mb": peak, "n_masks": len(masks), **parts}
@@ -180,9 +181,8 @@ def _stock(side: int, device: str):
 
     from samstar_rl.sam.load import load_sam
 
-    filters = {k: v for k, v in SETTINGS.to_dict().items() if k not in GATE_NAMES}
-    filters["points_per_side"] = side
-    generator = SamAutomaticMaskGenerator(load_sam("tiny", device=device), **filters)
+    arguments = stock_arguments(SETTINGS.replace(points_per_side=side))
+    generator = SamAutomaticMaskGenerator(load_sam("tiny", device=device), **arguments)
 
     def generate(image: np.ndarray):
         records = generator.generate(to_sam_rgb(image))

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 
 from samstar_rl.fitting.emps import load_labelled, split_names
 from samstar_rl.frames.frame import Frame, LabelledFrame
+from samstar_rl.settings import GATE_NAMES, Settings
 from samstar_rl.simulator import SimulatedStream
 
 EMPS = Path("../shared/data/emps/train")
@@ -46,3 +48,9 @@ def enlarged(item: LabelledFrame, long_side: int) -> LabelledFrame:
     image = cv2.resize(item.frame.image, size, interpolation=cv2.INTER_CUBIC)
     labels = cv2.resize(item.truth.astype(np.float32), size, interpolation=cv2.INTER_NEAREST)
     return LabelledFrame(Frame(image, id=item.frame.id), np.rint(labels).astype(np.int32))
+
+
+def stock_arguments(settings: Settings) -> dict[str, Any]:
+    """What the stock generator takes of settings that look at its grid."""
+    ours = {*GATE_NAMES, "n_prompts", "zoom"}
+    return {name: value for name, value in settings.to_dict().items() if name not in ours}

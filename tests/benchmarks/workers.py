@@ -18,6 +18,7 @@ from samstar_rl.frames.frame import LabelledFrame
 from samstar_rl.results.registry import DEFAULT_FORMATS
 from samstar_rl.scripts._shared.segmenting import NamedImage, Outcome, Plan, name_images
 from samstar_rl.tasks.task import load_task
+from samstar_rl.tuning.budget import GazeOptions
 from tests.benchmarks.report import Row
 
 
@@ -58,7 +59,7 @@ def write_images(items: Sequence[LabelledFrame], folder: Path) -> list[NamedImag
     paths = [folder / f"{number:03d}.tif" for number in range(len(items))]
     for path, item in zip(paths, items, strict=True):
         tifffile.imwrite(path, item.frame.image)
-    return name_images(paths)
+    return name_images(paths, folder.parent / "results")
 
 
 def plan_into(out: Path) -> Plan:
@@ -67,14 +68,15 @@ def plan_into(out: Path) -> Plan:
     return Plan(
         task=json.dumps(load_task("particles").to_dict()),
         tuner="static",
-        tuner_name="static",
         out=out,
         formats=DEFAULT_FORMATS,
         pixel_size_nm=None,
+        exclude_border=False,
         n_evaluations=1,
         sam="tiny",
         device="cpu",
         precision="float32",
+        gaze=GazeOptions(),
         seed=0,
     )
 
@@ -95,7 +97,7 @@ def run(client: Any, plan: Plan, images: Sequence[NamedImage]) -> float:
     started = time.perf_counter()
     outcomes: list[Outcome] = list(spread(client, plan.segment_file, images))
     seconds = time.perf_counter() - started
-    failed = [outcome.failure for outcome in outcomes if outcome.failure]
+    failed = [failure for outcome in outcomes for failure in outcome.failures.values()]
     if failed:
         raise RuntimeError(f"{len(failed)} files failed, the first with: {failed[0]}")
     return len(outcomes) / seconds
