@@ -1,4 +1,4 @@
-"""The benchmarks run: each part on a frame or a few, which says whether it works and nothing else."""
+"""The benchmarks run: each part on few frames, which says whether it works and no more."""
 
 import subprocess
 import sys

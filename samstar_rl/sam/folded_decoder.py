@@ -132,6 +132,8 @@ def run_transformer(
     attended = tokens_to_image(
         transformer.final_attn_token_to_image, queries + query_pe, image_tokens, image_pe
     )
+    if len(image_tokens) < len(queries):  # there is no layer that told the prompts apart
+        image_tokens = image_tokens.repeat_interleave(len(queries) // len(image_tokens), dim=0)
     return transformer.norm_final_attn(queries + attended), image_tokens
 
 
@@ -345,6 +347,10 @@ def masks_near_outlines(
         As for `upscale_masks`.
     wanted : (M, K) bool tensor
         Which of the last K masks of each prompt are wanted.
+
+    Returns
+    -------
+    MasksNearOutlines
     """
     n_masks = mask_decoder.num_mask_tokens
     hyper = _hypernetworks(mask_decoder, queries, range(n_masks - wanted.shape[1], n_masks))

@@ -193,7 +193,8 @@ class PointDecoder:
         Decoding
             Whose `finish` waits for the masks.
         """
-        size = embedding.features.shape[-2] * 4, embedding.features.shape[-1] * 4
+        height, width = embedding.features.shape[-2:]
+        size = decoder.SIDE * height, decoder.SIDE * width
         if self.arithmetic == "stock":
             return Decoding(points, size, [partial(self._stock_part, embedding, points_px, floor)])
         together = len(points)

@@ -1,6 +1,7 @@
 """SAM by ONNX Runtime on a CPU: the folded decoder of any SAM, the encoder of the embedded one.
 
-The sums are those of the folded decoder in yet another order: logits are within 1e-3 of torch's.
+The sums are those of the folded decoder in yet another order: logits are within 1e-3 of torch's
+where they are near a mask's outline.
 """
 
 from __future__ import annotations
@@ -85,6 +86,11 @@ class OnnxSam:
         points : (P, 2, C) tensor
             Prompt tokens.
         floor : float
+
+        Returns
+        -------
+        iou_pred : (P, 3) tensor
+        masks : MasksNearOutlines
         """
         given = {
             "features": features.numpy(),

