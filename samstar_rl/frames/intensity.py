@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from samstar_rl.errors import SamstarError
 
 # a tenth of a percent on either side: hot pixels and dead ones go, small bright particles stay
-LOW_PERCENTILE = 0.1
-HIGH_PERCENTILE = 99.9
+OUTSIDE_PERCENT = 0.1
 # percentiles of larger images are taken from a regular subset of about this many pixels
 MAX_PERCENTILE_PIXELS = 1 << 18
+# one in so many of these says where the percentiles lie, about
+TAIL_STEP = 64
 # between these float32 arithmetic neither overflows nor underflows
 TINY_SPAN, HUGE_SPAN = 1e-30, 1e30
 NEUTRAL = 0.5
@@ -66,8 +68,8 @@ def to_sam_rgb(image: ArrayLike) -> NDArray[np.uint8]:
 
 def unit_to_rgb(unit: NDArray[np.floating]) -> NDArray[np.uint8]:
     """Turn an image that `normalise` made, (H, W) in [0, 1], into (H, W, 3) uint8."""
-    grey = np.rint(unit * 255.0).astype(np.uint8)
-    return np.repeat(grey[:, :, np.newaxis], 3, axis=2)
+    grey = cv2.convertScaleAbs(unit, alpha=255.0)
+    return np.asarray(cv2.merge([grey, grey, grey]))
 
 
 def _as_real_2d(image: ArrayLike) -> NDArray[np.floating]:
@@ -93,11 +95,25 @@ def _robust_range(values: NDArray[np.floating]) -> tuple[float, float]:
     known = values.ravel() if finite.all() else values[finite]
     if known.size == 0:
         return 0.0, 0.0
-    step = max(1, known.size // MAX_PERCENTILE_PIXELS)
-    low, high = np.percentile(known[::step], [LOW_PERCENTILE, HIGH_PERCENTILE])
+    known = known[:: max(1, known.size // MAX_PERCENTILE_PIXELS)]
+    low, high = _low_percentile(known, OUTSIDE_PERCENT), -_low_percentile(-known, OUTSIDE_PERCENT)
     if not low < high:
         low, high = known.min(), known.max()
     return float(low), float(high)
+
+
+def _low_percentile(values: NDArray[np.floating], percentile: float) -> float:
+    """As `np.percentile`: of many values, one far out is sought among the least of them only."""
+    place = percentile / 100 * (values.size - 1)
+    sample = values[::TAIL_STEP]
+    reach = int(2 * place / TAIL_STEP) + 8
+    if reach < sample.size:
+        least = values[values <= np.partition(sample, reach)[reach]]
+        if least.size >= place + 2:
+            values = least
+    below = int(place)
+    found = np.partition(values, [below, min(below + 1, values.size - 1)])[below : below + 2]
+    return float(found[0] + (found[-1] - found[0]) * (place - below))
 
 
 def _rescale(values: NDArray[np.floating], low: float, high: float) -> NDArray[np.floating]:

@@ -159,9 +159,26 @@ class PointDecoder:
 
     def _prepared(self, picture: NDArray[np.uint8]) -> tuple[Tensor, tuple[int, int]]:
         """A picture as the encoder takes it, (1, 3, S, S), and its size without padding."""
-        resized = torch.as_tensor(self._resize.apply_image(picture), device=self.sam.device)
-        images = resized.permute(2, 0, 1).contiguous()[None]
-        return self.sam.preprocess(images), (images.shape[-2], images.shape[-1])
+        resized = self._resize.apply_image(picture)
+        height, width = resized.shape[:2]
+        if self.sam.device.type != "cpu":
+            images = torch.as_tensor(resized, device=self.sam.device).permute(2, 0, 1)
+            return self.sam.preprocess(images.contiguous()[None]), (height, width)
+        side = self.sam.image_encoder.img_size
+        padded = np.zeros((1, 3, side, side), dtype=np.float32)
+        for channel, levels in enumerate(self._levels):
+            padded[0, channel, :height, :width] = levels.take(resized[:, :, channel])
+        return torch.from_numpy(padded), (height, width)
+
+    @cached_property
+    def _levels(self) -> NDArray[np.float32]:
+        """What `Sam.preprocess` makes of each level of a channel, (3, 256).
+
+        To look it up takes a tenth of the time, and wakes none of torch's threads.
+        """
+        levels = torch.arange(256.0)[None, :, None]
+        normalised = (levels - self.sam.pixel_mean) / self.sam.pixel_std
+        return np.asarray(normalised[:, :, 0].numpy())
 
     def _encoded(self, images: Tensor) -> Tensor:
         exported = self._onnx
