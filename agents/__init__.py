@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from samstar_rl.agents.registry import make_tuner as make_tuner
     from samstar_rl.agents.search.static import StaticFound as StaticFound
     from samstar_rl.agents.search.static import search_static as search_static
+    from samstar_rl.agents.tuners.filters import ChooseFilters as ChooseFilters
     from samstar_rl.agents.tuners.fixed import RandomTuner as RandomTuner
     from samstar_rl.agents.tuners.policy import PolicyTuner as PolicyTuner
     from samstar_rl.agents.tuners.search import SearchTuner as SearchTuner
@@ -39,6 +40,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "search.static": ["StaticFound", "search_static"],
         "learning.plan": ["TrainingPlan"],
         "learning.train": ["train_multi_policy", "train_policy"],
+        "tuners.filters": ["ChooseFilters"],
         "tuners.fixed": ["RandomTuner", "StaticTuner"],
         "tuners.policy": ["PolicyTuner"],
         "tuners.search": ["SearchTuner"],

@@ -11,6 +11,7 @@ from samstar_rl.agents.search.settings_file import TunerError as TunerError
 from samstar_rl.agents.search.settings_file import read_by_frame, read_static
 from samstar_rl.agents.tuner_names import TUNERS as TUNERS
 from samstar_rl.agents.tuner_names import shipped_bundles
+from samstar_rl.agents.tuners.filters import ChooseFilters
 from samstar_rl.agents.tuners.fixed import RandomTuner, default_tuner
 from samstar_rl.agents.tuners.policy import PolicyTuner
 from samstar_rl.agents.tuners.search import EVALUATIONS, Nsga2Tuner, SearchTuner
@@ -89,7 +90,8 @@ class NamedTuner:
         if spec == "nsga2":
             return Nsga2Tuner(task, n_evaluations=n_evaluations, seed=seed)
         try:
-            return PolicyTuner.from_bundle(self._bundle.serving(task, sam_sha256))
+            policy = PolicyTuner.from_bundle(self._bundle.serving(task, sam_sha256))
+            return ChooseFilters(policy, task.space)
         except BundleError as error:
             if Path(spec).exists() or spec in shipped_bundles():
                 raise TunerError(str(error)) from error

@@ -476,6 +476,11 @@ class SettingsSpace:
         """Least and greatest value that a moving setting can take."""
         return self._axes[self.names.index(name)].limits
 
+    def spread(self, name: str, count: int) -> tuple[float, ...]:
+        """So many values of a moving setting, or all where a ladder has fewer, evenly spread."""
+        axis = self._axes[self.names.index(name)]
+        return tuple(dict.fromkeys(map(axis.decode, np.linspace(-1, 1, count).tolist())))
+
     def encode(self, settings: Settings) -> NDArray[np.float32]:
         """Return the (n,) float32 vector in [-1, 1] that `decode` turns into these settings.
 

@@ -72,6 +72,7 @@ class Contender:
 _ALL = (
     Contender("default", "default", quick=True, has_budget=False),
     Contender("static", "static", quick=True, everywhere=True),
+    Contender("static-filters", "static_filters", quick=True),
     Contender("rule", "rule", quick=True),
     Contender("static-search", "static_search", seeds=STATICS, quick=True),
     Contender("frozen-start", "frozen_start", quick=True, needs_streams=True),

@@ -22,6 +22,7 @@ from samstar_rl.agents.learning.train import bundle_trained, train_multi_policy,
 from samstar_rl.agents.search.gazes import evaluate_gazes, gazes_of
 from samstar_rl.agents.search.settings_file import settings_toml
 from samstar_rl.agents.search.static import FIRST_FRAMES, search_static
+from samstar_rl.agents.tuners.filters import ChooseFilters
 from samstar_rl.agents.tuners.fixed import ForeignStaticTuner, ScriptedTuner
 from samstar_rl.agents.tuners.policy import PolicyTuner
 from samstar_rl.agents.tuners.rule import RuleTuner
@@ -64,6 +65,13 @@ def default(conditions: Conditions, seed: int) -> Prepared:
 def static(conditions: Conditions, seed: int) -> Prepared:
     """The static settings that the task ships with."""
     return Prepared(lambda budget: StaticTuner(conditions.task.static))
+
+
+def static_filters(conditions: Conditions, seed: int) -> Prepared:
+    """The gaze that the task ships with, filters chosen on each frame as policies have it."""
+    static = StaticTuner(conditions.task.static)
+    tuner = ChooseFilters(static, conditions.task.space)
+    return Prepared(lambda budget: tuner)
 
 
 def rule(conditions: Conditions, seed: int) -> Prepared:
@@ -223,7 +231,8 @@ def unseen(conditions: Conditions, seed: int) -> Prepared:
     plan = _training_plan(conditions, "ppo", "all", seed, variation=VARIATION)
     others = list(conditions.others.values())
     trained = train_multi_policy(others, plan, conditions.folder, resume=True)
-    tuner = trained.tuner(conditions.test, conditions.task, "unseen")
+    policy = trained.tuner(conditions.test, conditions.task, "unseen")
+    tuner = ChooseFilters(policy, conditions.task.space)
     prepared = _of_training(trained, plan, tuner)
     prepared.learned_from = tuple(bank for _, bank in others)
     return prepared
@@ -315,6 +324,8 @@ def _of_training(trained: Trained, plan: TrainingPlan, tuner: Tuner) -> Prepared
     )
 
 
-def _judged(conditions: Conditions, network: PolicyNetwork, name: str) -> PolicyTuner:
+def _judged(conditions: Conditions, network: PolicyNetwork, name: str) -> Tuner:
+    """A policy as it is deployed."""
     frames = conditions.judge.frames
-    return PolicyTuner(network, frames.builder, name, frames=frames)
+    policy = PolicyTuner(network, frames.builder, name, frames=frames)
+    return ChooseFilters(policy, conditions.task.space)

@@ -3,7 +3,8 @@
 A bank knows what every gaze would have come to on a frame, so that the gaze need not be found by
 trial: a small network is fitted to the mean reward itself, interpolated between the gazes that were
 evaluated. It begins at the best single gaze for each budget and learns when to depart from that.
-Reinforcement learning goes on from there, and moves the filters as well.
+A gaze counts for what it comes to with the filters that suit it, as `ChooseFilters` finds them on
+each frame, about. Reinforcement learning goes on from there, and moves the filters as well.
 """
 
 from __future__ import annotations
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
 GAZE = ("n_prompts", "zoom")
 NUMBERS, BUDGETS = 7, 6
 """Numbers of prompts that are tried at each zoom, and budgets, spread evenly by their logarithm."""
+
+PLAUSIBILITIES = 4
+"""Values of ``min_plausibility`` that are tried with each gaze where the task lets it move."""
 
 START_STEPS, STEPS, BATCH = 300, 400, 512
 RATE, DECAY, DROPOUT = 3e-3, 1e-2, 0.3
@@ -89,7 +93,7 @@ def evaluate_all_gazes(
         Of the frames in the bank.
     objective : Objective
     filters : Settings
-        Whose filter settings go with every gaze.
+        Whose filter settings go with every gaze, but for the plausibility.
     most : int
         No further frame is looked at after so many evaluations.
     budget : float or (float, float)
@@ -105,11 +109,16 @@ def evaluate_all_gazes(
     ends = budget if isinstance(budget, tuple) else (budget, budget)
     budgets = np.unique(np.geomspace(*ends, BUDGETS)).tolist()
     entries = np.stack([frames.builder.encode(gaze) for gaze in gazes])
-    columns = [objective.task.space.names.index(name) for name in GAZE]
+    space = objective.task.space
+    columns = [space.names.index(name) for name in GAZE]
+    plausibilities: tuple[float, ...] = ()
+    if "min_plausibility" in space.names:
+        plausibilities = space.spread("min_plausibility", PLAUSIBILITIES)
     numbers, zooms = (np.unique(entries[:, column]).astype(np.float64) for column in columns)
     spent, tables = 0, []
     for index in indices:
-        values = evaluate_gazes(frames.source(index), objective, gazes, budgets)
+        source = frames.source(index)
+        values = evaluate_gazes(source, objective, gazes, budgets, plausibilities=plausibilities)
         tables.append(values.reward.reshape(len(budgets), len(numbers), len(zooms)))
         spent += values.n_evaluations
         if on_spent is not None:

@@ -36,6 +36,7 @@ from samstar_rl.agents.learning.plan import TrainingProgress
 from samstar_rl.agents.policies.bundle import PolicyBundle
 from samstar_rl.agents.reporting.curve_writer import CurveWriter, HeldCurves
 from samstar_rl.agents.search.static import FINALISTS, SEARCH_FRAMES, search_static
+from samstar_rl.agents.tuners.filters import ChooseFilters
 from samstar_rl.agents.tuners.policy import LookingTuner, PolicyTuner
 from samstar_rl.bank.split import split_streams
 from samstar_rl.envs import TUNING_ID, StreamEnv, StreamOptions, TuningEnv
@@ -403,7 +404,11 @@ class _TaskFrames:
         return np.array([np.mean([e.reward for e in es]) for es in self._evaluate(tuner, budgets)])
 
     def _evaluate(self, tuner: Tuner, budgets: Sequence[float]) -> list[list[Evaluation]]:
-        """What a tuner comes to on each validation stream, frame by frame, at several budgets."""
+        """What a tuner comes to on each validation stream, frame by frame, at several budgets.
+
+        Filters are chosen on each frame, as they are when a policy is deployed.
+        """
+        tuner = ChooseFilters(tuner, self.task.space)
         return [
             [
                 tuned.evaluation

@@ -1,4 +1,4 @@
-"""What each gaze comes to on a frame at each budget, static filters: who looks at all of them."""
+"""What each gaze comes to on a frame at each budget: who looks at all of them."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class GazeValues:
     reward, score, cost, f1 : (B, G) array
         F1 is NaN without truth.
     n_evaluations : int
-        Evaluations that this took: gazes that a budget makes equal are one.
+        Evaluations that this took: of gazes that a budget makes equal one is evaluated.
     """
 
     reward: NDArray[np.float64]
@@ -81,6 +81,7 @@ def evaluate_gazes(
     gazes: Sequence[Settings],
     budgets: Sequence[float],
     truth: Truth | None = None,
+    plausibilities: Sequence[float] = (),
 ) -> GazeValues:
     """Evaluate gazes on a frame at each budget, each by itself.
 
@@ -93,21 +94,33 @@ def evaluate_gazes(
         The cost that the frame may have; infinite for no limit.
     truth : Truth, optional
         Of the frame, for judging.
+    plausibilities : sequence of float
+        Values of ``min_plausibility`` that are tried with each gaze besides its own: the best by
+        reward is what the gaze comes to. By default filters stay as they are.
 
     Returns
     -------
     GazeValues
     """
     values = np.full((4, len(budgets), len(gazes)), np.nan)
+    n_evaluations = 0
     known: dict[tuple[float, int], tuple[float, float, float, float]] = {}
 
     def judged(evaluation: Evaluation) -> tuple[float, float, float, float]:
         f1 = math.nan if truth is None else f1_at(evaluation.segmentation, truth)
         return evaluation.reward, evaluation.score.total, evaluation.cost, f1
 
+    def best(settings: Settings, budget: float | None = None) -> Evaluation:
+        nonlocal n_evaluations
+        evaluator = FrameEvaluator(source, objective, cost_limit=budget)
+        choices = [settings, *(settings.replace(min_plausibility=p) for p in plausibilities)]
+        found = max(map(evaluator, choices), key=lambda evaluation: evaluation.reward)
+        n_evaluations += evaluator.expense.n_evaluations
+        return found
+
     for g, settings in enumerate(gazes):
         # once without a limit: what a budget leaves of it is known beforehand
-        whole = FrameEvaluator(source, objective)(settings)
+        whole = best(settings)
         known[settings.zoom, whole.segmentation.n_prompts_decoded] = judged(whole)
         effort = whole.segmentation.proposals.effort
         for b, budget in enumerate(budgets):
@@ -116,7 +129,7 @@ def evaluate_gazes(
                 decoded = len(effort.first(decoded, budget).costs)
             key = (settings.zoom, decoded)
             if key not in known:
-                known[key] = judged(FrameEvaluator(source, objective, cost_limit=budget)(settings))
+                known[key] = judged(best(settings, budget))
             values[:, b, g] = known[key]
     reward, score, cost, f1 = values
-    return GazeValues(reward, score, cost, f1, len(known))
+    return GazeValues(reward, score, cost, f1, n_evaluations)

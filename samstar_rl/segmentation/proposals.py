@@ -319,6 +319,15 @@ class Proposals:
         )
         return part
 
+    def serve(self, settings: Settings, cost_limit: float | None = None) -> bool:
+        """Whether these are what SAM would propose for settings and a budget, or more than that."""
+        return (
+            settings.prompt == self.prompt
+            and self.floor.is_under(settings)
+            and settings.stability_score_offset in self.offsets
+            and (self.effort is None or self.effort.cost_limit == cost_limit)
+        )
+
     def check(self, settings: Settings) -> None:
         """Raise `ProposalsError` if the settings ask for what is not here."""
         if settings.prompt != self.prompt:

@@ -82,7 +82,8 @@ class LiveFrame:
     frame : Frame
     searches : bool
         The tuner evaluates many settings: decode all proposals of a choice of prompt settings once
-        and filter them from then on. Otherwise decode only what the one evaluation keeps.
+        and filter them from then on. Otherwise decode only what an evaluation keeps, and again
+        where the next one needs other masks than those.
     """
 
     def __init__(self, engine: ProposalEngine, frame: Frame, *, searches: bool = False) -> None:
@@ -90,6 +91,7 @@ class LiveFrame:
         self.frame = frame
         self.searches = searches
         self._proposals: dict[PromptSettings, Proposals] = {}
+        self._last: Proposals | None = None
 
     @cached_property
     def embedding(self) -> Embedding:
@@ -130,7 +132,11 @@ class LiveFrame:
         Segmentation
         """
         if not self.searches:
-            return self.engine.segment(
+            if self._last is not None and self._last.serve(settings, cost_limit):
+                return filter_proposals(
+                    self._last, settings, length_unit_px=length_unit_px, evidence=evidence
+                )
+            found = self.engine.segment(
                 self.frame,
                 settings,
                 embedding=self.embedding,
@@ -138,6 +144,8 @@ class LiveFrame:
                 evidence=evidence,
                 cost_limit=cost_limit,
             )
+            self._last = found.proposals
+            return found
         record = next((held for held in self._proposals if held.holds(settings.prompt)), None)
         if record is None:
             record = settings.prompt

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from samstar_rl.agents import PolicyBundle, PolicyTuner, search_static
+from samstar_rl.agents import ChooseFilters, PolicyBundle, PolicyTuner, search_static
 from samstar_rl.streaming.supervision.guard import Guard, GuardRules
 from samstar_rl.streaming.supervision.switches import TunerSwitch
 from samstar_rl.tuning.wrapper import TunerWrapper
@@ -92,13 +92,14 @@ def supervise(
     -------
     TunerWrapper
     """
-    if rules is None or not isinstance(tuner, PolicyTuner):
+    policy = tuner.inner if isinstance(tuner, ChooseFilters) else tuner
+    if rules is None or not isinstance(policy, PolicyTuner):
         return TunerWrapper(tuner)
     return Guard(
         tuner,
         segmenter.objective,
         rules,
-        distance=None if tuner.bundle is None else TrainingDistance(tuner, tuner.bundle),
+        distance=None if policy.bundle is None else TrainingDistance(policy, policy.bundle),
         retune=retuner(segmenter, seed) if retune else None,
     )
 

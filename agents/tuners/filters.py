@@ -1,0 +1,51 @@
+"""Filters chosen on each frame's own masks: a tuner says where SAM looks, the score the rest."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from samstar_rl.tuning.wrapper import TunerWrapper
+
+if TYPE_CHECKING:
+    from samstar_rl.settings import Settings, SettingsSpace
+    from samstar_rl.tuning.tuner import FrameContext, Tuner
+
+FILTERS = ("min_plausibility", "pred_iou_thresh")
+"""Settings that are chosen anew, in this order: on simulated and real frames the others hardly
+matter."""
+VALUES = 7
+"""Values of each that are tried, spread evenly over what the task allows."""
+
+
+class ChooseFilters(TunerWrapper):
+    """Let another tuner choose, then move its filters to what suits the masks of the frame best.
+
+    SAM decodes what the inner tuner asked for. Filters only choose among those masks, so that the
+    score of each choice costs a fraction of a prompt: with the gaze as it is, first the least
+    plausibility and then the predicted IoU are tried, and the choice of the highest reward stays.
+    A predicted IoU below the inner tuner's is not tried: on a live frame those masks are not
+    there.
+
+    Parameters
+    ----------
+    inner : Tuner
+    space : SettingsSpace
+        Of the task: what may move, and how far.
+    """
+
+    def __init__(self, inner: Tuner, space: SettingsSpace) -> None:
+        super().__init__(inner)
+        self._values = {name: space.spread(name, VALUES) for name in FILTERS if name in space.names}
+
+    def propose(self, context: FrameContext) -> Settings:
+        """Ask the inner tuner, and try filters on the masks of its choice."""
+        chosen = context.try_out(self.inner.propose(context))
+        floor = chosen.settings.pred_iou_thresh
+        for name, values in self._values.items():
+            start = chosen.settings
+            for value in values:
+                if name != "pred_iou_thresh" or value > floor:
+                    tried = context.try_out(start.replace(**{name: value}))
+                    if tried.reward > chosen.reward:
+                        chosen = tried
+        return chosen.settings
