@@ -95,7 +95,7 @@ def evaluate_all_gazes(
     filters : Settings
         Whose filter settings go with every gaze, but for the plausibility.
     most : int
-        No further frame is looked at after so many evaluations.
+        Evaluations; no further frame is looked at where another one would exceed them.
     budget : float or (float, float)
         That frames may have, or its range.
     on_spent : callable, optional
@@ -123,7 +123,7 @@ def evaluate_all_gazes(
         spent += values.n_evaluations
         if on_spent is not None:
             on_spent(spent)
-        if spent >= most:
+        if spent + spent / len(tables) > most:
             break
     return GazeRewards(
         list(indices[: len(tables)]), budgets, (numbers, zooms), np.stack(tables), spent

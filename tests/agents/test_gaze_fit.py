@@ -6,6 +6,7 @@ import torch
 from synthetic_bank import SyntheticBank
 
 from samstar_rl.agents.learning.gaze_fit import (
+    PLAUSIBILITIES,
     GazeRewards,
     _interpolate,
     evaluate_all_gazes,
@@ -32,8 +33,16 @@ def test_every_gaze_is_evaluated_at_every_budget(frames):
     assert known.rewards.shape == (2, len(known.budgets), len(numbers), len(zooms))
     assert known.indices == [4, 1] and known.n_evaluations > 0
     gazes = gazes_of(task, len(numbers))
-    alone = evaluate_gazes(frames.source(1), objective, gazes, known.budgets)
-    np.testing.assert_allclose(known.rewards[1].reshape(alone.reward.shape), alone.reward)
+    source, values = frames.source(1), task.space.spread("min_plausibility", PLAUSIBILITIES)
+    alone, filtered = (
+        evaluate_gazes(source, objective, gazes, known.budgets, plausibilities=tried)
+        for tried in ((), values)
+    )
+    np.testing.assert_allclose(known.rewards[1].reshape(alone.reward.shape), filtered.reward)
+    assert (filtered.reward >= alone.reward).all() and (filtered.reward > alone.reward).any()
+    # one choice of filters may be the gaze's own
+    least, most = (count * alone.n_evaluations for count in (len(values), len(values) + 1))
+    assert least <= filtered.n_evaluations <= most
     for gaze, place in zip(gazes, np.ndindex(len(numbers), len(zooms)), strict=True):
         entries = dict(zip(task.space.names, frames.builder.encode(gaze), strict=True))
         assert entries["n_prompts"] == pytest.approx(numbers[place[0]])
