@@ -71,7 +71,7 @@ def test_live_frames_are_decoded_once(task, frame, monkeypatch):
     result = Segmenter.load(task, ChooseFilters(StaticTuner(careless), task.space))(frame)
     assert len(calls) == 1
     assert result.n_evaluations > 7
-    assert result.score.total > Segmenter.load(task, careless)(frame).score.total + 0.01
+    assert result.score.total > Segmenter.load(task, careless)(frame).score.total
     # what other filters choose is what decoding for them would have given
     found = result.segmentation
     anew = Segmenter.load(task, found.settings)(frame)
