@@ -98,7 +98,7 @@ STABILITY_OFFSETS = (0.25, 0.5, 1.0, 1.5, 2.0)
 _SPECS = (
     SettingSpec("points_per_side", 32, 1, 256, "ladder", True, "", "prompt",
                 (8, 12, 16, 24, 32), "points of the prompt grid along one side"),
-    SettingSpec("n_prompts", None, 4, 2048, "log", True, "", "prompt",
+    SettingSpec("n_prompts", None, 4, 4096, "log", True, "", "prompt",
                 None, "prompts over all views, the most promising first; none: the grid"),
     SettingSpec("zoom", 1.0, 1, 16, "ladder", False, "", "prompt",
                 ZOOMS, "magnification of the tiles that SAM sees beside the whole frame"),

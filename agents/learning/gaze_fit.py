@@ -39,7 +39,7 @@ PLAUSIBILITIES = 4
 
 START_STEPS, STEPS, BATCH = 300, 400, 512
 RATE, DECAY, DROPOUT = 3e-3, 1e-2, 0.3
-NOISE = 0.5
+NOISE = 1.0
 """Of what is sensed in a frame, in standard deviations: few frames are soon learned by heart."""
 FIRST_SPREAD, LAST_SPREAD, DRAWS = 0.35, 0.1, 4
 """Standard deviations of the noise under which actions are to do well, and draws of it a step."""

@@ -235,7 +235,7 @@ NPrompts = Annotated[
     typer.Option(
         "--n-prompts",
         min=4,
-        max=2048,
+        max=4096,
         help="Prompts for a frame, spent where particles are likely first; by default the "
         "settings say how many.",
     ),

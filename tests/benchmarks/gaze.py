@@ -19,7 +19,7 @@ from samstar_rl.rewards.reward import PhysicsReward
 from samstar_rl.sam.engine import Floor, ProposalEngine
 from samstar_rl.sam.load import load_sam
 from samstar_rl.segmenter import Segmenter
-from samstar_rl.settings import PromptSettings, Settings
+from samstar_rl.settings import SETTINGS, PromptSettings, Settings
 from samstar_rl.tasks.task import load_task
 from samstar_rl.truth.metrics import f1_at
 from samstar_rl.tuning.budget import GazeOptions
@@ -241,7 +241,7 @@ def _montage(copies: int) -> Row:
     settings = Settings(
         pred_iou_thresh=0.7,
         stability_score_thresh=0.8,
-        n_prompts=min(2048, 2 * n_discs),
+        n_prompts=min(int(SETTINGS["n_prompts"].high), 2 * n_discs),
         zoom=min(2 * copies, 16),
     )
     engine = Segmenter.load("particles").engine

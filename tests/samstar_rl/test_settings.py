@@ -223,7 +223,7 @@ def test_a_number_of_prompts_replaces_the_grid():
     [
         ({"zoom": 2}, "zoom=2 needs n_prompts"),
         ({"n_prompts": 64, "crop_n_layers": 1}, "use zoom instead of crops"),
-        ({"n_prompts": 3}, r"n_prompts must lie in \[4, 2048\]"),
+        ({"n_prompts": 3}, r"n_prompts must lie in \[4, 4096\]"),
         ({"n_prompts": 10.5}, "whole number"),
     ],
 )

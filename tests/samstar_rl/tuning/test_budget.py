@@ -19,7 +19,7 @@ def test_what_is_fixed_takes_the_place_of_what_was_chosen():
     assert (fixed.n_prompts, fixed.zoom, fixed.crop_n_layers) == (64, 1, 0)
     assert GazeOptions(zoom=3).apply(GRID).n_prompts == DEFAULT_N_PROMPTS
     assert GazeOptions(zoom=3).apply(Settings(n_prompts=20)).n_prompts == 20
-    assert GazeOptions(budget_ms=100).apply(GRID).n_prompts == 2048
+    assert GazeOptions(budget_ms=100).apply(GRID).n_prompts == 4096
 
 
 @pytest.mark.parametrize("wrong", [{"n_prompts": 3}, {"zoom": 17}, {"budget_ms": 0}])
