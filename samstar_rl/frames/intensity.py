@@ -113,7 +113,9 @@ def _low_percentile(values: NDArray[np.floating], percentile: float) -> float:
             values = least
     below = int(place)
     found = np.partition(values, [below, min(below + 1, values.size - 1)])[below : below + 2]
-    return float(found[0] + (found[-1] - found[0]) * (place - below))
+    # of float32 the difference of two may be beyond the range of it
+    low, high = found[[0, -1]].astype(np.float64)
+    return float(low + (high - low) * (place - below))
 
 
 def _rescale(values: NDArray[np.floating], low: float, high: float) -> NDArray[np.floating]:

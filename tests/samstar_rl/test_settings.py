@@ -244,3 +244,15 @@ def test_a_space_of_gazes_asks_for_one_record_a_zoom():
     assert space.encode(chosen) == pytest.approx([-1, 1])
     with pytest.raises(SettingsError, match="set or free n_prompts"):
         SettingsSpace({"zoom": Bound(ladder=(1, 2))})
+
+
+def test_values_are_spread_over_what_a_setting_may_take():
+    free = {
+        "min_plausibility": Bound(0.1, 0.7),
+        "n_prompts": Bound(10, 1000),
+        "zoom": Bound(ladder=(1, 2, 4)),
+    }
+    space = SettingsSpace(free, Settings(n_prompts=10))
+    assert space.spread("min_plausibility", 4) == pytest.approx((0.1, 0.3, 0.5, 0.7))
+    assert space.spread("n_prompts", 3) == (10, 100, 1000)
+    assert space.spread("zoom", 7) == (1, 2, 4)

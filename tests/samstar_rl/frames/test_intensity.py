@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from samstar_rl.frames.intensity import normalise, to_sam_rgb
+from samstar_rl.frames.intensity import OUTSIDE_PERCENT, normalise, to_sam_rgb, unit_to_rgb
 
 ANY_DTYPE = st.sampled_from(
     ["bool", "uint8", "int8", "uint16", "int16", "int32", "uint64", "float16", "float32", "float64"]
@@ -110,3 +110,24 @@ def test_a_large_image_is_sampled_but_treated_alike():
 def test_what_is_no_image_is_refused_with_a_cure(image, message):
     with pytest.raises(ValueError, match=message):
         to_sam_rgb(image)
+
+
+@pytest.mark.parametrize("shape", [(3, 5), (70, 90), (300, 400)])
+@pytest.mark.parametrize("kind", ["normal", "counts", "sorted", "falling"])
+def test_the_range_is_that_of_the_percentiles_of_all_pixels(shape, kind):
+    rng = np.random.default_rng(0)
+    image = {
+        "normal": lambda: rng.normal(size=shape),
+        "counts": lambda: rng.poisson(3, size=shape),
+        "sorted": lambda: np.sort(rng.normal(size=shape), axis=None).reshape(shape),
+        "falling": lambda: -np.sort(rng.normal(size=shape), axis=None).reshape(shape),
+    }[kind]().astype(np.float32)
+    low, high = np.percentile(image, [OUTSIDE_PERCENT, 100 - OUTSIDE_PERCENT])
+    expected = np.clip((image - low) / (high - low), 0, 1)
+    np.testing.assert_allclose(normalise(image), expected, atol=1e-6)
+
+
+def test_levels_are_rounded_to_the_nearest_and_halves_to_even():
+    unit = (np.arange(511, dtype=np.float32) / 510).reshape(7, 73)
+    expected = np.rint(unit * np.float32(255)).astype(np.uint8)
+    np.testing.assert_array_equal(unit_to_rgb(unit), np.stack([expected] * 3, axis=2))

@@ -88,3 +88,13 @@ def test_a_sam_that_does_not_export_is_computed_by_torch(frame, monkeypatch, cap
     assert "no exporter" in caplog.text
     with pytest.raises(SamstarError, match="does not export"):
         ProposalEngine(load_sam("tiny"), backend="onnxruntime").embed(frame)
+
+
+@pytest.mark.parametrize("shape", [(256, 256), (90, 301), (301, 90)])
+def test_pictures_are_prepared_as_sam_prepares_them(shape):
+    decoder = ProposalEngine(load_sam("tiny"))._decoder
+    picture = np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
+    images, size = decoder._prepared(picture)
+    resized = torch.from_numpy(decoder._resize.apply_image(picture)).permute(2, 0, 1)
+    assert size == resized.shape[1:]
+    assert torch.equal(images, decoder.sam.preprocess(resized.contiguous()[None]))
