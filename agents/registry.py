@@ -76,6 +76,8 @@ class NamedTuner:
             return default_tuner()
         if spec == "static":
             return StaticTuner(task.static)
+        if spec == "static-filters":
+            return ChooseFilters(StaticTuner(task.static, spec), task.space)
         if spec.startswith("static:"):
             file = spec.removeprefix("static:")
             settings = read_static(file)

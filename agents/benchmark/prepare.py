@@ -69,8 +69,8 @@ def static(conditions: Conditions, seed: int) -> Prepared:
 
 def static_filters(conditions: Conditions, seed: int) -> Prepared:
     """The gaze that the task ships with, filters chosen on each frame as policies have it."""
-    static = StaticTuner(conditions.task.static)
-    tuner = ChooseFilters(static, conditions.task.space)
+    task = conditions.task
+    tuner = ChooseFilters(StaticTuner(task.static, "static-filters"), task.space)
     return Prepared(lambda budget: tuner)
 
 

@@ -167,7 +167,15 @@ def test_network_of_another_size_cannot_be_bundled(task):
 
 
 def test_tuners_by_name(task, saved, tmp_path):
-    for spec in ("default", "static", "random", "genetic", "genetic-warm", "nsga2"):
+    for spec in (
+        "default",
+        "static",
+        "static-filters",
+        "random",
+        "genetic",
+        "genetic-warm",
+        "nsga2",
+    ):
         assert make_tuner(spec, task).searches == (spec in ("genetic", "genetic-warm", "nsga2"))
     assert make_tuner(str(saved), task, sam_sha256=SyntheticBank.sam_sha256).name == "test"
     assert make_tuner("static", task).settings == task.static

@@ -91,6 +91,12 @@ def test_masks_that_were_not_kept_are_decoded_anew(task, frame):
     assert cheap.proposals.cost <= 50
 
 
+def test_static_settings_have_their_filters_chosen_where_asked_for(task):
+    tuner = make_tuner("static-filters", task)
+    assert isinstance(tuner, ChooseFilters) and tuner.name == "static-filters"
+    assert tuner.inner.settings == task.static
+
+
 def test_policies_that_ship_have_their_filters_chosen():
     tuner = make_tuner("particles", load_task("particles"))
     assert isinstance(tuner, ChooseFilters) and isinstance(tuner.inner, PolicyTuner)
