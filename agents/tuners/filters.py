@@ -39,13 +39,16 @@ class ChooseFilters(TunerWrapper):
 
     def propose(self, context: FrameContext) -> Settings:
         """Ask the inner tuner, and try filters on the masks of its choice."""
-        chosen = context.try_out(self.inner.propose(context))
-        floor = chosen.settings.pred_iou_thresh
+        chosen = self.inner.propose(context)
+        reward, floor = context.reward(chosen), chosen.pred_iou_thresh
         for name, values in self._values.items():
-            start = chosen.settings
+            # not from what was evaluated, in which a user may have fixed the gaze
+            start = chosen
             for value in values:
-                if name != "pred_iou_thresh" or value > floor:
-                    tried = context.try_out(start.replace(**{name: value}))
-                    if tried.reward > chosen.reward:
-                        chosen = tried
-        return chosen.settings
+                if name == "pred_iou_thresh" and value <= floor:
+                    continue
+                settings = start.replace(**{name: value})
+                tried = context.reward(settings)
+                if tried > reward:
+                    chosen, reward = settings, tried
+        return chosen

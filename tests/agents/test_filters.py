@@ -11,7 +11,7 @@ from samstar_rl.sources.simulated import SimulatedSource
 from samstar_rl.tasks.task import Task, load_task
 from samstar_rl.tuning.evaluable_frames import BankFrame, LiveFrame
 from samstar_rl.tuning.objective import Objective
-from samstar_rl.tuning.tuner import FrameEvaluator, StaticTuner, run_tuner
+from samstar_rl.tuning.tuner import FrameEvaluator, StaticTuner, run_tuner, tune_frame
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +51,17 @@ def test_the_best_of_what_was_tried_is_taken(task):
             chosen.evaluation.reward
             >= evaluator(task.static.replace(min_plausibility=value)).reward
         )
+
+
+def test_a_gaze_that_the_user_has_fixed_is_fixed_once(task):
+    evaluator = FrameEvaluator(
+        BankFrame(SyntheticBank(task, n_streams=1, n_frames=1), 0),
+        Objective(task),
+        fix=lambda settings: settings.replace(n_prompts=2 * settings.n_prompts),
+    )
+    static = task.static.replace(n_prompts=40)
+    tuned = tune_frame(ChooseFilters(StaticTuner(static), task.space), evaluator)
+    assert tuned.evaluation.settings.n_prompts == tuned.expense.n_prompts_decoded == 80
 
 
 def test_a_task_that_fixes_its_filters_keeps_them(task):
