@@ -223,7 +223,7 @@ def test_looking_several_times_is_learned_and_bundled(task, bank, tmp_path):
     assert np.isfinite(trained.progress.curve[-1]["reward"])
     path = bundle_trained(trained, plan, [(task, bank)]).save(tmp_path / "policy")
     tuner = make_tuner(str(path), task, sam_sha256=bank.sam_sha256)
-    assert isinstance(tuner, LookingTuner)
+    assert isinstance(tuner.inner, LookingTuner)
     (tuned,) = run_tuner(tuner, [BankFrames(bank, task).source(0)], Objective(task), cost_limit=300)
     assert tuned.expense.cost <= 300
 
