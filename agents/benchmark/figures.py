@@ -40,8 +40,8 @@ NO_LIMIT = 2.0
 """Where 'no limit' stands on an axis of budgets: at the greatest one times this."""
 BESIDE_EACH_OTHER = 1.015
 """Distance of contenders at one budget, as a factor."""
-DRAWN = ("ppo", "static-search", "genetic", "frozen-start", "rule", "mlp", "static", "sac",
-         "oracle")  # fmt: skip
+DRAWN = ("ppo", "static-search", "genetic", "frozen-start", "rule", "static-filters", "static",
+         "sac", "oracle")  # fmt: skip
 """Contenders of the figure of budgets; all are in the table."""
 _COLOUR_OF = dict(zip(DRAWN, (*COLOURS, INK), strict=True))
 
