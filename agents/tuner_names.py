@@ -9,7 +9,7 @@ from pathlib import Path
 TUNERS = {
     "default": "SAM's own defaults, every gate off",
     "static": "the task's static settings",
-    "static-filters": "their gaze, filters chosen on every frame",
+    "static-filters": "the gaze of the static settings, filters chosen on every frame",
     "static:FILE": "the settings of a file that `samstar tune` wrote (FILE#3: its third entry)",
     "random": "random settings on every frame, for comparison",
     "genetic": "a genetic search on every frame",

@@ -34,7 +34,7 @@ class Contender:
         Whether it is among those of which the best learned policy of a task is chosen: they run
         with the seeds that claims need.
     is_policy : bool
-        Whether it answers each frame at once from what it sees of it.
+        Whether it chooses the gaze from what it sees of the frame, before SAM decodes anything.
     quick : bool
         Whether it takes part in the quick plan.
     everywhere : bool

@@ -345,8 +345,9 @@ class _Section:
         self.report.table(pd.DataFrame(lines))
         self.report.text(
             "What each policy moves: standard deviation of a setting over test frames at a budget, "
-            "mean of all budgets, as a share of its range. A policy that answers a constant is a "
-            "static choice and is called one.",
+            "mean of all budgets, as a share of its range. A policy that answers a constant, "
+            "but for the filters that are chosen on each frame, is a static choice and is called "
+            "one.",
             note=True,
         )
 

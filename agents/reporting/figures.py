@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from matplotlib.figure import Figure
 
+from samstar_rl.agents.tuners.filters import FILTERS
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -106,5 +108,9 @@ def settings_moved(rows: pd.DataFrame, task: Task) -> pd.DataFrame:
 
 
 def is_constant(moved: pd.DataFrame) -> bool:
-    """Whether a tuner's settings stay within 1 % of their ranges: a static choice in disguise."""
-    return bool((moved["moves"] < 0.01).all())
+    """Whether a tuner's settings stay within 1 % of their ranges: a static choice in disguise.
+
+    But for those that `ChooseFilters` moves for every policy.
+    """
+    own = moved.loc[~moved["setting"].isin(FILTERS), "moves"]
+    return bool((own < 0.01).all())

@@ -65,7 +65,7 @@ class GazeValues:
     reward, score, cost, f1 : (B, G) array
         F1 is NaN without truth.
     n_evaluations : int
-        Evaluations that this took: of gazes that a budget makes equal one is evaluated.
+        Evaluations that this took: what a budget makes equal is not evaluated again.
     """
 
     reward: NDArray[np.float64]

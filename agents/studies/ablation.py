@@ -14,6 +14,7 @@ from samstar_rl._io import atomic
 from samstar_rl.agents.judging.judge import Judge
 from samstar_rl.agents.judging.statistics import cells_of, mean_interval, paired_cells
 from samstar_rl.agents.learning.train import train_policy
+from samstar_rl.agents.tuners.filters import ChooseFilters
 from samstar_rl.agents.tuners.policy import PolicyTuner
 from samstar_rl.envs.observation.schema import LAST_FRAME
 from samstar_rl.errors import SamstarError
@@ -168,7 +169,8 @@ def _train_and_judge(
     if done and atomic.read_json(sheet_file) == json.loads(json.dumps(sheet)):
         return pd.read_csv(rows_file)
     trained = train_policy(task, bank, plan, folder, resume=True)
-    tuner = PolicyTuner(trained.network, judge.frames.builder, frames=judge.frames)
+    policy = PolicyTuner(trained.network, judge.frames.builder, frames=judge.frames)
+    tuner = ChooseFilters(policy, task.space)
     rows = judge.judge(tuner, seed=plan.seed)
     atomic.write_csv(rows_file, rows)
     atomic.write_json(sheet_file, sheet)

@@ -11,8 +11,7 @@ if TYPE_CHECKING:
     from samstar_rl.tuning.tuner import FrameContext, Tuner
 
 FILTERS = ("min_plausibility", "pred_iou_thresh")
-"""Settings that are chosen anew, in this order: on simulated and real frames the others hardly
-matter."""
+"""Settings that are chosen anew, in this order."""
 VALUES = 7
 """Values of each that are tried, spread evenly over what the task allows."""
 
@@ -20,9 +19,9 @@ VALUES = 7
 class ChooseFilters(TunerWrapper):
     """Let another tuner choose, then move its filters to what suits the masks of the frame best.
 
-    SAM decodes what the inner tuner asked for. Filters only choose among those masks, so that the
-    score of each choice costs a fraction of a prompt: with the gaze as it is, first the least
-    plausibility and then the predicted IoU are tried, and the choice of the highest reward stays.
+    SAM decodes what the inner tuner asked for. Filters only choose among those masks, so that a
+    choice costs its score and no prompt: with the gaze as it is, first the least plausibility and
+    then the predicted IoU are tried, and the choice of the highest reward stays.
     A predicted IoU below the inner tuner's is not tried: on a live frame those masks are not
     there.
 
@@ -35,6 +34,7 @@ class ChooseFilters(TunerWrapper):
 
     def __init__(self, inner: Tuner, space: SettingsSpace) -> None:
         super().__init__(inner)
+        self.space = space
         self._values = {name: space.spread(name, VALUES) for name in FILTERS if name in space.names}
 
     def propose(self, context: FrameContext) -> Settings:

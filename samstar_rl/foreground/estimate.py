@@ -657,7 +657,7 @@ def _with_holes_filled(mask: Mask, largest_px: float) -> Mask:
 
 
 def _parts(mask: Mask) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
-    """Numbers of the connected parts of a mask, (H, W), 0 outside, and their areas; 0 for that."""
+    """Numbers of the connected parts of a mask, (H, W), 0 outside, and their areas, 0 of 0."""
     # OpenCV's own areas come with boxes and centres and take three times as long
     _, labels = cv2.connectedComponents(mask.view(np.uint8), connectivity=4)
     areas = np.bincount(labels.ravel())
@@ -709,10 +709,11 @@ def _describe_bodies(mask: Mask) -> tuple[float, float, float, float]:
 def _bodies(pixels: NDArray[np.uint8], least_px: int) -> Iterator[tuple[tuple[int, int], Mask]]:
     """Connected bodies of pixels that are not 0: (y, x) of the corner and the pixels in the box."""
     _, labels = cv2.connectedComponents(pixels, connectivity=8)
-    for i, box in enumerate(find_objects(labels), start=1):
-        body = labels[box] == i
-        if np.count_nonzero(body) >= least_px:
-            yield (box[0].start, box[1].start), body
+    large = np.flatnonzero(np.bincount(labels.ravel())[1:] >= least_px)
+    boxes = find_objects(labels) if len(large) else []
+    for i in large.tolist():
+        rows, columns = boxes[i]
+        yield (rows.start, columns.start), labels[rows, columns] == i + 1
 
 
 def _is_drawn(body: Mask, stroke_px: float) -> bool:

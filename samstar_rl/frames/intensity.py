@@ -12,7 +12,7 @@ from samstar_rl.errors import SamstarError
 OUTSIDE_PERCENT = 0.1
 # percentiles of larger images are taken from a regular subset of about this many pixels
 MAX_PERCENTILE_PIXELS = 1 << 18
-# one in so many of these says where the percentiles lie, about
+# one in so many of these bounds the values among which a percentile is sought
 TAIL_STEP = 64
 # between these float32 arithmetic neither overflows nor underflows
 TINY_SPAN, HUGE_SPAN = 1e-30, 1e30
@@ -103,7 +103,7 @@ def _robust_range(values: NDArray[np.floating]) -> tuple[float, float]:
 
 
 def _low_percentile(values: NDArray[np.floating], percentile: float) -> float:
-    """As `np.percentile`: of many values, one far out is sought among the least of them only."""
+    """As `np.percentile`, but quick where the percentile is low: few of many values are sorted."""
     place = percentile / 100 * (values.size - 1)
     sample = values[::TAIL_STEP]
     reach = int(2 * place / TAIL_STEP) + 8

@@ -319,8 +319,8 @@ class Proposals:
         )
         return part
 
-    def serve(self, settings: Settings, cost_limit: float | None = None) -> bool:
-        """Whether these are what SAM would propose for settings and a budget, or more than that."""
+    def serves(self, settings: Settings, cost_limit: float | None = None) -> bool:
+        """Whether these hold what SAM would propose for settings, decoded at the same budget."""
         return (
             settings.prompt == self.prompt
             and self.floor.is_under(settings)

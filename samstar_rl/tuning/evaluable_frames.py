@@ -132,7 +132,7 @@ class LiveFrame:
         Segmentation
         """
         if not self.searches:
-            if self._last is not None and self._last.serve(settings, cost_limit):
+            if self._last is not None and self._last.serves(settings, cost_limit):
                 return filter_proposals(
                     self._last, settings, length_unit_px=length_unit_px, evidence=evidence
                 )

@@ -34,8 +34,8 @@ class Tuner(Protocol):
     name : str
         For tables and file names.
     searches : bool
-        Whether it evaluates many settings on each frame. A live source then keeps all proposals
-        instead of skipping what a single evaluation throws away.
+        Whether it evaluates settings that keep other masks than its first choice. A live source
+        then keeps all proposals instead of skipping what a single evaluation throws away.
     """
 
     @property
@@ -44,7 +44,7 @@ class Tuner(Protocol):
 
     @property
     def searches(self) -> bool:
-        """Whether it evaluates many settings on each frame."""
+        """Whether it evaluates settings that keep other masks than its first choice."""
 
     def reset(self) -> None:
         """Forget earlier frames: a new stream begins."""
@@ -254,8 +254,10 @@ class FrameEvaluator:
             settings = self.fix(settings)
         known = self._known.get(settings)
         if known is None:
+            looks = self.expense.looks
             known = self._evaluate(settings)
-            if self.pools:  # what other settings leave has changed with the masks found
+            # what other settings leave has changed where masks were found
+            if self.pools and list(map(id, looks)) != list(map(id, self.expense.looks)):
                 self._known.clear()
             self._known[settings] = known
         return known
@@ -267,7 +269,8 @@ class FrameEvaluator:
         segmentation = self.source.segment(settings, **self._gauge, cost_limit=limit)
         self.expense.charge(segmentation)
         looks = self.expense.looks
-        if self.pools and looks != [segmentation.proposals]:
+        n_decoded = [look.n_prompts_decoded for look in looks]
+        if self.pools and n_decoded != [segmentation.proposals.n_prompts_decoded]:
             from samstar_rl.segmentation.filters import (
                 filter_proposals,  # torch, which takes seconds
             )

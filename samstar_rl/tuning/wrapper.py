@@ -31,7 +31,7 @@ class TunerWrapper:
 
     @property
     def searches(self) -> bool:
-        """Whether the inner tuner evaluates many settings on each frame."""
+        """As of the inner tuner."""
         return self.inner.searches
 
     def reset(self) -> None:

@@ -92,14 +92,17 @@ def supervise(
     -------
     TunerWrapper
     """
-    policy = tuner.inner if isinstance(tuner, ChooseFilters) else tuner
-    if rules is None or not isinstance(policy, PolicyTuner):
+    if isinstance(tuner, ChooseFilters):
+        # outside of the guard, which asks whether to believe a policy before SAM decodes for it
+        inner = supervise(segmenter, tuner.inner, rules=rules, retune=retune, seed=seed)
+        return ChooseFilters(inner, tuner.space)
+    if rules is None or not isinstance(tuner, PolicyTuner):
         return TunerWrapper(tuner)
     return Guard(
         tuner,
         segmenter.objective,
         rules,
-        distance=None if policy.bundle is None else TrainingDistance(policy, policy.bundle),
+        distance=None if tuner.bundle is None else TrainingDistance(tuner, tuner.bundle),
         retune=retuner(segmenter, seed) if retune else None,
     )
 

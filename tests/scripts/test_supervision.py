@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from bundles import untrained_bundle
 
-from samstar_rl.agents import PolicyTuner
+from samstar_rl.agents import ChooseFilters, PolicyTuner
 from samstar_rl.agents.registry import NamedTuner
+from samstar_rl.sam.engine import ProposalEngine
 from samstar_rl.scripts._shared.supervision import (
     TrainingDistance,
     choose_among,
@@ -82,6 +83,22 @@ def test_a_frame_far_from_the_training_gets_static_settings(loaded, scale, tuner
     )
 
 
+def test_nothing_is_decoded_for_a_policy_that_is_not_believed(loaded, monkeypatch):
+    n_channels = loaded.engine.sam.prompt_encoder.embed_dim
+    bundle = untrained_bundle(loaded.task, n_channels, sam_sha256=loaded.engine.sha256, scale=1e3)
+    policy = ChooseFilters(PolicyTuner.from_bundle(bundle), loaded.task.space)
+    rules = GuardRules(check_every=1000)
+    guarded = supervise(loaded, policy, rules=rules, retune=False, seed=0)
+    calls, propose = [], ProposalEngine.propose
+    monkeypatch.setattr(
+        ProposalEngine, "propose", lambda *a, **k: calls.append(a[2]) or propose(*a, **k)
+    )
+    with SimulatedStream("particles", seed=1, size=64) as stream:
+        result = loaded.with_tuner(guarded)(stream.frame_at(0).frame)
+    assert result.tuner == "static" and result.n_evaluations > 1
+    assert len(calls) == 1
+
+
 def test_the_operators_choice_has_guards(loaded, tmp_path):
     n_channels = loaded.engine.sam.prompt_encoder.embed_dim
     bundle = untrained_bundle(loaded.task, n_channels, sam_sha256=loaded.engine.sha256)
@@ -94,9 +111,10 @@ def test_the_operators_choice_has_guards(loaded, tmp_path):
         **options,
     )
     assert list(switch.tuners) == [path, "static"] and switch.chosen == path
-    assert isinstance(switch.tuners[path], Guard)
+    assert isinstance(switch.tuners[path], ChooseFilters)
+    assert isinstance(switch.tuners[path].inner, Guard)
     unguarded = choose_among(loaded, [NamedTuner(path)], rules=None, **options)
-    assert not isinstance(unguarded.tuners[path], Guard)
+    assert not isinstance(unguarded.tuners[path].inner, Guard)
     with pytest.raises(ValueError, match="no tuner 'nothing'"):
         named = [NamedTuner("static"), NamedTuner("nothing")]
         choose_among(loaded, named, rules=None, **options)
