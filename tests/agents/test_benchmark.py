@@ -372,8 +372,12 @@ def test_a_policy_that_answers_a_constant_is_called_static():
     assert moves_of(pd.DataFrame(rows), task)["answers"] == "constant: static"
     for row, value in zip(rows, np.linspace(0.3, 0.8, 4), strict=True):
         row["setting_pred_iou_thresh"] = value
+    # that one is chosen on each frame, whatever the policy answers
     moved = moves_of(pd.DataFrame(rows), task)
-    assert moved["answers"] == "moves" and moved["pred_iou_thresh"] != "0.0%"
+    assert moved["answers"] == "constant: static" and moved["pred_iou_thresh"] != "0.0%"
+    for row, value in zip(rows, (20, 60, 120, 300), strict=True):
+        row["setting_n_prompts"] = value
+    assert moves_of(pd.DataFrame(rows), task)["answers"] == "moves"
 
 
 def test_each_contender_is_listed_once_by_its_own_name():
