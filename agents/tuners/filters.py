@@ -15,13 +15,18 @@ FILTERS = ("min_plausibility", "pred_iou_thresh")
 VALUES = 7
 """Values of each that are tried, spread evenly over what the task allows."""
 
+LEAST_GAIN = 0.005
+"""Reward that other filters must gain on the inner tuner's: in an empty field anything found gains
+a little."""
+
 
 class ChooseFilters(TunerWrapper):
     """Let another tuner choose, then move its filters to what suits the masks of the frame best.
 
     SAM decodes what the inner tuner asked for. Filters only choose among those masks, so that a
     choice costs its score and no prompt: with the gaze as it is, first the least plausibility and
-    then the predicted IoU are tried, and the choice of the highest reward stays.
+    then the predicted IoU are tried, and the choice of the highest reward stays, if it
+    gains `LEAST_GAIN`.
     A predicted IoU below the inner tuner's is not tried: on a live frame those masks are not
     there.
 
@@ -39,8 +44,9 @@ class ChooseFilters(TunerWrapper):
 
     def propose(self, context: FrameContext) -> Settings:
         """Ask the inner tuner, and try filters on the masks of its choice."""
-        chosen = self.inner.propose(context)
-        reward, floor = context.reward(chosen), chosen.pred_iou_thresh
+        chosen = own = self.inner.propose(context)
+        reward = before = context.reward(chosen)
+        floor = chosen.pred_iou_thresh
         for name, values in self._values.items():
             # not from what was evaluated, in which a user may have fixed the gaze
             start = chosen
@@ -51,4 +57,4 @@ class ChooseFilters(TunerWrapper):
                 tried = context.reward(settings)
                 if tried > reward:
                     chosen, reward = settings, tried
-        return chosen
+        return chosen if reward >= before + LEAST_GAIN else own
