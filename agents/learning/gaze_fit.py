@@ -3,8 +3,8 @@
 A bank knows what every gaze would have come to on a frame, so that the gaze need not be found by
 trial: a small network is fitted to the mean reward itself, interpolated between the gazes that were
 evaluated. It begins at the best single gaze for each budget and learns when to depart from that.
-A gaze counts for what it comes to with the filters that suit it, as `ChooseFilters` finds them on
-each frame, about. Reinforcement learning goes on from there, and moves the filters as well.
+A gaze counts for what it comes to with filters that suit the frame, roughly as `ChooseFilters` will
+find them. Reinforcement learning goes on from there, and moves the filters as well.
 """
 
 from __future__ import annotations

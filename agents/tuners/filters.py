@@ -25,10 +25,9 @@ class ChooseFilters(TunerWrapper):
 
     SAM decodes what the inner tuner asked for. Filters only choose among those masks, so that a
     choice costs its score and no prompt: with the gaze as it is, first the least plausibility and
-    then the predicted IoU are tried, and the choice of the highest reward stays, if it
-    gains `LEAST_GAIN`.
-    A predicted IoU below the inner tuner's is not tried: on a live frame those masks are not
-    there.
+    then the predicted IoU are tried, and the choice of the highest reward stays if it gains
+    `LEAST_GAIN`. A predicted IoU below the inner tuner's is not tried: on a live frame those masks
+    are not there.
 
     Parameters
     ----------
